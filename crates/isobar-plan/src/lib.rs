@@ -1,0 +1,69 @@
+//! What was asked, and what is true?
+//!
+//! A [`Plan`] is everything the data plane is asked to do, already valid: names are resolved to ids, defaults
+//! are filled in, ranges are checked. A [`Status`] is what the data plane says back. The two halves of Isobar
+//! meet here and nowhere else, so this crate knows no YAML, no file, no socket and no clock.
+#![no_std]
+
+extern crate alloc;
+
+mod diff;
+mod listener;
+mod logging;
+mod status;
+mod upstream;
+
+pub use diff::{ListenerChange, PlanDiff, UpstreamChange};
+pub use listener::{
+    Action, Cidr, ClientTimeouts, Forwarding, HeaderOp, Listener, ListenerLimits, Route, RouteTimeouts, UpstreamId,
+};
+pub use logging::{AccessLog, LogDestination, LogFormat};
+pub use status::{
+    CheckReport, CheckStatus, EngineState, Event, HealthState, ListenerStatus, LogStatus, ServerStatus, Status,
+    UpstreamStatus,
+};
+pub use upstream::{
+    Balance, HealthCheck, HealthProbe, KeepAlive, Queue, Retry, Server, ServerAddress, StatusRanges, Timeouts, Upstream,
+};
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+use core::time::Duration;
+
+/// The name of a listener, route, upstream or server, as written in the configuration and shown in logs and metrics.
+pub type Name = Arc<str>;
+
+/// Everything one instance is asked to do; immutable, and valid as a whole.
+///
+/// *Shape*: an [`UpstreamId`] indexes `upstreams` and is in range; names are unique within their kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// Where clients come in.
+    pub listeners: Vec<Listener>,
+    /// Where requests go.
+    pub upstreams: Vec<Upstream>,
+    /// Where finished requests are written down; none: nowhere.
+    pub access_log: Option<AccessLog>,
+    /// The listener for operators; none: there is none.
+    pub admin: Option<Admin>,
+    /// How long connections may finish their work after SIGTERM, or after their listener is gone.
+    pub drain_timeout: Duration,
+}
+
+/// The listener for operators: health endpoints and metrics.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admin {
+    /// The address it listens on.
+    pub address: SocketAddr,
+}
+
+impl Plan {
+    /// The upstream an id stands for.
+    ///
+    /// *Panics* when the id is of another plan.
+    #[must_use]
+    pub fn upstream(&self, id: UpstreamId) -> &Upstream {
+        &self.upstreams[id.0]
+    }
+}

@@ -1,0 +1,167 @@
+//! Where do clients come in, and which way do their requests take?
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::net::{IpAddr, SocketAddr};
+use core::time::Duration;
+
+use isobar_route::Rule;
+
+use crate::{Name, Timeouts};
+
+/// The position of an upstream in [`Plan::upstreams`](crate::Plan::upstreams).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UpstreamId(pub usize);
+
+/// One address on which HTTP is served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    /// Its name, unique among listeners.
+    pub name: Name,
+    /// The address it listens on; port 0 asks the kernel for a free one.
+    pub address: SocketAddr,
+    /// What it takes at most.
+    pub limits: ListenerLimits,
+    /// How long a client may take.
+    pub timeouts: ClientTimeouts,
+    /// Whom it believes about the client's address, and what it tells servers.
+    pub forwarding: Forwarding,
+    /// Its routes in the order written; the rule's precedence, then this order, decides.
+    pub routes: Arc<[Route]>,
+}
+
+/// What a listener takes at most. Past a limit the client gets the stated answer, never a hang.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ListenerLimits {
+    /// Open client connections over all workers; past it, connections wait in the kernel's backlog.
+    pub max_connections: u32,
+    /// Bytes of a request head, request line included (431, or 414 when the target alone is longer); at most 65,535.
+    pub max_head_bytes: u32,
+    /// Header fields of a request (431); at most 256.
+    pub max_headers: u16,
+    /// Bytes of a request body (413); none: no limit.
+    pub max_body_bytes: Option<u64>,
+    /// Connections the kernel keeps for us to accept.
+    pub backlog: u32,
+}
+
+/// How long a client may take. A zero duration is never valid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClientTimeouts {
+    /// From the end of one exchange (or the accept) to the first byte of the next.
+    pub idle: Duration,
+    /// From the first byte of a head to its last (408).
+    pub head: Duration,
+    /// For every further [`BODY_PROGRESS_BYTES`](Self::BODY_PROGRESS_BYTES) of a request body, or its end (408).
+    pub body: Duration,
+    /// For the client to take some bytes of the answer (the connection is closed).
+    pub write: Duration,
+}
+
+impl ClientTimeouts {
+    /// How much of a body must arrive within [`body`](Self::body) for the deadline to move on: a byte now and then is no progress.
+    pub const BODY_PROGRESS_BYTES: u64 = 1024;
+}
+
+/// Whom a listener believes about the client's address, and which fields it writes for servers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Forwarding {
+    /// Peers whose forwarding fields are believed and extended; those of all others are removed.
+    pub trusted_proxies: Vec<Cidr>,
+    /// Whether the standard `Forwarded` field (RFC 7239) is written beside the `X-Forwarded-*` ones.
+    pub forwarded: bool,
+}
+
+/// A range of addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cidr {
+    network: IpAddr,
+    prefix: u8,
+}
+
+impl Cidr {
+    /// A range from an address and a prefix length; bits past the prefix are cleared. None: the prefix is too long.
+    #[must_use]
+    pub fn new(address: IpAddr, prefix: u8) -> Option<Self> {
+        let network = match address {
+            IpAddr::V4(v4) if prefix <= 32 => {
+                let mask = u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0);
+                IpAddr::from((u32::from(v4) & mask).to_be_bytes())
+            }
+            IpAddr::V6(v6) if prefix <= 128 => {
+                let mask = u128::MAX.checked_shl(128 - u32::from(prefix)).unwrap_or(0);
+                IpAddr::from((u128::from(v6) & mask).to_be_bytes())
+            }
+            _ => return None,
+        };
+        Some(Self { network, prefix })
+    }
+
+    /// Whether the address lies in the range. An IPv4 address mapped into IPv6 is taken as IPv4.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        Self::new(address.to_canonical(), self.prefix).is_some_and(|range| range.network == self.network)
+    }
+}
+
+/// What is done with the requests a rule matches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// Its name, unique within the listener; a label in metrics and the access log.
+    pub name: Name,
+    /// Which requests it takes.
+    pub rule: Rule,
+    /// What happens to them.
+    pub action: Action,
+    /// The upstream's timeouts with the route's own in their place.
+    pub timeouts: RouteTimeouts,
+    /// Changes to the request's fields, in order, after the forwarding fields are set.
+    pub request_headers: Vec<HeaderOp>,
+    /// Changes to the response's fields, in order.
+    pub response_headers: Vec<HeaderOp>,
+}
+
+/// The timeouts that hold for the requests of one route.
+pub type RouteTimeouts = Timeouts;
+
+/// What happens to a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// It goes to a server of this upstream.
+    Forward(UpstreamId),
+}
+
+/// One change to the fields of a message. Names are valid tokens in lower case, values valid field values.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HeaderOp {
+    /// Replaces all fields of this name with one.
+    Set(Box<str>, Box<str>),
+    /// Adds a field beside those of the same name.
+    Add(Box<str>, Box<str>),
+    /// Removes all fields of this name.
+    Remove(Box<str>),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Cidr;
+
+    #[test]
+    fn cidr_contains() {
+        let check = |network: &str, prefix, address: &str, expected| {
+            let range = Cidr::new(network.parse().unwrap(), prefix).unwrap();
+            assert_eq!(range.contains(address.parse().unwrap()), expected, "{network}/{prefix} {address}");
+        };
+        check("10.0.0.0", 8, "10.255.0.1", true);
+        check("10.0.0.0", 8, "11.0.0.0", false);
+        check("10.1.2.3", 32, "10.1.2.3", true);
+        check("10.1.2.3", 32, "10.1.2.4", false);
+        check("0.0.0.0", 0, "203.0.113.9", true);
+        check("0.0.0.0", 0, "::1", false);
+        check("::", 0, "::1", true);
+        check("2001:db8::", 32, "2001:db8:1::1", true);
+        check("127.0.0.0", 8, "::ffff:127.0.0.1", true);
+        assert_eq!(Cidr::new("10.0.0.0".parse().unwrap(), 33), None);
+    }
+}

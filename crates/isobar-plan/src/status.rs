@@ -1,0 +1,171 @@
+//! What is true right now?
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+use core::time::Duration;
+
+use crate::{ListenerChange, Name, PlanDiff};
+
+/// A snapshot of the data plane.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// What the engine as a whole is doing.
+    pub state: EngineState,
+    /// How many worker threads there are.
+    pub workers: usize,
+    /// Time since the engine started.
+    pub uptime: Duration,
+    /// Plans applied since the start, the first included.
+    pub generation: u64,
+    /// The listeners.
+    pub listeners: Vec<ListenerStatus>,
+    /// The upstreams.
+    pub upstreams: Vec<UpstreamStatus>,
+    /// The access log, where there is one.
+    pub access_log: Option<LogStatus>,
+}
+
+/// What the engine as a whole is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EngineState {
+    /// Taking connections.
+    Running,
+    /// Finishing what it has, taking no more.
+    Draining,
+}
+
+/// A listener, as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListenerStatus {
+    /// Its name.
+    pub name: Name,
+    /// The address it really listens on.
+    pub address: SocketAddr,
+    /// Open client connections, by worker.
+    pub connections: Vec<u32>,
+}
+
+/// An upstream, as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpstreamStatus {
+    /// Its name.
+    pub name: Name,
+    /// Requests waiting for a server.
+    pub queued: u32,
+    /// Its servers.
+    pub servers: Vec<ServerStatus>,
+}
+
+/// A server, as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerStatus {
+    /// Its name.
+    pub name: Name,
+    /// Its weight.
+    pub weight: u32,
+    /// Whether it is a backup.
+    pub backup: bool,
+    /// What the probes say.
+    pub health: HealthState,
+    /// Why the health is what it is: the last probe's or the name resolution's own words.
+    pub reason: String,
+    /// How long the last probe took; none: there was none.
+    pub last_probe: Option<Duration>,
+    /// Requests it is answering.
+    pub in_flight: u32,
+    /// The addresses it stands for now; empty: its name does not resolve.
+    pub addresses: Vec<SocketAddr>,
+}
+
+/// What is known of a server's health.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HealthState {
+    /// Not probed yet; it is given requests.
+    Unknown,
+    /// Given requests.
+    Healthy,
+    /// Given none.
+    Unhealthy,
+}
+
+/// The access log, as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogStatus {
+    /// Lines written.
+    pub written: u64,
+    /// Lines dropped because the writer could not keep up or failed.
+    pub dropped: u64,
+    /// The last error of the writer, until a write succeeds again.
+    pub error: Option<String>,
+}
+
+/// One line of `/health/detailed`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckReport {
+    /// The dependency: `listener web`, `upstream api`, `access_log`, `configuration`.
+    pub name: String,
+    /// How it is.
+    pub status: CheckStatus,
+    /// Why, in words.
+    pub detail: String,
+    /// How long finding out took: the probe's own time for a server, the look-up's for the rest.
+    pub took: Duration,
+}
+
+/// How a dependency is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CheckStatus {
+    /// Good.
+    Pass,
+    /// Worse than it should be; requests are still answered.
+    Warn,
+    /// Requests that need it fail.
+    Fail,
+}
+
+/// Something an operator wants to read in the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A listener opened, moved or closed.
+    Listener {
+        /// Its name.
+        name: Name,
+        /// Its address.
+        address: SocketAddr,
+        /// What happened.
+        change: ListenerChange,
+    },
+    /// A server's health changed.
+    Health {
+        /// Its upstream.
+        upstream: Name,
+        /// Its name.
+        server: Name,
+        /// What it was.
+        from: HealthState,
+        /// What it is.
+        to: HealthState,
+        /// Why.
+        reason: String,
+    },
+    /// A plan was taken into service.
+    Applied {
+        /// Which one, counted from 1.
+        generation: u64,
+        /// What it changed.
+        diff: PlanDiff,
+    },
+    /// The access log cannot be written.
+    AccessLogFailed {
+        /// Why.
+        error: String,
+    },
+    /// No descriptors are left; accepting pauses for a moment.
+    OutOfDescriptors,
+    /// Draining ended.
+    Drained {
+        /// Connections that were closed because the time was up.
+        cut: u32,
+    },
+}

@@ -1,0 +1,136 @@
+//! Which servers are there, and how are they treated?
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+use core::time::Duration;
+
+pub use isobar_balance::Balance;
+
+use crate::Name;
+
+/// A set of servers that can answer the same requests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upstream {
+    /// Its name, unique among upstreams.
+    pub name: Name,
+    /// How a server is chosen.
+    pub balance: Balance,
+    /// Its servers in the order written; names are unique within the upstream.
+    pub servers: Vec<Server>,
+    /// How its servers are probed; none: they count as healthy.
+    pub health: Option<HealthCheck>,
+    /// How long its servers may take.
+    pub timeouts: Timeouts,
+    /// How connections to its servers are kept.
+    pub keep_alive: KeepAlive,
+    /// Where requests wait while every server is at its limit.
+    pub queue: Queue,
+    /// What happens when a server cannot be reached.
+    pub retry: Retry,
+}
+
+/// One server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// Its address as written; a label in metrics and the access log.
+    pub name: Name,
+    /// Where it is.
+    pub address: ServerAddress,
+    /// Its share relative to the others, 1 to 65,535; 0 takes no new requests.
+    pub weight: u32,
+    /// Requests it takes at once, over all workers; none: no limit.
+    pub max_connections: Option<u32>,
+    /// Whether it serves only while no other server is available.
+    pub backup: bool,
+}
+
+/// Where a server is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum ServerAddress {
+    /// At an address.
+    Socket(SocketAddr),
+    /// At the addresses a name stands for; the control plane resolves it and tells the data plane.
+    Name(Box<str>, u16),
+}
+
+/// How servers are probed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HealthCheck {
+    /// What is asked of a server.
+    pub probe: HealthProbe,
+    /// From the start of one probe to the start of the next; each is moved by up to a tenth of it at random.
+    pub interval: Duration,
+    /// How long a probe may take.
+    pub timeout: Duration,
+    /// Good probes in a row after which an unhealthy server is healthy; at least 1. An unknown one needs one.
+    pub rise: u32,
+    /// Bad probes in a row after which a healthy server is unhealthy; at least 1.
+    pub fall: u32,
+}
+
+/// What is asked of a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HealthProbe {
+    /// That it takes a connection.
+    Tcp,
+    /// That it answers a GET.
+    Http {
+        /// The path, query included.
+        path: Box<str>,
+        /// The Host field; none: the server's address as written.
+        host: Option<Box<str>>,
+        /// The statuses that count as good.
+        expect: StatusRanges,
+    },
+}
+
+/// A set of status codes, as inclusive ranges.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StatusRanges(pub Vec<(u16, u16)>);
+
+impl StatusRanges {
+    /// Whether the set holds the status.
+    #[must_use]
+    pub fn contains(&self, status: u16) -> bool {
+        self.0.iter().any(|&(low, high)| (low..=high).contains(&status))
+    }
+}
+
+/// How long servers may take. A zero duration is never valid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// For a connection to be made (the next server is tried, then 504).
+    pub connect: Duration,
+    /// For the server to take some bytes of the request (504).
+    pub send: Duration,
+    /// For the first or the next bytes of the answer (504, or the connection is closed once the answer has begun).
+    pub read: Duration,
+    /// For any byte in either direction of an upgraded connection such as a WebSocket (it is closed).
+    pub idle: Duration,
+}
+
+/// How connections to servers are kept for the next request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeepAlive {
+    /// Idle connections a worker keeps per server; 0: none are kept.
+    pub max_idle: u32,
+    /// How long a connection may be idle.
+    pub idle_timeout: Duration,
+}
+
+/// Where requests wait while every server is at its limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Queue {
+    /// Requests that wait at most, over all workers; past it the answer is 503 at once. 0: none waits.
+    pub max: u32,
+    /// How long a request waits at most (503).
+    pub timeout: Duration,
+}
+
+/// What happens when a server cannot be reached, or closes a connection before a byte of the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retry {
+    /// Further servers tried after the first, at most 10.
+    pub attempts: u32,
+}

@@ -1,0 +1,3 @@
+//! Skeleton.
+#![no_std]
+extern crate alloc;
