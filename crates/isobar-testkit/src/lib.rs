@@ -1,1 +1,38 @@
-//! Skeleton.
+//! What does a proxy need around it to be tested with real traffic?
+//!
+//! Scripted servers, clients that say exactly the bytes a test wants, well-known programs as peers, and the process
+//! under test with its log and its files. The kit reads HTTP/1 with a small strict reader of its own and knows none of
+//! Isobar's crates, so that a mistake in those cannot hide itself here.
+//!
+//! Every wait is bounded by [`PATIENCE`], every child process ends by its id when its handle is dropped, and every port
+//! is given by the kernel, so tests run side by side.
+#![forbid(unsafe_code)]
+
+mod bytes;
+mod client;
+mod configuration;
+mod isobar;
+mod load;
+mod message;
+mod metrics;
+mod origin;
+mod patience;
+mod port;
+mod process;
+mod programs;
+pub mod websocket;
+
+pub use bytes::noise;
+pub use client::{Answer, Client, answer_to, get};
+pub use configuration::Configuration;
+pub use isobar::{Binary, Isobar, Outcome};
+pub use load::{Load, LoadOptions, LoadReport};
+pub use message::{Fields, Head, Request, Response};
+pub use metrics::Metrics;
+pub use origin::{After, Exchange, Origin};
+pub use patience::{PATIENCE, eventually, wait_for};
+pub use port::ClosedPort;
+pub use process::{Process, Signal};
+pub use programs::{Curl, Nginx, Wrk, WrkReport, curl, promtool_check_metrics, varnishtest, wrk};
+pub use serde_json;
+pub use tungstenite;
