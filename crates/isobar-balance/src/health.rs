@@ -1,0 +1,124 @@
+//! Is a server well?
+//!
+//! Decides from the results of probes alone. When probes are made, what they ask and what follows from the answer
+//! is the caller's business.
+
+/// What is known about a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Health {
+    /// It was never probed.
+    Unknown,
+    /// It answers.
+    Healthy,
+    /// It does not.
+    Unhealthy,
+}
+
+/// Follows one server's probes and decides when its health changes.
+///
+/// ```text
+///            good                    `fall` bad in a row
+/// Unknown ──────────▶ Healthy ◀──────────────────────────▶ Unhealthy
+///    │                            `rise` good in a row        ▲
+///    └────────────────────────── bad ─────────────────────────┘
+/// ```
+///
+/// The first probe decides for an unknown server, in either direction: one answer is more than nothing is known, a
+/// start must not take `rise` intervals, and a server that was down from the beginning has no record to defend.
+#[derive(Debug, Clone)]
+pub struct HealthTracker {
+    rise: u32,
+    fall: u32,
+    health: Health,
+    /// Probes in a row that speak against `health`.
+    against: u32,
+}
+
+impl HealthTracker {
+    /// A tracker for a server that was never probed; a threshold of 0 counts as 1.
+    #[must_use]
+    pub fn new(rise: u32, fall: u32) -> Self {
+        Self {
+            rise: rise.max(1),
+            fall: fall.max(1),
+            health: Health::Unknown,
+            against: 0,
+        }
+    }
+
+    /// What is known now.
+    #[must_use]
+    pub const fn health(&self) -> Health {
+        self.health
+    }
+
+    /// Takes the result of a probe; returns what the server was and now is, when that changed.
+    pub fn probe(&mut self, ok: bool) -> Option<(Health, Health)> {
+        let (opposite, needed) = match (self.health, ok) {
+            (Health::Unknown, true) => (Health::Healthy, 1),
+            (Health::Unknown, false) => (Health::Unhealthy, 1),
+            (Health::Healthy, false) => (Health::Unhealthy, self.fall),
+            (Health::Unhealthy, true) => (Health::Healthy, self.rise),
+            (Health::Healthy, true) | (Health::Unhealthy, false) => {
+                self.against = 0;
+                return None;
+            }
+        };
+        self.against += 1;
+        if self.against < needed {
+            return None;
+        }
+        self.against = 0;
+        Some((core::mem::replace(&mut self.health, opposite), opposite))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Health, HealthTracker};
+    use std::string::String;
+
+    /// Runs probes (`+` good, `-` bad) and writes the health after each (`?`, `H`, `U`).
+    fn run(tracker: &mut HealthTracker, probes: &str) -> String {
+        let letter = |health| match health {
+            Health::Unknown => '?',
+            Health::Healthy => 'H',
+            Health::Unhealthy => 'U',
+        };
+        let mut probe = |sign| {
+            let before = tracker.health();
+            let change = tracker.probe(sign == '+');
+            let after = tracker.health();
+            assert_eq!(change, (before != after).then_some((before, after)));
+            letter(after)
+        };
+        probes.chars().map(&mut probe).collect()
+    }
+
+    #[test]
+    fn sequences() {
+        let check = |(rise, fall), probes, expected| {
+            assert_eq!(
+                run(&mut HealthTracker::new(rise, fall), probes),
+                expected,
+                "{rise} {fall} {probes}"
+            );
+        };
+        check((2, 3), "", "");
+        check((2, 3), "+", "H");
+        check((2, 3), "-", "U");
+        check((2, 3), "+---", "HHHU");
+        check((2, 3), "+--+---", "HHHHHHU");
+        check((2, 3), "-++", "UUH");
+        check((2, 3), "-+-++", "UUUUH");
+        check((2, 3), "+---++---", "HHHUUHHHU");
+        check((1, 1), "+-+-", "HUHU");
+        check((0, 0), "+-+-", "HUHU");
+        check((3, 1), "-++-+++", "UUUUUUH");
+    }
+
+    #[test]
+    fn starts_unknown() {
+        assert_eq!(HealthTracker::new(2, 3).health(), Health::Unknown);
+    }
+}

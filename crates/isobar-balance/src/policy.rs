@@ -1,0 +1,154 @@
+//! What is an algorithm, and what may it see?
+
+mod least_connections;
+mod random;
+mod round_robin;
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use core::fmt::Debug;
+
+use crate::{Balance, Chance, ServerState};
+
+use least_connections::LeastConnections;
+use random::Random;
+use round_robin::RoundRobin;
+
+/// One server as a member of a tier.
+#[derive(Debug, Clone)]
+pub struct Member {
+    /// The caller's index of it.
+    pub slot: u32,
+    /// Its share relative to the other members; never 0 within a tier.
+    pub weight: u32,
+    /// Its counters.
+    pub state: Arc<ServerState>,
+}
+
+/// One algorithm, made for the weights of one tier's members; shared by all workers.
+pub trait Policy: Debug + Send + Sync {
+    /// Chooses a member that is [eligible](View::eligible) at the time it is looked at; none: there was none.
+    ///
+    /// *Shape*: a position in the members the policy was made for.
+    /// *Cost*: no allocation and no lock.
+    fn choose(&self, view: &View<'_>, chance: &mut Chance) -> Option<usize>;
+}
+
+/// Makes the algorithm for these members, which keep their places for its lifetime.
+pub(crate) fn new(balance: Balance, members: &[Member], chance: &mut Chance) -> Box<dyn Policy> {
+    match balance {
+        Balance::RoundRobin => Box::new(RoundRobin::new(members, chance)),
+        Balance::LeastConnections => Box::new(LeastConnections),
+        Balance::Random => Box::new(Random::new(members)),
+    }
+}
+
+/// A tier's members as one request sees them.
+#[derive(Debug, Clone, Copy)]
+pub struct View<'a> {
+    members: &'a [Member],
+    avoid: &'a [u32],
+}
+
+impl<'a> View<'a> {
+    /// The view of a request that has already tried the slots in `avoid`.
+    #[must_use]
+    pub const fn new(members: &'a [Member], avoid: &'a [u32]) -> Self {
+        Self { members, avoid }
+    }
+
+    /// The members, eligible or not.
+    #[must_use]
+    pub const fn members(&self) -> &'a [Member] {
+        self.members
+    }
+
+    /// Whether the request has not tried this member yet.
+    #[must_use]
+    pub fn is_untried(&self, member: &Member) -> bool {
+        !self.avoid.contains(&member.slot)
+    }
+
+    /// Whether this member may be chosen: not tried yet, and not at its limit.
+    #[must_use]
+    pub fn eligible(&self, position: usize) -> bool {
+        self.members
+            .get(position)
+            .is_some_and(|member| self.is_untried(member) && !member.state.is_full())
+    }
+
+    /// Draws among the eligible members in proportion to their weights; none: there is none.
+    ///
+    /// The way out for an algorithm whose own choice is not eligible: those that are keep their shares relative to
+    /// one another. *Cost*: two passes over the members.
+    #[must_use]
+    pub fn draw_by_weight(&self, chance: &mut Chance) -> Option<usize> {
+        let eligible = || {
+            self.members
+                .iter()
+                .enumerate()
+                .filter(|&(position, _)| self.eligible(position))
+        };
+        let total = eligible().map(|(_, member)| u64::from(member.weight)).sum();
+        let mut ticket = chance.below(total);
+        let mut last = None;
+        for (position, member) in eligible() {
+            last = Some(position);
+            match ticket.checked_sub(u64::from(member.weight)) {
+                Some(rest) => ticket = rest,
+                None => break,
+            }
+        }
+        // Members that filled up between the passes can leave a ticket over; it goes to the last one seen.
+        last
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    //! Members, and the runs of picks that the tests of the algorithms look at.
+
+    use super::{Chance, Member, Policy, View};
+    use crate::ServerState;
+    use alloc::sync::Arc;
+    use alloc::vec::Vec;
+    use std::string::String;
+
+    /// Members with these weights, without a limit; slots are positions.
+    pub(crate) fn members(weights: &[u32]) -> Vec<Member> {
+        let member = |(slot, &weight)| Member {
+            slot,
+            weight,
+            state: Arc::new(ServerState::new(None)),
+        };
+        (0..).zip(weights).map(member).collect()
+    }
+
+    /// How often each member is chosen in `picks` picks that are released at once.
+    pub(crate) fn shares(policy: &dyn Policy, view: &View<'_>, chance: &mut Chance, picks: u32) -> Vec<u32> {
+        let mut counts = std::vec![0; view.members().len()];
+        for _ in 0..picks {
+            counts[policy.choose(view, chance).unwrap()] += 1;
+        }
+        counts
+    }
+
+    /// Positions written as letters.
+    pub(crate) fn letters(positions: impl IntoIterator<Item = usize>) -> String {
+        positions
+            .into_iter()
+            .map(|position| char::from(b'a' + u8::try_from(position).unwrap()))
+            .collect()
+    }
+
+    /// Pearson's statistic of counts against weights.
+    pub(crate) fn chi_square(counts: &[u32], weights: &[u32]) -> f64 {
+        let picks: f64 = counts.iter().map(|&count| f64::from(count)).sum();
+        let total: f64 = weights.iter().map(|&weight| f64::from(weight)).sum();
+        let cell = |(&count, &weight)| {
+            let expected = picks * f64::from(weight) / total;
+            (f64::from(count) - expected).powi(2) / expected
+        };
+        counts.iter().zip(weights).map(cell).sum()
+    }
+}

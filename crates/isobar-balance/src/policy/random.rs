@@ -1,0 +1,138 @@
+//! By chance, in proportion to the weights.
+//!
+//! Walker's alias method as built by Vose ("A linear algorithm for generating random numbers with a given
+//! distribution", 1991), in integers, so that the shares are exact: `n` columns of equal width hold at most two
+//! members each. A draw takes a column and then one of its two.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use crate::Chance;
+use crate::policy::{Member, Policy, View};
+
+/// Chooses a member by chance.
+///
+/// *Cost*: constant while the member drawn is eligible; otherwise one draw among those that are, over all members.
+#[derive(Debug)]
+pub(super) struct Random {
+    columns: Box<[Column]>,
+    /// The width of a column: the sum of the weights.
+    width: u64,
+}
+
+/// A part of the draw: the first `own` of its width is for the member of its position, the rest for `alias`.
+#[derive(Debug, Clone, Copy)]
+struct Column {
+    own: u64,
+    alias: usize,
+}
+
+impl Random {
+    pub(super) fn new(members: &[Member]) -> Self {
+        let count = members.len() as u64;
+        let width = members.iter().map(|member| u64::from(member.weight)).sum();
+        // Weights are scaled by the number of members, so that they fill the columns exactly.
+        let scaled = members.iter().map(|member| u64::from(member.weight) * count);
+        let mut columns: Vec<Column> = scaled.zip(0..).map(|(own, alias)| Column { own, alias }).collect();
+        let (mut over, mut under): (Vec<_>, Vec<_>) = (0..columns.len()).partition(|&at| columns[at].own > width);
+        while let (Some(&big), Some(small)) = (over.last(), under.pop()) {
+            // The big one fills the rest of the small one's column, and then may be small itself.
+            columns[small].alias = big;
+            columns[big].own -= width - columns[small].own;
+            if columns[big].own <= width {
+                over.pop();
+                under.push(big);
+            }
+        }
+        Self {
+            columns: columns.into(),
+            width,
+        }
+    }
+
+    fn draw(&self, chance: &mut Chance) -> usize {
+        let at = chance.index(self.columns.len());
+        let toss = chance.below(self.width);
+        self.columns
+            .get(at)
+            .map_or(at, |column| if toss < column.own { at } else { column.alias })
+    }
+}
+
+impl Policy for Random {
+    fn choose(&self, view: &View<'_>, chance: &mut Chance) -> Option<usize> {
+        let drawn = self.draw(chance);
+        if view.eligible(drawn) {
+            Some(drawn)
+        } else {
+            view.draw_by_weight(chance)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Random;
+    use crate::Chance;
+    use crate::policy::testing::{chi_square, members, shares};
+    use crate::policy::{Policy, View};
+    use proptest::prelude::*;
+
+    /// Counts that a fair draw would pass but once in a thousand seeds, by degrees of freedom.
+    fn check(weights: &[u32], avoid: &[u32], critical: f64) {
+        let seed = 20_261_121;
+        let members = members(weights);
+        let policy = Random::new(&members);
+        let counts = shares(&policy, &View::new(&members, avoid), &mut Chance::new(seed), 200_000);
+        let tried = |position: &usize| avoid.contains(&u32::try_from(*position).unwrap());
+        assert!((0..weights.len()).filter(tried).all(|position| counts[position] == 0));
+        let (weights, counts): (std::vec::Vec<_>, std::vec::Vec<_>) = (0..weights.len())
+            .filter(|position| !tried(position))
+            .map(|at| (weights[at], counts[at]))
+            .unzip();
+        let statistic = chi_square(&counts, &weights);
+        assert!(
+            statistic < critical,
+            "seed {seed}: {counts:?} for {weights:?} has statistic {statistic}"
+        );
+    }
+
+    #[test]
+    fn shares_follow_weights() {
+        check(&[1], &[], 0.1);
+        check(&[1, 1], &[], 10.8);
+        check(&[5, 3, 1], &[], 13.8);
+        check(&[1, 2, 3, 4, 5, 6, 7, 8, 9, 10], &[], 27.9);
+        check(&[1000, 1, 1], &[], 13.8);
+    }
+
+    #[test]
+    fn the_rest_keep_their_shares() {
+        check(&[5, 3, 1], &[0], 10.8);
+        check(&[1, 2, 3, 4, 5, 6], &[1, 4], 16.3);
+    }
+
+    proptest! {
+        /// The columns give every member exactly its weight: the shares are right by construction, not by luck.
+        #[test]
+        fn columns_hold_the_weights(weights in prop::collection::vec(1u32..=65_535, 1..100)) {
+            let policy = Random::new(&members(&weights));
+            let mut held = std::vec![0u64; weights.len()];
+            for (at, column) in policy.columns.iter().enumerate() {
+                prop_assert!(column.own <= policy.width);
+                held[at] += column.own;
+                held[column.alias] += policy.width - column.own;
+            }
+            let expected: std::vec::Vec<u64> = weights.iter().map(|&w| u64::from(w) * weights.len() as u64).collect();
+            prop_assert_eq!(held, expected);
+        }
+
+        #[test]
+        fn none_when_all_were_tried(weights in prop::collection::vec(1u32..=9, 1..9), seed: u64) {
+            let members = members(&weights);
+            let all: std::vec::Vec<u32> = members.iter().map(|member| member.slot).collect();
+            let policy = Random::new(&members);
+            prop_assert_eq!(policy.choose(&View::new(&members, &all), &mut Chance::new(seed)), None);
+        }
+    }
+}
