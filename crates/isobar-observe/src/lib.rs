@@ -1,3 +1,36 @@
-//! Skeleton.
+//! What happened, counted and written down?
+//!
+//! Workers count into shards of their own ([`RouteStats`] and its like); a [`Snapshot`] sums the shards of all
+//! workers; the [`catalogue`] says what each number is called and means. A finished exchange becomes a line of the
+//! access log through a [`Template`](access::Template), and [`Cause`] says how it ended and whose fault that was.
+//! This crate knows no socket, file, clock or configuration: times, names and numbers come in as arguments.
 #![no_std]
+#![forbid(unsafe_code)]
+
 extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+pub mod access;
+mod by;
+pub mod catalogue;
+mod cause;
+mod cell;
+mod counter;
+mod histogram;
+mod snapshot;
+mod stats;
+mod time;
+
+pub use by::{ByCause, ByClass, CauseTotals, ClassTotals, FailureTotals, Failures, StatusClass};
+pub use cause::{Cause, Fault, RetrySafe, errors_markdown};
+pub use counter::{Counter, Gauge};
+pub use histogram::{Histogram, HistogramTotals};
+pub use snapshot::{
+    ListenerSnapshot, RouteSnapshot, Series, ServerSnapshot, Snapshot, UpstreamSnapshot, WorkerSnapshot,
+};
+pub use stats::{
+    ListenerStats, ListenerTotals, RouteOutcome, RouteStats, RouteTotals, ServerStats, ServerTotals, UpstreamStats,
+    UpstreamTotals, WorkerStats, WorkerTotals,
+};
+pub use time::WallTime;

@@ -1,0 +1,65 @@
+//! What is known about a finished exchange?
+
+use core::net::{IpAddr, SocketAddr};
+use core::time::Duration;
+
+use crate::{Cause, WallTime};
+
+/// One finished exchange, borrowed from the connection that had it.
+///
+/// Byte strings are as received from the client and may hold anything, also nothing where there was nothing.
+#[derive(Debug, Clone, Copy)]
+pub struct Record<'a> {
+    /// When its last byte was sent.
+    pub time: WallTime,
+    /// The client, as far as trusted proxies tell; otherwise the peer.
+    pub client: IpAddr,
+    /// The other end of the connection.
+    pub peer: SocketAddr,
+    /// The number of the client's connection, unique in this process.
+    pub connection: u64,
+    /// The listener's name.
+    pub listener: &'a str,
+    /// The route's name; none: no route took the request.
+    pub route: Option<&'a str>,
+    /// The upstream's name.
+    pub upstream: Option<&'a str>,
+    /// The name of the last server tried.
+    pub server: Option<&'a str>,
+    /// The method.
+    pub method: &'a [u8],
+    /// The host that was asked for, with its port if one was given.
+    pub host: &'a [u8],
+    /// The request target: path and query, in the spelling received.
+    pub target: &'a [u8],
+    /// The client's version of HTTP, as in `HTTP/1.1`; empty: the request line was not understood.
+    pub protocol: &'a str,
+    /// The `Referer` field.
+    pub referer: &'a [u8],
+    /// The `User-Agent` field.
+    pub user_agent: &'a [u8],
+    /// The `X-Forwarded-For` field as received.
+    pub forwarded_for: &'a [u8],
+    /// The `X-Request-Id` field, received or made up.
+    pub request_id: &'a [u8],
+    /// The status of the answer; where none was begun, [`Cause::logged_status`].
+    pub status: u16,
+    /// Bytes of the request body that were taken.
+    pub bytes_in: u64,
+    /// Bytes of the answer body that were given.
+    pub bytes_out: u64,
+    /// From the first byte of the request to the end of the exchange.
+    pub duration: Duration,
+    /// From the first byte of the request to the first of the server's answer.
+    pub first_byte: Option<Duration>,
+    /// How long the request waited for a server; zero: not at all.
+    pub queue: Duration,
+    /// How long the last connection took to be made; none: a kept one was used, or none was made.
+    pub connect: Option<Duration>,
+    /// Servers tried, the last included.
+    pub attempts: u8,
+    /// Whether the connection was upgraded to another protocol.
+    pub upgraded: bool,
+    /// How it ended.
+    pub cause: Cause,
+}

@@ -1,0 +1,287 @@
+//! What is every metric called, and what does it mean?
+//!
+//! Metrics read from shards are declared where they are counted (`stats.rs`); those that describe the present state
+//! are declared here and read by whoever knows that state. The names follow the conventions of Prometheus: base
+//! units, the unit at the end, `_total` for what only grows.
+//!
+//! The number of time series is bounded by the configuration and by this code. Label values are names from the
+//! configuration, the five classes of statuses, or the causes of [`Cause`](crate::Cause); nothing that a client or a
+//! server sends can add one.
+
+use alloc::string::String;
+use core::fmt::Write as _;
+
+use crate::Histogram;
+
+pub use crate::cell::{Cell, Reading};
+pub use crate::stats::{LISTENER_METRICS, ROUTE_METRICS, SERVER_METRICS, UPSTREAM_METRICS, WORKER_METRICS};
+
+/// One metric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Metric {
+    /// Its full name, as it is written in queries, without the `_bucket`, `_sum` and `_count` of a histogram.
+    pub name: &'static str,
+    /// What it counts, as one sentence.
+    pub help: &'static str,
+    /// What kind of number it is.
+    pub kind: Kind,
+    /// The names of the labels of its object, in order.
+    pub labels: &'static [&'static str],
+    /// The label that splits it further.
+    pub split: Option<&'static str>,
+}
+
+/// What kind of number a metric is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// It only grows.
+    Counter,
+    /// It goes up and down.
+    Gauge,
+    /// Durations in buckets.
+    Histogram,
+    /// Always 1; its labels are what it says.
+    Info,
+}
+
+/// What a metric is measured in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// Seconds.
+    Seconds,
+    /// Bytes.
+    Bytes,
+}
+
+impl Unit {
+    /// The word for it, as metric names have it.
+    #[must_use]
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Seconds => "seconds",
+            Self::Bytes => "bytes",
+        }
+    }
+}
+
+impl Metric {
+    /// The name without what OpenMetrics adds to it by kind (`_total`, `_info`).
+    #[must_use]
+    pub fn family(&self) -> &'static str {
+        let suffix = match self.kind {
+            Kind::Counter => "_total",
+            Kind::Info => "_info",
+            Kind::Gauge | Kind::Histogram => "",
+        };
+        self.name.strip_suffix(suffix).unwrap_or(self.name)
+    }
+
+    /// What it is measured in; none: a plain number.
+    #[must_use]
+    pub fn unit(&self) -> Option<Unit> {
+        [Unit::Seconds, Unit::Bytes]
+            .into_iter()
+            .find(|unit| self.family().ends_with(unit.text()))
+    }
+}
+
+/// A metric with the way to read it from the counts of an object.
+#[derive(Debug, Clone, Copy)]
+pub struct Measured<T: 'static> {
+    /// The metric.
+    pub metric: Metric,
+    /// Reads it.
+    pub read: fn(&T) -> Reading<'_>,
+}
+
+/// The metric of a shard's field. Doc comments begin with a space, which the help text does not.
+pub(crate) const fn metric_of<C: Cell>(
+    name: &'static str,
+    help: &'static str,
+    labels: &'static [&'static str],
+) -> Metric {
+    Metric {
+        name,
+        help: help.trim_ascii(),
+        kind: C::KIND,
+        labels,
+        split: C::SPLIT,
+    }
+}
+
+macro_rules! state_metrics {
+    ($(#[doc = $help:literal] $metric:ident: $kind:ident $name:literal $labels:tt $($split:literal)?;)*) => {
+        $(
+            #[doc = $help]
+            pub const $metric: Metric = Metric {
+                name: $name,
+                help: $help.trim_ascii(),
+                kind: Kind::$kind,
+                labels: &$labels,
+                split: {
+                    const SPLIT: &[&str] = &[$($split)?];
+                    SPLIT.first().copied()
+                },
+            };
+        )*
+
+        /// The metrics that describe the present state.
+        pub const STATE_METRICS: &[Metric] = &[$($metric,)*];
+    };
+}
+
+state_metrics! {
+    /// Client connections that are open.
+    LISTENER_CONNECTIONS: Gauge "isobar_listener_connections" ["listener"];
+    /// Requests that wait for a server.
+    UPSTREAM_QUEUED: Gauge "isobar_upstream_queued" ["upstream"];
+    /// Requests the server is answering.
+    SERVER_IN_FLIGHT: Gauge "isobar_server_in_flight" ["upstream", "server"];
+    /// Whether the server is given requests as far as its health goes (1) or not (0).
+    SERVER_HEALTHY: Gauge "isobar_server_healthy" ["upstream", "server"];
+    /// What is known of the server's health: 1 for the state it is in, 0 for the others.
+    SERVER_HEALTH_STATE: Gauge "isobar_server_health_state" ["upstream", "server"] "state";
+    /// Worker threads.
+    WORKERS: Gauge "isobar_workers" [];
+    /// Whether the instance is finishing what it has and takes no more (1) or not (0).
+    DRAINING: Gauge "isobar_draining" [];
+    /// Configurations taken into service since the start, the first included.
+    CONFIG_GENERATION: Gauge "isobar_config_generation" [];
+    /// Whether the newest configuration was taken into service (1) or refused (0).
+    CONFIG_LAST_RELOAD_SUCCESSFUL: Gauge "isobar_config_last_reload_successful" [];
+    /// When the configuration in service was loaded, in Unix time.
+    CONFIG_LAST_RELOAD_SUCCESS_TIMESTAMP: Gauge "isobar_config_last_reload_success_timestamp_seconds" [];
+    /// Lines written to the access log.
+    ACCESS_LOG_WRITTEN: Counter "isobar_access_log_written_total" [];
+    /// Lines dropped because the access log could not be written fast enough, or at all.
+    ACCESS_LOG_DROPPED: Counter "isobar_access_log_dropped_total" [];
+    /// The version of the program.
+    BUILD: Info "isobar_build_info" [] "version";
+    /// When the process started, in Unix time.
+    PROCESS_START_TIME: Gauge "process_start_time_seconds" [];
+    /// Memory of the process that is in RAM.
+    PROCESS_RESIDENT_MEMORY: Gauge "process_resident_memory_bytes" [];
+    /// Time that the process ran on a processor, in user mode and in the kernel.
+    PROCESS_CPU: Counter "process_cpu_seconds_total" [];
+    /// File descriptors that are open.
+    PROCESS_OPEN_FDS: Gauge "process_open_fds" [];
+    /// File descriptors that may be open.
+    PROCESS_MAX_FDS: Gauge "process_max_fds" [];
+}
+
+/// Every metric there is, in the order of the reference page.
+pub fn metrics() -> impl Iterator<Item = Metric> {
+    fn of<T>(measured: &'static [Measured<T>]) -> impl Iterator<Item = Metric> {
+        measured.iter().map(|measured| measured.metric)
+    }
+    of(LISTENER_METRICS)
+        .chain(of(ROUTE_METRICS))
+        .chain(of(UPSTREAM_METRICS))
+        .chain(of(SERVER_METRICS))
+        .chain(of(WORKER_METRICS))
+        .chain(STATE_METRICS.iter().copied())
+}
+
+/// The metrics as a page of the reference, in Markdown.
+#[must_use]
+pub fn reference_markdown() -> String {
+    let mut page = String::from(
+        "# Metrics\n\n\
+        `GET /metrics` on the admin listener answers in the Prometheus text format, or in OpenMetrics where asked for.\n\
+        The number of time series is bounded by the configuration: label values are names written there, classes of\n\
+        statuses (`1xx` to `5xx`) or the causes of [errors](errors.md); no client or server can add one.\n\
+        Counters start at 0 with the process and survive reloads for as long as their object is configured.\n\n\
+        Buckets of histograms, in seconds: ",
+    );
+    for (i, bound) in Histogram::BOUNDS_SECONDS.iter().enumerate() {
+        let _ = write!(page, "{}{bound}", if i == 0 { "" } else { ", " });
+    }
+    page.push_str(".\n\n| name | kind | labels | meaning |\n|---|---|---|---|\n");
+    for metric in metrics() {
+        let kind = match metric.kind {
+            Kind::Counter => "counter",
+            Kind::Gauge | Kind::Info => "gauge",
+            Kind::Histogram => "histogram",
+        };
+        let _ = write!(page, "| `{}` | {kind} | ", metric.name);
+        for (i, label) in metric.labels.iter().chain(&metric.split).enumerate() {
+            let _ = write!(page, "{}`{label}`", if i == 0 { "" } else { ", " });
+        }
+        let _ = writeln!(page, " | {} |", metric.help);
+    }
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::{Kind, Metric, Unit, metrics, reference_markdown};
+
+    /// The rules of <https://prometheus.io/docs/practices/naming/> and of the OpenMetrics 1.0 ABNF that can be checked.
+    #[test]
+    fn names_follow_the_conventions() {
+        for Metric {
+            name,
+            help,
+            kind,
+            labels,
+            split,
+        } in metrics()
+        {
+            let ours = name.starts_with("isobar_") || name.starts_with("process_");
+            assert!(
+                ours && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'),
+                "{name}"
+            );
+            assert_eq!(name.ends_with("_total"), kind == Kind::Counter, "{name}");
+            assert_eq!(name.ends_with("_info"), kind == Kind::Info, "{name}");
+            assert!(help.ends_with('.') && !help.starts_with(' '), "{name}: {help}");
+            assert!(
+                !help.contains(['\\', '\n', '"']),
+                "the help of {name} would need escaping"
+            );
+            assert!(
+                !labels
+                    .iter()
+                    .chain(&split)
+                    .any(|label| label.starts_with("__") || *label == "le"),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn families_are_unique() {
+        let mut families = BTreeSet::new();
+        for metric in metrics() {
+            assert!(families.insert(metric.family()), "{} twice", metric.family());
+        }
+    }
+
+    #[test]
+    fn units_are_read_from_the_names() {
+        let check = |name: &str, expected: Option<Unit>| {
+            let metric = metrics().find(|metric| metric.name == name).unwrap();
+            assert_eq!(metric.unit(), expected, "{name}");
+        };
+        check("isobar_route_duration_seconds", Some(Unit::Seconds));
+        check("isobar_route_request_body_bytes_total", Some(Unit::Bytes));
+        check("process_cpu_seconds_total", Some(Unit::Seconds));
+        check("isobar_server_in_flight", None);
+        check("isobar_build_info", None);
+    }
+
+    #[test]
+    fn the_page_names_every_metric_once() {
+        let page = reference_markdown();
+        for metric in metrics() {
+            assert_eq!(
+                page.matches(&std::format!("| `{}` |", metric.name)).count(),
+                1,
+                "{}",
+                metric.name
+            );
+        }
+    }
+}

@@ -1,0 +1,339 @@
+//! How did an exchange end, whose fault was it, and what is the client told?
+//!
+//! One table answers all three, for the data plane, the access log, the metrics and the reference page. It knows
+//! nothing of how an answer is written.
+
+use alloc::string::String;
+use core::fmt;
+use core::fmt::Write as _;
+
+/// Who made an exchange end otherwise than it should.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Fault {
+    /// Nobody: it went well, or ended as it may.
+    Nobody,
+    /// The client.
+    Client,
+    /// A server, or all servers of the upstream together.
+    Server,
+    /// Isobar, or the machine it runs on.
+    Isobar,
+}
+
+impl Fault {
+    /// The word for it in logs and metrics.
+    #[must_use]
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Nobody => "nobody",
+            Self::Client => "client",
+            Self::Server => "server",
+            Self::Isobar => "isobar",
+        }
+    }
+}
+
+/// Which requests can be sent once more without doing their work twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RetrySafe {
+    /// Every request: nothing of this one reached a server.
+    Always,
+    /// Idempotent ones (RFC 9110 section 9.2.2): a server may have acted on this one.
+    Idempotent,
+    /// None: the same request would end in the same way, or it is done.
+    Never,
+}
+
+impl RetrySafe {
+    const fn text(self) -> &'static str {
+        match self {
+            Self::Always => "always",
+            Self::Idempotent => "idempotent requests",
+            Self::Never => "no",
+        }
+    }
+}
+
+/// What the client and the access log are told when no answer had begun.
+#[derive(Debug, Clone, Copy)]
+enum Answer {
+    /// The client is answered with this status.
+    Status(u16),
+    /// Nobody is left to answer; the access log shows this status.
+    Logged(u16),
+    /// An answer has begun, and its status stands.
+    Begun,
+}
+
+struct Row {
+    text: &'static str,
+    answer: Answer,
+    fault: Fault,
+    retry: RetrySafe,
+    meaning: &'static str,
+}
+
+macro_rules! causes {
+    ($($variant:ident $text:literal $answer:expr, $fault:ident, $retry:ident, $meaning:literal;)*) => {
+        /// How an exchange ended.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[repr(u8)]
+        pub enum Cause {
+            $(#[doc = $meaning] $variant,)*
+        }
+
+        impl Cause {
+            /// Every cause, in the order of the table; a cause's position is [`index`](Self::index).
+            pub const ALL: [Self; ROWS.len()] = [$(Self::$variant,)*];
+        }
+
+        static ROWS: [Row; [$($text,)*].len()] = [$(
+            Row { text: $text, answer: $answer, fault: Fault::$fault, retry: RetrySafe::$retry, meaning: $meaning },
+        )*];
+    };
+}
+
+use Answer::{Begun, Logged, Status};
+
+causes! {
+    Complete "complete" Begun, Nobody, Never,
+        "The answer was sent to its end.";
+    IdleTimeout "idle_timeout" Begun, Nobody, Never,
+        "An upgraded connection carried nothing in either direction for its idle timeout.";
+
+    ClientMalformed "client_malformed" Status(400), Client, Never,
+        "The request broke the rules of HTTP; the connection is closed.";
+    NoRoute "no_route" Status(404), Client, Never,
+        "No route of the listener takes the request.";
+    ClientHeadTimeout "client_head_timeout" Status(408), Client, Always,
+        "The request head was not complete in time.";
+    ClientBodyTimeout "client_body_timeout" Status(408), Client, Idempotent,
+        "The request body made no progress in time.";
+    ClientBodyTooLarge "client_body_too_large" Status(413), Client, Never,
+        "The request body is larger than the listener takes.";
+    ClientTargetTooLong "client_target_too_long" Status(414), Client, Never,
+        "The request target is longer than the listener takes.";
+    ClientExpectation "client_expectation" Status(417), Client, Never,
+        "The request expects something other than 100-continue.";
+    ClientHeadTooLarge "client_head_too_large" Status(431), Client, Never,
+        "The request has more fields, or a longer head, than the listener takes.";
+    ClientClosed "client_closed" Logged(499), Client, Idempotent,
+        "The client closed its connection before it had the whole answer.";
+    ClientUnsupported "client_unsupported" Status(501), Client, Never,
+        "The request uses a method or a transfer coding that is not supported.";
+    ClientVersion "client_version" Status(505), Client, Never,
+        "The request is of a major version of HTTP that the listener does not speak.";
+    ClientWriteTimeout "client_write_timeout" Begun, Client, Idempotent,
+        "The client did not take the answer in time.";
+
+    ConnectFailed "connect_failed" Status(502), Server, Always,
+        "No connection to the server could be made.";
+    ServerClosed "server_closed" Status(502), Server, Idempotent,
+        "The server closed or reset its connection before the answer began.";
+    ServerMalformed "server_malformed" Status(502), Server, Idempotent,
+        "The answer broke the rules of HTTP.";
+    ServerHeadTooLarge "server_head_too_large" Status(502), Server, Idempotent,
+        "The answer has more fields, or a longer head, than is taken from servers.";
+    ServerAborted "server_aborted" Begun, Server, Idempotent,
+        "The server closed or reset its connection within the answer; the client's connection is closed too.";
+    NoServer "no_server" Status(503), Server, Always,
+        "No server of the upstream is available.";
+    QueueFull "queue_full" Status(503), Server, Always,
+        "Every server is at its limit and no more requests may wait.";
+    QueueTimeout "queue_timeout" Status(503), Server, Always,
+        "No server became free while the request waited.";
+    ConnectTimeout "connect_timeout" Status(504), Server, Always,
+        "The connection to the server was not made in time.";
+    SendTimeout "send_timeout" Status(504), Server, Idempotent,
+        "The server did not take the request in time.";
+    ReadTimeout "read_timeout" Status(504), Server, Idempotent,
+        "The server did not answer, or not go on with its answer, in time.";
+
+    Internal "internal" Status(500), Isobar, Idempotent,
+        "Isobar failed; this is a bug worth reporting.";
+    OutOfResources "out_of_resources" Status(503), Isobar, Always,
+        "No descriptor or local port was left for a connection to a server.";
+    Shutdown "shutdown" Status(503), Isobar, Idempotent,
+        "The instance was stopped, and the time to finish was over.";
+}
+
+impl Cause {
+    /// How many causes there are.
+    pub const COUNT: usize = Self::ALL.len();
+
+    /// Its position in [`ALL`](Self::ALL).
+    #[inline]
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+
+    const fn row(self) -> &'static Row {
+        // A discriminant is always below the length of the table it was generated from.
+        &ROWS[self as usize]
+    }
+
+    /// The word for it in logs and metrics.
+    #[must_use]
+    pub const fn text(self) -> &'static str {
+        self.row().text
+    }
+
+    /// The status the client is answered with if no answer has begun; none: nobody is left to answer, or an answer
+    /// always has begun.
+    #[must_use]
+    pub const fn status(self) -> Option<u16> {
+        match self.row().answer {
+            Status(status) => Some(status),
+            Logged(_) | Begun => None,
+        }
+    }
+
+    /// The status the access log shows if no answer has begun: the client's, or 499 for a client that left; 0 where
+    /// an answer always has begun.
+    #[must_use]
+    pub const fn logged_status(self) -> u16 {
+        match self.row().answer {
+            Status(status) | Logged(status) => status,
+            Begun => 0,
+        }
+    }
+
+    /// Whose fault it was.
+    #[must_use]
+    pub const fn fault(self) -> Fault {
+        self.row().fault
+    }
+
+    /// Which requests may be sent once more after it: by Isobar to another server, or by the client.
+    #[must_use]
+    pub const fn retry_safe(self) -> RetrySafe {
+        self.row().retry
+    }
+
+    /// What it means, as one sentence for the reference page.
+    #[must_use]
+    pub const fn meaning(self) -> &'static str {
+        self.row().meaning
+    }
+
+    /// Whether one particular server is to blame, rather than the lack of any.
+    #[must_use]
+    pub const fn blames_one_server(self) -> bool {
+        matches!(self.fault(), Fault::Server) && !matches!(self, Self::NoServer | Self::QueueFull | Self::QueueTimeout)
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text())
+    }
+}
+
+/// The table of causes as a page of the reference, in Markdown.
+#[must_use]
+pub fn errors_markdown() -> String {
+    let mut page = String::from(
+        "# Errors\n\n\
+        How an exchange can end. The cause is in the access log (`{cause}`, `{fault}`) and in the metrics; the client sees\n\
+        the status, unless an answer had already begun: then its status stands and the connection is closed.\n\
+        \u{201c}Safe to retry\u{201d} says which requests can be sent once more without doing their work twice.\n\n\
+        | cause | status | fault | safe to retry | meaning |\n|---|---|---|---|---|\n",
+    );
+    for cause in Cause::ALL {
+        let _ = write!(page, "| `{cause}` | ");
+        let _ = match cause.row().answer {
+            Status(status) => write!(page, "{status}"),
+            Logged(status) => write!(page, "{status}, in logs only"),
+            Begun => write!(page, "\u{2013}"),
+        };
+        let _ = writeln!(
+            page,
+            " | {} | {} | {} |",
+            cause.fault().text(),
+            cause.retry_safe().text(),
+            cause.meaning()
+        );
+    }
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::{Cause, Fault, RetrySafe, errors_markdown};
+
+    #[test]
+    fn the_table_answers_as_documented() {
+        let check = |cause: Cause, status: Option<u16>, logged: u16, fault: Fault| {
+            assert_eq!(
+                (cause.status(), cause.logged_status(), cause.fault()),
+                (status, logged, fault),
+                "{cause}"
+            );
+        };
+        check(Cause::Complete, None, 0, Fault::Nobody);
+        check(Cause::ClientClosed, None, 499, Fault::Client);
+        check(Cause::ClientMalformed, Some(400), 400, Fault::Client);
+        check(Cause::NoRoute, Some(404), 404, Fault::Client);
+        check(Cause::ServerAborted, None, 0, Fault::Server);
+        check(Cause::QueueFull, Some(503), 503, Fault::Server);
+        check(Cause::ReadTimeout, Some(504), 504, Fault::Server);
+        check(Cause::OutOfResources, Some(503), 503, Fault::Isobar);
+    }
+
+    #[test]
+    fn indices_are_positions_and_texts_are_unique() {
+        for (i, cause) in Cause::ALL.iter().enumerate() {
+            assert_eq!(cause.index(), i, "{cause}");
+        }
+        let texts: BTreeSet<_> = Cause::ALL.iter().map(|cause| cause.text()).collect();
+        assert_eq!(texts.len(), Cause::COUNT);
+        assert!(
+            texts
+                .iter()
+                .all(|text| text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'))
+        );
+    }
+
+    #[test]
+    fn a_status_says_whose_fault_it_was() {
+        for cause in Cause::ALL {
+            match cause.status() {
+                Some(502 | 504) => assert_eq!(cause.fault(), Fault::Server, "{cause}"),
+                Some(400..=499 | 501 | 505) => assert_eq!(cause.fault(), Fault::Client, "{cause}"),
+                Some(500) => assert_eq!(cause.fault(), Fault::Isobar, "{cause}"),
+                Some(503) | None => {}
+                Some(other) => panic!("{cause} answers {other}, which nobody expects"),
+            }
+        }
+    }
+
+    #[test]
+    fn only_what_never_reached_a_server_is_always_safe_to_retry() {
+        let always: BTreeSet<_> = Cause::ALL
+            .iter()
+            .filter(|c| c.retry_safe() == RetrySafe::Always)
+            .map(|c| c.text())
+            .collect();
+        let expected = [
+            "client_head_timeout",
+            "connect_failed",
+            "connect_timeout",
+            "no_server",
+            "out_of_resources",
+            "queue_full",
+            "queue_timeout",
+        ];
+        assert_eq!(always, expected.into());
+    }
+
+    #[test]
+    fn the_page_has_a_row_for_every_cause() {
+        let page = errors_markdown();
+        for cause in Cause::ALL {
+            assert_eq!(page.matches(&std::format!("| `{cause}` |")).count(), 1, "{cause}");
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! How does one thread count what other threads read?
+//!
+//! By being the only one that writes: a relaxed load and a relaxed store are plain moves on every machine Isobar
+//! runs on, where an atomic addition would lock a cache line. Nothing here enforces the single writer; two writers
+//! lose counts but never corrupt them.
+
+use core::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+/// A number that only grows, written by one thread and read by any.
+///
+/// *Cost*: an addition is a load and a store, without a lock. *Range*: wraps past 2^64.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds to the count; only the owning thread may call it.
+    #[inline]
+    pub fn add(&self, n: u64) {
+        self.0
+            .store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+    }
+
+    /// Adds one; only the owning thread may call it.
+    #[inline]
+    pub fn increment(&self) {
+        self.add(1);
+    }
+
+    /// The count so far, as any thread may read it.
+    #[inline]
+    #[must_use]
+    pub fn value(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A number that goes up and down, written by one thread and read by any.
+///
+/// *Cost*: as for [`Counter`].
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicI64);
+
+impl Gauge {
+    /// Moves the value up, or down by a negative step; only the owning thread may call it.
+    #[inline]
+    pub fn add(&self, step: i64) {
+        self.set(self.value().wrapping_add(step));
+    }
+
+    /// Replaces the value; only the owning thread may call it.
+    #[inline]
+    pub fn set(&self, value: i64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    /// The value now, as any thread may read it.
+    #[inline]
+    #[must_use]
+    pub fn value(&self) -> i64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Counter, Gauge};
+
+    #[test]
+    fn a_reader_sees_what_the_writer_counted() {
+        let counter = Counter::default();
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(|| (0..10_000).for_each(|_| counter.increment()));
+            let mut last = 0;
+            while !writer.is_finished() {
+                let now = counter.value();
+                assert!(now >= last, "the count went back from {last} to {now}");
+                last = now;
+            }
+        });
+        assert_eq!(counter.value(), 10_000);
+    }
+
+    #[test]
+    fn a_count_wraps_rather_than_panics() {
+        let counter = Counter::default();
+        counter.add(u64::MAX);
+        counter.add(3);
+        assert_eq!(counter.value(), 2);
+    }
+
+    #[test]
+    fn a_gauge_goes_both_ways() {
+        let gauge = Gauge::default();
+        gauge.add(3);
+        gauge.add(-5);
+        assert_eq!(gauge.value(), -2);
+        gauge.set(7);
+        assert_eq!(gauge.value(), 7);
+    }
+}

@@ -1,0 +1,226 @@
+//! What does a worker count?
+//!
+//! One shard per worker and object (listener, route, upstream, server). Shards outlive reloads for as long as their
+//! object does. Every field is declared once, below: its doc comment is the metric's help text, its type the
+//! metric's kind, and the name beside it the metric's name.
+
+use core::time::Duration;
+
+use crate::catalogue::{Cell, Measured, metric_of};
+use crate::{ByCause, ByClass, Cause, Counter, Failures, Histogram};
+
+/// Declares a shard, the sum of shards, and their metrics.
+macro_rules! shards {
+    ($(
+        $(#[doc = $about:literal])*
+        $stats:ident => $totals:ident, $metrics:ident, $labels:tt {
+            $(#[doc = $help:literal] $field:ident: $cell:ty = $name:literal,)*
+        }
+    )*) => {$(
+        $(#[doc = $about])*
+        ///
+        /// *Shape*: written by one worker, on cache lines of its own.
+        #[derive(Debug, Default)]
+        #[repr(align(128))]
+        pub struct $stats {
+            $(#[doc = $help] pub $field: $cell,)*
+        }
+
+        #[doc = concat!("The sum of one or more [`", stringify!($stats), "`].")]
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+        pub struct $totals {
+            $(#[doc = $help] pub $field: <$cell as Cell>::Total,)*
+        }
+
+        impl $totals {
+            /// Adds what one worker counted.
+            pub fn add(&mut self, shard: &$stats) {
+                $(Cell::add_to(&shard.$field, &mut self.$field);)*
+            }
+        }
+
+        #[doc = concat!("The metrics read from [`", stringify!($totals), "`].")]
+        pub static $metrics: &[Measured<$totals>] = &[$(
+            Measured {
+                metric: metric_of::<$cell>($name, $help, &$labels),
+                read: |totals| <$cell as Cell>::reading(&totals.$field),
+            },
+        )*];
+    )*};
+}
+
+shards! {
+    /// What one worker counts of one listener.
+    ListenerStats => ListenerTotals, LISTENER_METRICS, ["listener"] {
+        /// Connections taken from clients.
+        connections_accepted: Counter = "isobar_listener_connections_accepted_total",
+        /// Connections given to another worker because it had fewer.
+        connections_handed_off: Counter = "isobar_listener_connections_handed_off_total",
+        /// Requests that ended before a route took them, by cause.
+        requests_refused: ByCause = "isobar_listener_requests_refused_total",
+    }
+
+    /// What one worker counts of one route.
+    RouteStats => RouteTotals, ROUTE_METRICS, ["listener", "route"] {
+        /// Answers begun, by the class of their status, whoever gave them.
+        responses: ByClass = "isobar_route_responses_total",
+        /// Exchanges that ended, by cause.
+        exchanges: ByCause = "isobar_route_exchanges_total",
+        /// Bytes of request bodies taken from clients.
+        request_body_bytes: Counter = "isobar_route_request_body_bytes_total",
+        /// Bytes of answer bodies given to clients.
+        response_body_bytes: Counter = "isobar_route_response_body_bytes_total",
+        /// Connections upgraded to another protocol.
+        upgrades: Counter = "isobar_route_upgrades_total",
+        /// Time from the first byte of a request to the last byte of its answer; upgraded connections are left out.
+        duration: Histogram = "isobar_route_duration_seconds",
+    }
+
+    /// What one worker counts of one upstream.
+    UpstreamStats => UpstreamTotals, UPSTREAM_METRICS, ["upstream"] {
+        /// Requests that had to wait for a server.
+        queue_entered: Counter = "isobar_upstream_queue_entered_total",
+        /// Requests refused because too many were waiting.
+        queue_rejected: Counter = "isobar_upstream_queue_rejected_total",
+        /// Requests refused because they waited too long.
+        queue_timeouts: Counter = "isobar_upstream_queue_timeouts_total",
+        /// Requests refused because no server was available.
+        no_server: Counter = "isobar_upstream_no_server_total",
+        /// Time that requests which had to wait spent waiting, whether or not a server became free.
+        queue_wait: Histogram = "isobar_upstream_queue_wait_seconds",
+    }
+
+    /// What one worker counts of one server.
+    ServerStats => ServerTotals, SERVER_METRICS, ["upstream", "server"] {
+        /// Requests given to the server, retries of other servers' requests included.
+        requests: Counter = "isobar_server_requests_total",
+        /// Answers the server began, by the class of their status.
+        responses: ByClass = "isobar_server_responses_total",
+        /// Requests the server failed, by cause.
+        failures: Failures = "isobar_server_failures_total",
+        /// Requests this server failed that were tried again.
+        retries: Counter = "isobar_server_retries_total",
+        /// Connections made to the server.
+        connections_opened: Counter = "isobar_server_connections_opened_total",
+        /// Requests sent on a connection that had carried others before.
+        connections_reused: Counter = "isobar_server_connections_reused_total",
+        /// Bytes of request bodies given to the server.
+        request_body_bytes: Counter = "isobar_server_request_body_bytes_total",
+        /// Bytes of answer bodies taken from the server.
+        response_body_bytes: Counter = "isobar_server_response_body_bytes_total",
+        /// Time from the start of sending a request to the first byte of the answer.
+        first_byte: Histogram = "isobar_server_first_byte_seconds",
+        /// Time from the start of sending a request to the last byte of the answer; upgraded connections are left out.
+        duration: Histogram = "isobar_server_duration_seconds",
+    }
+
+    /// What one worker counts of itself.
+    WorkerStats => WorkerTotals, WORKER_METRICS, ["worker"] {
+        /// Connections that could not be accepted, for whatever reason.
+        accept_errors: Counter = "isobar_worker_accept_errors_total",
+        /// Times that accepting paused because no descriptor was left.
+        descriptors_exhausted: Counter = "isobar_worker_descriptors_exhausted_total",
+    }
+}
+
+/// What came of one exchange on a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RouteOutcome {
+    /// How it ended.
+    pub cause: Cause,
+    /// The status of the answer that was begun; none: none was.
+    pub status: Option<u16>,
+    /// Bytes of the request body that were taken.
+    pub request_body_bytes: u64,
+    /// Bytes of the answer body that were given.
+    pub response_body_bytes: u64,
+    /// Time from the first byte of the request to the end; none for an upgraded connection.
+    pub duration: Option<Duration>,
+}
+
+impl RouteStats {
+    /// Counts one finished exchange; only the owning worker may call it.
+    ///
+    /// *Cost*: six plain stores at most, no allocation.
+    #[inline]
+    pub fn finish(&self, outcome: &RouteOutcome) {
+        self.exchanges.count(outcome.cause);
+        if let Some(status) = outcome.status {
+            self.responses.count(status);
+        }
+        self.request_body_bytes.add(outcome.request_body_bytes);
+        self.response_body_bytes.add(outcome.response_body_bytes);
+        match outcome.duration {
+            Some(duration) => self.duration.observe(duration),
+            None => self.upgrades.increment(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use core::time::Duration;
+
+    use super::{RouteOutcome, RouteStats, RouteTotals};
+    use crate::{Cause, StatusClass};
+
+    const PLAIN: RouteOutcome = RouteOutcome {
+        cause: Cause::Complete,
+        status: Some(200),
+        request_body_bytes: 10,
+        response_body_bytes: 20,
+        duration: Some(Duration::from_millis(3)),
+    };
+
+    #[test]
+    fn a_finished_exchange_is_counted_once_everywhere() {
+        let (left, right) = (RouteStats::default(), RouteStats::default());
+        left.finish(&PLAIN);
+        right.finish(&RouteOutcome {
+            cause: Cause::ReadTimeout,
+            status: Some(504),
+            ..PLAIN
+        });
+        right.finish(&RouteOutcome {
+            cause: Cause::ClientClosed,
+            status: None,
+            ..PLAIN
+        });
+        let mut totals = RouteTotals::default();
+        totals.add(&left);
+        totals.add(&right);
+        let count = |cause| totals.exchanges.iter().find(|&(c, _)| c == cause).map(|(_, n)| n);
+        assert_eq!(count(Cause::Complete), Some(1));
+        assert_eq!(count(Cause::ReadTimeout), Some(1));
+        assert_eq!(count(Cause::ClientClosed), Some(1));
+        assert_eq!(
+            totals.responses.iter().map(|(_, n)| n).sum::<u64>(),
+            2,
+            "a client that left got no answer"
+        );
+        assert_eq!((totals.request_body_bytes, totals.response_body_bytes), (30, 60));
+        assert_eq!(
+            (totals.duration.count(), totals.duration.sum),
+            (3, Duration::from_millis(9))
+        );
+    }
+
+    #[test]
+    fn an_upgraded_connection_does_not_bend_the_latencies() {
+        let stats = RouteStats::default();
+        stats.finish(&RouteOutcome {
+            status: Some(101),
+            duration: None,
+            ..PLAIN
+        });
+        assert_eq!(stats.upgrades.value(), 1);
+        assert_eq!(stats.duration.snapshot().count(), 0);
+        assert_eq!(stats.responses.value(StatusClass::Informational), 1);
+    }
+
+    /// Two workers' shards never share a cache line, nor the pair of lines that a prefetcher takes together.
+    #[test]
+    fn shards_keep_apart() {
+        assert_eq!(align_of::<RouteStats>(), 128);
+    }
+}
