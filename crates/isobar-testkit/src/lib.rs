@@ -11,6 +11,7 @@
 mod bytes;
 mod client;
 mod configuration;
+mod gate;
 mod isobar;
 mod load;
 mod message;
@@ -25,6 +26,7 @@ pub mod websocket;
 pub use bytes::noise;
 pub use client::{Answer, Client, answer_to, get};
 pub use configuration::Configuration;
+pub use gate::Gate;
 pub use isobar::{Binary, Isobar, Outcome};
 pub use load::{Load, LoadOptions, LoadReport};
 pub use message::{Fields, Head, Request, Response};

@@ -203,9 +203,14 @@ impl Drop for Origin {
 
 impl Exchange<'_> {
     /// Reads the body and the trailers of the request, once; later calls return the same bytes.
+    ///
+    /// A client that expects 100 (Continue) is sent it first.
     pub fn body(&mut self) -> io::Result<Vec<u8>> {
         if !self.body_read {
             self.body_read = true;
+            if self.request.fields.lists("expect", "100-continue") {
+                self.send("HTTP/1.1 100 Continue\r\n\r\n")?;
+            }
             let framing = request_framing(&self.request)?;
             (self.request.body, self.request.trailers) = read_body(self.reader, framing)?;
             if let Some(kept) = lock(&self.shared.requests).get_mut(self.index) {
@@ -213,6 +218,16 @@ impl Exchange<'_> {
             }
         }
         Ok(self.request.body.clone())
+    }
+
+    fn skip_body(&mut self) -> io::Result<()> {
+        // Whoever got a final answer instead of 100 (Continue) may leave the body out; it is not waited for.
+        let left_out = !self.body_read && self.request.fields.value("expect").is_some();
+        if left_out {
+            Err(io::ErrorKind::UnexpectedEof.into())
+        } else {
+            self.body().map(drop)
+        }
     }
 
     /// Sends bytes as they are.
@@ -293,7 +308,8 @@ fn serve_http(
             body_read: false,
         };
         match handle(&mut exchange)? {
-            After::Keep => drop(exchange.body()?),
+            After::Keep if exchange.request.fields.lists("connection", "close") => return Ok(After::Close),
+            After::Keep => exchange.skip_body()?,
             after => return Ok(after),
         }
     }

@@ -1,0 +1,133 @@
+//! Do WebSockets and other upgrades pass untouched?
+
+use std::io::{Read, Write};
+
+use isobar_testkit::tungstenite::protocol::CloseFrame;
+use isobar_testkit::tungstenite::protocol::frame::coding::CloseCode;
+use isobar_testkit::tungstenite::{Bytes, Error, Message};
+use isobar_testkit::websocket::{connect, was_cut, websocket_echo};
+use isobar_testkit::{After, Client, Configuration, Isobar, Origin, binary, eventually, noise};
+
+fn before(origin: &Origin) -> Isobar {
+    binary!().run(&Configuration::to(&[origin.address()]))
+}
+
+#[test]
+fn messages_of_every_kind_come_back() {
+    let origin = websocket_echo();
+    let isobar = before(&origin);
+    let mut socket = connect(isobar.address(), "/chat").unwrap();
+    for message in [
+        Message::text("grüße"),
+        Message::text(""),
+        Message::binary(noise(1 << 20, 1)),
+        Message::binary(noise(8 << 20, 2)),
+        Message::text("last"),
+    ] {
+        socket.send(message.clone()).unwrap();
+        assert!(socket.read().unwrap() == message, "another message came back");
+    }
+    socket
+        .send(Message::Ping(Bytes::from_static(b"are you there")))
+        .unwrap();
+    assert_eq!(
+        socket.read().unwrap(),
+        Message::Pong(Bytes::from_static(b"are you there"))
+    );
+}
+
+#[test]
+fn close_codes_pass_both_ways() {
+    let origin = websocket_echo();
+    let isobar = before(&origin);
+    let mut socket = connect(isobar.address(), "/").unwrap();
+    let frame = CloseFrame {
+        code: CloseCode::Library(4321),
+        reason: "done here".into(),
+    };
+    socket.close(Some(frame.clone())).unwrap();
+    assert_eq!(socket.read().unwrap(), Message::Close(Some(frame)));
+    assert!(matches!(socket.read(), Err(Error::ConnectionClosed)));
+    eventually("the server's connection ends too", || origin.connections_open() == 0);
+}
+
+#[test]
+fn the_end_of_one_side_reaches_the_other() {
+    let origin = websocket_echo();
+    let isobar = before(&origin);
+    drop(connect(isobar.address(), "/").unwrap());
+    eventually("the server sees its client go", || origin.connections_open() == 0);
+    let mut socket = connect(isobar.address(), "/").unwrap();
+    origin.close_connections();
+    assert!(was_cut(&socket.read().unwrap_err()));
+}
+
+#[test]
+fn an_idle_tunnel_is_closed_after_its_timeout() {
+    let origin = websocket_echo();
+    let isobar = binary!().run(&Configuration::to(&[origin.address()]).upstream("timeouts: { idle: 300ms }"));
+    let mut socket = connect(isobar.address(), "/").unwrap();
+    socket.send(Message::text("alive")).unwrap();
+    assert_eq!(socket.read().unwrap(), Message::text("alive"));
+    assert!(was_cut(&socket.read().unwrap_err()));
+    eventually("the server's connection ends too", || origin.connections_open() == 0);
+}
+
+#[test]
+fn other_protocols_upgrade_too_and_early_bytes_are_kept() {
+    let origin = Origin::raw(|mut stream| {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte)?;
+            head.push(byte[0]);
+        }
+        stream.write_all(b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: shout\r\n\r\nHELLO")?;
+        let mut bytes = [0; 5];
+        stream.read_exact(&mut bytes)?;
+        stream.write_all(&bytes.to_ascii_uppercase())
+    });
+    let isobar = before(&origin);
+    let mut client = Client::connect(isobar.address()).unwrap();
+    let request = "GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: shout\r\n\r\n";
+    let answer = client.exchange(request).unwrap();
+    assert_eq!((answer.status, answer.fields.value("upgrade")), (101, Some("shout")));
+    assert_eq!(client.receive_bytes(5).unwrap(), b"HELLO");
+    client.send("world").unwrap();
+    assert_eq!(client.rest().unwrap(), b"WORLD");
+}
+
+#[test]
+fn a_refused_upgrade_is_an_ordinary_answer() {
+    let origin = Origin::answering("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nno", After::Keep);
+    let isobar = before(&origin);
+    let mut client = Client::connect(isobar.address()).unwrap();
+    let request = "GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: shout\r\n\r\n";
+    for _ in 0..2 {
+        assert_eq!(client.exchange(request).unwrap().text(), "no");
+    }
+    assert_eq!(client.get("/").unwrap().text(), "no");
+}
+
+#[test]
+fn nothing_is_tunnelled_before_the_server_agrees() {
+    // A request hidden behind an upgrade that the server refuses must meet the proxy's rules, not the server (RFC 9110 7.8).
+    let origin = Origin::named("a");
+    let isobar =
+        binary!().run(&Configuration::to(&[origin.address()]).routes("- { match: { path: /open/* }, upstream: web }"));
+    let mut client = Client::connect(isobar.address()).unwrap();
+    client
+        .send(
+            "GET /open/x HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: shout\r\n\r\n\
+             GET /closed HTTP/1.1\r\nhost: a\r\n\r\n",
+        )
+        .unwrap();
+    assert_eq!(client.receive().unwrap().status, 200);
+    assert_eq!(client.receive().unwrap().status, 404);
+    assert!(
+        origin
+            .requests()
+            .iter()
+            .all(|request| request.target.starts_with("/open/"))
+    );
+}
