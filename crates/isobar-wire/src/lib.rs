@@ -1,3 +1,32 @@
-//! Skeleton.
+//! What do these bytes mean?
+//!
+//! The HTTP/1 codec as a sans-IO machine: bytes in, facts out. A head is parsed into ranges over the caller's
+//! buffer, a body is followed through its framing, and an [`exchange::Exchange`] says what the two connections of
+//! one exchange may still be used for. The crate knows no socket, no clock, no route and no configuration; it never
+//! panics on bytes, and in steady state it allocates nothing.
+//!
+//! The reading of RFC 9110 and RFC 9112 is the strict one: where two parties could disagree about where a message
+//! ends, the message is refused.
 #![no_std]
+#![forbid(unsafe_code)]
+
 extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+pub mod exchange;
+mod head;
+mod http1;
+mod known;
+mod method;
+mod span;
+
+pub use head::error::HeadError;
+pub use head::{BodyKind, Field, HeadLimits, Parsed, RequestHead, RequestKind, ResponseHead, TargetForm, Version};
+pub use http1::authority::Authority;
+pub use http1::body::{BodyDecoder, BodyError, Decoded};
+pub use http1::connection::is_hop_by_hop;
+pub use http1::write;
+pub use known::Known;
+pub use method::Method;
+pub use span::Span;

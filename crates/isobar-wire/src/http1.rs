@@ -1,0 +1,17 @@
+//! How does HTTP/1 spell a message? Does not know what the proxy does with it.
+//!
+//! *Source*: RFC 9112, read strictly.
+
+pub(crate) mod authority;
+pub(crate) mod body;
+mod chunked;
+pub(crate) mod connection;
+mod facts;
+mod fields;
+mod lines;
+pub(crate) mod request;
+pub(crate) mod response;
+mod start_line;
+mod target;
+mod trailers;
+pub mod write;
