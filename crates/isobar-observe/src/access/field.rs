@@ -95,7 +95,7 @@ fields! {
     BytesIn "bytes_in" |r| Value::Number(r.bytes_in), "Bytes of the request body that were taken.";
     BytesOut "bytes_out" |r| Value::Number(r.bytes_out), "Bytes of the answer body that were given.";
     DurationMs "duration_ms" |r| Value::Millis(r.duration), "From the first byte of the request to the end.";
-    FirstByteMs "first_byte_ms" |r| Value::maybe(r.first_byte), "From there to the first byte of the server's answer.";
+    FirstByteMs "first_byte_ms" |r| Value::maybe(r.first_byte), "From the first byte of the request to the first of the server's answer.";
     QueueMs "queue_ms" |r| Value::Millis(r.queue), "How long the request waited for a server.";
     ConnectMs "connect_ms" |r| Value::maybe(r.connect), "How long a new connection to the server took.";
     Attempts "attempts" |r| Value::Number(u64::from(r.attempts)), "Servers tried.";

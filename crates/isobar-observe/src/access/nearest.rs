@@ -16,8 +16,10 @@ pub(super) fn nearest(written: &str, known: impl Iterator<Item = &'static str>) 
 fn edits(from: &str, to: &str) -> usize {
     let mut row: Vec<usize> = (0..=to.chars().count()).collect();
     for (i, a) in from.chars().enumerate() {
-        // `diagonal` and `left` are the cells of the previous row and of this one beside the cell being filled.
+        // The first column counts removals. `diagonal` and `left` are the cells beside the one being filled, the former
+        // of the previous row.
         let (mut diagonal, mut left) = (i, i + 1);
+        row.iter_mut().take(1).for_each(|first| *first = left);
         for (b, cell) in to.chars().zip(row.iter_mut().skip(1)) {
             left = (left + 1).min(*cell + 1).min(diagonal + usize::from(a != b));
             diagonal = core::mem::replace(cell, left);

@@ -194,3 +194,228 @@ impl Parts {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use core::time::Duration;
+    use std::string::{String, ToString as _};
+    use std::vec::Vec;
+
+    use proptest::prelude::*;
+
+    use super::{COMBINED, MAX_TEMPLATE_BYTES, Record, Template, TemplateError};
+    use crate::{Cause, WallTime};
+
+    fn record() -> Record<'static> {
+        Record {
+            time: WallTime(Duration::from_millis(971_186_136_123)),
+            client: "192.0.2.7".parse().unwrap(),
+            peer: "10.0.0.1:4711".parse().unwrap(),
+            connection: 42,
+            listener: "web",
+            route: Some("api"),
+            upstream: Some("users"),
+            server: Some("10.0.0.2:8080"),
+            method: b"GET",
+            host: b"api.example.com",
+            target: b"/v1/users?id=7",
+            protocol: "HTTP/1.1",
+            referer: b"http://example.com/",
+            user_agent: b"curl/8.0",
+            forwarded_for: b"192.0.2.7",
+            request_id: b"abc-1",
+            status: 200,
+            bytes_in: 0,
+            bytes_out: 1_234,
+            duration: Duration::from_micros(12_345),
+            first_byte: Some(Duration::from_micros(11_000)),
+            queue: Duration::ZERO,
+            connect: None,
+            attempts: 1,
+            upgraded: false,
+            cause: Cause::Complete,
+        }
+    }
+
+    fn line(template: &Template, record: &Record<'_>) -> String {
+        let mut out = Vec::new();
+        template.render(record, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn templates() {
+        let check = |template: &str, expected: &str| {
+            let template = Template::compile(template).unwrap();
+            assert_eq!(line(&template, &record()), expected.to_string() + "\n");
+        };
+        check("", "");
+        check("plain", "plain");
+        check("{client}", "192.0.2.7");
+        check("{method} {target} {status}", "GET /v1/users?id=7 200");
+        check("{path}\t{peer}", "/v1/users\t10.0.0.1:4711");
+        check("{{{status}}} {{}}", "{200} {}");
+        check(
+            "{duration_ms} {first_byte_ms} {queue_ms} {connect_ms}",
+            "12.345 11.000 0.000 -",
+        );
+        check(
+            "{time} {time_clf}",
+            "2000-10-10T13:55:36.123Z 10/Oct/2000:13:55:36 +0000",
+        );
+        check("{time_unix}", "971186136.123");
+        check("{cause}/{fault} {upgraded} {attempts}", "complete/nobody false 1");
+        check("é {status}", "é 200");
+    }
+
+    #[test]
+    fn mistakes() {
+        let check = |template: &str, position: usize, text: &str| {
+            let error = Template::compile(template).unwrap_err();
+            assert_eq!(
+                (error.position(), error.to_string()),
+                (position, text.to_string()),
+                "{template}"
+            );
+        };
+        check("{stauts}", 1, "unknown field {stauts}; did you mean {status}?");
+        check("é {remote_addr}", 4, "unknown field {remote_addr}");
+        check("{}", 1, "unknown field {}");
+        check("{ status }", 1, "unknown field { status }; did you mean {status}?");
+        check("a {status", 2, "`{` without `}`; write `{{` for a brace");
+        check("a } b", 2, "`}` without `{`; write `}}` for a brace");
+        check("{status}}", 8, "`}` without `{`; write `}}` for a brace");
+        check("a\nb", 1, "control character '\\n'; a line of the log is one line");
+        check(
+            &"x".repeat(MAX_TEMPLATE_BYTES + 1),
+            MAX_TEMPLATE_BYTES,
+            "a template of 8193 bytes; at most 8192 are taken",
+        );
+    }
+
+    #[test]
+    fn json_has_every_field_and_no_other_spelling_of_it() {
+        let expected = concat!(
+            r#"{"time":"2000-10-10T13:55:36.123Z","client":"192.0.2.7","peer":"10.0.0.1:4711","connection":42,"#,
+            r#""listener":"web","route":"api","upstream":"users","server":"10.0.0.2:8080","method":"GET","#,
+            r#""host":"api.example.com","target":"/v1/users?id=7","protocol":"HTTP/1.1","status":200,"bytes_in":0,"#,
+            r#""bytes_out":1234,"duration_ms":12.345,"first_byte_ms":11.000,"queue_ms":0.000,"connect_ms":null,"#,
+            r#""attempts":1,"upgraded":false,"cause":"complete","fault":"nobody","referer":"http://example.com/","#,
+            r#""user_agent":"curl/8.0","forwarded_for":"192.0.2.7","request_id":"abc-1"}"#,
+            "\n",
+        );
+        assert_eq!(line(&Template::json(), &record()), expected);
+    }
+
+    #[test]
+    fn json_without_a_route_is_null() {
+        let record = Record {
+            route: None,
+            upstream: None,
+            server: None,
+            first_byte: None,
+            ..record()
+        };
+        let line: serde_json::Value = serde_json::from_str(&line(&Template::json(), &record)).unwrap();
+        for key in ["route", "upstream", "server", "first_byte_ms"] {
+            assert_eq!(line.get(key), Some(&serde_json::Value::Null), "{key}");
+        }
+    }
+
+    /// Expected lines are what nginx 1.22.1 logged with its predefined `combined` for the same requests, with address,
+    /// time and size put in. It shows an empty field as `""` and an absent one as `"-"`; here both are `"-"`.
+    #[test]
+    fn combined_is_nginxs() {
+        let check =
+            |[method, target, protocol]: [&str; 3], [referer, agent]: [&[u8]; 2], status: u16, expected: &str| {
+                let record = Record {
+                    method: method.as_bytes(),
+                    target: target.as_bytes(),
+                    protocol: match protocol {
+                        "1.0" => "HTTP/1.0",
+                        "1.1" => "HTTP/1.1",
+                        _ => "",
+                    },
+                    referer,
+                    user_agent: agent,
+                    status,
+                    ..record()
+                };
+                let expected = "192.0.2.7 - - [10/Oct/2000:13:55:36 +0000] ".to_string() + expected + "\n";
+                assert_eq!(line(&Template::combined(), &record), expected);
+            };
+        let none: [&[u8]; 2] = [b"", b""];
+        let both: [&[u8]; 2] = [b"http://r/", b"curl/8.0"];
+        check(
+            ["GET", "/a?b=c", "1.1"],
+            both,
+            200,
+            r#""GET /a?b=c HTTP/1.1" 200 1234 "http://r/" "curl/8.0""#,
+        );
+        check(["GET", "/", "1.1"], none, 200, r#""GET / HTTP/1.1" 200 1234 "-" "-""#);
+        check(
+            ["GET", "/", "1.0"],
+            [b"-", b"x"],
+            200,
+            r#""GET / HTTP/1.0" 200 1234 "-" "x""#,
+        );
+        check(
+            ["GET", "/\"q\\", "1.1"],
+            [b"a\"b\\c", b"\xc3\xa9 \xff\x7f\tend"],
+            200,
+            r#""GET /\x22q\x5C HTTP/1.1" 200 1234 "a\x22b\x5Cc" "\xC3\xA9 \xFF\x7F\x09end""#,
+        );
+        check(
+            ["GET", "/é", "1.1"],
+            none,
+            200,
+            r#""GET /\xC3\xA9 HTTP/1.1" 200 1234 "-" "-""#,
+        );
+        check(
+            ["BAD\u{1}", "/", "1.1"],
+            none,
+            400,
+            r#""BAD\x01 / HTTP/1.1" 400 1234 "-" "-""#,
+        );
+        check(["", "", ""], none, 400, r#""-" 400 1234 "-" "-""#);
+    }
+
+    #[test]
+    fn the_combined_template_compiles() {
+        assert_eq!(Template::compile(COMBINED), Ok(Template::combined()));
+    }
+
+    proptest! {
+        /// Whatever a client sends stays on one line, within its quotes, and readable as JSON.
+        #[test]
+        fn clients_cannot_break_a_line(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let hostile = Record {
+                method: &bytes,
+                host: &bytes,
+                target: &bytes,
+                referer: &bytes,
+                user_agent: &bytes,
+                forwarded_for: &bytes,
+                request_id: &bytes,
+                ..record()
+            };
+            let combined = line(&Template::combined(), &hostile);
+            prop_assert_eq!(combined.lines().count(), 1);
+            prop_assert_eq!(combined.matches('"').count(), 6);
+            let json = line(&Template::json(), &hostile);
+            prop_assert_eq!(json.lines().count(), 1);
+            let object: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&json).unwrap();
+            prop_assert_eq!(&object["status"], &serde_json::json!(200));
+        }
+
+        /// No template panics, and an error points into it.
+        #[test]
+        fn any_template_compiles_or_is_explained(template in r"[{}a-z_\n ]{0,30}|\PC{0,30}") {
+            if let Err(error) = Template::compile(&template) {
+                prop_assert!(template.is_char_boundary(error.position()), "{}", error);
+                let unknown = matches!(&error, TemplateError::UnknownField { name, .. } if !template.contains(&**name));
+                prop_assert!(!unknown);
+            }
+        }
+    }
+}
