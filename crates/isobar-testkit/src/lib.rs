@@ -33,7 +33,7 @@ pub use message::{Fields, Head, Request, Response};
 pub use metrics::Metrics;
 pub use origin::{After, Exchange, Origin};
 pub use patience::{PATIENCE, eventually, wait_for};
-pub use port::ClosedPort;
+pub use port::{ClosedPort, FullPort};
 pub use process::{Process, Signal};
 pub use programs::{Curl, Nginx, Wrk, WrkReport, curl, promtool_check_metrics, varnishtest, wrk};
 pub use serde_json;

@@ -1,7 +1,8 @@
 //! Which port is nobody's but ours, listening or not?
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
 
@@ -34,6 +35,37 @@ impl ClosedPort {
     /// Listens on the port until the listener is dropped.
     pub fn listen(&self) -> io::Result<TcpListener> {
         TcpListener::bind(self.address)
+    }
+}
+
+/// A loopback port that swallows connections: attempts are neither taken nor refused, as with a host that is not there.
+///
+/// A listener whose queue is full lets the kernel drop every further attempt.
+#[derive(Debug)]
+pub struct FullPort {
+    _listener: Socket,
+    _queued: Vec<TcpStream>,
+    address: SocketAddr,
+}
+
+impl FullPort {
+    /// Listens with the shortest queue and fills it.
+    pub fn new() -> io::Result<Self> {
+        let listener = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        listener.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
+        listener.listen(0)?;
+        let address = listener.local_addr()?.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;
+        let mut queued = Vec::new();
+        while let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_millis(100)) {
+            queued.push(stream);
+        }
+        Ok(Self { _listener: listener, _queued: queued, address })
+    }
+
+    /// Where the port is.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 }
 
