@@ -49,6 +49,19 @@ pub(crate) enum Direction {
     Write,
 }
 
+/// What a look at a stream found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Peeked {
+    /// Nothing to read yet.
+    Nothing,
+    /// Bytes.
+    Data,
+    /// The peer's end of the stream.
+    End,
+    /// The connection is broken.
+    Broken,
+}
+
 impl Stream {
     /// Takes over an accepted (or handed-off) socket, which must be non-blocking. It joins this thread's reactor on need.
     #[must_use]
@@ -160,6 +173,33 @@ impl Stream {
             recv(self.socket.socket(), &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT).map_err(io::Error::from)
         });
         matches!(seen, Err(error) if error.kind() == ErrorKind::WouldBlock)
+    }
+
+    /// Ready when the reactor has seen something to read (bytes, end, error) that no read has drained; otherwise the task
+    /// is woken when it does. For watching a peer that owes nothing. A stream outside the reactor is never ready.
+    pub fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &self.registration {
+            Some(registration) => registration.poll_read_ready(cx).map(|_| ()),
+            None => Poll::Pending,
+        }
+    }
+
+    /// Looks at what there is to read without taking it; a stream with nothing to read counts as drained.
+    ///
+    /// *Cost*: a system call.
+    #[must_use]
+    pub fn peek(&self) -> Peeked {
+        let look = || recv(&self.socket, &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT).map_err(io::Error::from);
+        let seen = match &self.registration {
+            Some(registration) => registration.try_io(Interest::READABLE, |_| look()),
+            None => look(),
+        };
+        match seen {
+            Ok((_, 0)) => Peeked::End,
+            Ok(_) => Peeked::Data,
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Peeked::Nothing,
+            Err(_) => Peeked::Broken,
+        }
     }
 
     /// Tells the peer that no more bytes will come; reading goes on.

@@ -74,12 +74,12 @@ impl Wheel {
         }
     }
 
-    /// The time, for deadlines and measurements.
+    /// The time, for deadlines and measurements: that of the runtime, which tests can stop.
     ///
     /// *Cost*: reads the clock, without a system call.
     #[must_use]
     pub fn now(&self) -> Instant {
-        Instant::now()
+        tokio::time::Instant::now().into_std()
     }
 
     /// Wakes the tasks whose deadlines have passed, for ever.
@@ -90,7 +90,7 @@ impl Wheel {
         let mut set_to = NEVER;
         poll_fn(|cx| {
             loop {
-                self.handle(Instant::now());
+                self.handle(self.now());
                 let next = self.next_tick().unwrap_or(NEVER);
                 self.shared.driver_sleeps(next, cx.waker());
                 if next == NEVER {
@@ -230,3 +230,6 @@ impl Shared {
 fn whole_ticks(duration: Duration) -> u64 {
     duration.as_secs().saturating_mul(1000 / TICK_MS) + u64::from(duration.subsec_millis()) / TICK_MS
 }
+
+#[cfg(test)]
+mod tests;

@@ -265,3 +265,6 @@ fn slot_of(position: u64) -> u32 {
     const LOW_BITS: u64 = SLOTS as u64 - 1;
     (position & LOW_BITS) as u32
 }
+
+#[cfg(test)]
+mod tests;
