@@ -17,14 +17,16 @@ pub enum Health {
 /// Follows one server's probes and decides when its health changes.
 ///
 /// ```text
-///            good                    `fall` bad in a row
-/// Unknown ──────────▶ Healthy ◀──────────────────────────▶ Unhealthy
-///    │                            `rise` good in a row        ▲
-///    └────────────────────────── bad ─────────────────────────┘
+///             one good             `fall` bad in a row
+///          ┌────────────▶ Healthy ─────────────────────┐
+/// Unknown ─┤                 ▲                         │
+///          │                 └──── `rise` good in a row ─┐
+///          │                                           ▼ │
+///          └──────────── one bad ────────────────▶ Unhealthy
 /// ```
 ///
-/// The first probe decides for an unknown server, in either direction: one answer is more than nothing is known, a
-/// start must not take `rise` intervals, and a server that was down from the beginning has no record to defend.
+/// The first probe decides about an unknown server, in either direction: a start must not take `rise` intervals, and
+/// a server that was down from the beginning has no record that speaks for it.
 #[derive(Debug, Clone)]
 pub struct HealthTracker {
     rise: u32,
@@ -53,6 +55,7 @@ impl HealthTracker {
     }
 
     /// Takes the result of a probe; returns what the server was and now is, when that changed.
+    // tidy: allow(boolean-parameter): the name of the parameter says what is true, and callers pass a result they have
     pub fn probe(&mut self, ok: bool) -> Option<(Health, Health)> {
         let (opposite, needed) = match (self.health, ok) {
             (Health::Unknown, true) => (Health::Healthy, 1),

@@ -1,0 +1,54 @@
+//! Does a pick allocate?
+
+use std::sync::Arc;
+
+use isobar_balance::{Balance, Candidate, Chance, Group, Pick, ServerState, Tier};
+
+#[global_allocator]
+static ALLOCATOR: dhat::Alloc = dhat::Alloc;
+
+fn allocations() -> u64 {
+    dhat::HeapStats::get().total_blocks
+}
+
+/// Every answer a pick has, on every way that leads to it.
+#[test]
+fn a_pick_allocates_nothing() {
+    let _profiler = dhat::Profiler::builder().testing().build();
+    let counted = allocations();
+    drop(Box::new(1));
+    assert_eq!(allocations(), counted + 1, "the counter counts");
+
+    for &balance in Balance::ALL {
+        let candidate = |slot: u32| Candidate {
+            slot,
+            weight: 1 + slot % 7,
+            tier: if slot < 40 { Tier::Primary } else { Tier::Backup },
+            state: Arc::new(ServerState::new(slot.is_multiple_of(2).then_some(2))),
+        };
+        let servers: Vec<Candidate> = (0..50).map(candidate).collect();
+        let group = Group::new(balance, servers.clone(), 1);
+        let every_primary: Vec<u32> = (0..40).collect();
+        let every_server: Vec<u32> = (0..50).collect();
+        let mut chance = Chance::new(1);
+
+        let before = allocations();
+        for _ in 0..1000 {
+            assert!(matches!(
+                group.pick(&[3, 5], &mut chance),
+                Pick::Server {
+                    tier: Tier::Primary,
+                    ..
+                }
+            ));
+            assert!(matches!(
+                group.pick(&every_primary, &mut chance),
+                Pick::Server { tier: Tier::Backup, .. }
+            ));
+            assert_eq!(group.pick(&every_server, &mut chance), Pick::NoneAvailable);
+        }
+        servers.iter().for_each(|server| server.state.set_limit(Some(0)));
+        assert_eq!(group.pick(&[], &mut chance), Pick::Full);
+        assert_eq!(allocations(), before, "{balance}");
+    }
+}

@@ -1,0 +1,121 @@
+//! Do limits and counts hold when many workers pick at once?
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Barrier};
+use std::thread;
+
+use isobar_balance::{Balance, Candidate, Chance, Group, Pick, ServerState, Tier};
+
+const WORKERS: usize = 8;
+const PICKS: usize = 20_000;
+const LIMITS: [u32; 4] = [1, 2, 3, 5];
+
+/// Counts kept beside the group's own, in another way: how many hold a place on each server at this moment.
+#[derive(Default)]
+struct Witness {
+    holders: [AtomicU32; LIMITS.len()],
+}
+
+impl Witness {
+    fn enter(&self, slot: u32) {
+        let holders = self.holders[slot as usize].fetch_add(1, Ordering::SeqCst) + 1;
+        assert!(
+            holders <= LIMITS[slot as usize],
+            "{holders} hold a place on server {slot}"
+        );
+    }
+
+    fn leave(&self, slot: u32) {
+        self.holders[slot as usize].fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Picks and releases with up to three places in hand; returns how many picks were given a place.
+fn work(group: &Group, servers: &[Candidate], witness: &Witness, seed: u64) -> usize {
+    let mut chance = Chance::new(seed);
+    let mut held = Vec::new();
+    let mut given = 0;
+    let release = |slot: u32| {
+        witness.leave(slot);
+        servers[slot as usize].state.release();
+    };
+    for _ in 0..PICKS {
+        match group.pick(&[], &mut chance) {
+            Pick::Server { slot, .. } => {
+                witness.enter(slot);
+                held.push(slot);
+                given += 1;
+            }
+            Pick::Full => {}
+            Pick::NoneAvailable => panic!("servers are available all the time"),
+        }
+        if held.len() > chance.index(4) {
+            release(held.swap_remove(chance.index(held.len())));
+        }
+    }
+    held.into_iter().for_each(release);
+    given
+}
+
+#[test]
+fn limits_are_exact_and_counts_return_to_zero() {
+    for &balance in Balance::ALL {
+        let candidate = |(slot, limit): (u32, u32)| Candidate {
+            slot,
+            weight: limit,
+            tier: Tier::Primary,
+            state: Arc::new(ServerState::new(Some(limit))),
+        };
+        let servers: Vec<Candidate> = (0..).zip(LIMITS).map(candidate).collect();
+        let group = Group::new(balance, servers.clone(), 1);
+        let witness = Witness::default();
+        let start = Barrier::new(WORKERS);
+        let given: usize = thread::scope(|scope| {
+            let worker = |seed| {
+                let (group, servers, witness, start) = (&group, &servers, &witness, &start);
+                scope.spawn(move || {
+                    start.wait();
+                    work(group, servers, witness, seed)
+                })
+            };
+            let workers: Vec<_> = (0..WORKERS as u64).map(worker).collect();
+            workers.into_iter().map(|worker| worker.join().unwrap()).sum()
+        });
+        assert!(given > PICKS, "{balance}: {given} places given");
+        for server in &servers {
+            assert_eq!(server.state.in_flight(), 0, "{balance}, server {}", server.slot);
+        }
+    }
+}
+
+/// While one server always has room, a pick finds a place, however many races for the others are lost.
+#[test]
+fn room_is_found_among_contended_servers() {
+    for &balance in Balance::ALL {
+        let candidate = |slot| Candidate {
+            slot,
+            weight: if slot == 0 { 1 } else { 1000 },
+            tier: Tier::Primary,
+            state: Arc::new(ServerState::new((slot != 0).then_some(1))),
+        };
+        let servers: Vec<Candidate> = (0..5).map(candidate).collect();
+        let group = Group::new(balance, servers.clone(), 1);
+        let start = Barrier::new(WORKERS);
+        thread::scope(|scope| {
+            for seed in 0..WORKERS as u64 {
+                let (group, servers, start) = (&group, &servers, &start);
+                scope.spawn(move || {
+                    let mut chance = Chance::new(seed);
+                    start.wait();
+                    for _ in 0..PICKS {
+                        match group.pick(&[], &mut chance) {
+                            Pick::Server { slot, .. } => servers[slot as usize].state.release(),
+                            other => panic!("{balance}: server 0 has room, but the pick was {other:?}"),
+                        }
+                    }
+                });
+            }
+        });
+        assert!(servers.iter().all(|server| server.state.in_flight() == 0), "{balance}");
+    }
+}
