@@ -178,8 +178,8 @@ impl Stream {
     /// Ready when the reactor has seen something to read (bytes, end, error) that no read has drained; otherwise the task
     /// is woken when it does. For watching a peer that owes nothing. A stream outside the reactor is never ready.
     pub fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        match &self.registration {
-            Some(registration) => registration.poll_read_ready(cx).map(|_| ()),
+        match self.socket.watch() {
+            Some(watch) => watch.poll_read_ready(cx).map(|_| ()),
             None => Poll::Pending,
         }
     }
@@ -189,9 +189,10 @@ impl Stream {
     /// *Cost*: a system call.
     #[must_use]
     pub fn peek(&self) -> Peeked {
-        let look = || recv(&self.socket, &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT).map_err(io::Error::from);
-        let seen = match &self.registration {
-            Some(registration) => registration.try_io(Interest::READABLE, |_| look()),
+        let socket = self.socket.socket();
+        let look = || recv(socket, &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT).map_err(io::Error::from);
+        let seen = match self.socket.watch() {
+            Some(watch) => watch.try_io(Interest::READABLE, |_| look()),
             None => look(),
         };
         match seen {
