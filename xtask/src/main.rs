@@ -11,6 +11,7 @@
 mod bench;
 mod cargo;
 mod r#gen;
+mod packages;
 mod test;
 mod tidy;
 

@@ -3,7 +3,6 @@
 //! Each step is a command that can be run alone; this file knows their order and adds up their times.
 
 mod deny;
-mod packages;
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -13,7 +12,7 @@ use clap::ValueEnum;
 
 use crate::Outcome;
 use crate::cargo::cargo;
-use crate::{r#gen, tidy};
+use crate::{r#gen, packages, tidy};
 
 /// What of the test run is wanted.
 #[derive(clap::Args)]

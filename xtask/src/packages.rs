@@ -1,4 +1,4 @@
-//! Which programs of the distribution do the tests call, and are they here?
+//! Which programs of the distribution do the chores call, and are they here?
 //!
 //! One table. It knows Debian's package names only; elsewhere it prints what has to be found.
 
@@ -72,18 +72,18 @@ pub(crate) const FOR_BENCH: &[Package] = &[
 
 /// Sees to it that every program is here: installs what is missing where the user is root, otherwise says what to do.
 pub(crate) fn ensure(table: &[Package]) -> Result<Outcome> {
-    let missing = missing(table);
-    if missing.is_empty() {
+    let absent = missing(table);
+    if absent.is_empty() {
         println!("all {} programs are here", table.len());
         return Ok(Outcome::Passed);
     }
-    for package in &missing {
+    for package in &absent {
         println!(
             "missing: {} (package {}): {}",
             package.program, package.package, package.why
         );
     }
-    let names = names(&missing);
+    let names = names(&absent);
     if !rustix::process::geteuid().is_root() || find("apt-get").is_none() {
         println!(
             "\nto install them:\n\n    sudo apt-get install -y --no-install-recommends {}\n",
@@ -92,7 +92,7 @@ pub(crate) fn ensure(table: &[Package]) -> Result<Outcome> {
         return Ok(Outcome::Impossible);
     }
     install(&names)?;
-    let still = super::packages::missing(table);
+    let still = missing(table);
     for package in &still {
         println!("still missing: {} (package {})", package.program, package.package);
     }
@@ -113,7 +113,8 @@ pub(crate) fn find(program: &str) -> Option<PathBuf> {
         .find(|file| is_program(file))
 }
 
-fn missing(table: &[Package]) -> Vec<Package> {
+/// What of a table is not here.
+pub(crate) fn missing(table: &[Package]) -> Vec<Package> {
     table
         .iter()
         .copied()

@@ -1,0 +1,158 @@
+//! What does a request cost a proxy?
+
+use std::fs;
+use std::net::SocketAddr;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use rustix::process::Signal;
+use serde::Serialize;
+
+use super::client::{Client, Load, Reuse};
+use super::process::{CpuTime, Running, resident_bytes};
+use super::proxy::{OUR_CORE, Started};
+use super::workload::Workload;
+use crate::packages::find;
+
+/// Time before the watch begins: connections are opened, caches and branch predictors learn.
+const WARM_UP: Duration = Duration::from_millis(300);
+
+/// Requests over which system calls are counted; opening the connections is lost among them.
+const TRACED_REQUESTS: u64 = 20_000;
+
+/// How long a proxy may take to come to rest after its last answer.
+const REST: Duration = Duration::from_millis(500);
+
+/// One run against one proxy.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(super) struct Sample {
+    /// CPU time of the proxy for one request.
+    pub(super) cpu_us: f64,
+    /// The part of it that is the proxy's own code.
+    pub(super) user_us: f64,
+    /// The part of it that is the kernel.
+    pub(super) system_us: f64,
+    /// Requests answered in a second.
+    pub(super) requests_per_second: f64,
+}
+
+fn load(workload: &Workload, address: SocketAddr) -> Load {
+    Load {
+        address,
+        connections: workload.connections,
+        path: workload.path,
+        reuse: workload.reuse,
+    }
+}
+
+/// Loads a proxy for `time` and reads what that cost it.
+pub(super) fn sample(workload: &Workload, proxy: &Started, time: Duration) -> Result<Sample> {
+    let family = proxy.running.family();
+    let mut client = Client::start(load(workload, proxy.address))?;
+    client.run_for(WARM_UP)?;
+    let (answers, cpu, begin) = (client.answers, CpuTime::of(&family)?, Instant::now());
+    client.run_for(time)?;
+    let elapsed = begin.elapsed();
+    let cpu = CpuTime::of(&family)? - cpu;
+    let requests = (client.answers - answers) as f64;
+    anyhow::ensure!(requests > 0.0, "no request was answered in {} s", elapsed.as_secs());
+    let cpu_us = cpu.total_ns as f64 / 1000.0 / requests;
+    let user_us = cpu_us * cpu.user_part();
+    let requests_per_second = requests / elapsed.as_secs_f64();
+    Ok(Sample {
+        cpu_us,
+        user_us,
+        system_us: cpu_us - user_us,
+        requests_per_second,
+    })
+}
+
+/// Opens connections, uses each once and leaves them open: bytes of memory for each.
+pub(super) fn idle_bytes(workload: &Workload, proxy: &Started) -> Result<f64> {
+    let family = proxy.running.family();
+    let one = Load {
+        connections: 1,
+        ..load(workload, proxy.address)
+    };
+    let open = || -> Result<Client> {
+        let mut client = Client::start(one)?;
+        client.run_requests(1)?;
+        Ok(client)
+    };
+    // What is allocated once, for the first connections, is not counted.
+    let first = (0..64).map(|_| open()).collect::<Result<Vec<_>>>()?;
+    thread::sleep(REST);
+    let before = resident_bytes(&family)?;
+    let clients = (0..workload.connections).map(|_| open()).collect::<Result<Vec<_>>>()?;
+    thread::sleep(REST);
+    let after = resident_bytes(&family)?;
+    drop((first, clients));
+    Ok(after.saturating_sub(before) as f64 / workload.connections as f64)
+}
+
+/// Counts the system calls of a proxy with strace; none: strace is not here.
+///
+/// A traced proxy is slow, so that more sockets are ready at each wait than usual; calls that read and write are exact.
+pub(super) fn system_calls(workload: &Workload, proxy: &Started) -> Result<Option<f64>> {
+    let Some(strace) = find("strace") else {
+        return Ok(None);
+    };
+    let directory = tempfile::tempdir()?;
+    let file = directory.path().join("calls");
+    let mut command = Command::new(strace);
+    command.args(["-f", "-c", "-U", "calls,name", "-o"]).arg(&file);
+    for id in proxy.running.family() {
+        command.arg("-p").arg(id.to_string());
+    }
+    let mut client = Client::start(load(workload, proxy.address))?;
+    client.run_for(WARM_UP)?;
+    let mut tracer = Running::start(command.stdout(Stdio::null()).stderr(Stdio::null()), OUR_CORE, OUR_CORE)?;
+    wait_until_traced(&proxy.running.family());
+    let before = client.answers;
+    client.run_requests(TRACED_REQUESTS)?;
+    let requests = client.answers - before;
+    tracer.signal(Signal::INT);
+    tracer.wait();
+    let text = fs::read_to_string(&file).context("failed to read what strace counted")?;
+    Ok(Some(
+        total_calls(&text).context("strace counted nothing")? as f64 / requests as f64,
+    ))
+}
+
+/// Waits, for a bounded time, until every process has a tracer.
+fn wait_until_traced(family: &[u32]) {
+    let traced = |id: &u32| {
+        let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
+        !status.lines().any(|line| line.starts_with("TracerPid:\t0"))
+    };
+    let end = Instant::now() + Duration::from_secs(5);
+    while Instant::now() < end && !family.iter().all(traced) {
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// The sum of the column of calls, from the line of totals.
+fn total_calls(text: &str) -> Option<u64> {
+    let line = text.lines().find(|line| line.trim_end().ends_with(" total"))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+/// Whether a workload is one whose system calls are counted: the first, as the requirement says.
+pub(super) fn counts_system_calls(workload: &Workload) -> bool {
+    workload.path == "/1k" && workload.reuse == Reuse::KeepAlive && workload.connections == 64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_the_totals_of_strace() {
+        let text =
+            "    calls syscall\n--------- ----\n      100 read\n       20 write\n--------- ----\n      120 total\n";
+        assert_eq!(total_calls(text), Some(120));
+        assert_eq!(total_calls(""), None);
+    }
+}
