@@ -99,7 +99,7 @@ fn hex_digits(byte: u8, out: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
-    use std::string::{String, ToString as _};
+    use std::string::String;
     use std::vec::Vec;
 
     use proptest::prelude::*;
@@ -181,7 +181,7 @@ mod tests {
         #[test]
         fn json_of_utf8_is_read_back(string: String) {
             let json = json_of(string.as_bytes());
-            prop_assert_eq!(serde_json::from_str::<String>(&std::format!("\"{json}\"")).unwrap(), string.to_string());
+            prop_assert_eq!(serde_json::from_str::<String>(&std::format!("\"{json}\"")).unwrap(), string);
         }
     }
 }

@@ -1,0 +1,191 @@
+//! Is it well?
+//!
+//! Three questions of different depth, so that whoever asks acts on the right one:
+//!
+//! - *live*: does the process answer? A supervisor restarts it if not. Always yes, once it can be asked.
+//! - *healthy*: does the instance itself do its work? Not while it drains or listens nowhere. Servers do not count.
+//! - *ready*: should it be sent traffic? Healthy, and at least one upstream has a server that can be given requests
+//!   (or there are no upstreams). One upstream without servers does not take the instance out of rotation: the other
+//!   upstreams' requests would fail with it.
+
+use std::time::{Duration, Instant};
+
+use isobar_plan::{CheckReport, CheckStatus, EngineState, HealthState, ServerStatus, Status, UpstreamStatus};
+
+use crate::{ConfigurationReport, View};
+
+/// Why the instance does not do its work; none: it does.
+pub(crate) fn unhealthy(status: &Status) -> Option<&'static str> {
+    if status.state == EngineState::Draining {
+        Some("draining: no new connections are taken")
+    } else if status.listeners.is_empty() {
+        Some("no listener is open")
+    } else {
+        None
+    }
+}
+
+/// Why the instance should not be sent traffic; none: it should.
+pub(crate) fn unready(status: &Status) -> Option<&'static str> {
+    let any_server = status
+        .upstreams
+        .iter()
+        .flat_map(|upstream| &upstream.servers)
+        .any(takes_requests);
+    unhealthy(status).or((!status.upstreams.is_empty() && !any_server).then_some("no upstream has an available server"))
+}
+
+/// Whether a server is well enough for requests, whether or not its weight lets it have any.
+pub(crate) fn is_well(server: &ServerStatus) -> bool {
+    server.health != HealthState::Unhealthy && !server.addresses.is_empty()
+}
+
+fn takes_requests(server: &ServerStatus) -> bool {
+    is_well(server) && server.weight > 0
+}
+
+/// Every dependency, by name.
+#[derive(Debug)]
+pub(crate) struct Report {
+    /// The instance as a whole: the worst there is, but not failed as long as it is ready.
+    pub(crate) status: CheckStatus,
+    /// The instance itself first, then its dependencies in the order of the plan.
+    pub(crate) checks: Vec<CheckReport>,
+}
+
+/// Checks everything.
+pub(crate) fn report(view: &dyn View) -> Report {
+    let (status, status_took) = timed(|| view.status());
+    let (configuration, configuration_took) = timed(|| view.configuration());
+    let mut checks = vec![
+        instance(&status, status_took),
+        configured(&configuration, configuration_took),
+    ];
+    for listener in &status.listeners {
+        let open: u64 = listener.connections.iter().copied().map(u64::from).sum();
+        checks.push(CheckReport {
+            name: format!("listener {}", listener.name),
+            status: CheckStatus::Pass,
+            detail: format!("listening on {}, {open} connections", listener.address),
+            took: status_took,
+        });
+    }
+    for upstream in &status.upstreams {
+        checks.push(upstream_check(upstream, status_took));
+        checks.extend(
+            upstream
+                .servers
+                .iter()
+                .map(|server| server_check(upstream, server, status_took)),
+        );
+    }
+    checks.extend(status.access_log.as_ref().map(|log| {
+        CheckReport {
+            name: "access_log".to_owned(),
+            status: if log.error.is_some() {
+                CheckStatus::Warn
+            } else {
+                CheckStatus::Pass
+            },
+            detail: log
+                .error
+                .clone()
+                .unwrap_or_else(|| format!("{} lines written, {} dropped", log.written, log.dropped)),
+            took: status_took,
+        }
+    }));
+    let overall = if unready(&status).is_some() {
+        CheckStatus::Fail
+    } else if checks.iter().any(|check| check.status != CheckStatus::Pass) {
+        CheckStatus::Warn
+    } else {
+        CheckStatus::Pass
+    };
+    Report {
+        status: overall,
+        checks,
+    }
+}
+
+fn timed<T>(look_up: impl FnOnce() -> T) -> (T, Duration) {
+    let start = Instant::now();
+    (look_up(), start.elapsed())
+}
+
+fn instance(status: &Status, took: Duration) -> CheckReport {
+    let problem = unready(status);
+    CheckReport {
+        name: "instance".to_owned(),
+        status: if problem.is_some() {
+            CheckStatus::Fail
+        } else {
+            CheckStatus::Pass
+        },
+        detail: problem.map_or_else(|| format!("running with {} workers", status.workers), str::to_owned),
+        took,
+    }
+}
+
+fn configured(configuration: &ConfigurationReport, took: Duration) -> CheckReport {
+    let ConfigurationReport { source, last_error, .. } = configuration;
+    CheckReport {
+        name: "configuration".to_owned(),
+        status: if last_error.is_some() {
+            CheckStatus::Warn
+        } else {
+            CheckStatus::Pass
+        },
+        detail: match last_error {
+            Some(error) => format!("a newer {source} was refused, the older one stays in service: {error}"),
+            None => format!("{source} is in service"),
+        },
+        took,
+    }
+}
+
+fn upstream_check(upstream: &UpstreamStatus, took: Duration) -> CheckReport {
+    let all = upstream.servers.len();
+    let available = upstream.servers.iter().filter(|server| takes_requests(server)).count();
+    CheckReport {
+        name: format!("upstream {}", upstream.name),
+        status: match available {
+            0 => CheckStatus::Fail,
+            _ if upstream.servers.iter().all(is_well) => CheckStatus::Pass,
+            _ => CheckStatus::Warn,
+        },
+        detail: format!(
+            "{available} of {all} servers available, {} requests waiting",
+            upstream.queued
+        ),
+        took,
+    }
+}
+
+fn server_check(upstream: &UpstreamStatus, server: &ServerStatus, took: Duration) -> CheckReport {
+    let state = match server.health {
+        HealthState::Unknown => "not probed",
+        HealthState::Healthy => "healthy",
+        HealthState::Unhealthy => "unhealthy",
+    };
+    let mut detail = state.to_owned();
+    if server.addresses.is_empty() {
+        detail.push_str(", no address");
+    }
+    if server.weight == 0 {
+        detail.push_str(", takes no new requests (weight 0)");
+    }
+    if !server.reason.is_empty() {
+        detail.push_str(": ");
+        detail.push_str(&server.reason);
+    }
+    CheckReport {
+        name: format!("server {}/{}", upstream.name, server.name),
+        status: if is_well(server) {
+            CheckStatus::Pass
+        } else {
+            CheckStatus::Fail
+        },
+        detail,
+        took: server.last_probe.unwrap_or(took),
+    }
+}

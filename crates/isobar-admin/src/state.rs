@@ -1,0 +1,173 @@
+//! What do the metrics of the present state read?
+//!
+//! One entry per metric of [`STATE_METRICS`](isobar_observe::catalogue::STATE_METRICS); a test holds the two together.
+
+use std::time::SystemTime;
+
+use isobar_observe::catalogue::{self, Metric};
+use isobar_plan::{EngineState, HealthState, Status};
+
+use crate::ConfigurationReport;
+use crate::health::is_well;
+use crate::process::Process;
+
+/// Everything that is read.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) status: Status,
+    pub(crate) configuration: ConfigurationReport,
+    pub(crate) process: Process,
+}
+
+/// One value with the values of its metric's labels.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Sample<'a> {
+    pub(crate) labels: Vec<&'a str>,
+    pub(crate) value: Number,
+}
+
+/// A value.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Number {
+    Whole(u64),
+    Real(f64),
+}
+
+impl<'a> Sample<'a> {
+    fn new(labels: impl Into<Vec<&'a str>>, value: impl Into<u64>) -> Self {
+        Self {
+            labels: labels.into(),
+            value: Number::Whole(value.into()),
+        }
+    }
+}
+
+/// Reads the values of one metric; none: there is nothing to tell.
+pub(crate) type Reader = fn(&State) -> Vec<Sample<'_>>;
+
+/// How each metric is read.
+pub(crate) static READERS: [(Metric, Reader); catalogue::STATE_METRICS.len()] = [
+    (catalogue::LISTENER_CONNECTIONS, listener_connections),
+    (catalogue::UPSTREAM_QUEUED, |state| {
+        state
+            .status
+            .upstreams
+            .iter()
+            .map(|up| Sample::new([&*up.name], up.queued))
+            .collect()
+    }),
+    (catalogue::SERVER_IN_FLIGHT, |state| {
+        by_server(state, |server| server.in_flight)
+    }),
+    (catalogue::SERVER_HEALTHY, |state| {
+        by_server(state, |server| u32::from(is_well(server)))
+    }),
+    (catalogue::SERVER_HEALTH_STATE, health_states),
+    (catalogue::WORKERS, |state| one(state.status.workers as u64)),
+    (catalogue::DRAINING, |state| {
+        one(state.status.state == EngineState::Draining)
+    }),
+    (catalogue::CONFIG_GENERATION, |state| one(state.status.generation)),
+    (catalogue::CONFIG_LAST_RELOAD_SUCCESSFUL, |state| {
+        one(state.configuration.last_error.is_none())
+    }),
+    (catalogue::CONFIG_LAST_RELOAD_SUCCESS_TIMESTAMP, loaded_at),
+    (catalogue::ACCESS_LOG_WRITTEN, |state| {
+        maybe(state.status.access_log.as_ref().map(|log| log.written))
+    }),
+    (catalogue::ACCESS_LOG_DROPPED, |state| {
+        maybe(state.status.access_log.as_ref().map(|log| log.dropped))
+    }),
+    (catalogue::BUILD, |_| {
+        vec![Sample::new([env!("CARGO_PKG_VERSION")], 1u64)]
+    }),
+    (catalogue::PROCESS_START_TIME, |state| {
+        real(state.process.start_time_seconds)
+    }),
+    (catalogue::PROCESS_RESIDENT_MEMORY, |state| {
+        maybe(state.process.resident_memory_bytes)
+    }),
+    (catalogue::PROCESS_CPU, |state| real(state.process.cpu_seconds)),
+    (catalogue::PROCESS_OPEN_FDS, |state| maybe(state.process.open_fds)),
+    (catalogue::PROCESS_MAX_FDS, |state| maybe(state.process.max_fds)),
+];
+
+fn one<'a>(value: impl Into<u64>) -> Vec<Sample<'a>> {
+    vec![Sample::new([], value)]
+}
+
+fn maybe<'a>(value: Option<u64>) -> Vec<Sample<'a>> {
+    value.map_or_else(Vec::new, one)
+}
+
+fn real<'a>(value: Option<f64>) -> Vec<Sample<'a>> {
+    value
+        .map(|value| Sample {
+            labels: Vec::new(),
+            value: Number::Real(value),
+        })
+        .into_iter()
+        .collect()
+}
+
+fn listener_connections(state: &State) -> Vec<Sample<'_>> {
+    let open = |connections: &[u32]| connections.iter().copied().map(u64::from).sum::<u64>();
+    state
+        .status
+        .listeners
+        .iter()
+        .map(|listener| Sample::new([&*listener.name], open(&listener.connections)))
+        .collect()
+}
+
+fn by_server(state: &State, read: fn(&isobar_plan::ServerStatus) -> u32) -> Vec<Sample<'_>> {
+    let mut samples = Vec::new();
+    for upstream in &state.status.upstreams {
+        samples.extend(
+            upstream
+                .servers
+                .iter()
+                .map(|s| Sample::new([&*upstream.name, &*s.name], read(s))),
+        );
+    }
+    samples
+}
+
+fn health_states(state: &State) -> Vec<Sample<'_>> {
+    const STATES: [(HealthState, &str); 3] = [
+        (HealthState::Unknown, "unknown"),
+        (HealthState::Healthy, "healthy"),
+        (HealthState::Unhealthy, "unhealthy"),
+    ];
+    let mut samples = Vec::new();
+    for upstream in &state.status.upstreams {
+        for server in &upstream.servers {
+            samples
+                .extend(STATES.map(|(health, text)| {
+                    Sample::new([&*upstream.name, &*server.name, text], server.health == health)
+                }));
+        }
+    }
+    samples
+}
+
+fn loaded_at(state: &State) -> Vec<Sample<'_>> {
+    let since_1970 = state
+        .configuration
+        .loaded_at
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .ok();
+    real(since_1970.map(|time| time.as_secs_f64()))
+}
+
+#[cfg(test)]
+mod tests {
+    use isobar_observe::catalogue::STATE_METRICS;
+
+    use super::READERS;
+
+    #[test]
+    fn every_metric_is_read() {
+        assert!(READERS.iter().map(|(metric, _)| metric).eq(STATE_METRICS));
+    }
+}

@@ -1,0 +1,31 @@
+//! What can be asked?
+
+use std::time::SystemTime;
+
+use isobar_observe::Snapshot;
+use isobar_plan::Status;
+
+/// The running instance, as far as it is shown.
+///
+/// *Cost*: each is asked at most once per request, from any thread, and may take milliseconds but not wait.
+pub trait View: Send + Sync + 'static {
+    /// What is true right now.
+    fn status(&self) -> Status;
+
+    /// What was counted, summed over the workers.
+    fn metrics(&self) -> Snapshot;
+
+    /// What became of the configuration.
+    fn configuration(&self) -> ConfigurationReport;
+}
+
+/// What became of the configuration; how many were taken into service is in [`Status::generation`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigurationReport {
+    /// Where it comes from: the path of a file, or words such as `command line`.
+    pub source: String,
+    /// When the one in service was loaded.
+    pub loaded_at: SystemTime,
+    /// Why a newer one was refused; none: the newest is in service.
+    pub last_error: Option<String>,
+}
