@@ -245,3 +245,23 @@ impl Drop for Pipe {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+
+    #[test]
+    fn a_transfer_that_never_waits_pauses_after_its_share() {
+        let mut pipe = Pipes::new(1).acquire().unwrap();
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut pending_after = |moved| {
+            pipe.unpaused += moved;
+            pipe.poll_share(&mut cx).is_pending()
+        };
+        assert!(!pending_after(SHARE_BYTES - 1));
+        assert!(pending_after(1));
+        assert!(!pending_after(0), "one pause is enough");
+    }
+}

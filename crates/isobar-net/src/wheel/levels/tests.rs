@@ -146,7 +146,7 @@ impl Pair {
 
 proptest! {
     #[test]
-    fn like_a_list_of_deadlines(steps in prop::collection::vec(step(), 1..400)) {
+    fn like_a_list_of_deadlines(steps in prop::collection::vec(step(), 1..200)) {
         let mut pair = Pair::new();
         for step in steps {
             pair.run(step);
@@ -155,7 +155,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 4, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 2, ..ProptestConfig::default() })]
     #[test]
     fn a_thousand_entries_tick_by_tick(deadlines in prop::collection::vec(1..5_000_u64, 1_000)) {
         let mut pair = Pair::new();

@@ -1,0 +1,66 @@
+//! Do connections come in, from where they say, and only where they may?
+
+use std::io::ErrorKind;
+use std::net::{Ipv6Addr, TcpListener, TcpStream};
+
+use isobar_net::listen::{ListenOptions, Listener, listen};
+
+use crate::{any_port, in_worker, listener};
+
+#[test]
+fn accepts_with_the_address_of_the_peer() {
+    in_worker(|| async {
+        let listener = listener();
+        let peers: Vec<_> = (0..50)
+            .map(|_| TcpStream::connect(listener.local_addr().unwrap()).unwrap())
+            .collect();
+        for peer in peers {
+            let (stream, address) = listener.accept().await.unwrap();
+            assert_eq!(address, peer.local_addr().unwrap());
+            assert_eq!(stream.peer_addr().unwrap(), address);
+            assert_eq!(stream.local_addr().unwrap(), listener.local_addr().unwrap());
+            assert!(!stream.is_registered());
+        }
+    });
+}
+
+#[test]
+fn accepted_sockets_do_not_delay_small_writes() {
+    in_worker(|| async {
+        let listener = listener();
+        let _peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let socket = listener.accept().await.unwrap().0.into_std().unwrap();
+        assert!(socket.nodelay().unwrap());
+    });
+}
+
+#[test]
+fn workers_share_an_address_and_others_do_not() {
+    let first = listen(any_port(), ListenOptions::default()).unwrap();
+    let address = first.local_addr().unwrap();
+    let second = listen(address, ListenOptions { backlog: 1 }).unwrap();
+    assert_eq!(second.local_addr().unwrap(), address);
+
+    let alone = TcpListener::bind(any_port()).unwrap();
+    let refused = listen(alone.local_addr().unwrap(), ListenOptions::default()).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::AddrInUse);
+}
+
+#[test]
+fn listens_on_ipv6() {
+    in_worker(|| async {
+        let socket = match listen((Ipv6Addr::LOCALHOST, 0).into(), ListenOptions::default()) {
+            // A machine without IPv6 says so, and nothing worse.
+            Err(error) => {
+                return assert!(
+                    matches!(error.kind(), ErrorKind::AddrNotAvailable | ErrorKind::Unsupported),
+                    "{error}"
+                );
+            }
+            Ok(socket) => socket,
+        };
+        let listener = Listener::from_std(socket).unwrap();
+        let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        assert_eq!(listener.accept().await.unwrap().1, peer.local_addr().unwrap());
+    });
+}
