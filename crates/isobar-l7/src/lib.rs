@@ -1,1 +1,32 @@
-//! Skeleton.
+//! HTTP: a request comes in, an answer goes out.
+//!
+//! Follow a request: [`connection::serve`] waits for its first bytes, [`exchange`] carries it to a server and the
+//! answer back, [`flow`] moves the bytes of both directions at once, [`record`] writes down how it ended. What bytes
+//! mean is `isobar-wire`'s, which server is `isobar-balance`'s, which rule is `isobar-route`'s; this crate knows
+//! neither files nor configuration text, and opens no listener.
+//!
+//! Everything here belongs to one worker thread. What workers share is in the [`World`] and behind it.
+#![forbid(unsafe_code)]
+
+mod answer;
+mod connection;
+mod download;
+mod exchange;
+mod fields;
+mod flow;
+mod log;
+mod pool;
+mod record;
+mod request;
+mod response;
+mod roster;
+mod server;
+mod tunnel;
+mod upload;
+mod worker;
+mod world;
+
+pub use connection::{Accepted, serve};
+pub use log::{LineSink, LogHandle};
+pub use worker::{Worker, WorkerParts};
+pub use world::{OpenConnections, Published, Site, SiteParts, SiteRoute, World};

@@ -1,1 +1,20 @@
-//! Skeleton.
+//! Which servers are there, who may take one more request, and who waits for it?
+//!
+//! An [`Upstream`] is shared by every worker and outlives reloads: its name is its identity, its settings and
+//! servers are exchanged beneath it. A worker looks at it through a [`Local`], which caches what only changes
+//! when the configuration, a server's health or its addresses change, so that choosing a server takes no lock.
+//!
+//! Layer 4 and layer 7 both build on this crate; it knows neither, and no socket.
+#![forbid(unsafe_code)]
+
+mod local;
+mod queue;
+mod server;
+mod sharded;
+mod upstream;
+
+pub use local::{Local, LocalServer, Place, Refusal, View};
+pub use queue::{QueueFull, Ticket};
+pub use server::{ProbeOutcome, Server, Transition};
+pub use sharded::Sharded;
+pub use upstream::{Members, Upstream};

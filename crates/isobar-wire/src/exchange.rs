@@ -23,10 +23,11 @@ pub enum ResponseStep {
 }
 
 /// How the body of a response is sent to a client.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum ResponseFraming {
     /// There is no body. The fields go as they are, except that `Content-Length` has no place in a 1xx or a 204
     /// (RFC 9110 section 8.6).
+    #[default]
     None,
     /// As it is, with the server's `Content-Length`.
     Length(u64),

@@ -81,6 +81,13 @@ enum Progress {
     Chunked(Chunks),
 }
 
+impl Default for BodyDecoder {
+    /// A decoder of no body.
+    fn default() -> Self {
+        Self::new(BodyKind::None)
+    }
+}
+
 impl BodyDecoder {
     /// A decoder at the first byte of a body.
     #[must_use]

@@ -1,0 +1,102 @@
+//! What does the client read when no server's answer can be passed on?
+
+use std::future::poll_fn;
+use std::io::Write as _;
+
+use isobar_observe::Cause;
+use isobar_wire::exchange::ResponseFraming;
+use isobar_wire::{Method, Version, write};
+
+use crate::Worker;
+use crate::connection::Client;
+use crate::exchange::{Exchange, Next};
+use crate::flow::Wait;
+
+/// Ends an exchange that failed: with an answer where none has begun, by cutting the connection otherwise.
+pub(crate) async fn refuse(worker: &Worker, client: &mut Client, exchange: &mut Exchange, cause: Cause) -> Next {
+    let Some(status) = cause.status().filter(|_| !exchange.report.answer_begun) else {
+        if exchange.report.answer_begun && exchange.framing == ResponseFraming::UntilClose {
+            // Only a reset tells this client that the end is not the end.
+            let _ = client.stream.reset_on_close();
+        }
+        exchange.report.end(cause);
+        return Next::Close;
+    };
+    // Bytes of a request whose end is not known cannot be told from the next request.
+    let stays = exchange.is_request_over() && client.may_stay(worker) && exchange.request.keep_alive;
+    let text = explanation(status, cause);
+    exchange.report.answers(status);
+    exchange.report.bytes_out = if exchange.request.method == Method::Head {
+        0
+    } else {
+        text.len() as u64
+    };
+    worker.scratch.with(|_, output| {
+        compose(
+            output,
+            exchange,
+            status,
+            &text,
+            if stays { Stay::Open } else { Stay::Close },
+        );
+        exchange.to_client.push(output);
+    });
+    exchange.download_wait = Wait::Nobody;
+    client
+        .timer
+        .set(worker.wheel.now() + client.site.site.listener.timeouts.write);
+    let flushed = poll_fn(|cx| {
+        let flushed = exchange
+            .to_client
+            .poll_flush(cx, &mut client.stream)
+            .map(|result| result.is_ok());
+        if flushed.is_pending() {
+            client.timer.poll_expired(cx).map(|()| false)
+        } else {
+            flushed
+        }
+    })
+    .await;
+    exchange.report.end(cause);
+    match (flushed, stays) {
+        (true, true) => Next::KeepAlive,
+        (true, false) => Next::Linger,
+        (false, _) => Next::Close,
+    }
+}
+
+/// Whether the connection stays open behind the answer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stay {
+    Open,
+    Close,
+}
+
+/// The body of the answer: the status, and the cause in a sentence.
+fn explanation(status: u16, cause: Cause) -> String {
+    format!("{status} {}: {}\n", write::reason_phrase(status), cause.meaning())
+}
+
+fn compose(output: &mut Vec<u8>, exchange: &Exchange, status: u16, text: &str, stay: Stay) {
+    write::status_line(output, Version::Http11, status, write::reason_phrase(status).as_bytes());
+    // Writing into a Vec cannot fail.
+    let _ = write!(
+        output,
+        "Content-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n",
+        text.len()
+    );
+    if status == 503 {
+        output.extend_from_slice(b"Retry-After: 1\r\n");
+    }
+    match stay {
+        Stay::Close => output.extend_from_slice(b"Connection: close\r\n"),
+        Stay::Open if exchange.request.version == Version::Http10 => {
+            output.extend_from_slice(b"Connection: keep-alive\r\n");
+        }
+        Stay::Open => {}
+    }
+    write::end(output);
+    if exchange.request.method != Method::Head {
+        output.extend_from_slice(text.as_bytes());
+    }
+}

@@ -1,0 +1,167 @@
+//! How does a client connection live from its accept to its close?
+
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use isobar_net::stream::Stream;
+use isobar_net::wheel::Timer;
+
+use crate::exchange::{self, Exchange, Next};
+use crate::worker::LocalSite;
+use crate::{OpenConnections, Site, Worker};
+
+/// How long, and how much, a connection that is to be closed may go on sending: closing with bytes unread makes the
+/// kernel send a reset, which can destroy the answer before the client has read it (RFC 9112 section 9.6).
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES: usize = 256 * 1024;
+
+/// A connection that was accepted, and counted in its listener's [`OpenConnections`].
+#[derive(Debug)]
+pub struct Accepted {
+    /// The connection.
+    pub stream: Stream,
+    /// Whose it is.
+    pub peer: SocketAddr,
+    /// The listener it came in at.
+    pub site: Arc<Site>,
+}
+
+/// A client connection.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) stream: Stream,
+    /// The deadline of whatever the request direction waits for.
+    pub(crate) timer: Timer,
+    pub(crate) peer: SocketAddr,
+    pub(crate) site: Rc<LocalSite>,
+    pub(crate) number: u64,
+    /// Whether the listener is gone, so that this exchange is the last.
+    pub(crate) orphaned: bool,
+    seat: usize,
+}
+
+/// Uncounts a connection whichever way it ends.
+struct Counted<'w> {
+    worker: &'w Worker,
+    open: Arc<OpenConnections>,
+    seat: usize,
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.worker.roster.leave(self.seat);
+        self.open.closed(self.worker.id);
+    }
+}
+
+/// Serves one client connection until it ends.
+pub async fn serve(worker: Rc<Worker>, accepted: Accepted) {
+    let seat = worker.roster.enter();
+    let _counted = Counted {
+        worker: &worker,
+        open: Arc::clone(&accepted.site.open),
+        seat,
+    };
+    let world = worker.world();
+    let Some(site) = world.site(&accepted.site.listener.name) else {
+        return;
+    };
+    let mut client = Client {
+        stream: accepted.stream,
+        timer: worker.wheel.timer(),
+        peer: accepted.peer,
+        site: Rc::clone(site),
+        number: worker.connection_number(),
+        orphaned: false,
+        seat,
+    };
+    drop(world);
+    while let Some(mut exchange) = client.first_bytes(&worker).await {
+        let next = loop {
+            match exchange::run(&worker, &mut client, &mut exchange).await {
+                // Bytes of the next request are here already.
+                Next::KeepAlive if exchange.begin_next() => {}
+                next => break next,
+            }
+        };
+        worker.recycle(exchange);
+        match next {
+            Next::KeepAlive => {}
+            Next::Linger => return client.linger(&worker).await,
+            Next::Close => return,
+        }
+    }
+}
+
+impl Client {
+    /// Waits for the first bytes of a request, holding no buffer. None: the connection is over.
+    async fn first_bytes(&mut self, worker: &Worker) -> Option<Box<Exchange>> {
+        self.timer
+            .set(worker.wheel.now() + self.site.site.listener.timeouts.idle);
+        poll_fn(|cx| self.poll_first_bytes(cx, worker)).await
+    }
+
+    fn poll_first_bytes(&mut self, cx: &mut Context<'_>, worker: &Worker) -> Poll<Option<Box<Exchange>>> {
+        let read = worker.scratch.with_input(|input| {
+            self.stream.poll_read(cx, input).map(|read| match read {
+                Ok(count) if count > 0 => {
+                    let mut exchange = worker.exchange();
+                    exchange.begin(input.get(..count).unwrap_or_default());
+                    Some(exchange)
+                }
+                // The end, or an error: between exchanges both are an ordinary goodbye.
+                _ => None,
+            })
+        });
+        if read.is_ready() {
+            return read;
+        }
+        worker.roster.note(self.seat, cx.waker());
+        self.refresh(worker);
+        if worker.is_draining() || self.orphaned || self.timer.poll_expired(cx).is_ready() {
+            return Poll::Ready(None);
+        }
+        Poll::Pending
+    }
+
+    /// Takes the newest rules of the listener.
+    pub(crate) fn refresh(&mut self, worker: &Worker) {
+        let world = worker.world();
+        if self.site.generation == world.world.generation {
+            return;
+        }
+        match world.site(&self.site.site.listener.name) {
+            Some(site) => self.site = Rc::clone(site),
+            None => self.orphaned = true,
+        }
+    }
+
+    /// Whether the connection may carry another request, as far as this side is concerned.
+    pub(crate) fn may_stay(&self, worker: &Worker) -> bool {
+        !worker.is_draining() && !self.orphaned
+    }
+
+    /// Says goodbye and waits until the client has heard it, within bounds.
+    async fn linger(mut self, worker: &Worker) {
+        if self.stream.shutdown_write().is_err() {
+            return;
+        }
+        self.timer.set(worker.wheel.now() + LINGER);
+        let mut left = LINGER_BYTES;
+        poll_fn(|cx| {
+            loop {
+                let read = worker.scratch.with_input(|input| self.stream.poll_read(cx, input));
+                match read {
+                    Poll::Ready(Ok(count)) if count > 0 && count < left => left -= count,
+                    Poll::Ready(_) => return Poll::Ready(()),
+                    Poll::Pending => return self.timer.poll_expired(cx),
+                }
+            }
+        })
+        .await;
+    }
+}

@@ -1,0 +1,295 @@
+//! How does the answer reach the client?
+
+use std::mem;
+use std::ops::Range;
+use std::task::{Context, Poll};
+
+use isobar_net::splice::{Pipe, SpliceError};
+use isobar_observe::Cause;
+use isobar_wire::exchange::{ResponseFraming, ResponseStep};
+use isobar_wire::{BodyDecoder, HeadError, HeadLimits, Parsed, write};
+
+use crate::exchange::Exchange;
+use crate::flow::{Flow, Wait, poll_watch};
+use crate::response;
+use crate::upload::{Uploaded, splice_pipe};
+
+/// What is taken of an answer's head at most. Ranges over a head are 16 bits wide.
+const RESPONSE_HEAD: HeadLimits = HeadLimits {
+    max_bytes: 64 * 1024 - 1,
+    max_fields: 256,
+};
+
+/// What a read from the server came to.
+enum Answer {
+    /// The head of the answer is on its way to the client.
+    Begun,
+    /// Only a part of it, or an interim answer.
+    More,
+}
+
+impl Flow<'_> {
+    /// Sends the request, and waits until the head of the answer is on its way to the client.
+    pub(crate) fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Cause>> {
+        if !self.exchange.head_sent {
+            self.send_request(cx)?;
+        }
+        let upload = self.poll_upload(cx)?;
+        loop {
+            match self.exchange.to_client.poll_flush(cx, &mut self.client.stream) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(Cause::ClientClosed)),
+                Poll::Pending => return self.poll_client_deadline(cx).map(Err),
+            }
+            match self.poll_answer_head(cx)? {
+                Poll::Ready(Answer::Begun) => return Poll::Ready(Ok(())),
+                Poll::Ready(Answer::More) => self.exchange.download_wait = Wait::Nobody,
+                Poll::Pending => break,
+            }
+        }
+        if upload.is_pending() {
+            // While the request is under way, its own deadlines hold.
+            return Poll::Pending;
+        }
+        if let Poll::Ready(cause) = poll_watch(cx, self.client, self.exchange) {
+            return Poll::Ready(Err(cause));
+        }
+        self.poll_server_deadline(cx).map(Err)
+    }
+
+    /// Reads once from the server, for the head.
+    fn poll_answer_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Answer, Cause>> {
+        let worker = self.ways.worker;
+        worker.scratch.with(|input, output| {
+            let count = match self.server.stream.poll_read(cx, input) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(count)) if count > 0 => count,
+                Poll::Ready(_) => return Poll::Ready(Err(Cause::ServerClosed)),
+            };
+            let bytes = input.get(..count).unwrap_or_default();
+            self.exchange.report.first_byte(worker.wheel.now());
+            if self.exchange.partial.is_empty() {
+                return Poll::Ready(self.take_heads(cx, bytes, output));
+            }
+            let mut held = mem::take(&mut self.exchange.partial);
+            held.extend_from_slice(bytes);
+            let answer = self.take_heads(cx, &held, output);
+            if self.exchange.partial.is_empty() {
+                held.clear();
+                self.exchange.partial = held;
+            }
+            Poll::Ready(answer)
+        })
+    }
+
+    /// Takes the heads at the front of `bytes`: interim ones, then the final one with the beginning of its body.
+    fn take_heads(&mut self, cx: &mut Context<'_>, mut bytes: &[u8], output: &mut Vec<u8>) -> Result<Answer, Cause> {
+        loop {
+            let kind = self.exchange.request.kind();
+            let parsed = self.exchange.response.parse(bytes, kind, RESPONSE_HEAD);
+            match parsed.map_err(malformed)? {
+                Parsed::Partial => {
+                    self.exchange.partial.extend_from_slice(bytes);
+                    return self.write_client(cx, output, &[]).map(|()| Answer::More);
+                }
+                Parsed::Complete => {}
+            }
+            let (head, rest) = bytes
+                .split_at_checked(self.exchange.response.len)
+                .unwrap_or((bytes, &[]));
+            let may_stay = self.client.may_stay(self.ways.worker);
+            match self.exchange.take_response(may_stay) {
+                ResponseStep::Interim => response::compose_interim(output, &self.exchange.response, head),
+                ResponseStep::Swallowed => {}
+                ResponseStep::Refused => return Err(Cause::ServerMalformed),
+                ResponseStep::Tunnel => {
+                    self.begin_answer(head, output);
+                    self.write_client(cx, output, rest)?;
+                    return Ok(Answer::Begun);
+                }
+                ResponseStep::Final => {
+                    self.begin_answer(head, output);
+                    self.relay(cx, output, rest)?;
+                    return Ok(Answer::Begun);
+                }
+            }
+            bytes = rest;
+        }
+    }
+
+    /// The final head is known: decides how its body goes on, and writes the head for the client.
+    fn begin_answer(&mut self, head: &[u8], output: &mut Vec<u8>) {
+        let Self { ways, exchange, .. } = self;
+        exchange.download = BodyDecoder::new(exchange.response.body);
+        exchange.download_wait = Wait::Nobody;
+        exchange.report.answers(exchange.response.status);
+        response::compose(output, ways.rules, exchange, head);
+    }
+
+    /// Passes the body on until the server has sent all of it.
+    pub(crate) fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Cause>> {
+        match self.poll_upload(cx) {
+            Poll::Ready(Err(cause)) => return Poll::Ready(Err(cause)),
+            Poll::Ready(Ok(Uploaded::Whole | Uploaded::Refused)) | Poll::Pending => {}
+        }
+        loop {
+            if self.exchange.download.is_done() && self.exchange.download_pipe.is_none() {
+                return Poll::Ready(Ok(()));
+            }
+            match self.exchange.to_client.poll_flush(cx, &mut self.client.stream) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(Cause::ClientClosed)),
+                Poll::Pending => return self.poll_client_deadline(cx).map(Err),
+            }
+            let moved = match self.exchange.download_pipe.take().or_else(|| self.splice_download()) {
+                Some(pipe) => self.poll_download_splice(cx, pipe),
+                None => self.poll_download_read(cx),
+            };
+            match moved {
+                Poll::Ready(Ok(())) => self.exchange.download_wait = Wait::Nobody,
+                Poll::Ready(Err(cause)) => return Poll::Ready(Err(cause)),
+                Poll::Pending => return self.poll_stalled(cx),
+            }
+        }
+    }
+
+    /// Nothing moves towards the client: somebody's deadline runs.
+    fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Cause>> {
+        if self
+            .exchange
+            .download_pipe
+            .as_ref()
+            .is_some_and(|pipe| pipe.buffered() > 0)
+        {
+            return self.poll_client_deadline(cx).map(Err);
+        }
+        if self.exchange.upload.is_done()
+            && let Poll::Ready(cause) = poll_watch(cx, self.client, self.exchange)
+        {
+            return Poll::Ready(Err(cause));
+        }
+        self.poll_server_deadline(cx).map(Err)
+    }
+
+    fn poll_download_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Cause>> {
+        let worker = self.ways.worker;
+        worker
+            .scratch
+            .with(|input, output| match self.server.stream.poll_read(cx, input) {
+                Poll::Pending => Poll::Pending,
+                Poll::Ready(Ok(0)) => Poll::Ready(self.end_of_server(cx, output)),
+                Poll::Ready(Ok(count)) => Poll::Ready(self.relay(cx, output, input.get(..count).unwrap_or_default())),
+                Poll::Ready(Err(_)) => Poll::Ready(Err(Cause::ServerAborted)),
+            })
+    }
+
+    /// The server closed its connection, which ends a body without framing, and cuts any other short.
+    fn end_of_server(&mut self, cx: &mut Context<'_>, output: &mut Vec<u8>) -> Result<(), Cause> {
+        self.exchange
+            .download
+            .finish_at_eof()
+            .map_err(|_| Cause::ServerAborted)?;
+        if self.exchange.framing == ResponseFraming::IntoChunks {
+            write::last_chunk(output, &[]);
+        }
+        self.write_client(cx, output, &[])
+    }
+
+    /// Writes `output`, and behind it `body` in the framing the client is told.
+    fn relay(&mut self, cx: &mut Context<'_>, output: &mut Vec<u8>, body: &[u8]) -> Result<(), Cause> {
+        let direct = self.exchange.frame(body, output)?;
+        self.write_client(cx, output, body.get(direct).unwrap_or_default())
+    }
+
+    fn write_client(&mut self, cx: &mut Context<'_>, head: &[u8], data: &[u8]) -> Result<(), Cause> {
+        let written = self.exchange.to_client.write(cx, &mut self.client.stream, head, data);
+        written.map(|_| ()).map_err(|_| Cause::ClientClosed)
+    }
+
+    fn splice_download(&self) -> Option<Pipe> {
+        let exchange = &self.exchange;
+        match exchange.framing {
+            ResponseFraming::Length(_) | ResponseFraming::UntilClose => {
+                splice_pipe(self.ways.worker, &exchange.download)
+            }
+            ResponseFraming::None | ResponseFraming::Chunked | ResponseFraming::IntoChunks => None,
+        }
+    }
+
+    fn poll_download_splice(&mut self, cx: &mut Context<'_>, mut pipe: Pipe) -> Poll<Result<(), Cause>> {
+        let Self {
+            client,
+            server,
+            exchange,
+            ..
+        } = self;
+        let limit = exchange.download.remaining().unwrap_or(0);
+        match pipe.poll_splice(cx, &mut server.stream, &mut client.stream, limit) {
+            Poll::Ready(Ok(spliced)) => {
+                exchange.download.advance(spliced.read);
+                exchange.report.bytes_out += spliced.read;
+                let ended = if spliced.eof {
+                    exchange.download.finish_at_eof()
+                } else {
+                    Ok(())
+                };
+                if !exchange.download.is_done() || pipe.buffered() > 0 {
+                    exchange.download_pipe = Some(pipe);
+                }
+                Poll::Ready(ended.map_err(|_| Cause::ServerAborted))
+            }
+            Poll::Ready(Err(SpliceError::Read(_))) => Poll::Ready(Err(Cause::ServerAborted)),
+            Poll::Ready(Err(SpliceError::Write(_))) => Poll::Ready(Err(Cause::ClientClosed)),
+            Poll::Pending => {
+                exchange.download_pipe = Some(pipe);
+                Poll::Pending
+            }
+        }
+    }
+}
+
+fn malformed(error: HeadError) -> Cause {
+    match error {
+        HeadError::HeadTooLarge | HeadError::TooManyFields => Cause::ServerHeadTooLarge,
+        _ => Cause::ServerMalformed,
+    }
+}
+
+impl Exchange {
+    /// Passes bytes of the server through the body's framing. What can go on as it is comes back as a range of
+    /// `bytes`, behind what is appended to `output`.
+    fn frame(&mut self, bytes: &[u8], output: &mut Vec<u8>) -> Result<Range<usize>, Cause> {
+        let mut offset = 0;
+        let mut direct = 0..0;
+        while offset < bytes.len() && !self.download.is_done() {
+            let rest = bytes.get(offset..).unwrap_or_default();
+            let verbatim = self.framing == ResponseFraming::Chunked;
+            let decoded = if verbatim {
+                self.download.forward(rest)
+            } else {
+                self.download.decode(rest)
+            };
+            let decoded = decoded.map_err(|_| Cause::ServerAborted)?;
+            let data = offset + decoded.data.start..offset + decoded.data.end;
+            offset += decoded.consumed;
+            self.report.bytes_out += data.len() as u64;
+            if data.is_empty() {
+                continue;
+            }
+            if self.framing == ResponseFraming::IntoChunks {
+                write::chunk_head(output, data.len());
+                output.extend_from_slice(bytes.get(data).unwrap_or_default());
+                write::end(output);
+            } else {
+                output.extend_from_slice(bytes.get(mem::replace(&mut direct, data)).unwrap_or_default());
+            }
+        }
+        // What a server sends behind the end of its answer belongs to nobody.
+        self.server_ahead |= offset < bytes.len();
+        if self.download.is_done() && self.framing == ResponseFraming::Chunked {
+            output.extend_from_slice(bytes.get(mem::take(&mut direct)).unwrap_or_default());
+            write::last_chunk(output, self.download.trailers());
+        }
+        Ok(direct)
+    }
+}

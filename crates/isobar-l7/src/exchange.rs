@@ -1,0 +1,553 @@
+//! How does one request become one answer?
+//!
+//! [`run`] reads the request head, finds the route, claims a place at a server, sends the request and passes the
+//! answer on; [`crate::flow`] does the moving. Whatever goes wrong on the way is a [`Cause`], and becomes the
+//! client's answer in one place.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use isobar_net::splice::Pipe;
+use isobar_observe::{Cause, RetrySafe};
+use isobar_plan::Route;
+use isobar_upstream::{Local, Place, Refusal, Ticket};
+use isobar_wire::exchange::{Exchange as Machine, ResponseFraming, ResponseStep};
+use isobar_wire::{BodyDecoder, HeadLimits, Parsed, RequestHead, ResponseHead, TargetForm};
+
+use crate::connection::Client;
+use crate::flow::{Flow, Outgoing, Wait, poll_flushed};
+use crate::pool::Pool;
+use crate::record::Report;
+use crate::server::{ConnectError, ServerConnection};
+use crate::worker::LocalSite;
+use crate::{Worker, answer, record, request, tunnel};
+
+/// Buffers that grew past this are given back when their exchange ends.
+const KEPT_BUFFER_BYTES: usize = 8 * 1024;
+
+/// Everything one exchange needs beside its connections. Boxes of it are reused, so that a request allocates nothing.
+#[derive(Debug, Default)]
+pub(crate) struct Exchange {
+    /// Whether the request head is whole; ranges over it mean nothing before.
+    pub(crate) head_read: bool,
+    /// Whether the running attempt has begun to send it.
+    pub(crate) head_sent: bool,
+    /// Whether the server takes no more of the request.
+    pub(crate) upload_refused: bool,
+    /// Whether the server sent more than its answer.
+    pub(crate) server_ahead: bool,
+    machine: Option<Machine>,
+    /// Bytes from the client: this request's head, what came behind it of its body, and of the next requests.
+    pub(crate) inbound: Vec<u8>,
+    /// How many of them belong to this request.
+    pub(crate) consumed: usize,
+    pub(crate) request: RequestHead,
+    /// The canonical target, where it is not the one received.
+    pub(crate) target: Vec<u8>,
+    pub(crate) response: ResponseHead,
+    /// The beginning of a response head that came in pieces.
+    pub(crate) partial: Vec<u8>,
+    pub(crate) to_client: Outgoing,
+    pub(crate) to_server: Outgoing,
+    pub(crate) upload: BodyDecoder,
+    pub(crate) upload_wait: Wait,
+    pub(crate) download: BodyDecoder,
+    pub(crate) download_wait: Wait,
+    pub(crate) framing: ResponseFraming,
+    pub(crate) upload_pipe: Option<Pipe>,
+    pub(crate) download_pipe: Option<Pipe>,
+    /// Body bytes since the upload's deadline was set.
+    pub(crate) upload_progress: u64,
+    /// Whether the request can be sent again from what is in `inbound`.
+    pub(crate) replayable: bool,
+    /// Whether the client has sent more than this request, so that its connection need not be watched.
+    pub(crate) client_ahead: bool,
+    /// Slots that failed this request.
+    tried: Vec<u32>,
+    pub(crate) report: Report,
+}
+
+/// What becomes of the client connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// It waits for another request.
+    KeepAlive,
+    /// It closes at once.
+    Close,
+    /// It closes when the client has heard it.
+    Linger,
+}
+
+impl Exchange {
+    /// Begins with the first bytes of a request.
+    pub(crate) fn begin(&mut self, bytes: &[u8]) {
+        self.inbound.extend_from_slice(bytes);
+        self.report.begin();
+    }
+
+    /// Begins with what the client sent behind the last request; false: there is nothing.
+    pub(crate) fn begin_next(&mut self) -> bool {
+        let consumed = self.consumed.min(self.inbound.len());
+        self.inbound.drain(..consumed);
+        if self.inbound.is_empty() {
+            return false;
+        }
+        let inbound = std::mem::take(&mut self.inbound);
+        self.clear();
+        self.inbound = inbound;
+        self.report.begin();
+        true
+    }
+
+    /// Forgets everything but what is allocated, within reason.
+    pub(crate) fn clear(&mut self) {
+        for buffer in [&mut self.inbound, &mut self.target, &mut self.partial] {
+            buffer.clear();
+            buffer.shrink_to(KEPT_BUFFER_BYTES);
+        }
+        self.to_client.clear();
+        self.to_server.clear();
+        self.request.clear();
+        self.response.clear();
+        self.tried.clear();
+        self.consumed = 0;
+        self.upload_pipe = None;
+        self.download_pipe = None;
+        self.client_ahead = false;
+        self.server_ahead = false;
+        self.head_read = false;
+        self.head_sent = false;
+        self.report = Report::default();
+    }
+
+    /// What the two connections may still be used for.
+    pub(crate) fn machine(&self) -> Machine {
+        self.machine.unwrap_or_else(|| Machine::new(&self.request))
+    }
+
+    /// Begins the exchange anew, for another attempt.
+    pub(crate) fn restart_machine(&mut self) {
+        self.machine = Some(Machine::new(&self.request));
+    }
+
+    /// A head came from the server: what it means, and, if it is the final one, how the body is framed.
+    pub(crate) fn take_response(&mut self, may_stay: bool) -> ResponseStep {
+        let mut machine = self.machine();
+        let step = machine.response_head(&self.response);
+        if !may_stay {
+            machine.close_client();
+        }
+        self.framing = machine.response_framing(self.request.version);
+        self.machine = Some(machine);
+        step
+    }
+
+    /// The server has sent all of its answer: whether its connection may carry another request.
+    fn server_keeps(&mut self) -> bool {
+        let mut machine = self.machine();
+        if self.upload.is_done() && self.to_server.is_empty() && !self.upload_refused {
+            machine.request_body_done();
+        }
+        machine.response_body_done();
+        self.machine = Some(machine);
+        machine.server_keeps() && !self.server_ahead
+    }
+
+    /// Whether all of the request has been read, so that what follows is another one.
+    pub(crate) fn is_request_over(&mut self) -> bool {
+        if !self.head_read {
+            return false;
+        }
+        if self.head_sent && !self.replayable {
+            return self.upload.is_done();
+        }
+        let mut body = BodyDecoder::new(self.request.body);
+        let mut end = self.request.len;
+        while !body.is_done() {
+            match body.decode(self.inbound.get(end..).unwrap_or_default()) {
+                Ok(decoded) if decoded.consumed > 0 => end += decoded.consumed,
+                _ => return false,
+            }
+        }
+        self.consumed = end;
+        true
+    }
+
+    /// The target that is matched and forwarded: path and query, in canonical form.
+    pub(crate) fn canonical_target(&self) -> &[u8] {
+        if self.target.is_empty() {
+            self.request.path.of(&self.inbound)
+        } else {
+            &self.target
+        }
+    }
+}
+
+/// Serves the request that begins in `exchange`.
+pub(crate) async fn run(worker: &Worker, client: &mut Client, exchange: &mut Exchange) -> Next {
+    let next = match serve(worker, client, exchange).await {
+        Ok(next) => next,
+        Err(cause) => answer::refuse(worker, client, exchange, cause).await,
+    };
+    record::finish(worker, client, exchange);
+    next
+}
+
+async fn serve(worker: &Worker, client: &mut Client, exchange: &mut Exchange) -> Result<Next, Cause> {
+    read_head(worker, client, exchange).await?;
+    client.refresh(worker);
+    let site = Rc::clone(&client.site);
+    let route = admit(&site, exchange)?;
+    let (Some((rules, _)), Some(local)) = (site.site.rules(route), site.upstream(route)) else {
+        return Err(Cause::Internal);
+    };
+    forward(
+        Ways {
+            worker,
+            site: &site,
+            rules,
+            local,
+        },
+        client,
+        exchange,
+    )
+    .await
+}
+
+/// Reads until the request head is whole.
+async fn read_head(worker: &Worker, client: &mut Client, exchange: &mut Exchange) -> Result<(), Cause> {
+    let limits = client.site.site.listener.limits;
+    let limits = HeadLimits {
+        max_bytes: limits.max_head_bytes as usize,
+        max_fields: limits.max_headers.into(),
+    };
+    let mut deadline_set = false;
+    loop {
+        match exchange.request.parse(&exchange.inbound, limits) {
+            Ok(Parsed::Complete) => {
+                exchange.consumed = exchange.request.len;
+                exchange.head_read = true;
+                return Ok(());
+            }
+            Ok(Parsed::Partial) => {}
+            Err(error) => {
+                exchange.report.detail = Some(error.into());
+                return Err(request::cause_of(error));
+            }
+        }
+        if !deadline_set {
+            client
+                .timer
+                .set(worker.wheel.now() + client.site.site.listener.timeouts.head);
+            deadline_set = true;
+        }
+        poll_fn(|cx| poll_more(cx, worker, client, exchange)).await?;
+    }
+}
+
+fn poll_more(
+    cx: &mut Context<'_>,
+    worker: &Worker,
+    client: &mut Client,
+    exchange: &mut Exchange,
+) -> Poll<Result<(), Cause>> {
+    let read = worker.scratch.with_input(|input| {
+        client.stream.poll_read(cx, input).map(|read| match read {
+            Ok(count) if count > 0 => {
+                exchange
+                    .inbound
+                    .extend_from_slice(input.get(..count).unwrap_or_default());
+                Ok(())
+            }
+            _ => Err(Cause::ClientClosed),
+        })
+    });
+    if read.is_pending() && client.timer.poll_expired(cx).is_ready() {
+        return Poll::Ready(Err(Cause::ClientHeadTimeout));
+    }
+    read
+}
+
+/// Finds the route and refuses what the listener does not take.
+fn admit(site: &LocalSite, exchange: &mut Exchange) -> Result<usize, Cause> {
+    let Exchange {
+        request,
+        inbound,
+        target,
+        ..
+    } = exchange;
+    match request.form {
+        TargetForm::Origin | TargetForm::Absolute => request::canonical_target(request.path.of(inbound), target)?,
+        // OPTIONS * is about the server as a whole; only routes for any path take it.
+        TargetForm::Asterisk => {}
+        // CONNECT asks for a tunnel, which is a forward proxy's business.
+        TargetForm::Authority => return Err(Cause::ClientUnsupported),
+    }
+    let host = exchange.request.authority.of(&exchange.inbound);
+    let path = isobar_route::path_of(exchange.canonical_target());
+    let route = site.site.route(host, path).ok_or(Cause::NoRoute)?;
+    exchange.report.route = Some(route);
+    exchange.report.site = Some(std::sync::Arc::clone(&site.site));
+    request::check_body(&exchange.request, &site.site.listener.limits)?;
+    Ok(route)
+}
+
+/// Where a request goes, and by which rules.
+#[derive(Clone, Copy)]
+pub(crate) struct Ways<'a> {
+    pub(crate) worker: &'a Worker,
+    pub(crate) site: &'a LocalSite,
+    pub(crate) rules: &'a Route,
+    pub(crate) local: &'a Local<Pool>,
+}
+
+/// What one try at one server came to.
+struct Failed {
+    cause: Cause,
+    /// Whether the server can have seen nothing of the request.
+    unsent: bool,
+    /// Whether it was tried on a connection that carried others before.
+    reused: bool,
+}
+
+/// Sends the request to a server, to others when it fails, and passes the answer on.
+async fn forward(ways: Ways<'_>, client: &mut Client, exchange: &mut Exchange) -> Result<Next, Cause> {
+    let mut failure = None;
+    loop {
+        let place = match claim(ways, client, exchange).await {
+            Ok(place) => place,
+            // All others were tried: what the last one did is the better answer.
+            Err(Cause::NoServer) => return Err(failure.unwrap_or(Cause::NoServer)),
+            Err(cause) => return Err(cause),
+        };
+        let mut failed = match attempt(ways, client, exchange, &place, Origin::Pooled).await {
+            Ok(server) => return deliver(ways, client, exchange, place, server).await,
+            Err(failed) => failed,
+        };
+        // The server closed an idle connection just as it was used again: that is no failure of the server's.
+        if failed.reused && failed.cause == Cause::ServerClosed && may_repeat(exchange, &failed) {
+            failed = match attempt(ways, client, exchange, &place, Origin::Fresh).await {
+                Ok(server) => return deliver(ways, client, exchange, place, server).await,
+                Err(failed) => failed,
+            };
+        }
+        let stats = place.server().server.stats(ways.worker.id);
+        stats.failures.count(failed.cause);
+        let attempts_left = exchange.tried.len() < ways.local.view().settings().retry.attempts as usize;
+        if !attempts_left || !is_tried_elsewhere(failed.cause) || !may_repeat(exchange, &failed) {
+            return Err(failed.cause);
+        }
+        stats.retries.increment();
+        exchange.tried.push(place.slot());
+        failure = Some(failed.cause);
+    }
+}
+
+/// Whether another server may do better. A time-out is not repeated: the client has waited long enough.
+fn is_tried_elsewhere(cause: Cause) -> bool {
+    matches!(
+        cause,
+        Cause::ConnectFailed | Cause::ConnectTimeout | Cause::ServerClosed
+    )
+}
+
+fn may_repeat(exchange: &Exchange, failed: &Failed) -> bool {
+    let safe = match failed.cause.retry_safe() {
+        RetrySafe::Always => true,
+        RetrySafe::Idempotent => failed.unsent || exchange.request.method.is_idempotent(),
+        RetrySafe::Never => false,
+    };
+    safe && exchange.replayable && !exchange.report.answer_begun
+}
+
+/// Claims a place at a server, waiting in the queue if all are at their limit.
+async fn claim(ways: Ways<'_>, client: &mut Client, exchange: &mut Exchange) -> Result<Place<Pool>, Cause> {
+    let Ways { worker, local, .. } = ways;
+    let stats = local.upstream().stats(worker.id);
+    let view = local.view();
+    // Whoever waits comes first.
+    if !local.upstream().has_queue() {
+        match view.place(&exchange.tried, &mut worker.chance.borrow_mut()) {
+            Ok(place) => return Ok(place),
+            Err(Refusal::Full) => {}
+            Err(Refusal::NoneAvailable) => {
+                stats.no_server.increment();
+                return Err(Cause::NoServer);
+            }
+        }
+    }
+    let limits = view.settings().queue;
+    drop(view);
+    let Ok(mut ticket) = Ticket::join(std::sync::Arc::clone(local.upstream()), limits.max) else {
+        stats.queue_rejected.increment();
+        return Err(Cause::QueueFull);
+    };
+    stats.queue_entered.increment();
+    let began = worker.wheel.now();
+    client.timer.set(began + limits.timeout);
+    let result = poll_fn(|cx| poll_claim(cx, ways, client, exchange, &mut ticket)).await;
+    let waited = worker.wheel.now().saturating_duration_since(began);
+    stats.queue_wait.observe(waited);
+    exchange.report.queued += waited;
+    match result {
+        Ok(_) => ticket.served(),
+        Err(Cause::QueueTimeout) => stats.queue_timeouts.increment(),
+        Err(Cause::NoServer) => stats.no_server.increment(),
+        Err(_) => {}
+    }
+    result
+}
+
+fn poll_claim(
+    cx: &mut Context<'_>,
+    ways: Ways<'_>,
+    client: &mut Client,
+    exchange: &mut Exchange,
+    ticket: &mut Ticket<std::sync::Arc<isobar_upstream::Upstream>>,
+) -> Poll<Result<Place<Pool>, Cause>> {
+    while ticket.poll_turn(cx).is_ready() {
+        match ways
+            .local
+            .view()
+            .place(&exchange.tried, &mut ways.worker.chance.borrow_mut())
+        {
+            Ok(place) => return Poll::Ready(Ok(place)),
+            Err(Refusal::Full) => ticket.missed(),
+            Err(Refusal::NoneAvailable) => return Poll::Ready(Err(Cause::NoServer)),
+        }
+    }
+    if client.timer.poll_expired(cx).is_ready() {
+        return Poll::Ready(Err(Cause::QueueTimeout));
+    }
+    crate::flow::poll_watch(cx, client, exchange).map(Err)
+}
+
+/// Where a connection to a server may come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// From the pool, or new.
+    Pooled,
+    /// New.
+    Fresh,
+}
+
+/// Sends the request to one server and reads until the head of its answer is on its way to the client.
+async fn attempt(
+    ways: Ways<'_>,
+    client: &mut Client,
+    exchange: &mut Exchange,
+    place: &Place<Pool>,
+    origin: Origin,
+) -> Result<ServerConnection, Failed> {
+    let local_server = place.server();
+    exchange.report.tries(ways.local.upstream(), local_server);
+    exchange.head_sent = false;
+    let stats = local_server.server.stats(ways.worker.id);
+    stats.requests.increment();
+    let pooled = if origin == Origin::Pooled {
+        local_server.own.take()
+    } else {
+        None
+    };
+    let mut server = match pooled {
+        Some(server) => {
+            stats.connections_reused.increment();
+            server
+        }
+        None => {
+            let server = connect(ways, exchange, place).await;
+            let server = server.map_err(|cause| Failed {
+                cause,
+                unsent: true,
+                reused: false,
+            })?;
+            stats.connections_opened.increment();
+            server
+        }
+    };
+    exchange.report.sent = Some(ways.worker.wheel.now());
+    let mut flow = Flow {
+        ways,
+        client,
+        server: &mut server,
+        exchange,
+    };
+    let result = poll_fn(|cx| flow.poll_answer(cx)).await;
+    let unsent = flow.exchange.report.nothing_sent;
+    match result {
+        Ok(()) => Ok(server),
+        Err(cause) => Err(Failed {
+            cause,
+            unsent,
+            reused: server.reused,
+        }),
+    }
+}
+
+async fn connect(ways: Ways<'_>, exchange: &mut Exchange, place: &Place<Pool>) -> Result<ServerConnection, Cause> {
+    let address = place.server().server.next_address().ok_or(Cause::ConnectFailed)?;
+    let began = ways.worker.wheel.now();
+    let server = ServerConnection::open(ways.worker, address, ways.rules.timeouts.connect).await;
+    exchange.report.connect = Some(ways.worker.wheel.now().saturating_duration_since(began));
+    server.map_err(|error| match error {
+        ConnectError::TimedOut => Cause::ConnectTimeout,
+        ConnectError::Refused(error) if is_ours(&error) => Cause::OutOfResources,
+        ConnectError::Refused(_) => Cause::ConnectFailed,
+    })
+}
+
+/// Whether a connection failed for lack of descriptors, local ports or memory.
+fn is_ours(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind;
+    // EMFILE, ENFILE and ENOBUFS have no kind of their own.
+    matches!(error.kind(), ErrorKind::AddrNotAvailable | ErrorKind::OutOfMemory)
+        || matches!(error.raw_os_error(), Some(23 | 24 | 105))
+}
+
+/// Passes the rest of the answer on, and gives the server back as soon as it has done its part.
+async fn deliver(
+    ways: Ways<'_>,
+    client: &mut Client,
+    exchange: &mut Exchange,
+    place: Place<Pool>,
+    mut server: ServerConnection,
+) -> Result<Next, Cause> {
+    if exchange.response.upgrade {
+        let cause = tunnel::run(ways, client, exchange, &mut server).await;
+        exchange.report.end(cause);
+        return Ok(Next::Close);
+    }
+    let mut flow = Flow {
+        ways,
+        client,
+        server: &mut server,
+        exchange,
+    };
+    let result = poll_fn(|cx| flow.poll_body(cx)).await;
+    exchange.report.server_done(ways.worker.wheel.now());
+    if result.is_ok() && exchange.server_keeps() {
+        let local_server = place.server();
+        server.reused = true;
+        server.timer.clear();
+        local_server.own.keep(
+            server,
+            &ways.local.view().settings().keep_alive,
+            ways.worker.wheel.now(),
+        );
+    } else {
+        drop(server);
+    }
+    drop(place);
+    result?;
+    exchange.download_wait = Wait::Server;
+    poll_fn(|cx| poll_flushed(cx, ways, client, exchange)).await?;
+    exchange.report.end(Cause::Complete);
+    Ok(if exchange.machine().client_keeps() {
+        Next::KeepAlive
+    } else if exchange.upload.is_done() && exchange.consumed == exchange.inbound.len() {
+        Next::Close
+    } else {
+        Next::Linger
+    })
+}

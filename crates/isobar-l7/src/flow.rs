@@ -1,0 +1,191 @@
+//! How do the bytes of one exchange move both ways at once?
+//!
+//! A [`Flow`] borrows the two connections and the exchange between them for one phase: until the answer begins
+//! ([`Flow::poll_answer`]), then until it ends ([`Flow::poll_body`]). The request's body goes on beneath both
+//! ([`crate::upload`]), because a server may answer before it has read everything. Nothing here holds a buffer
+//! while it waits, except for bytes that one side sent and the other has not yet taken.
+
+use std::io::IoSlice;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use isobar_net::stream::{Peeked, Stream};
+use isobar_net::wheel::Timer;
+use isobar_observe::Cause;
+
+use crate::connection::Client;
+use crate::exchange::{Exchange, Ways};
+use crate::server::ServerConnection;
+
+/// Buffers that grew past this are given back when their exchange ends.
+const KEPT_BUFFER_BYTES: usize = 4 * 1024;
+
+/// Two connections, and the exchange between them.
+pub(crate) struct Flow<'a> {
+    pub(crate) ways: Ways<'a>,
+    pub(crate) client: &'a mut Client,
+    pub(crate) server: &'a mut ServerConnection,
+    pub(crate) exchange: &'a mut Exchange,
+}
+
+/// Bytes that a peer has not taken yet.
+#[derive(Debug, Default)]
+pub(crate) struct Outgoing {
+    bytes: Vec<u8>,
+    sent: usize,
+}
+
+/// Whom one direction waits for, and so whose deadline is set.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Wait {
+    /// Nobody yet: the next one waited for gets a new deadline.
+    #[default]
+    Nobody,
+    /// The client.
+    Client,
+    /// The server.
+    Server,
+}
+
+impl Outgoing {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.sent == self.bytes.len()
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.bytes.clear();
+        self.bytes.shrink_to(KEPT_BUFFER_BYTES);
+        self.sent = 0;
+    }
+
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Writes what is here; ready when all of it is taken.
+    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>, to: &mut Stream) -> Poll<std::io::Result<()>> {
+        while let Some(rest) = self.bytes.get(self.sent..).filter(|rest| !rest.is_empty()) {
+            match to.poll_write(cx, rest) {
+                Poll::Ready(Ok(count)) => self.sent += count,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        self.clear();
+        Poll::Ready(Ok(()))
+    }
+
+    /// Writes `head` and `data` in one call, and keeps what the peer does not take. How many bytes it took.
+    pub(crate) fn write(
+        &mut self,
+        cx: &mut Context<'_>,
+        to: &mut Stream,
+        head: &[u8],
+        data: &[u8],
+    ) -> std::io::Result<usize> {
+        let mut taken = 0;
+        if self.is_empty() {
+            let written = match (head.is_empty(), data.is_empty()) {
+                (true, true) => return Ok(0),
+                (false, true) => to.poll_write(cx, head),
+                (true, false) => to.poll_write(cx, data),
+                (false, false) => to.poll_write_vectored(cx, &[IoSlice::new(head), IoSlice::new(data)]),
+            };
+            if let Poll::Ready(written) = written {
+                taken = written?;
+            }
+        }
+        self.push(head.get(taken..).unwrap_or_default());
+        self.push(data.get(taken.saturating_sub(head.len())..).unwrap_or_default());
+        Ok(taken)
+    }
+}
+
+impl Wait {
+    /// Waits for `whom`: sets a deadline unless it is set already. Ready when it has passed.
+    pub(crate) fn poll_for(
+        &mut self,
+        cx: &mut Context<'_>,
+        whom: Self,
+        timer: &Timer,
+        deadline: impl FnOnce() -> Instant,
+    ) -> Poll<()> {
+        if *self != whom {
+            timer.set(deadline());
+            *self = whom;
+        }
+        timer.poll_expired(cx)
+    }
+}
+
+impl Flow<'_> {
+    /// The response direction waits for the server: ready, with the cause, when it took too long.
+    pub(crate) fn poll_server_deadline(&mut self, cx: &mut Context<'_>) -> Poll<Cause> {
+        let Self {
+            ways, server, exchange, ..
+        } = self;
+        let deadline = || ways.worker.wheel.now() + ways.rules.timeouts.read;
+        exchange
+            .download_wait
+            .poll_for(cx, Wait::Server, &server.timer, deadline)
+            .map(|()| Cause::ReadTimeout)
+    }
+
+    /// The response direction waits for the client: ready, with the cause, when it took too long.
+    pub(crate) fn poll_client_deadline(&mut self, cx: &mut Context<'_>) -> Poll<Cause> {
+        let Self {
+            ways, server, exchange, ..
+        } = self;
+        let deadline = || ways.worker.wheel.now() + ways.site.site.listener.timeouts.write;
+        exchange
+            .download_wait
+            .poll_for(cx, Wait::Client, &server.timer, deadline)
+            .map(|()| Cause::ClientWriteTimeout)
+    }
+}
+
+/// Sends the client what is left of the answer, after the server has done its part.
+pub(crate) fn poll_flushed(
+    cx: &mut Context<'_>,
+    ways: Ways<'_>,
+    client: &mut Client,
+    exchange: &mut Exchange,
+) -> Poll<Result<(), Cause>> {
+    match exchange.to_client.poll_flush(cx, &mut client.stream) {
+        Poll::Ready(Ok(())) => Poll::Ready(Ok(())),
+        Poll::Ready(Err(_)) => Poll::Ready(Err(Cause::ClientClosed)),
+        Poll::Pending => {
+            let deadline = || ways.worker.wheel.now() + ways.site.site.listener.timeouts.write;
+            let expired = exchange
+                .download_wait
+                .poll_for(cx, Wait::Client, &client.timer, deadline);
+            expired.map(|()| Err(Cause::ClientWriteTimeout))
+        }
+    }
+}
+
+/// Ready, with the cause, when a client that owes us nothing has gone away, so that nobody works for it in vain.
+///
+/// A client that announced the end of its connection (`Connection: close`, HTTP/1.0) may close its sending side and
+/// still wait for the answer; one that did not is taken to be gone, as nginx does.
+pub(crate) fn poll_watch(cx: &mut Context<'_>, client: &mut Client, exchange: &mut Exchange) -> Poll<Cause> {
+    // A connection outside the reactor would have to join it just to be watched: short ones never do.
+    if exchange.client_ahead || !client.stream.is_registered() {
+        return Poll::Pending;
+    }
+    while client.stream.poll_event(cx).is_ready() {
+        match client.stream.peek() {
+            Peeked::Nothing => {}
+            Peeked::Data => {
+                exchange.client_ahead = true;
+                return Poll::Pending;
+            }
+            Peeked::End if !exchange.request.keep_alive => {
+                exchange.client_ahead = true;
+                return Poll::Pending;
+            }
+            Peeked::End | Peeked::Broken => return Poll::Ready(Cause::ClientClosed),
+        }
+    }
+    Poll::Pending
+}

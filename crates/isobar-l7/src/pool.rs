@@ -1,0 +1,53 @@
+//! Which open connections to a server wait for the next request?
+//!
+//! One pool per worker and server, so that none is locked. The connection used last is taken first: the others age
+//! and are closed.
+
+use std::cell::RefCell;
+use std::time::Instant;
+
+use isobar_plan::KeepAlive;
+
+use crate::server::ServerConnection;
+
+/// The idle connections of one worker to one server.
+#[derive(Debug, Default)]
+pub(crate) struct Pool {
+    idle: RefCell<Vec<Idle>>,
+}
+
+#[derive(Debug)]
+struct Idle {
+    connection: ServerConnection,
+    since: Instant,
+}
+
+impl Pool {
+    /// The connection used last among those that the server, as far as is known, has not closed.
+    ///
+    /// *Cost*: no system call while the reactor has seen nothing on it.
+    pub(crate) fn take(&self) -> Option<ServerConnection> {
+        let mut idle = self.idle.borrow_mut();
+        while let Some(Idle { connection, .. }) = idle.pop() {
+            if connection.is_quiet() {
+                return Some(connection);
+            }
+        }
+        None
+    }
+
+    /// Keeps a connection that finished an exchange cleanly.
+    pub(crate) fn keep(&self, connection: ServerConnection, limits: &KeepAlive, now: Instant) {
+        let mut idle = self.idle.borrow_mut();
+        if idle.len() < limits.max_idle as usize {
+            idle.push(Idle { connection, since: now });
+        }
+    }
+
+    /// Closes what was idle too long and what the server closed.
+    pub(crate) fn sweep(&self, limits: &KeepAlive, now: Instant) {
+        self.idle.borrow_mut().retain(|idle| {
+            now.saturating_duration_since(idle.since) < limits.idle_timeout && idle.connection.is_quiet()
+        });
+    }
+}

@@ -1,0 +1,226 @@
+//! What is written down about an exchange when it is over?
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use isobar_observe::access::Record;
+use isobar_observe::{Cause, WallTime};
+use isobar_plan::Name;
+use isobar_upstream::{LocalServer, Upstream};
+use isobar_wire::{BodyError, HeadError, Known, Version};
+
+use crate::connection::Client;
+use crate::exchange::Exchange;
+use crate::pool::Pool;
+use crate::{Site, Worker, fields, request};
+
+/// What an exchange came to, gathered on its way.
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    /// When the first byte of the request was there.
+    began: Option<Instant>,
+    /// The listener's rules that the request was matched by.
+    pub(crate) site: Option<Arc<Site>>,
+    /// The route, as an index into the listener's.
+    pub(crate) route: Option<usize>,
+    upstream: Option<Arc<Upstream>>,
+    server: Option<Rc<LocalServer<Pool>>>,
+    attempts: u8,
+    /// When the last attempt began to send.
+    pub(crate) sent: Option<Instant>,
+    first_byte: Option<Instant>,
+    server_done: Option<Instant>,
+    pub(crate) queued: Duration,
+    pub(crate) connect: Option<Duration>,
+    status: u16,
+    /// Whether the client has been sent the beginning of a final answer.
+    pub(crate) answer_begun: bool,
+    /// Whether the server can have seen nothing of the last attempt.
+    pub(crate) nothing_sent: bool,
+    pub(crate) bytes_in: u64,
+    pub(crate) bytes_out: u64,
+    upgraded: bool,
+    cause: Option<Cause>,
+    /// What exactly was wrong with a head.
+    pub(crate) detail: Option<HeadError>,
+}
+
+impl Report {
+    pub(crate) fn begin(&mut self) {
+        self.began = Some(Instant::now());
+    }
+
+    /// Another server is tried, or the same one once more.
+    pub(crate) fn tries(&mut self, upstream: &Arc<Upstream>, server: &Rc<LocalServer<Pool>>) {
+        self.upstream = Some(Arc::clone(upstream));
+        self.server = Some(Rc::clone(server));
+        self.attempts = self.attempts.saturating_add(1);
+        self.first_byte = None;
+        self.connect = None;
+    }
+
+    pub(crate) fn server_name(&self) -> Option<Name> {
+        self.server.as_ref().map(|server| server.server.name().clone())
+    }
+
+    /// The first byte of the answer is here.
+    pub(crate) fn first_byte(&mut self, now: Instant) {
+        self.first_byte.get_or_insert(now);
+    }
+
+    /// The server has done its part.
+    pub(crate) fn server_done(&mut self, now: Instant) {
+        self.server_done = Some(now);
+    }
+
+    /// The client is sent a final answer.
+    pub(crate) fn answers(&mut self, status: u16) {
+        self.status = status;
+        self.answer_begun = true;
+    }
+
+    pub(crate) fn upgraded(&mut self) {
+        self.upgraded = true;
+    }
+
+    pub(crate) fn end(&mut self, cause: Cause) {
+        self.cause.get_or_insert(cause);
+    }
+
+    /// The request's body broke its framing.
+    pub(crate) fn malformed(&mut self, _error: BodyError) -> Cause {
+        Cause::ClientMalformed
+    }
+}
+
+/// Counts a finished exchange and writes its line.
+pub(crate) fn finish(worker: &Worker, client: &Client, exchange: &Exchange) {
+    let report = &exchange.report;
+    let cause = report.cause.unwrap_or(Cause::Internal);
+    let now = Instant::now();
+    let since = |start: Option<Instant>, end: Instant| end.saturating_duration_since(start.unwrap_or(end));
+    let duration = since(report.began, now);
+    let site = report.site.as_ref().unwrap_or(&client.site.site);
+    match report.route.and_then(|route| site.rules(route)) {
+        Some((_, counted)) => {
+            let stats = counted.stats.of(worker.id);
+            stats.responses.count(report.status);
+            stats.exchanges.count(cause);
+            stats.request_body_bytes.add(report.bytes_in);
+            stats.response_body_bytes.add(report.bytes_out);
+            if report.upgraded {
+                stats.upgrades.increment();
+            } else {
+                stats.duration.observe(duration);
+            }
+        }
+        None => site.stats.of(worker.id).requests_refused.count(cause),
+    }
+    count_server(worker, report, cause, now);
+    if let Some(log) = &client.site.world.log {
+        let record = record(exchange, client, site, cause, duration, since);
+        worker.lines.write(log, &record);
+    }
+}
+
+fn count_server(worker: &Worker, report: &Report, cause: Cause, now: Instant) {
+    let (Some(server), Some(sent)) = (&report.server, report.sent) else {
+        return;
+    };
+    let stats = server.server.stats(worker.id);
+    let Some(first_byte) = report.first_byte else { return };
+    stats.first_byte.observe(first_byte.saturating_duration_since(sent));
+    stats.request_body_bytes.add(report.bytes_in);
+    if !report.answer_begun {
+        return;
+    }
+    stats.response_body_bytes.add(report.bytes_out);
+    if cause == Cause::ServerAborted || cause == Cause::ReadTimeout {
+        stats.failures.count(cause);
+    }
+    if !report.upgraded {
+        stats
+            .duration
+            .observe(report.server_done.unwrap_or(now).saturating_duration_since(sent));
+    }
+}
+
+fn record<'a>(
+    exchange: &'a Exchange,
+    client: &'a Client,
+    site: &'a Site,
+    cause: Cause,
+    duration: Duration,
+    since: impl Fn(Option<Instant>, Instant) -> Duration,
+) -> Record<'a> {
+    let Exchange {
+        report,
+        request,
+        inbound,
+        ..
+    } = exchange;
+    let head = if exchange.head_read {
+        inbound.get(..request.len).unwrap_or_default()
+    } else {
+        &[]
+    };
+    let field = |known| request.field(known).map_or(&[][..], |field| field.value.of(head));
+    let forwarding = &site.listener.forwarding;
+    Record {
+        time: WallTime(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()),
+        client: request::client_address(client.peer.ip(), head, request, forwarding),
+        peer: client.peer,
+        connection: client.number,
+        listener: &site.listener.name,
+        route: report
+            .route
+            .and_then(|route| site.rules(route))
+            .map(|(route, _)| &*route.name),
+        upstream: report.upstream.as_ref().map(|upstream| &**upstream.name()),
+        server: report.server.as_ref().map(|server| &**server.server.name()),
+        method: request.method_name.of(head),
+        host: request.authority.of(head),
+        target: request.target.of(head),
+        protocol: protocol(request.version, head),
+        referer: field(Known::Referer),
+        user_agent: field(Known::UserAgent),
+        forwarded_for: fields::values(head, &request.fields, Known::XForwardedFor)
+            .next()
+            .unwrap_or_default(),
+        request_id: other_field(exchange, head, b"x-request-id"),
+        status: if report.answer_begun {
+            report.status
+        } else {
+            cause.logged_status()
+        },
+        bytes_in: report.bytes_in,
+        bytes_out: report.bytes_out,
+        duration,
+        first_byte: report.first_byte.map(|first_byte| since(report.began, first_byte)),
+        queue: report.queued,
+        connect: report.connect,
+        attempts: report.attempts,
+        upgraded: report.upgraded,
+        cause,
+    }
+}
+
+fn other_field<'a>(exchange: &'a Exchange, head: &'a [u8], name: &[u8]) -> &'a [u8] {
+    let found = exchange
+        .request
+        .fields
+        .iter()
+        .find(|field| field.name.of(head).eq_ignore_ascii_case(name));
+    found.map_or(&[], |field| field.value.of(head))
+}
+
+fn protocol(version: Version, head: &[u8]) -> &'static str {
+    match version {
+        _ if head.is_empty() => "",
+        Version::Http10 => "HTTP/1.0",
+        Version::Http11 => "HTTP/1.1",
+        Version::Http2 => "HTTP/2.0",
+        Version::Http3 => "HTTP/3.0",
+    }
+}

@@ -1,0 +1,201 @@
+//! What does the server get to read?
+
+use std::borrow::Cow;
+use std::io::Write as _;
+use std::net::IpAddr;
+
+use isobar_observe::Cause;
+use isobar_plan::{Forwarding, ListenerLimits};
+use isobar_wire::{BodyKind, Field, HeadError, Known, RequestHead, is_hop_by_hop, write};
+
+use crate::connection::Client;
+use crate::exchange::{Exchange, Ways};
+use crate::fields;
+
+/// What a head that cannot be read means for its sender.
+pub(crate) fn cause_of(error: HeadError) -> Cause {
+    match error.status() {
+        414 => Cause::ClientTargetTooLong,
+        417 => Cause::ClientExpectation,
+        431 => Cause::ClientHeadTooLarge,
+        501 => Cause::ClientUnsupported,
+        505 => Cause::ClientVersion,
+        _ => Cause::ClientMalformed,
+    }
+}
+
+/// Puts the canonical form of a target into `target` where it differs from the one received.
+pub(crate) fn canonical_target(received: &[u8], target: &mut Vec<u8>) -> Result<(), Cause> {
+    // An absolute target may leave the path out, which stands for the root (RFC 9110 section 4.2.3).
+    let rooted = match received.first() {
+        Some(b'/') => Cow::Borrowed(received),
+        _ => Cow::Owned([b"/", received].concat()),
+    };
+    match isobar_route::canonical_target(&rooted, target) {
+        Ok(isobar_route::Canonical::Rewritten) => Ok(()),
+        Ok(isobar_route::Canonical::Same) => {
+            target.clear();
+            if let Cow::Owned(rooted) = rooted {
+                *target = rooted;
+            }
+            Ok(())
+        }
+        Err(_) => Err(Cause::ClientMalformed),
+    }
+}
+
+/// Refuses a body that is known to be too large before any of it is read.
+pub(crate) fn check_body(request: &RequestHead, limits: &ListenerLimits) -> Result<(), Cause> {
+    match (request.body, limits.max_body_bytes) {
+        (BodyKind::Length(length), Some(max)) if length > max => Err(Cause::ClientBodyTooLarge),
+        _ => Ok(()),
+    }
+}
+
+/// The client's address: the last one in `X-Forwarded-For` that no trusted proxy has, where the peer is trusted.
+pub(crate) fn client_address(peer: IpAddr, head: &[u8], request: &RequestHead, forwarding: &Forwarding) -> IpAddr {
+    let is_trusted = |address: IpAddr| forwarding.trusted_proxies.iter().any(|range| range.contains(address));
+    let mut client = peer.to_canonical();
+    if !is_trusted(client) {
+        return client;
+    }
+    let values = fields::values(head, &request.fields, Known::XForwardedFor);
+    for entry in values.rev().flat_map(|value| value.rsplit(|&byte| byte == b',')) {
+        let Some(address) = std::str::from_utf8(entry.trim_ascii())
+            .ok()
+            .and_then(|text| text.parse::<IpAddr>().ok())
+        else {
+            // Whatever stands before something that is no address was written by nobody we trust.
+            return client;
+        };
+        client = address.to_canonical();
+        if !is_trusted(client) {
+            return client;
+        }
+    }
+    client
+}
+
+/// Writes the head of the forwarded request.
+pub(crate) fn compose(output: &mut Vec<u8>, ways: Ways<'_>, client: &Client, exchange: &Exchange, server: &str) {
+    let head = exchange.inbound.get(..exchange.request.len).unwrap_or_default();
+    let request = &exchange.request;
+    let forwarding = &ways.site.site.listener.forwarding;
+    let ops = &ways.rules.request_headers;
+    let peer = client.peer.ip().to_canonical();
+    let trusted = forwarding.trusted_proxies.iter().any(|range| range.contains(peer));
+
+    write::request_line(output, request.method_name.of(head), exchange.canonical_target());
+    if !fields::is_replaced(ops, b"host") {
+        let authority = request.authority.of(head);
+        write::field(
+            output,
+            b"Host",
+            if authority.is_empty() {
+                server.as_bytes()
+            } else {
+                authority
+            },
+        );
+    }
+    fields::copy(output, head, &request.fields, |field| {
+        !is_hop_by_hop(field)
+            && !is_rewritten(field, trusted)
+            && (ops.is_empty() || !fields::is_replaced(ops, field.name.of(head)))
+    });
+    if request.body == BodyKind::Chunked {
+        output.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+    }
+    if request.upgrade {
+        output.extend_from_slice(b"Connection: upgrade\r\n");
+        for protocol in fields::values(head, &request.fields, Known::Upgrade) {
+            write::field(output, b"Upgrade", protocol);
+        }
+    } else if request.te_trailers {
+        output.extend_from_slice(b"Connection: TE\r\nTE: trailers\r\n");
+    }
+    let facts = Forwarded {
+        head,
+        request,
+        peer,
+        trusted,
+        forwarding,
+    };
+    write_forwarding(output, &facts, |name| !ops.is_empty() && fields::is_replaced(ops, name));
+    fields::apply(output, ops);
+    write::end(output);
+}
+
+/// Whether a field is written anew, or is a statement about the client that this peer is not trusted to make.
+fn is_rewritten(field: &Field, trusted: bool) -> bool {
+    match field.known {
+        Known::Host | Known::Lookalike | Known::XForwardedFor | Known::XRealIp | Known::Forwarded => true,
+        Known::XForwardedProto | Known::XForwardedHost | Known::XForwardedPort => !trusted,
+        _ => false,
+    }
+}
+
+/// What is known about where a request came from.
+struct Forwarded<'a> {
+    head: &'a [u8],
+    request: &'a RequestHead,
+    peer: IpAddr,
+    trusted: bool,
+    forwarding: &'a Forwarding,
+}
+
+impl Forwarded<'_> {
+    fn values(&self, known: Known) -> impl Iterator<Item = &[u8]> {
+        // Only a trusted peer's word is passed on.
+        fields::values(self.head, &self.request.fields, known).filter(|_| self.trusted)
+    }
+}
+
+/// Writes what servers are told about the client. Route settings come after it, and win.
+fn write_forwarding(output: &mut Vec<u8>, facts: &Forwarded<'_>, is_replaced: impl Fn(&[u8]) -> bool) {
+    // Writing into a Vec cannot fail.
+    if !is_replaced(b"x-forwarded-for") {
+        list(output, b"X-Forwarded-For: ", facts.values(Known::XForwardedFor));
+        let _ = write!(output, "{}\r\n", facts.peer);
+    }
+    if !is_replaced(b"x-real-ip") {
+        let client = client_address(facts.peer, facts.head, facts.request, facts.forwarding);
+        let _ = write!(output, "X-Real-IP: {client}\r\n");
+    }
+    if facts.values(Known::XForwardedProto).next().is_none() && !is_replaced(b"x-forwarded-proto") {
+        output.extend_from_slice(b"X-Forwarded-Proto: http\r\n");
+    }
+    let host = facts.request.authority.of(facts.head);
+    let has_host = facts.values(Known::XForwardedHost).next().is_some();
+    if !has_host && !host.is_empty() && !is_replaced(b"x-forwarded-host") {
+        write::field(output, b"X-Forwarded-Host", host);
+    }
+    if facts.forwarding.forwarded && !is_replaced(b"forwarded") {
+        list(output, b"Forwarded: ", facts.values(Known::Forwarded));
+        write_forwarded(output, facts.peer, host);
+    }
+}
+
+/// Begins a field with the elements of a list that came before ours.
+fn list<'v>(output: &mut Vec<u8>, name: &[u8], values: impl Iterator<Item = &'v [u8]>) {
+    output.extend_from_slice(name);
+    for value in values.filter(|value| !value.is_empty()) {
+        output.extend_from_slice(value);
+        output.extend_from_slice(b", ");
+    }
+}
+
+/// Ends the `Forwarded` field with our element (RFC 7239 section 4).
+fn write_forwarded(output: &mut Vec<u8>, peer: IpAddr, host: &[u8]) {
+    let _ = match peer {
+        IpAddr::V4(v4) => write!(output, "for={v4};proto=http"),
+        IpAddr::V6(v6) => write!(output, "for=\"[{v6}]\";proto=http"),
+    };
+    if !host.is_empty() {
+        // An authority holds neither a quote nor a backslash: the parser saw to that.
+        output.extend_from_slice(b";host=\"");
+        output.extend_from_slice(host);
+        output.push(b'"');
+    }
+    write::end(output);
+}

@@ -1,0 +1,51 @@
+//! What does the client get to read?
+
+use isobar_plan::Route;
+use isobar_wire::exchange::ResponseFraming;
+use isobar_wire::{Field, Known, ResponseHead, Version, is_hop_by_hop, write};
+
+use crate::exchange::Exchange;
+use crate::fields;
+
+/// Writes the head of an interim answer.
+pub(crate) fn compose_interim(output: &mut Vec<u8>, response: &ResponseHead, head: &[u8]) {
+    write::status_line(output, Version::Http11, response.status, response.reason.of(head));
+    fields::copy(output, head, &response.fields, |field| {
+        !is_hop_by_hop(field) && field.known != Known::ContentLength
+    });
+    write::end(output);
+}
+
+/// Writes the head of the final answer.
+pub(crate) fn compose(output: &mut Vec<u8>, rules: &Route, exchange: &Exchange, head: &[u8]) {
+    let response = &exchange.response;
+    let ops = &rules.response_headers;
+    write::status_line(output, Version::Http11, response.status, response.reason.of(head));
+    let no_length = response.status < 200 || response.status == 204;
+    fields::copy(output, head, &response.fields, |field| {
+        !is_hop_by_hop(field)
+            && !(no_length && field.known == Known::ContentLength)
+            && !is_lookalike_of_framing(field)
+            && (ops.is_empty() || !fields::is_replaced(ops, field.name.of(head)))
+    });
+    if matches!(exchange.framing, ResponseFraming::Chunked | ResponseFraming::IntoChunks) {
+        output.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+    }
+    if response.upgrade {
+        output.extend_from_slice(b"Connection: upgrade\r\n");
+        for protocol in fields::values(head, &response.fields, Known::Upgrade) {
+            write::field(output, b"Upgrade", protocol);
+        }
+    } else if !exchange.machine().announces_keep_alive() {
+        output.extend_from_slice(b"Connection: close\r\n");
+    } else if exchange.request.version == Version::Http10 {
+        output.extend_from_slice(b"Connection: keep-alive\r\n");
+    }
+    fields::apply(output, ops);
+    write::end(output);
+}
+
+/// `Content_Length` and its like, which some reader downstream could take for the real one.
+fn is_lookalike_of_framing(field: &Field) -> bool {
+    field.known == Known::Lookalike
+}

@@ -1,0 +1,58 @@
+//! How is a connection to a server had?
+
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::task::Poll;
+use std::time::Duration;
+
+use isobar_net::stream::Stream;
+use isobar_net::wheel::Timer;
+
+use crate::Worker;
+
+/// A connection to a server.
+#[derive(Debug)]
+pub(crate) struct ServerConnection {
+    pub(crate) stream: Stream,
+    /// The deadline of whatever the response direction waits for.
+    pub(crate) timer: Timer,
+    /// Whether it carried an exchange before.
+    pub(crate) reused: bool,
+}
+
+/// Why there is no connection. Nothing was sent.
+#[derive(Debug)]
+pub(crate) enum ConnectError {
+    /// The server did not answer in time.
+    TimedOut,
+    /// It refused, or cannot be reached.
+    Refused(io::Error),
+}
+
+impl ServerConnection {
+    /// Makes a connection.
+    pub(crate) async fn open(worker: &Worker, address: SocketAddr, timeout: Duration) -> Result<Self, ConnectError> {
+        let timer = worker.wheel.timer();
+        timer.set(worker.wheel.now() + timeout);
+        let mut connect = std::pin::pin!(Stream::connect(address));
+        let stream = poll_fn(|cx| {
+            if let Poll::Ready(result) = connect.as_mut().poll(cx) {
+                return Poll::Ready(result.map_err(ConnectError::Refused));
+            }
+            timer.poll_expired(cx).map(|()| Err(ConnectError::TimedOut))
+        });
+        let stream = stream.await?;
+        timer.clear();
+        Ok(Self {
+            stream,
+            timer,
+            reused: false,
+        })
+    }
+
+    /// Whether the server has, as far as is known, neither closed it nor sent anything unasked.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.stream.is_quiet()
+    }
+}

@@ -1,0 +1,237 @@
+//! What does one worker thread have for all its connections?
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use isobar_balance::Chance;
+use isobar_net::scratch::Scratch;
+use isobar_net::splice::Pipes;
+use isobar_net::wheel::Wheel;
+use isobar_upstream::Local;
+
+use crate::exchange::Exchange;
+use crate::log::Lines;
+use crate::pool::Pool;
+use crate::roster::Roster;
+use crate::world::upstream_of;
+use crate::{Published, Site, World};
+
+/// Idle exchanges kept for reuse: about as many as requests are under way at once on one worker.
+const MAX_SPARE_EXCHANGES: usize = 1024;
+
+/// Pipes kept for the next large body.
+const MAX_IDLE_PIPES: usize = 64;
+
+/// How often idle connections to servers are looked through and log lines handed over.
+const CHORES_INTERVAL: Duration = Duration::from_millis(250);
+
+/// One worker thread's state. Never shared: what crosses threads is in the [`Published`] world.
+#[derive(Debug)]
+pub struct Worker {
+    /// Its index among the workers.
+    pub(crate) id: usize,
+    pub(crate) wheel: Wheel,
+    pub(crate) scratch: Scratch,
+    pub(crate) pipes: Pipes,
+    pub(crate) chance: RefCell<Chance>,
+    pub(crate) roster: Roster,
+    pub(crate) lines: Lines,
+    published: Arc<Published>,
+    world: RefCell<Rc<LocalWorld>>,
+    spare: RefCell<Vec<Box<Exchange>>>,
+    draining: Cell<bool>,
+    next_connection: Cell<u64>,
+}
+
+/// What a worker is made of.
+#[derive(Debug)]
+pub struct WorkerParts {
+    /// Its index among the workers.
+    pub id: usize,
+    /// The seed of its random choices.
+    pub seed: u64,
+    /// Where the newest world is found.
+    pub published: Arc<Published>,
+}
+
+/// A world, as one worker sees it.
+#[derive(Debug)]
+pub(crate) struct LocalWorld {
+    pub(crate) world: Arc<World>,
+    pub(crate) sites: Vec<Rc<LocalSite>>,
+    upstreams: Vec<Rc<Local<Pool>>>,
+}
+
+/// The rules of a listener, as one worker sees them.
+#[derive(Debug)]
+pub(crate) struct LocalSite {
+    pub(crate) site: Arc<Site>,
+    pub(crate) generation: u64,
+    pub(crate) world: Arc<World>,
+    /// The upstream of each route.
+    routes: Box<[Rc<Local<Pool>>]>,
+}
+
+impl LocalSite {
+    pub(crate) fn upstream(&self, route: usize) -> Option<&Rc<Local<Pool>>> {
+        self.routes.get(route)
+    }
+}
+
+impl Worker {
+    /// A worker that serves the published world. Belongs to the thread that calls.
+    #[must_use]
+    pub fn new(parts: WorkerParts) -> Self {
+        let world = LocalWorld::new(parts.published.world(), &[]);
+        Self {
+            id: parts.id,
+            wheel: Wheel::new(Instant::now()),
+            scratch: Scratch::new(),
+            pipes: Pipes::new(MAX_IDLE_PIPES),
+            chance: RefCell::new(Chance::new(parts.seed)),
+            roster: Roster::default(),
+            lines: Lines::default(),
+            published: parts.published,
+            world: RefCell::new(Rc::new(world)),
+            spare: RefCell::new(Vec::new()),
+            draining: Cell::new(false),
+            // The upper bits tell the workers' connections apart.
+            next_connection: Cell::new((parts.id as u64) << 48),
+        }
+    }
+
+    /// Its index among the workers.
+    #[must_use]
+    pub fn id(&self) -> usize {
+        self.id
+    }
+
+    /// The timers; somebody has to drive them.
+    #[must_use]
+    pub fn wheel(&self) -> &Wheel {
+        &self.wheel
+    }
+
+    /// The newest rules of a listener; none: it is gone.
+    #[must_use]
+    pub fn site(&self, name: &str) -> Option<Arc<Site>> {
+        self.world().site(name).map(|site| Arc::clone(&site.site))
+    }
+
+    /// Open client connections.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.roster.len()
+    }
+
+    /// Finishes what there is: idle connections close now, busy ones after their exchange.
+    pub fn drain(&self) {
+        self.draining.set(true);
+        self.roster.wake_all();
+    }
+
+    /// A world was published: idle connections of a listener that is gone close now.
+    pub fn look_up(&self) {
+        self.world();
+        self.roster.wake_all();
+    }
+
+    /// Closes idle connections to servers in time and hands over log lines, for as long as the worker lives.
+    pub async fn chores(&self) {
+        let timer = self.wheel.timer();
+        loop {
+            timer.set(self.wheel.now() + CHORES_INTERVAL);
+            std::future::poll_fn(|cx| timer.poll_expired(cx)).await;
+            let world = self.world();
+            let now = self.wheel.now();
+            for local in &world.upstreams {
+                let view = local.view();
+                for server in view.servers() {
+                    server.own.sweep(&view.settings().keep_alive, now);
+                }
+            }
+            self.flush_log(&world);
+        }
+    }
+
+    /// Hands over the log lines that wait.
+    pub fn flush(&self) {
+        self.flush_log(&self.world());
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.get()
+    }
+
+    /// The newest world.
+    ///
+    /// *Cost*: one load and a reference count while nothing was published.
+    pub(crate) fn world(&self) -> Rc<LocalWorld> {
+        let mut world = self.world.borrow_mut();
+        if world.world.generation != self.published.generation() {
+            self.flush_log(&world);
+            *world = Rc::new(LocalWorld::new(self.published.world(), &world.upstreams));
+        }
+        Rc::clone(&world)
+    }
+
+    /// The number of a new connection.
+    pub(crate) fn connection_number(&self) -> u64 {
+        let number = self.next_connection.get();
+        self.next_connection.set(number + 1);
+        number
+    }
+
+    /// An exchange to use: one that was used before, where there is one.
+    pub(crate) fn exchange(&self) -> Box<Exchange> {
+        self.spare.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// Takes back an exchange.
+    pub(crate) fn recycle(&self, mut exchange: Box<Exchange>) {
+        let mut spare = self.spare.borrow_mut();
+        if spare.len() < MAX_SPARE_EXCHANGES {
+            exchange.clear();
+            spare.push(exchange);
+        }
+    }
+
+    fn flush_log(&self, world: &LocalWorld) {
+        if let Some(log) = &world.world.log {
+            self.lines.flush(log);
+        }
+    }
+}
+
+impl LocalWorld {
+    fn new(world: Arc<World>, known: &[Rc<Local<Pool>>]) -> Self {
+        let upstreams: Vec<_> = world.upstreams.iter().map(|upstream| local(upstream, known)).collect();
+        let sites = world.sites.iter().map(|site| {
+            let of_route = |route| upstreams.get(upstream_of(route)).cloned();
+            Rc::new(LocalSite {
+                site: Arc::clone(site),
+                generation: world.generation,
+                world: Arc::clone(&world),
+                routes: site.listener.routes.iter().filter_map(of_route).collect(),
+            })
+        });
+        let sites = sites.collect();
+        Self {
+            world,
+            sites,
+            upstreams,
+        }
+    }
+
+    /// The rules of a listener; none: it is gone.
+    pub(crate) fn site(&self, name: &str) -> Option<&Rc<LocalSite>> {
+        self.sites.iter().find(|site| &*site.site.listener.name == name)
+    }
+}
+
+fn local(upstream: &Arc<isobar_upstream::Upstream>, known: &[Rc<Local<Pool>>]) -> Rc<Local<Pool>> {
+    let same = known.iter().find(|local| Arc::ptr_eq(local.upstream(), upstream));
+    same.map_or_else(|| Rc::new(Local::new(Arc::clone(upstream))), Rc::clone)
+}

@@ -1,0 +1,164 @@
+//! How does one worker look at an upstream without taking a lock?
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use isobar_balance::{Chance, Pick, Tier};
+
+use crate::{Members, Server, Upstream};
+
+/// One worker's way to an upstream. `P` is what the worker keeps per server, such as a pool of connections.
+#[derive(Debug)]
+pub struct Local<P> {
+    upstream: Arc<Upstream>,
+    view: RefCell<Rc<View<P>>>,
+}
+
+/// One consistent state of an upstream, as one worker sees it.
+#[derive(Debug)]
+pub struct View<P> {
+    upstream: Arc<Upstream>,
+    members: Arc<Members>,
+    servers: Box<[Rc<LocalServer<P>>]>,
+}
+
+/// A server, and what one worker keeps for it.
+#[derive(Debug)]
+pub struct LocalServer<P> {
+    /// What all workers know of it.
+    pub server: Arc<Server>,
+    /// What this worker keeps.
+    pub own: P,
+}
+
+/// A place at a server, counted for all workers. Dropping it gives the place back, whatever the way out was.
+#[derive(Debug)]
+pub struct Place<P> {
+    view: Rc<View<P>>,
+    slot: usize,
+    tier: Tier,
+}
+
+/// Why no server was picked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// Every available server is at its limit.
+    Full,
+    /// No server is available, or all were tried.
+    NoneAvailable,
+}
+
+impl<P: Default> Local<P> {
+    /// A worker's way to `upstream`.
+    #[must_use]
+    pub fn new(upstream: Arc<Upstream>) -> Self {
+        let view = RefCell::new(Rc::new(View::new(&upstream, &[])));
+        Self { upstream, view }
+    }
+
+    /// The shared upstream.
+    #[must_use]
+    pub fn upstream(&self) -> &Arc<Upstream> {
+        &self.upstream
+    }
+
+    /// The upstream as it is now; servers that stayed keep what the worker has for them.
+    ///
+    /// *Cost*: one load and a reference count while nothing changed.
+    pub fn view(&self) -> Rc<View<P>> {
+        let mut view = self.view.borrow_mut();
+        if view.members.epoch() != self.upstream.epoch() {
+            *view = Rc::new(View::new(&self.upstream, &view.servers));
+        }
+        Rc::clone(&view)
+    }
+}
+
+impl<P: Default> View<P> {
+    fn new(upstream: &Arc<Upstream>, known: &[Rc<LocalServer<P>>]) -> Self {
+        let members = upstream.members();
+        let servers = members.servers.iter().map(|server| {
+            let same = known.iter().find(|local| Arc::ptr_eq(&local.server, server));
+            same.map_or_else(
+                || {
+                    Rc::new(LocalServer {
+                        server: Arc::clone(server),
+                        own: P::default(),
+                    })
+                },
+                Rc::clone,
+            )
+        });
+        let servers = servers.collect();
+        Self {
+            upstream: Arc::clone(upstream),
+            members,
+            servers,
+        }
+    }
+}
+
+impl<P> View<P> {
+    /// The settings of this state.
+    #[must_use]
+    pub fn settings(&self) -> &isobar_plan::Upstream {
+        &self.members.settings
+    }
+
+    /// The shared upstream.
+    #[must_use]
+    pub fn upstream(&self) -> &Arc<Upstream> {
+        &self.upstream
+    }
+
+    /// The servers, by slot.
+    #[must_use]
+    pub fn servers(&self) -> &[Rc<LocalServer<P>>] {
+        &self.servers
+    }
+
+    /// Picks a server that is not in `avoid` (slots of this view) and takes a place at it.
+    ///
+    /// *Cost*: no allocation, no lock; the rest is the algorithm's.
+    pub fn place(self: &Rc<Self>, avoid: &[u32], chance: &mut Chance) -> Result<Place<P>, Refusal> {
+        match self.members.group.pick(avoid, chance) {
+            Pick::Server { slot, tier } => Ok(Place {
+                view: Rc::clone(self),
+                slot: slot as usize,
+                tier,
+            }),
+            Pick::Full => Err(Refusal::Full),
+            Pick::NoneAvailable => Err(Refusal::NoneAvailable),
+        }
+    }
+}
+
+impl<P> Place<P> {
+    /// The server.
+    ///
+    /// *Panics* never: a group is built from the servers of its own state.
+    #[must_use]
+    pub fn server(&self) -> &Rc<LocalServer<P>> {
+        &self.view.servers[self.slot]
+    }
+
+    /// The server's slot, to be avoided by a retry.
+    #[must_use]
+    pub fn slot(&self) -> u32 {
+        u32::try_from(self.slot).unwrap_or(u32::MAX)
+    }
+
+    /// Whether it is a backup that was picked.
+    #[must_use]
+    pub fn tier(&self) -> Tier {
+        self.tier
+    }
+}
+
+impl<P> Drop for Place<P> {
+    fn drop(&mut self) {
+        self.server().server.state().release();
+        self.view.upstream.queue().call_one();
+    }
+}

@@ -1,0 +1,226 @@
+//! What is known of one server, by all workers?
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
+
+use isobar_balance::{Health, HealthTracker, ServerState};
+use isobar_observe::ServerStats;
+use isobar_plan::{HealthCheck, HealthState, Name, ServerAddress, ServerStatus};
+
+use crate::Sharded;
+
+/// One server. It lives as long as its upstream names it, whatever else a reload changes.
+#[derive(Debug)]
+pub struct Server {
+    name: Name,
+    address: ServerAddress,
+    state: Arc<ServerState>,
+    stats: Sharded<ServerStats>,
+    available: AtomicBool,
+    addresses: RwLock<Arc<[SocketAddr]>>,
+    next_address: AtomicUsize,
+    record: Mutex<Record>,
+}
+
+/// What the probes and the name resolution say.
+#[derive(Debug)]
+struct Record {
+    tracker: Option<HealthTracker>,
+    reason: String,
+    last_probe: Option<Duration>,
+}
+
+/// How one probe went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProbeOutcome {
+    /// Nothing, or what was wrong, in words.
+    pub result: Result<(), String>,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// A change of health.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Transition {
+    /// What it was.
+    pub from: HealthState,
+    /// What it is.
+    pub to: HealthState,
+}
+
+impl Server {
+    pub(crate) fn new(settings: &isobar_plan::Server, health: Option<&HealthCheck>, workers: usize) -> Self {
+        let (addresses, reason): (Arc<[SocketAddr]>, _) = match settings.address {
+            ServerAddress::Socket(address) => (Arc::new([address]), String::new()),
+            ServerAddress::Name(..) => (Arc::new([]), "its name is not resolved yet".to_owned()),
+        };
+        let available = !addresses.is_empty();
+        Self {
+            name: settings.name.clone(),
+            address: settings.address.clone(),
+            state: Arc::new(ServerState::new(settings.max_connections)),
+            stats: Sharded::new(workers),
+            available: AtomicBool::new(available),
+            addresses: RwLock::new(addresses),
+            next_address: AtomicUsize::new(0),
+            record: Mutex::new(Record {
+                tracker: health.map(tracker),
+                reason,
+                last_probe: None,
+            }),
+        }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// Where it is, as configured.
+    #[must_use]
+    pub fn address(&self) -> &ServerAddress {
+        &self.address
+    }
+
+    /// What balancing knows of it.
+    #[must_use]
+    pub fn state(&self) -> &Arc<ServerState> {
+        &self.state
+    }
+
+    /// What one worker counts of it.
+    #[must_use]
+    pub fn stats(&self, worker: usize) -> &ServerStats {
+        self.stats.of(worker)
+    }
+
+    /// What all workers count of it.
+    pub fn all_stats(&self) -> impl Iterator<Item = &ServerStats> {
+        self.stats.iter()
+    }
+
+    /// Whether it may be given requests: it is not known to be unhealthy, and it has an address.
+    #[must_use]
+    pub fn is_available(&self) -> bool {
+        self.available.load(Ordering::Acquire)
+    }
+
+    /// The addresses it stands for now.
+    #[must_use]
+    pub fn addresses(&self) -> Arc<[SocketAddr]> {
+        Arc::clone(&self.addresses.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The address for the next connection: they are taken in turn. None: its name does not resolve.
+    #[must_use]
+    pub fn next_address(&self) -> Option<SocketAddr> {
+        let addresses = self.addresses.read().unwrap_or_else(PoisonError::into_inner);
+        match addresses.len() {
+            0 => None,
+            1 => addresses.first().copied(),
+            n => addresses
+                .get(self.next_address.fetch_add(1, Ordering::Relaxed) % n)
+                .copied(),
+        }
+    }
+
+    /// Takes in how a probe went. A transition must be followed by [`Upstream::refresh`](crate::Upstream::refresh).
+    pub fn probed(&self, outcome: ProbeOutcome) -> Option<Transition> {
+        let mut record = self.record();
+        record.last_probe = Some(outcome.took);
+        let good = outcome.result.is_ok();
+        record.reason = outcome.result.err().unwrap_or_default();
+        let (from, to) = record.tracker.as_mut()?.probe(good)?;
+        self.settle(&record);
+        Some(Transition {
+            from: state_of(from),
+            to: state_of(to),
+        })
+    }
+
+    /// Takes in what its name stands for now; true when that changes whether it is available.
+    pub fn resolved(&self, outcome: Result<Vec<SocketAddr>, String>) -> bool {
+        let mut record = self.record();
+        let addresses = match outcome {
+            Ok(addresses) if addresses.is_empty() => Err("its name has no address".to_owned()),
+            other => other,
+        };
+        if let Err(reason) = &addresses {
+            record.reason.clone_from(reason);
+        } else if self.addresses().is_empty() {
+            record.reason.clear();
+        }
+        *self.addresses.write().unwrap_or_else(PoisonError::into_inner) = addresses.unwrap_or_default().into();
+        self.settle(&record)
+    }
+
+    pub(crate) fn reconfigure(
+        &self,
+        settings: &isobar_plan::Server,
+        old: Option<&HealthCheck>,
+        new: Option<&HealthCheck>,
+    ) {
+        self.state.set_limit(settings.max_connections);
+        if old == new {
+            return;
+        }
+        let mut record = self.record();
+        record.tracker = new.map(tracker);
+        record.last_probe = None;
+        if !self.addresses().is_empty() {
+            record.reason.clear();
+        }
+        self.settle(&record);
+    }
+
+    /// What an operator is told of it.
+    #[must_use]
+    pub fn status(&self, settings: &isobar_plan::Server) -> ServerStatus {
+        let record = self.record();
+        let addresses = self.addresses().to_vec();
+        let health = match &record.tracker {
+            _ if addresses.is_empty() => HealthState::Unhealthy,
+            Some(tracker) => state_of(tracker.health()),
+            None => HealthState::Unknown,
+        };
+        ServerStatus {
+            name: self.name.clone(),
+            weight: settings.weight,
+            backup: settings.backup,
+            health,
+            reason: record.reason.clone(),
+            last_probe: record.last_probe,
+            in_flight: self.state.in_flight(),
+            addresses,
+        }
+    }
+
+    /// Brings `available` in line with the record; true when it changes.
+    fn settle(&self, record: &Record) -> bool {
+        let healthy = record
+            .tracker
+            .as_ref()
+            .is_none_or(|tracker| tracker.health() != Health::Unhealthy);
+        let available = healthy && !self.addresses().is_empty();
+        self.available.swap(available, Ordering::AcqRel) != available
+    }
+
+    fn record(&self) -> MutexGuard<'_, Record> {
+        self.record.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn tracker(check: &HealthCheck) -> HealthTracker {
+    HealthTracker::new(check.rise, check.fall)
+}
+
+fn state_of(health: Health) -> HealthState {
+    match health {
+        Health::Unknown => HealthState::Unknown,
+        Health::Healthy => HealthState::Healthy,
+        Health::Unhealthy => HealthState::Unhealthy,
+    }
+}

@@ -1,0 +1,184 @@
+//! How does an upstream stay itself while its settings, servers and their health change?
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use isobar_balance::{Candidate, Group, Tier};
+use isobar_observe::UpstreamStats;
+use isobar_plan::{Name, UpstreamStatus};
+
+use crate::queue::WaitQueue;
+use crate::{Server, Sharded};
+
+/// A set of servers that can answer the same requests, as all workers share it.
+#[derive(Debug)]
+pub struct Upstream {
+    name: Name,
+    workers: usize,
+    members: RwLock<Arc<Members>>,
+    /// Serialises the writers of `members`.
+    change: Mutex<()>,
+    /// The epoch of `members`, to be compared without its lock.
+    epoch: AtomicU64,
+    queue: WaitQueue,
+    stats: Sharded<UpstreamStats>,
+}
+
+/// One consistent state of an upstream; immutable.
+#[derive(Debug)]
+pub struct Members {
+    /// Its settings.
+    pub settings: isobar_plan::Upstream,
+    /// Its servers; a slot is an index into this.
+    pub servers: Box<[Arc<Server>]>,
+    /// Those that may be picked, and the algorithm over them.
+    pub group: Group,
+    /// Counts the states.
+    epoch: u64,
+}
+
+impl Members {
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+}
+
+impl AsRef<Self> for Upstream {
+    fn as_ref(&self) -> &Self {
+        self
+    }
+}
+
+impl Upstream {
+    /// An upstream for `workers` workers.
+    #[must_use]
+    pub fn new(settings: isobar_plan::Upstream, workers: usize) -> Self {
+        let health = settings.health.as_ref();
+        let servers = settings
+            .servers
+            .iter()
+            .map(|s| Arc::new(Server::new(s, health, workers)))
+            .collect();
+        let members = members(settings.clone(), servers, 1);
+        Self {
+            name: settings.name,
+            workers,
+            members: RwLock::new(Arc::new(members)),
+            change: Mutex::new(()),
+            epoch: AtomicU64::new(1),
+            queue: WaitQueue::default(),
+            stats: Sharded::new(workers),
+        }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// Its state now.
+    #[must_use]
+    pub fn members(&self) -> Arc<Members> {
+        Arc::clone(&self.members.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Counts its states: an epoch that differs from a cached one means that [`Self::members`] is worth another look.
+    #[must_use]
+    pub fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
+    }
+
+    /// Takes new settings. Servers of the same name and address keep counters, health and connections.
+    pub fn reconfigure(&self, settings: isobar_plan::Upstream) {
+        let _change = self.change.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = self.members();
+        let (old_health, health) = (old.settings.health.as_ref(), settings.health.as_ref());
+        let servers = settings.servers.iter().map(|server| {
+            let same = |known: &&Arc<Server>| *known.name() == server.name && *known.address() == server.address;
+            match old.servers.iter().find(same) {
+                Some(known) => {
+                    known.reconfigure(server, old_health, health);
+                    Arc::clone(known)
+                }
+                None => Arc::new(Server::new(server, health, self.workers)),
+            }
+        });
+        let servers = servers.collect();
+        self.publish(settings, servers);
+    }
+
+    /// Takes in that the availability of servers changed.
+    pub fn refresh(&self) {
+        let _change = self.change.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = self.members();
+        self.publish(old.settings.clone(), old.servers.clone());
+    }
+
+    /// What one worker counts of it.
+    #[must_use]
+    pub fn stats(&self, worker: usize) -> &UpstreamStats {
+        self.stats.of(worker)
+    }
+
+    /// What all workers count of it.
+    pub fn all_stats(&self) -> impl Iterator<Item = &UpstreamStats> {
+        self.stats.iter()
+    }
+
+    /// What an operator is told of it.
+    #[must_use]
+    pub fn status(&self) -> UpstreamStatus {
+        let members = self.members();
+        let servers = members.servers.iter().zip(&members.settings.servers);
+        UpstreamStatus {
+            name: self.name.clone(),
+            queued: self.queue.len(),
+            servers: servers.map(|(server, settings)| server.status(settings)).collect(),
+        }
+    }
+
+    /// Whether requests wait for a place.
+    #[must_use]
+    pub fn has_queue(&self) -> bool {
+        self.queue.len() > 0
+    }
+
+    pub(crate) fn queue(&self) -> &WaitQueue {
+        &self.queue
+    }
+
+    fn publish(&self, settings: isobar_plan::Upstream, servers: Box<[Arc<Server>]>) {
+        let epoch = self.epoch.load(Ordering::Relaxed) + 1;
+        let next = Arc::new(members(settings, servers, epoch));
+        *self.members.write().unwrap_or_else(PoisonError::into_inner) = next;
+        self.epoch.store(epoch, Ordering::Release);
+        self.queue.call_all();
+    }
+}
+
+/// The name's hash and the epoch move the random start of rotating algorithms from state to state.
+fn members(settings: isobar_plan::Upstream, servers: Box<[Arc<Server>]>, epoch: u64) -> Members {
+    let candidates = servers
+        .iter()
+        .zip(&settings.servers)
+        .enumerate()
+        .filter(|(_, (server, _))| server.is_available());
+    let candidates = candidates.map(|(slot, (server, settings))| Candidate {
+        slot: u32::try_from(slot).unwrap_or(u32::MAX),
+        weight: settings.weight,
+        tier: if settings.backup { Tier::Backup } else { Tier::Primary },
+        state: Arc::clone(server.state()),
+    });
+    let seed = settings
+        .name
+        .bytes()
+        .fold(epoch, |hash, byte| hash.wrapping_mul(0x100_0000_01b3) ^ u64::from(byte));
+    let group = Group::new(settings.balance, candidates.collect(), seed);
+    Members {
+        settings,
+        servers,
+        group,
+        epoch,
+    }
+}
