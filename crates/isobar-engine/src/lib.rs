@@ -1,10 +1,33 @@
 //! A plan becomes running listeners.
+//!
+//! The [`Engine`] owns the worker threads, the prober and the writer of the access log. It turns a plan into a world
+//! ([`assembly`]), opens what has to be opened before anything else changes, publishes the world and tells the
+//! workers. It goes on serving the last plan whatever happens to those who gave it; it knows no file but the access
+//! log, no configuration text and no name resolution.
 #![forbid(unsafe_code)]
 
-use std::net::SocketAddr;
-use std::time::Duration;
+mod accept;
+mod assembly;
+mod health;
+mod log_writer;
+mod report;
+mod spread;
+mod worker;
 
-use isobar_plan::{Event, Name, Plan, PlanDiff, Status};
+use std::collections::HashMap;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use isobar_l7::Published;
+use isobar_net::listen::{ListenOptions, listen};
+use isobar_observe::WorkerStats;
+use isobar_plan::{EngineState, Event, Listener, ListenerChange, Name, Plan, PlanDiff, ServerAddress};
+use isobar_upstream::Sharded;
+
+use crate::assembly::Registry;
+use crate::health::Prober;
+use crate::worker::{Command, WorkerHandle};
 
 /// How an engine is started; unlike a plan, none of it can change while it runs.
 #[derive(Debug, Clone, Copy)]
@@ -13,42 +36,287 @@ pub struct EngineOptions {
     pub workers: usize,
 }
 
+/// Takes what operators want to read.
+type EventSink = Arc<dyn Fn(Event) + Send + Sync>;
+
 /// The running data plane. Dropping it stops the workers at once.
-pub struct Engine {}
+pub struct Engine {
+    started: Instant,
+    workers: Vec<WorkerHandle>,
+    published: Arc<Published>,
+    worker_stats: Arc<Sharded<WorkerStats>>,
+    prober: Prober,
+    events: EventSink,
+    state: Mutex<State>,
+}
+
+/// What changes when a plan is applied.
+struct State {
+    plan: Plan,
+    generation: u64,
+    registry: Registry,
+    /// The address each listener really has.
+    addresses: HashMap<Name, SocketAddr>,
+    running: EngineState,
+}
 
 /// Why a plan could not be taken into service. Nothing has changed then.
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
     /// A listener's address cannot be had.
     #[error("failed to listen on {address} ({name}): {source}")]
-    Listen { /// Listener.
-        name: Name, /// Address.
-        address: SocketAddr, /// Why.
-        source: std::io::Error },
+    Listen {
+        /// The listener.
+        name: Name,
+        /// Its address.
+        address: SocketAddr,
+        /// What the kernel says.
+        source: std::io::Error,
+    },
     /// The access log cannot be opened.
     #[error("failed to open the access log {path}: {source}")]
-    AccessLog { /// Path.
-        path: String, /// Why.
-        source: std::io::Error },
+    AccessLog {
+        /// Its file.
+        path: String,
+        /// What the kernel says.
+        source: std::io::Error,
+    },
+    /// The access log's template does not compile, which a valid plan's does.
+    #[error("failed to read the access log's template: {0}")]
+    Template(isobar_observe::access::TemplateError),
     /// A thread cannot be started.
     #[error("failed to start a worker thread: {0}")]
     Worker(std::io::Error),
+    /// The engine is being stopped.
+    #[error("failed to apply the plan: the instance is draining")]
+    Draining,
+}
+
+/// A listener's sockets, one per worker, opened but not yet served.
+struct Opened {
+    name: Name,
+    address: SocketAddr,
+    change: ListenerChange,
+    sockets: Vec<TcpListener>,
 }
 
 impl Engine {
-    /// Opens every listener and starts the workers. Events (health changes, …) go to `events`, from any thread; it must not block.
-    pub fn start(_plan: Plan, _options: EngineOptions, _events: Box<dyn Fn(Event) + Send + Sync>) -> Result<Self, ApplyError> { Ok(Self {}) }
-    /// Takes a new plan into service; on an error nothing has changed.
-    pub fn apply(&self, _plan: Plan) -> Result<PlanDiff, ApplyError> { unimplemented!() }
-    /// What is true right now.
-    pub fn status(&self) -> Status { unimplemented!() }
-    /// The counters, summed over the workers.
-    pub fn metrics(&self) -> isobar_observe::Snapshot { unimplemented!() }
-    /// Tells at which addresses a server is that the plan names (`ServerAddress::Name`). Empty or an error: the server is down until told better,
-    /// for an error after a success the caller decides whether the old addresses stay (then it simply does not call).
-    pub fn resolved(&self, _name: &str, _port: u16, _outcome: Result<Vec<SocketAddr>, String>) {}
+    /// Opens every listener and starts the workers. What operators want to read goes to `events`, from any thread;
+    /// it must not block.
+    ///
+    /// *Errors*: nothing is left behind.
+    pub fn start(
+        plan: Plan,
+        options: EngineOptions,
+        events: Box<dyn Fn(Event) + Send + Sync>,
+    ) -> Result<Self, ApplyError> {
+        let events: EventSink = Arc::from(events);
+        let count = options.workers.max(1);
+        let opened = open_new(&[], &plan.listeners, count)?;
+        let mut registry = Registry::new(count);
+        let world = registry.assemble(&plan, 1, &events)?;
+        let published = Arc::new(Published::new(world));
+        let worker_stats = Arc::new(Sharded::new(count));
+        let workers = worker::start_all(&published, &worker_stats, &events).map_err(ApplyError::Worker)?;
+        let prober = Prober::start(Arc::clone(&events)).map_err(ApplyError::Worker)?;
+        let addresses = opened
+            .iter()
+            .map(|listener| (listener.name.clone(), listener.address))
+            .collect();
+        let diff = PlanDiff::default();
+        let state = State {
+            plan,
+            generation: 1,
+            registry,
+            addresses,
+            running: EngineState::Running,
+        };
+        let started = Instant::now();
+        let engine = Self {
+            started,
+            workers,
+            published,
+            worker_stats,
+            prober,
+            events,
+            state: Mutex::new(state),
+        };
+        engine.serve(opened);
+        engine.prober.watch(&engine.published.world());
+        (engine.events)(Event::Applied { generation: 1, diff });
+        Ok(engine)
+    }
+
+    /// Takes a new plan into service. What it does not change keeps sockets, connections, counters and health.
+    ///
+    /// *Errors*: nothing has changed.
+    pub fn apply(&self, plan: Plan) -> Result<PlanDiff, ApplyError> {
+        let mut state = self.state();
+        if state.running == EngineState::Draining {
+            return Err(ApplyError::Draining);
+        }
+        let diff = PlanDiff::between(&state.plan, &plan);
+        // Whatever can fail comes first.
+        let opened = open_new(&state.plan.listeners, &plan.listeners, self.workers.len())?;
+        let generation = state.generation + 1;
+        let world = state.registry.assemble(&plan, generation, &self.events)?;
+        self.published.publish(world);
+        state.generation = generation;
+        state.plan = plan;
+        let moved_or_gone = diff
+            .listeners
+            .iter()
+            .filter(|(_, change)| matches!(change, ListenerChange::Moved | ListenerChange::Removed));
+        for (name, change) in moved_or_gone {
+            self.tell(|| Command::Close(name.clone()));
+            if let Some(address) = state.addresses.remove(name)
+                && *change == ListenerChange::Removed
+            {
+                (self.events)(Event::Listener {
+                    name: name.clone(),
+                    address,
+                    change: *change,
+                });
+            }
+        }
+        state
+            .addresses
+            .extend(opened.iter().map(|listener| (listener.name.clone(), listener.address)));
+        self.serve(opened);
+        self.tell(|| Command::LookUp);
+        self.prober.watch(&self.published.world());
+        (self.events)(Event::Applied {
+            generation,
+            diff: diff.clone(),
+        });
+        Ok(diff)
+    }
+
+    /// Tells at which addresses the servers are whose name and port these are
+    /// ([`ServerAddress::Name`]). An error, or no address: they are down until told better. After a success the
+    /// caller decides whether an error means that the old addresses stay: then it does not call.
+    pub fn resolved(&self, name: &str, port: u16, outcome: Result<Vec<SocketAddr>, String>) {
+        for upstream in &self.published.world().upstreams {
+            let mut changed = false;
+            for server in &upstream.members().servers {
+                if matches!(server.address(), ServerAddress::Name(n, p) if **n == *name && *p == port) {
+                    changed |= server.resolved(outcome.clone());
+                }
+            }
+            if changed {
+                upstream.refresh();
+            }
+        }
+    }
+
     /// Opens the access log's file again, after it was moved away.
-    pub fn reopen_access_log(&self) {}
-    /// Stops taking connections, lets what is there finish for at most `deadline`, then closes the rest. Blocks; the number of connections cut.
-    pub fn drain(&self, _deadline: Duration) -> u32 { 0 }
+    pub fn reopen_access_log(&self) {
+        self.state().registry.reopen_log();
+    }
+
+    /// Stops taking connections, lets what is there finish for at most `deadline`, and closes the rest. Blocks.
+    /// How many connections were closed before they had finished.
+    pub fn drain(&self, deadline: Duration) -> u32 {
+        self.state().running = EngineState::Draining;
+        self.tell(|| Command::Drain);
+        let end = Instant::now() + deadline;
+        let mut pause = Duration::from_millis(1);
+        while self.open_connections() > 0 && Instant::now() < end {
+            std::thread::sleep(pause.min(end.saturating_duration_since(Instant::now())));
+            pause = (pause * 2).min(Duration::from_millis(50));
+        }
+        let cut = self.open_connections();
+        (self.events)(Event::Drained { cut });
+        cut
+    }
+
+    /// Client connections open at all listeners, those that are gone included.
+    fn open_connections(&self) -> u32 {
+        self.state().registry.open_connections()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Every change of the state is complete before anything that can panic.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self, command: impl Fn() -> Command) {
+        for worker in &self.workers {
+            worker.tell(command());
+        }
+    }
+
+    fn serve(&self, opened: Vec<Opened>) {
+        for Opened {
+            name,
+            address,
+            change,
+            sockets,
+        } in opened
+        {
+            for (worker, socket) in self.workers.iter().zip(sockets) {
+                worker.tell(Command::Listen {
+                    name: name.clone(),
+                    socket,
+                });
+            }
+            (self.events)(Event::Listener { name, address, change });
+        }
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.tell(|| Command::Stop);
+        for worker in &mut self.workers {
+            worker.join();
+        }
+        self.prober.stop();
+        self.state().registry.close_log();
+    }
+}
+
+/// Opens the sockets of listeners that are new or moved.
+fn open_new(old: &[Listener], new: &[Listener], workers: usize) -> Result<Vec<Opened>, ApplyError> {
+    let mut opened = Vec::new();
+    for listener in new {
+        let change = match old.iter().find(|other| other.name == listener.name) {
+            None => ListenerChange::Added,
+            Some(other) if other.address != listener.address => ListenerChange::Moved,
+            Some(_) => continue,
+        };
+        let name = listener.name.clone();
+        let open = open(listener, workers);
+        let (address, sockets) = open.map_err(|source| ApplyError::Listen {
+            name: name.clone(),
+            address: listener.address,
+            source,
+        })?;
+        opened.push(Opened {
+            name,
+            address,
+            change,
+            sockets,
+        });
+    }
+    Ok(opened)
+}
+
+/// Opens one socket per worker at a listener's address.
+fn open(listener: &Listener, workers: usize) -> std::io::Result<(SocketAddr, Vec<TcpListener>)> {
+    let mut address = listener.address;
+    if address.port() != 0 {
+        // A socket that shares nothing finds out whether somebody else is there; ours would silently share with them.
+        drop(TcpListener::bind(address)?);
+    }
+    let options = ListenOptions {
+        backlog: listener.limits.backlog,
+    };
+    let mut sockets = Vec::with_capacity(workers);
+    for _ in 0..workers {
+        let socket = listen(address, options)?;
+        address = socket.local_addr()?;
+        sockets.push(socket);
+    }
+    Ok((address, sockets))
 }

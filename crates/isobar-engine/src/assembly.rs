@@ -1,0 +1,177 @@
+//! How does a plan become a world that keeps what the plan does not change?
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use isobar_l7::{LogHandle, OpenConnections, Site, SiteParts, SiteRoute, World};
+use isobar_observe::{ListenerStats, RouteStats};
+use isobar_plan::{AccessLog, Listener, Name, Plan};
+use isobar_upstream::{Sharded, Upstream};
+
+use crate::log_writer::LogWriter;
+use crate::{ApplyError, EventSink};
+
+/// What outlives plans, by name.
+pub(crate) struct Registry {
+    workers: usize,
+    listeners: HashMap<Name, Kept>,
+    upstreams: HashMap<Name, Arc<Upstream>>,
+    log: Option<Log>,
+    /// Listeners that are gone, for as long as they have connections.
+    leaving: Vec<Arc<OpenConnections>>,
+}
+
+/// What is kept of a listener.
+struct Kept {
+    stats: Arc<Sharded<ListenerStats>>,
+    open: Arc<OpenConnections>,
+    routes: HashMap<Name, Arc<Sharded<RouteStats>>>,
+}
+
+/// The access log in use.
+struct Log {
+    settings: AccessLog,
+    handle: Arc<LogHandle>,
+    writer: Arc<LogWriter>,
+}
+
+impl Registry {
+    pub(crate) fn new(workers: usize) -> Self {
+        Self {
+            workers,
+            listeners: HashMap::new(),
+            upstreams: HashMap::new(),
+            log: None,
+            leaving: Vec::new(),
+        }
+    }
+
+    /// Makes a plan ready to run.
+    ///
+    /// *Errors*: the access log cannot be had; nothing has changed.
+    pub(crate) fn assemble(&mut self, plan: &Plan, generation: u64, events: &EventSink) -> Result<World, ApplyError> {
+        self.settle_log(plan.access_log.as_ref(), events)?;
+        let upstreams = plan.upstreams.iter().map(|settings| self.upstream(settings)).collect();
+        let sites = plan
+            .listeners
+            .iter()
+            .map(|listener| Arc::new(self.site(listener)))
+            .collect();
+        self.forget(plan);
+        Ok(World {
+            generation,
+            sites,
+            upstreams,
+            log: self.log.as_ref().map(|log| Arc::clone(&log.handle)),
+        })
+    }
+
+    /// The writer of the access log.
+    pub(crate) fn log(&self) -> Option<&LogWriter> {
+        self.log.as_ref().map(|log| &*log.writer)
+    }
+
+    pub(crate) fn reopen_log(&self) {
+        if let Some(log) = self.log() {
+            log.reopen();
+        }
+    }
+
+    /// Writes what is left, and ends the writer.
+    pub(crate) fn close_log(&mut self) {
+        if let Some(log) = self.log.take() {
+            log.writer.close();
+        }
+    }
+
+    pub(crate) fn open_connections(&self) -> u32 {
+        let leaving = self.leaving.iter().map(|open| open.total());
+        self.listeners
+            .values()
+            .map(|kept| kept.open.total())
+            .chain(leaving)
+            .sum()
+    }
+
+    fn settle_log(&mut self, wanted: Option<&AccessLog>, events: &EventSink) -> Result<(), ApplyError> {
+        if self.log.as_ref().map(|log| &log.settings) == wanted {
+            return Ok(());
+        }
+        let log = match wanted {
+            None => None,
+            Some(settings) => {
+                let writer = LogWriter::open(settings, Arc::clone(events))?;
+                let template = crate::log_writer::template(&settings.format).map_err(ApplyError::Template)?;
+                let sink = Arc::clone(&writer);
+                let handle = Arc::new(LogHandle { template, sink });
+                Some(Log {
+                    settings: settings.clone(),
+                    handle,
+                    writer,
+                })
+            }
+        };
+        // The old writer ends when the last worker has handed over its lines and let go of the old world.
+        self.log = log;
+        Ok(())
+    }
+
+    fn upstream(&mut self, settings: &isobar_plan::Upstream) -> Arc<Upstream> {
+        if let Some(known) = self.upstreams.get(&settings.name) {
+            if known.members().settings != *settings {
+                known.reconfigure(settings.clone());
+            }
+            return Arc::clone(known);
+        }
+        let upstream = Arc::new(Upstream::new(settings.clone(), self.workers));
+        self.upstreams.insert(settings.name.clone(), Arc::clone(&upstream));
+        upstream
+    }
+
+    fn site(&mut self, listener: &Listener) -> Site {
+        let workers = self.workers;
+        let kept = self.listeners.entry(listener.name.clone()).or_insert_with(|| Kept {
+            stats: Arc::new(Sharded::new(workers)),
+            open: Arc::new(OpenConnections::new(workers)),
+            routes: HashMap::new(),
+        });
+        let mut counters = |name: &Name| {
+            let known = kept
+                .routes
+                .entry(name.clone())
+                .or_insert_with(|| Arc::new(Sharded::new(workers)));
+            SiteRoute {
+                stats: Arc::clone(known),
+            }
+        };
+        let routes = listener.routes.iter().map(|route| counters(&route.name)).collect();
+        let (stats, open) = (Arc::clone(&kept.stats), Arc::clone(&kept.open));
+        Site::new(SiteParts {
+            listener: listener.clone(),
+            stats,
+            open,
+            routes,
+        })
+    }
+
+    /// Lets go of what the plan no longer names.
+    fn forget(&mut self, plan: &Plan) {
+        let leaving = &mut self.leaving;
+        leaving.retain(|open| open.total() > 0);
+        self.listeners.retain(
+            |name, kept| match plan.listeners.iter().find(|listener| listener.name == *name) {
+                Some(listener) => {
+                    kept.routes
+                        .retain(|name, _| listener.routes.iter().any(|route| route.name == *name));
+                    true
+                }
+                None => {
+                    leaving.push(Arc::clone(&kept.open));
+                    false
+                }
+            },
+        );
+        self.upstreams
+            .retain(|name, _| plan.upstreams.iter().any(|upstream| upstream.name == *name));
+    }
+}

@@ -1,0 +1,69 @@
+//! What does the engine say of itself?
+
+use std::sync::Arc;
+
+use isobar_observe::{ListenerSnapshot, RouteSnapshot, ServerSnapshot, Snapshot, UpstreamSnapshot, WorkerSnapshot};
+use isobar_plan::{ListenerStatus, Status};
+
+use crate::Engine;
+
+impl Engine {
+    /// What is true right now.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let world = self.published.world();
+        let state = self.state();
+        let listeners = world.sites.iter().filter_map(|site| {
+            let name = &site.listener.name;
+            let address = *state.addresses.get(name)?;
+            Some(ListenerStatus {
+                name: name.clone(),
+                address,
+                connections: site.open.by_worker().collect(),
+            })
+        });
+        Status {
+            state: state.running,
+            workers: self.workers.len(),
+            uptime: self.started.elapsed(),
+            generation: state.generation,
+            listeners: listeners.collect(),
+            upstreams: world.upstreams.iter().map(|upstream| upstream.status()).collect(),
+            access_log: state.registry.log().map(|log| log.status()),
+        }
+    }
+
+    /// The counters, summed over the workers.
+    #[must_use]
+    pub fn metrics(&self) -> Snapshot {
+        let world = self.published.world();
+        let mut snapshot = Snapshot::default();
+        for site in &world.sites {
+            let name = &site.listener.name;
+            let mut listener = ListenerSnapshot::new([Arc::clone(name)]);
+            site.stats.iter().for_each(|shard| listener.add(shard));
+            snapshot.listeners.push(listener);
+            for (route, counted) in site.routes() {
+                let mut series = RouteSnapshot::new([Arc::clone(name), Arc::clone(&route.name)]);
+                counted.stats.iter().for_each(|shard| series.add(shard));
+                snapshot.routes.push(series);
+            }
+        }
+        for upstream in &world.upstreams {
+            let mut series = UpstreamSnapshot::new([Arc::clone(upstream.name())]);
+            upstream.all_stats().for_each(|shard| series.add(shard));
+            snapshot.upstreams.push(series);
+            for server in &upstream.members().servers {
+                let mut series = ServerSnapshot::new([Arc::clone(upstream.name()), Arc::clone(server.name())]);
+                server.all_stats().for_each(|shard| series.add(shard));
+                snapshot.servers.push(series);
+            }
+        }
+        for (id, shard) in self.worker_stats.iter().enumerate() {
+            let mut series = WorkerSnapshot::new([id.to_string().into()]);
+            series.add(shard);
+            snapshot.workers.push(series);
+        }
+        snapshot
+    }
+}

@@ -1,0 +1,195 @@
+//! What does a worker thread do, and how is it told?
+
+use std::collections::HashMap;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use isobar_l7::{Accepted, Published, Site, Worker, WorkerParts, serve};
+use isobar_net::listen::Listener;
+use isobar_net::runtime::{self, WorkerRuntime};
+use isobar_net::stream::Stream;
+use isobar_observe::WorkerStats;
+use isobar_plan::Name;
+use isobar_upstream::Sharded;
+use tokio::sync::mpsc;
+
+use crate::EventSink;
+use crate::accept::{Acceptor, Stop};
+
+/// What a worker can be told.
+pub(crate) enum Command {
+    /// Accept connections for a listener.
+    Listen {
+        /// The listener.
+        name: Name,
+        /// This worker's socket.
+        socket: TcpListener,
+    },
+    /// Stop accepting for a listener; its connections go on.
+    Close(Name),
+    /// Serve a connection that another worker accepted.
+    Serve {
+        /// The connection.
+        socket: TcpStream,
+        /// Whose it is.
+        peer: SocketAddr,
+        /// The listener it came in at.
+        site: Arc<Site>,
+    },
+    /// There is a new world.
+    LookUp,
+    /// Stop accepting, and finish what is there.
+    Drain,
+    /// Stop now.
+    Stop,
+}
+
+/// Where a worker is told things.
+#[derive(Clone)]
+pub(crate) struct Mailbox(mpsc::UnboundedSender<Command>);
+
+impl Mailbox {
+    /// False: the worker is gone.
+    pub(crate) fn tell(&self, command: Command) -> bool {
+        self.0.send(command).is_ok()
+    }
+}
+
+/// A worker thread.
+pub(crate) struct WorkerHandle {
+    mailbox: Mailbox,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl WorkerHandle {
+    pub(crate) fn tell(&self, command: Command) {
+        // A worker that is gone needs to hear nothing.
+        self.mailbox.tell(command);
+    }
+
+    /// Waits until the thread has ended; it must have been told to.
+    pub(crate) fn join(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            // A worker that panicked has said so on its own.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Starts the worker threads, each pinned to a core of its own as far as there are cores.
+pub(crate) fn start_all(
+    published: &Arc<Published>,
+    stats: &Arc<Sharded<WorkerStats>>,
+    events: &EventSink,
+) -> std::io::Result<Vec<WorkerHandle>> {
+    let count = stats.iter().count();
+    let cores = runtime::cores();
+    let (mailboxes, receivers): (Vec<_>, Vec<_>) = (0..count)
+        .map(|_| mpsc::unbounded_channel())
+        .map(|(sender, receiver)| (Mailbox(sender), receiver))
+        .unzip();
+    let mut handles = Vec::with_capacity(count);
+    for (id, receiver) in receivers.into_iter().enumerate() {
+        // More workers than cores share them as the kernel sees fit.
+        let core = if count <= cores.len() {
+            cores.get(id).copied()
+        } else {
+            None
+        };
+        let parts = WorkerParts {
+            id,
+            seed: seed(id),
+            published: Arc::clone(published),
+        };
+        let surroundings = (mailboxes.clone(), Arc::clone(stats), Arc::clone(events));
+        let body = move || {
+            let (mailboxes, stats, events) = surroundings;
+            let run = || {
+                work(
+                    parts,
+                    Surroundings {
+                        mailboxes: mailboxes.into(),
+                        stats,
+                        events,
+                    },
+                    receiver,
+                )
+            };
+            if let Err(error) = runtime::run(WorkerRuntime { core }, run) {
+                panic!("worker {id} has no reactor: {error}");
+            }
+        };
+        let thread = std::thread::Builder::new().name(format!("worker-{id}")).spawn(body)?;
+        handles.push(WorkerHandle {
+            mailbox: mailboxes[id].clone(),
+            thread: Some(thread),
+        });
+    }
+    Ok(handles)
+}
+
+/// Different for every worker and every start.
+fn seed(id: usize) -> u64 {
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
+    (now.as_secs() << 32 | u64::from(now.subsec_nanos())).rotate_left(17)
+        ^ (id as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+}
+
+/// What a worker has to do with others.
+struct Surroundings {
+    mailboxes: Rc<[Mailbox]>,
+    stats: Arc<Sharded<WorkerStats>>,
+    events: EventSink,
+}
+
+/// A worker's life.
+async fn work(parts: WorkerParts, around: Surroundings, mut commands: mpsc::UnboundedReceiver<Command>) {
+    let worker = Rc::new(Worker::new(parts));
+    let wheel = worker.wheel().clone();
+    tokio::task::spawn_local(async move { wheel.drive().await });
+    let chores = Rc::clone(&worker);
+    tokio::task::spawn_local(async move { chores.chores().await });
+    let mut stops: HashMap<Name, Rc<Stop>> = HashMap::new();
+    while let Some(command) = commands.recv().await {
+        match command {
+            Command::Listen { name, socket } => {
+                let stop = Rc::new(Stop::default());
+                if let Some(old) = stops.insert(name.clone(), Rc::clone(&stop)) {
+                    old.ask();
+                }
+                let acceptor = Acceptor {
+                    worker: Rc::clone(&worker),
+                    name,
+                    mailboxes: Rc::clone(&around.mailboxes),
+                    events: Arc::clone(&around.events),
+                    stats: Arc::clone(&around.stats),
+                    stop,
+                };
+                // Its descriptor is open already, so the reactor has room for it unless memory is out.
+                if let Ok(listener) = Listener::from_std(socket) {
+                    tokio::task::spawn_local(acceptor.run(listener));
+                }
+            }
+            Command::Close(name) => {
+                if let Some(stop) = stops.remove(&name) {
+                    stop.ask();
+                }
+            }
+            Command::Serve { socket, peer, site } => {
+                let stream = Stream::from_accepted(socket);
+                tokio::task::spawn_local(serve(Rc::clone(&worker), Accepted { stream, peer, site }));
+            }
+            Command::LookUp => worker.look_up(),
+            Command::Drain => {
+                stops.drain().for_each(|(_, stop)| stop.ask());
+                worker.drain();
+            }
+            Command::Stop => break,
+        }
+    }
+    worker.flush();
+}
