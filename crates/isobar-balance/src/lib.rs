@@ -2,9 +2,9 @@
 //!
 //! A [`Group`] holds the servers that may be picked now and one algorithm over them; [`Group::pick`] returns the
 //! caller's index of a server and takes a place on it. The counters live in [`ServerState`], shared by all workers
-//! and by every group that holds the server, because load counted per worker is worth little: with a hundred
-//! servers at 90 % load a request stays four times as long under least connections when sixteen workers each
-//! count only their own requests.
+//! and by every group that holds the server, because load counted per worker is worth little: simulated with a
+//! hundred servers at 90 % load, a request under least connections stays four times as long when sixteen workers
+//! each count only their own.
 //!
 //! This crate sees slots, weights and counters. It knows no request, no configuration, no socket and no clock;
 //! chance comes in as a seeded [`Chance`]. Whether a server is well is decided by a [`HealthTracker`] from the

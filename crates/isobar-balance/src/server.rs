@@ -49,7 +49,13 @@ impl ServerState {
     /// Whether it can take no further request now.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.in_flight() >= self.limit.load(Ordering::SeqCst)
+        self.in_flight_with_room().is_none()
+    }
+
+    /// Requests in flight, when it can take one more.
+    #[must_use]
+    pub fn in_flight_with_room(&self) -> Option<u32> {
+        Some(self.in_flight()).filter(|&count| count < self.limit.load(Ordering::SeqCst))
     }
 
     /// Takes one place if the limit allows it; each success is owed one [`release`](Self::release).
