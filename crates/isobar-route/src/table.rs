@@ -79,7 +79,8 @@ impl RouteTable {
     ///
     /// *Shape*: `host` as sent, with or without port, in any case, also empty; `path` canonical and without query.
     /// *Cost*: no allocation. One hash lookup, for tables with wildcards one per label of the host, and in each host
-    /// found a binary search among its paths.
+    /// found a binary search among its paths. With 10,000 rules some 50 ns when hosts tell them apart and 300 ns
+    /// when paths do, by `examples/find_cost.rs`.
     #[must_use]
     pub fn find(&self, host: &[u8], path: &[u8]) -> Option<usize> {
         let mut buffer = [0; MAX_NAME];
