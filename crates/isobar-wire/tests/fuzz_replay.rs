@@ -1,0 +1,49 @@
+//! Does everything the fuzzers ever found still hold? Replays their corpora.
+
+use std::path::Path;
+
+#[path = "../../../fuzz/src/checks.rs"]
+mod checks;
+
+/// Runs a check on every file of its corpus; the name of the file under way is printed when it fails.
+fn replay(target: &str, check: fn(&[u8])) {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../fuzz/corpus")
+        .join(target);
+    let mut files: Vec<_> = std::fs::read_dir(&corpus)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    files.sort();
+    assert!(
+        files.len() >= 10,
+        "the corpus of {target} is missing from {}",
+        corpus.display()
+    );
+    for file in files {
+        let input = std::fs::read(&file).unwrap();
+        if let Err(panic) = std::panic::catch_unwind(|| check(&input)) {
+            panic!("{} fails: {:?}", file.display(), panic.downcast_ref::<String>());
+        }
+    }
+}
+
+#[test]
+fn request_heads() {
+    replay("request_head", checks::request_head);
+}
+
+#[test]
+fn response_heads() {
+    replay("response_head", checks::response_head);
+}
+
+#[test]
+fn bodies() {
+    replay("body", checks::body);
+}
+
+#[test]
+fn exchanges() {
+    replay("exchange", checks::exchange);
+}
