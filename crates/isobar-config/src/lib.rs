@@ -1,1 +1,115 @@
-//! Skeleton.
+//! What do people write, and is it valid?
+//!
+//! A text becomes a tree in which every value knows its place ([`tree`]), the tree becomes a [`Document`] of values
+//! that are valid each by itself ([`document`]), and the document becomes a [`Plan`] in which they fit together
+//! ([`bridge`]). Every problem of the whole text is reported at once, with its place and what to do about it.
+//!
+//! Each setting is declared once, in [`document`]: reading it, `check --effective`, the JSON Schema and the reference
+//! page come from that declaration. This crate opens no file and no socket: a text comes in as a [`Source`].
+#![forbid(unsafe_code)]
+
+mod bridge;
+mod diagnostics;
+pub mod document;
+mod effective;
+mod problem;
+mod quick;
+mod reference;
+mod schema;
+mod setting;
+mod suggest;
+mod tree;
+pub mod units;
+mod yaml;
+
+pub use diagnostics::{Color, Diagnostic, Diagnostics, Position, Related, Severity};
+pub use document::Document;
+pub use effective::{effective, to_yaml};
+pub use quick::quick;
+pub use reference::reference_markdown;
+pub use schema::json_schema;
+
+use isobar_plan::Plan;
+
+use problem::{Path, Problems};
+use setting::Setting;
+
+/// A text and where it comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// The name of the file, as shown in messages.
+    pub name: String,
+    /// What stands in it.
+    pub text: String,
+}
+
+/// A configuration that can be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loaded {
+    /// What it asks of the data plane.
+    pub plan: Plan,
+    /// What was written.
+    pub document: Document,
+    /// What is allowed, but hardly meant.
+    pub warnings: Diagnostics,
+}
+
+/// Reads a configuration.
+///
+/// *Errors*: everything that is wrong with it and every warning, sorted by position; the writer's fault.
+pub fn load(source: &Source) -> Result<Loaded, Diagnostics> {
+    let text = source.text.as_str();
+    let mut problems = Problems::default();
+    let tree = match tree::parse(text, &mut problems) {
+        Ok(tree) => tree,
+        Err(problem) => {
+            problems.push(problem);
+            return Err(Diagnostics::locate(problems, text, None));
+        }
+    };
+    let document = Document::decode(&tree, Path::ROOT, &mut problems);
+    let plan = judge(&document, &mut problems);
+    let failed = problems.has_errors();
+    let diagnostics = Diagnostics::locate(problems, text, Some(&tree));
+    if failed {
+        Err(diagnostics)
+    } else {
+        Ok(Loaded {
+            plan,
+            document,
+            warnings: diagnostics,
+        })
+    }
+}
+
+/// Turns a document that was not read from a text into a plan.
+///
+/// *Errors*: everything that does not fit together and every warning, without positions.
+pub fn compile(document: Document) -> Result<Loaded, Diagnostics> {
+    let mut problems = Problems::default();
+    let plan = judge(&document, &mut problems);
+    let failed = problems.has_errors();
+    let diagnostics = Diagnostics::without_text(problems);
+    if failed {
+        Err(diagnostics)
+    } else {
+        Ok(Loaded {
+            plan,
+            document,
+            warnings: diagnostics,
+        })
+    }
+}
+
+fn judge(document: &Document, problems: &mut Problems) -> Plan {
+    let bridge::Bridged {
+        plan,
+        problems: later,
+        unused,
+    } = bridge::bridge(document);
+    problems.extend_with_consequences(later);
+    if !problems.has_errors() {
+        problems.extend_with_consequences(unused);
+    }
+    plan
+}

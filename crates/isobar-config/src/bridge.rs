@@ -1,0 +1,156 @@
+//! Do the values of a document fit together, and what do they ask of the data plane?
+//!
+//! The one way from [`Document`] to [`Plan`]. Every section is taken apart without `..`, so that a key which is
+//! declared but forgotten here does not compile. What does not fit is reported with the path of the setting; the plan
+//! is only used when nothing was an error.
+
+mod clash;
+mod header;
+mod health;
+mod listener;
+pub(crate) mod names;
+mod route;
+mod upstream;
+
+use std::collections::HashMap;
+
+pub(crate) use health::{default_expect, kind as health_kind};
+pub(crate) use listener::everything_to;
+pub(crate) use route::effective_timeouts;
+pub(crate) use upstream::server_name;
+
+use isobar_plan::{LogDestination, LogFormat, Plan, UpstreamId};
+
+use crate::document::{self, AccessLog, Admin, Document, Label, Named, OrNone};
+use crate::problem::{Path, Problem, Problems};
+
+/// What became of a document.
+pub(crate) struct Bridged {
+    /// The plan; valid when there was no error.
+    pub(crate) plan: Plan,
+    /// What does not fit together.
+    pub(crate) problems: Problems,
+    /// Upstreams no route leads to; worth saying only where no route was unreadable.
+    pub(crate) unused: Problems,
+}
+
+/// The upstreams of a document by name, and which of them a route leads to.
+pub(crate) struct Upstreams<'d> {
+    ids: HashMap<&'d str, UpstreamId>,
+    written: &'d Named<Label, document::Upstream>,
+    used: Vec<bool>,
+}
+
+/// Turns a document into a plan.
+pub(crate) fn bridge(document: &Document) -> Bridged {
+    let Document {
+        listeners,
+        upstreams,
+        access_log,
+        admin,
+        drain_timeout,
+    } = document;
+    let mut problems = Problems::default();
+    let mut known = Upstreams::of(upstreams);
+    clash::check(listeners, admin.0.as_ref(), &mut problems);
+    let plan = Plan {
+        listeners: listener::listeners(listeners, &mut known, &mut problems),
+        upstreams: upstream::upstreams(upstreams, &mut problems),
+        access_log: self::access_log(access_log),
+        admin: self::admin(admin, &mut problems),
+        drain_timeout: drain_timeout.duration(),
+    };
+    Bridged {
+        plan,
+        problems,
+        unused: known.unused(),
+    }
+}
+
+impl<'d> Upstreams<'d> {
+    fn of(written: &'d Named<Label, document::Upstream>) -> Self {
+        let mut ids = HashMap::with_capacity(written.0.len());
+        for (index, (name, _)) in written.iter().enumerate() {
+            ids.entry(name.as_str()).or_insert(UpstreamId(index));
+        }
+        Self {
+            ids,
+            written,
+            used: vec![false; written.0.len()],
+        }
+    }
+
+    /// The upstream of a name, which counts as used from now on.
+    fn find(
+        &mut self,
+        name: &Label,
+        at: Path<'_>,
+        problems: &mut Problems,
+    ) -> Option<(UpstreamId, &'d document::Upstream)> {
+        let found = self
+            .ids
+            .get(name.as_str())
+            .and_then(|id| Some((*id, &self.written.0.get(id.0)?.1)));
+        match found {
+            Some((id, _)) => {
+                if let Some(used) = self.used.get_mut(id.0) {
+                    *used = true;
+                }
+            }
+            None => problems.push(self.unknown(name, at, problems.is_full())),
+        }
+        found
+    }
+
+    fn unknown(&self, name: &Label, at: Path<'_>, briefly: bool) -> Problem {
+        let problem = Problem::error(at, format!("there is no upstream `{name}`"));
+        if briefly {
+            return problem;
+        }
+        let names = self.written.iter().map(|(name, _)| name.as_str());
+        problem.help(crate::setting::help_for_word(name.as_str(), "upstreams", names))
+    }
+
+    fn unused(&self) -> Problems {
+        let mut problems = Problems::default();
+        let root = Path::ROOT.key("upstreams");
+        for ((name, _), _) in self.written.iter().zip(&self.used).filter(|(_, used)| !**used) {
+            let problem = Problem::warning(
+                root.key(name.as_str()),
+                format!("no route leads to the upstream `{name}`"),
+            );
+            problems.push(problem.on_key());
+        }
+        problems
+    }
+}
+
+fn access_log(log: &OrNone<AccessLog>) -> Option<isobar_plan::AccessLog> {
+    let AccessLog { path, format, queue } = log.0.as_ref()?;
+    Some(isobar_plan::AccessLog {
+        destination: match path {
+            document::LogPath::Stdout => LogDestination::Stdout,
+            document::LogPath::File(path) => LogDestination::File(path.clone()),
+        },
+        format: match format {
+            document::LogFormat::Json => LogFormat::Json,
+            document::LogFormat::Combined => LogFormat::Combined,
+            document::LogFormat::Template(template) => LogFormat::Template(template.clone()),
+        },
+        queue: queue.value(),
+    })
+}
+
+fn admin(admin: &OrNone<Admin>, problems: &mut Problems) -> Option<isobar_plan::Admin> {
+    let Admin { address } = admin.0.as_ref()?;
+    if !address.0.ip().to_canonical().is_loopback() {
+        let root = Path::ROOT.key("admin");
+        let message = "the admin listener can be reached from other machines, and asks nobody who they are";
+        let help = format!(
+            "use `127.0.0.1:{}`, or see that only operators reach it",
+            address.0.port()
+        );
+        problems.push(Problem::warning(root.key("address"), message).help(help));
+    }
+    Some(isobar_plan::Admin { address: address.0 })
+}

@@ -1,0 +1,177 @@
+//! What does a listener ask of the data plane?
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use isobar_plan::Forwarding;
+
+use super::{Upstreams, names, route};
+use crate::document::{ClientTimeouts, Label, Listener, ListenerLimits, Protocol, Route};
+use crate::problem::{Path, Problem, Problems, Spot};
+use crate::setting::Setting;
+
+pub(super) fn listeners(
+    listeners: &[Listener],
+    upstreams: &mut Upstreams<'_>,
+    problems: &mut Problems,
+) -> Vec<isobar_plan::Listener> {
+    let root = Path::ROOT.key("listeners");
+    if listeners.is_empty() {
+        let help = "listeners: [{ address: 127.0.0.1:8080, upstream: web }]";
+        problems.push(Problem::error(root, "there is no listener").on_key().help(help));
+    }
+    check_names(listeners, problems);
+    let plan = |(index, written): (usize, &Listener)| listener(written, index, upstreams, problems);
+    listeners.iter().enumerate().map(plan).collect()
+}
+
+fn check_names(listeners: &[Listener], problems: &mut Problems) {
+    let root = Path::ROOT.key("listeners");
+    let mut first: HashMap<Label, usize> = HashMap::with_capacity(listeners.len());
+    for (index, listener) in listeners.iter().enumerate() {
+        let Some(name) = names::listener_name(listener, index) else {
+            continue;
+        };
+        match first.get(&name) {
+            None => {
+                first.insert(name, index);
+            }
+            Some(&earlier) => {
+                let (at, earlier) = (root.index(index), root.index(earlier));
+                let problem = Problem::error(at.key("name"), format!("another listener is called `{name}` already"));
+                problems.push(problem.related(earlier.key("name"), Spot::Value, "first called so here"));
+            }
+        }
+    }
+}
+
+fn listener(
+    written: &Listener,
+    index: usize,
+    upstreams: &mut Upstreams<'_>,
+    problems: &mut Problems,
+) -> isobar_plan::Listener {
+    let Listener {
+        name: _,
+        address,
+        protocol,
+        limits,
+        timeouts,
+        trusted_proxies,
+        forwarded,
+        routes,
+        upstream,
+    } = written;
+    let root = Path::ROOT.key("listeners");
+    let at = root.index(index);
+    let Protocol::Http = protocol;
+    check_destination(routes, upstream.as_ref(), at, problems);
+    let routes = match upstream {
+        Some(upstream) if routes.is_empty() => {
+            let everything = everything_to(upstream.clone());
+            let names = names::route_names(std::slice::from_ref(&everything));
+            let name = route::Name(names.first().and_then(Option::as_ref));
+            vec![route::route(
+                &everything,
+                name,
+                route::Place {
+                    route: at,
+                    upstream: at.key("upstream"),
+                },
+                upstreams,
+                problems,
+            )]
+        }
+        _ => route::routes(routes, at.key("routes"), upstreams, problems),
+    };
+    isobar_plan::Listener {
+        name: names::listener_name(written, index)
+            .as_ref()
+            .map_or("", Label::as_str)
+            .into(),
+        address: address.0,
+        limits: self::limits(limits),
+        timeouts: self::timeouts(timeouts),
+        forwarding: Forwarding {
+            trusted_proxies: trusted_proxies.iter().filter_map(|network| network.cidr()).collect(),
+            forwarded: *forwarded,
+        },
+        routes: Arc::from(routes),
+    }
+}
+
+/// The route that `upstream` on a listener is short for.
+pub(crate) fn everything_to(upstream: Label) -> Route {
+    let Route {
+        name,
+        r#match,
+        upstream: _,
+        timeouts,
+        request_headers,
+        response_headers,
+    } = Route::placeholder();
+    Route {
+        name,
+        r#match,
+        upstream,
+        timeouts,
+        request_headers,
+        response_headers,
+    }
+}
+
+fn check_destination(routes: &[Route], upstream: Option<&Label>, at: Path<'_>, problems: &mut Problems) {
+    match (routes.is_empty(), upstream) {
+        (true, None) => {
+            let problem = Problem::error(at.key("routes"), "the listener leads nowhere");
+            problems.push(problem.help("give it `upstream: NAME`, or `routes` that lead to upstreams"));
+        }
+        (false, Some(upstream)) => {
+            let problem = Problem::error(
+                at.key("upstream"),
+                "a listener has either `upstream` or `routes`, not both",
+            );
+            let help = format!("write `- upstream: {upstream}` as the last route");
+            problems.push(
+                problem
+                    .on_key()
+                    .help(help)
+                    .related(at.key("routes"), Spot::Key, "the routes"),
+            );
+        }
+        _ => {}
+    }
+}
+
+fn limits(limits: &ListenerLimits) -> isobar_plan::ListenerLimits {
+    let ListenerLimits {
+        max_connections,
+        max_head_bytes,
+        max_headers,
+        max_body_bytes,
+        backlog,
+    } = limits;
+    isobar_plan::ListenerLimits {
+        max_connections: max_connections.value(),
+        // The types of the document keep both within the plan's.
+        max_head_bytes: u32::try_from(max_head_bytes.bytes()).unwrap_or(u32::MAX),
+        max_headers: u16::try_from(max_headers.value()).unwrap_or(u16::MAX),
+        max_body_bytes: max_body_bytes.0.map(|size| size.bytes()),
+        backlog: backlog.value(),
+    }
+}
+
+fn timeouts(timeouts: &ClientTimeouts) -> isobar_plan::ClientTimeouts {
+    let ClientTimeouts {
+        idle,
+        head,
+        body,
+        write,
+    } = timeouts;
+    isobar_plan::ClientTimeouts {
+        idle: idle.duration(),
+        head: head.duration(),
+        body: body.duration(),
+        write: write.duration(),
+    }
+}

@@ -1,0 +1,171 @@
+//! What does an upstream ask of the data plane?
+
+use std::collections::HashMap;
+
+use isobar_plan::Timeouts;
+
+use super::health;
+use crate::document::{KeepAlive, Label, Named, Queue, Retry, Server, ServerTimeouts, Upstream};
+use crate::problem::{Path, Problem, Problems, Spot};
+use crate::setting::Setting;
+
+pub(super) fn upstreams(written: &Named<Label, Upstream>, problems: &mut Problems) -> Vec<isobar_plan::Upstream> {
+    let root = Path::ROOT.key("upstreams");
+    let mut first: HashMap<&Label, ()> = HashMap::with_capacity(written.0.len());
+    let mut planned = Vec::with_capacity(written.0.len());
+    for (name, upstream) in written.iter() {
+        let at = root.key(name.as_str());
+        // A text cannot hold a key twice, but a document made by a program can.
+        if first.insert(name, ()).is_some() {
+            problems.push(Problem::error(at, format!("another upstream is called `{name}` already")).on_key());
+        }
+        planned.push(self::upstream(name, upstream, at, problems));
+    }
+    planned
+}
+
+fn upstream(name: &Label, written: &Upstream, at: Path<'_>, problems: &mut Problems) -> isobar_plan::Upstream {
+    let Upstream {
+        balance,
+        servers,
+        health,
+        timeouts,
+        keep_alive,
+        queue,
+        retry,
+    } = written;
+    check_servers(servers, at, problems);
+    isobar_plan::Upstream {
+        name: name.as_str().into(),
+        balance: *balance,
+        servers: servers.iter().map(server).collect(),
+        health: health
+            .0
+            .as_ref()
+            .map(|check| health::check(check, at.key("health"), problems)),
+        timeouts: self::timeouts(timeouts),
+        keep_alive: self::keep_alive(keep_alive),
+        queue: self::queue(queue),
+        retry: self::retry(retry),
+    }
+}
+
+fn check_servers(servers: &[Server], at: Path<'_>, problems: &mut Problems) {
+    let list = at.key("servers");
+    if servers.is_empty() {
+        let problem = Problem::error(list, "the upstream has no servers").on_key();
+        problems.push(problem.help("servers: [127.0.0.1:9001]"));
+        return;
+    }
+    if servers.iter().all(|server| server.weight.value() == 0) {
+        let problem = Problem::error(list, "every server has the weight 0: none would get a request");
+        problems.push(problem.on_key());
+    } else if servers.iter().all(|server| server.backup) {
+        let problem = Problem::warning(list, "every server is a backup: they are used as if none were");
+        problems.push(problem.on_key());
+    }
+    check_names(servers, list, problems);
+}
+
+fn check_names(servers: &[Server], list: Path<'_>, problems: &mut Problems) {
+    let mut first: HashMap<String, usize> = HashMap::with_capacity(servers.len());
+    for (index, server) in servers.iter().enumerate() {
+        let name = server_name(server);
+        let key = |server: Option<&Server>| {
+            if server.is_some_and(|server| server.name.is_some()) {
+                "name"
+            } else {
+                "address"
+            }
+        };
+        match first.get(&name) {
+            None => {
+                first.insert(name, index);
+            }
+            Some(&earlier) => {
+                let (at, other) = (list.index(index), list.index(earlier));
+                let problem = Problem::error(
+                    at.key(key(Some(server))),
+                    format!("another server is called `{name}` already"),
+                );
+                let problem = match server.name {
+                    Some(_) => problem,
+                    None => problem.help("to send it a greater share, give it a `weight`"),
+                };
+                problems.push(problem.related(
+                    other.key(key(servers.get(earlier))),
+                    Spot::Value,
+                    "first called so here",
+                ));
+            }
+        }
+    }
+}
+
+fn server(written: &Server) -> isobar_plan::Server {
+    let Server {
+        address,
+        name: _,
+        weight,
+        max_connections,
+        backup,
+    } = written;
+    isobar_plan::Server {
+        name: server_name(written).into(),
+        address: address.address().clone(),
+        weight: weight.value(),
+        max_connections: max_connections.0.map(|limit| limit.value()),
+        backup: *backup,
+    }
+}
+
+/// The name of a server: its own, or its address.
+pub(crate) fn server_name(server: &Server) -> String {
+    server
+        .name
+        .as_ref()
+        .map_or_else(|| server.address.to_string(), Label::to_string)
+}
+
+pub(super) fn timeouts(timeouts: &ServerTimeouts) -> Timeouts {
+    let ServerTimeouts {
+        connect,
+        send,
+        read,
+        idle,
+    } = timeouts;
+    Timeouts {
+        connect: connect.duration(),
+        send: send.duration(),
+        read: read.duration(),
+        idle: idle.duration(),
+    }
+}
+
+/// The timeouts of an upstream that has none of its own.
+pub(super) fn default_timeouts() -> ServerTimeouts {
+    ServerTimeouts::placeholder()
+}
+
+fn keep_alive(keep_alive: &KeepAlive) -> isobar_plan::KeepAlive {
+    let KeepAlive { max_idle, idle_timeout } = keep_alive;
+    isobar_plan::KeepAlive {
+        max_idle: max_idle.value(),
+        idle_timeout: idle_timeout.duration(),
+    }
+}
+
+fn queue(queue: &Queue) -> isobar_plan::Queue {
+    let Queue { max, timeout } = queue;
+    isobar_plan::Queue {
+        max: max.value(),
+        timeout: timeout.duration(),
+    }
+}
+
+fn retry(retry: &Retry) -> isobar_plan::Retry {
+    let Retry { attempts } = retry;
+    isobar_plan::Retry {
+        attempts: attempts.value(),
+    }
+}

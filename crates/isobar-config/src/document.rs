@@ -1,0 +1,50 @@
+//! What may people write?
+//!
+//! One declaration for each section, with its keys, defaults and help texts; everything else about a setting is made
+//! from that. A document holds what was written, each value valid by itself; whether the values fit together is
+//! the bridge's question ([`crate::compile`]).
+
+mod header;
+mod health;
+mod listener;
+mod logging;
+mod route;
+mod upstream;
+mod word;
+
+pub use crate::setting::{Named, OrNone, Whole};
+pub use header::{HeaderChanges, HeaderName, HeaderValue};
+pub use health::{HealthCheck, HealthKind, HealthPath, HostField};
+pub use listener::{ClientTimeouts, Listener, ListenerLimits, Protocol};
+pub use logging::{AccessLog, LogFormat, LogPath};
+pub use route::{Match, Route, RouteTimeouts};
+pub use upstream::{KeepAlive, Queue, Retry, Server, ServerTimeouts, Upstream};
+pub use word::Label;
+
+use crate::setting::section::settings;
+use crate::units::{ListenAddress, Span};
+
+settings! {
+    /// Everything one instance is asked to do.
+    pub struct Document {
+        /// Where clients come in. There must be at least one.
+        listeners: Vec<Listener>,
+        /// Where requests go: sets of servers by name.
+        upstreams: Named<Label, Upstream>,
+        /// Where finished requests are written down; `none`: nowhere.
+        access_log: OrNone<AccessLog>,
+        /// The listener for operators, with health endpoints and metrics; `none`: there is none.
+        admin: OrNone<Admin>,
+        /// How long connections may finish their work after SIGTERM, or after their listener is gone.
+        drain_timeout: Span = Span::seconds(30),
+    }
+}
+
+settings! {
+    /// The listener for operators, with health endpoints and metrics. Whoever reaches it can read them: keep it on
+    /// an address of its own.
+    pub struct Admin {
+        /// The address it listens on.
+        address: ListenAddress,
+    }
+}

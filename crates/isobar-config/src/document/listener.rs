@@ -1,0 +1,83 @@
+//! What may be written about a listener?
+
+use super::{Label, OrNone, Route, Whole};
+use crate::setting::choice::Choice;
+use crate::setting::section::settings;
+use crate::units::{ByteSize, ListenAddress, Network, Span};
+
+settings! {
+    /// One address on which clients are served.
+    pub struct Listener {
+        /// Its name in logs and metrics, unique among listeners. Without one it is `listener-` and its position.
+        name: Option<Label>,
+        /// The address it listens on; `:8080` is every IPv4 address of the machine, port 0 asks for a free port.
+        address: ListenAddress,
+        /// What clients speak.
+        protocol: Protocol = Protocol::Http,
+        /// What it takes at most. Past a limit clients get the stated answer.
+        limits: ListenerLimits,
+        /// How long a client may take.
+        timeouts: ClientTimeouts,
+        /// Proxies whose forwarding fields (`X-Forwarded-For` and its kin) are believed and extended. Those of all
+        /// other clients are removed.
+        trusted_proxies: Vec<Network>,
+        /// Whether servers are also sent the standard `Forwarded` field (RFC 7239).
+        forwarded: bool = false,
+        /// Which requests go where. The most specific rule decides, then the order.
+        routes: Vec<Route>,
+        /// The upstream every request goes to; short for one route that takes everything.
+        upstream: Option<Label>,
+    }
+}
+
+/// What clients speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1 and HTTP/1.0.
+    Http,
+}
+
+impl Choice for Protocol {
+    const EXPECTED: &'static str = "a protocol";
+    const OPTIONS: &'static [(Self, &'static str, &'static str)] = &[(Self::Http, "http", "HTTP/1.1 and HTTP/1.0")];
+
+    fn about(word: &str) -> Option<&'static str> {
+        match word.to_ascii_lowercase().as_str() {
+            "tcp" | "udp" => Some("TCP and UDP listeners are not supported yet; `http` is the only protocol"),
+            "https" | "tls" | "h2" | "http2" | "h3" | "http3" | "quic" => {
+                Some("TLS, HTTP/2 and HTTP/3 are not supported yet; `http` is the only protocol")
+            }
+            _ => None,
+        }
+    }
+}
+
+settings! {
+    /// What a listener takes at most.
+    pub struct ListenerLimits {
+        /// Open client connections over all workers; past it, connections wait in the kernel's backlog.
+        max_connections: Whole<1, 10_000_000> = Whole::of(10_000),
+        /// Bytes of a request head, request line included (431, or 414 when the target alone is longer).
+        max_head_bytes: ByteSize<1024, 65_535> = ByteSize::of(32 << 10),
+        /// Header fields of a request (431).
+        max_headers: Whole<1, 256> = Whole::of(100),
+        /// Bytes of a request body (413); `none`: no limit.
+        max_body_bytes: OrNone<ByteSize<0, { u64::MAX }>>,
+        /// Connections the kernel keeps until they are accepted.
+        backlog: Whole<1, 65_535> = Whole::of(4096),
+    }
+}
+
+settings! {
+    /// How long a client may take.
+    pub struct ClientTimeouts {
+        /// From the end of one exchange, or the accept, to the first byte of the next request.
+        idle: Span = Span::seconds(60),
+        /// From the first byte of a request head to its last (408).
+        head: Span = Span::seconds(10),
+        /// For every further KiB of a request body, or its end (408).
+        body: Span = Span::seconds(30),
+        /// For the client to take some bytes of the answer (the connection is closed).
+        write: Span = Span::seconds(30),
+    }
+}

@@ -1,0 +1,117 @@
+//! What may be written about an upstream and its servers?
+
+use isobar_balance::Balance;
+
+use super::{HealthCheck, Label, OrNone, Whole};
+use crate::setting::choice::Choice;
+use crate::setting::section::settings;
+use crate::units::{Span, Target};
+
+settings! {
+    /// A set of servers that can answer the same requests.
+    pub struct Upstream {
+        /// How a server is chosen.
+        balance: Balance = Balance::LeastConnections,
+        /// Its servers; there must be at least one. An address alone is short for a server with all its defaults.
+        servers: Vec<Server>,
+        /// How servers are probed; `none`: they count as healthy.
+        health: OrNone<HealthCheck>,
+        /// How long servers may take. A route can have timeouts of its own.
+        timeouts: ServerTimeouts,
+        /// How connections to servers are kept for the next request.
+        keep_alive: KeepAlive,
+        /// Where requests wait while every server is at its limit.
+        queue: Queue,
+        /// What happens when a server cannot be reached, or closes a connection before a byte of the answer.
+        retry: Retry,
+    }
+}
+
+impl Choice for Balance {
+    const EXPECTED: &'static str = "a balancing algorithm";
+    const OPTIONS: &'static [(Self, &'static str, &'static str)] = &[
+        (
+            Self::LeastConnections,
+            Self::LeastConnections.name(),
+            "the server with the fewest requests in flight for its weight, over all workers",
+        ),
+        (
+            Self::RoundRobin,
+            Self::RoundRobin.name(),
+            "in turn, each as often as its weight says, and evenly interleaved",
+        ),
+        (
+            Self::Random,
+            Self::Random.name(),
+            "by chance, in proportion to the weights",
+        ),
+    ];
+
+    fn about(word: &str) -> Option<&'static str> {
+        match word {
+            "leastconn" | "least_conn" | "least_request" => Some("did you mean `least_connections`?"),
+            "rr" | "roundrobin" | "weighted_round_robin" | "wrr" => Some("did you mean `round_robin`?"),
+            _ => None,
+        }
+    }
+}
+
+settings! {
+    /// One server.
+    pub struct Server short address {
+        /// Where it is: an address or a name with a port; `:9001` is this machine. A name is resolved again and
+        /// again, and one that does not resolve makes the server unavailable, nothing else.
+        address: Target,
+        /// Its name in logs and metrics, unique within the upstream. Without one it is the address.
+        name: Option<Label>,
+        /// Its share of the requests relative to the others; 0 takes no new requests.
+        weight: Whole<0, 65_535> = Whole::of(1),
+        /// Requests it takes at once, over all workers; `none`: no limit.
+        max_connections: OrNone<Whole<1, 10_000_000>>,
+        /// Whether it serves only while no other server is available.
+        backup: bool = false,
+    }
+}
+
+settings! {
+    /// How long servers may take.
+    pub struct ServerTimeouts {
+        /// For a connection to be made (the next server is tried, then 504).
+        connect: Span = Span::seconds(3),
+        /// For the server to take some bytes of the request (504).
+        send: Span = Span::seconds(30),
+        /// For the first or the next bytes of the answer (504, or the connection is closed once the answer began).
+        read: Span = Span::seconds(60),
+        /// For any byte in either direction of an upgraded connection such as a WebSocket (it is closed).
+        idle: Span = Span::seconds(600),
+    }
+}
+
+settings! {
+    /// How connections to servers are kept for the next request.
+    pub struct KeepAlive {
+        /// Idle connections a worker keeps per server; 0: none are kept.
+        max_idle: Whole<0, 65_535> = Whole::of(64),
+        /// How long a connection may be idle. Keep it below what servers allow, or they close it first.
+        idle_timeout: Span = Span::seconds(30),
+    }
+}
+
+settings! {
+    /// Where requests wait while every server is at its limit.
+    pub struct Queue {
+        /// Requests that wait at most, over all workers; past it the answer is 503 at once. 0: none waits.
+        max: Whole<0, 10_000_000> = Whole::of(1024),
+        /// How long a request waits at most (503).
+        timeout: Span = Span::seconds(5),
+    }
+}
+
+settings! {
+    /// What happens when a server cannot be reached, or closes a connection before a byte of the answer.
+    pub struct Retry {
+        /// Further servers tried after the first. Only a request of which nothing was sent, or which is safe to
+        /// repeat, is tried again.
+        attempts: Whole<0, 10> = Whole::of(2),
+    }
+}

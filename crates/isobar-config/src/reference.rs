@@ -1,0 +1,161 @@
+//! What does the reference page say?
+
+use std::fmt::Write;
+
+use crate::document::Document;
+use crate::schema::flow;
+use crate::setting::shape::{KeyShape, SectionShape};
+use crate::setting::{Setting, Shape, Written};
+
+/// The page `docs/reference/configuration.md`: every key with its type, default, range and meaning.
+#[must_use]
+pub fn reference_markdown() -> String {
+    let mut page = String::from(INTRODUCTION);
+    let mut sections = Sections::default();
+    sections.collect(&Document::shape(), "");
+    for (path, section) in &sections.0 {
+        sections.write(path, section, &mut page);
+    }
+    page
+}
+
+/// Every section once, in the order in which a reader meets them, each with the path of its first use.
+#[derive(Default)]
+struct Sections(Vec<(String, SectionShape)>);
+
+const INTRODUCTION: &str = "\
+# Configuration reference
+
+<!-- Generated from the code; see `cargo xtask gen`. -->
+
+A configuration is one YAML document. Unknown keys are errors. `isobar check FILE` reports everything that is wrong
+with one, `isobar check --effective FILE` writes it out with every default, and the JSON Schema
+`docs/reference/isobar.schema.json` lets editors complete and check it.
+
+| type | how it is written |
+|---|---|
+| duration | `500ms`, `10s`, `1m30s`, `2h`, `7d`: whole numbers with units, the longest first; from 1ms to 365d |
+| size | `65536`, `64KiB`, `1MiB` (units of 1024), `10MB` (units of 1000) |
+| switch | `true` or `false`; `yes` and `on` are texts in YAML 1.2 |
+| whole number | `100`, without quotes |
+| name | letters, digits and signs without spaces, at most 256 bytes |
+| listen address | `127.0.0.1:8080`, `[::1]:8080`, `:8080` for every IPv4 address of the machine |
+| server address | `10.0.0.1:8080`, `[::1]:80`, `backend.internal:8080`, `:9001` for 127.0.0.1 |
+| network | `10.0.0.0/8`, `2001:db8::/32`, or one address |
+| status | `200`, `200-399` |
+| `none` | there is none; the same as leaving the key out where `none` is the default |
+
+A text that holds `: ` or ` #`, or begins with a sign such as `*`, `&`, `{`, `[`, `!`, `%` or `@`, needs quotes:
+`host: \"*.example.com\"`.
+";
+
+impl Sections {
+    fn collect(&mut self, shape: &Shape, path: &str) {
+        match shape {
+            Shape::Section(section) => {
+                if self.path(section.name).is_some() {
+                    return;
+                }
+                self.0.push((path.to_owned(), section.clone()));
+                for key in &section.keys {
+                    let inner = if path.is_empty() {
+                        key.key.to_owned()
+                    } else {
+                        format!("{path}.{}", key.key)
+                    };
+                    self.collect(&(key.shape)(), &inner);
+                }
+            }
+            Shape::List { element } => self.collect(element, &format!("{path}[]")),
+            Shape::Named { value, .. } => self.collect(value, &format!("{path}.NAME")),
+            Shape::Either(shapes) => shapes.iter().for_each(|shape| self.collect(shape, path)),
+            Shape::OrNone(shape) => self.collect(shape, path),
+            Shape::Switch | Shape::Word(_) | Shape::Whole { .. } | Shape::Choice { .. } => {}
+        }
+    }
+
+    fn path(&self, name: &str) -> Option<&str> {
+        self.0
+            .iter()
+            .find(|(_, section)| section.name == name)
+            .map(|(path, _)| path.as_str())
+    }
+
+    fn write(&self, path: &str, section: &SectionShape, page: &mut String) {
+        let title = if path.is_empty() {
+            "The document".to_owned()
+        } else {
+            format!("`{path}`")
+        };
+        // Writing to a String cannot fail.
+        let _ = write!(page, "\n## {title}\n\n{}\n", flow(section.help));
+        if let Some(short) = section.short {
+            let _ = write!(page, "\nThe value of `{short}` alone may stand in its place.\n");
+        }
+        page.push_str("\n| key | type | default | meaning |\n|---|---|---|---|\n");
+        for key in &section.keys {
+            let kind = self.kind(&(key.shape)());
+            let _ = writeln!(page, "| `{}` | {kind} | {} | {} |", key.key, default(key), meaning(key));
+        }
+    }
+
+    /// The type as a reader would call it.
+    fn kind(&self, shape: &Shape) -> String {
+        match shape {
+            Shape::Switch => "switch".to_owned(),
+            Shape::Word(word) => match &word.range {
+                Some(range) => format!("{}, {range}", word.name),
+                None => word.name.to_owned(),
+            },
+            Shape::Whole { least, greatest } => format!("whole number, {least} to {greatest}"),
+            Shape::Choice { options, .. } => options
+                .iter()
+                .map(|(word, _)| format!("`{word}`"))
+                .collect::<Vec<_>>()
+                .join(", "),
+            Shape::List { element } => format!("list, each: {}", self.kind(element)),
+            Shape::Named { key, value } => format!("mapping from {} to {}", self.kind(key), self.kind(value)),
+            Shape::Section(section) => {
+                let path = self.path(section.name).unwrap_or_default();
+                format!("[{}](#{})", section.called(), anchor(path))
+            }
+            Shape::Either(shapes) => shapes
+                .iter()
+                .map(|shape| self.kind(shape))
+                .collect::<Vec<_>>()
+                .join(" or "),
+            Shape::OrNone(shape) => format!("{} or `none`", self.kind(shape)),
+        }
+    }
+}
+
+/// The anchor GitHub gives the heading of a section.
+fn anchor(path: &str) -> String {
+    path.chars()
+        .filter(|c| c.is_alphanumeric() || matches!(c, '-' | '_'))
+        .flat_map(char::to_lowercase)
+        .collect()
+}
+
+fn default(key: &KeyShape) -> String {
+    match &key.absent {
+        None => "must be written".to_owned(),
+        Some(Written::Nothing) => "see right".to_owned(),
+        Some(Written::Switch(switch)) => format!("`{switch}`"),
+        Some(Written::Number(number)) => format!("`{number}`"),
+        Some(Written::Text(text)) => format!("`{text}`"),
+        Some(Written::List(items)) if items.is_empty() => "empty".to_owned(),
+        Some(Written::Mapping(entries)) if entries.is_empty() => "empty".to_owned(),
+        Some(Written::List(_) | Written::Mapping(_)) => "its defaults".to_owned(),
+    }
+}
+
+fn meaning(key: &KeyShape) -> String {
+    let mut text = flow(key.help);
+    if let Shape::Choice { options, .. } = (key.shape)() {
+        for (word, help) in options {
+            let _ = write!(text, " `{word}`: {help}.");
+        }
+    }
+    text.replace('|', "\\|")
+}
