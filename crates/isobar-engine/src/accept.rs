@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -92,7 +93,7 @@ impl Acceptor {
     }
 
     /// The next connection; none: told to stop, and the backlog is empty.
-    async fn next(&self, listener: &Listener) -> Option<std::io::Result<(Stream, std::net::SocketAddr)>> {
+    async fn next(&self, listener: &Listener) -> Option<std::io::Result<(Stream, SocketAddr)>> {
         poll_fn(|cx| match listener.poll_accept(cx) {
             Poll::Ready(accepted) => Poll::Ready(Some(accepted)),
             Poll::Pending => self.stop.poll(cx).map(|()| None),
@@ -101,24 +102,43 @@ impl Acceptor {
     }
 
     /// Serves a connection here, or gives it to a worker that has fewer.
-    fn place(&self, stream: Stream, peer: std::net::SocketAddr, site: Arc<Site>) {
+    fn place(&self, stream: Stream, peer: SocketAddr, site: Arc<Site>) {
         let mine = self.worker.id();
-        let stats = site.stats.of(mine);
+        let counted = Arc::clone(&site.stats);
+        let stats = counted.of(mine);
         stats.connections_accepted.increment();
         let chosen = spread::choose(mine, site.open.by_worker());
-        site.open.opened(chosen);
-        if chosen == mine {
-            tokio::task::spawn_local(serve(Rc::clone(&self.worker), Accepted { stream, peer, site }));
-            return;
-        }
-        stats.connections_handed_off.increment();
-        let open = Arc::clone(&site.open);
-        let sent = match (self.mailboxes.get(chosen), stream.into_std()) {
-            (Some(mailbox), Ok(socket)) => mailbox.tell(Command::Serve { socket, peer, site }),
-            _ => false,
+        let accepted = if chosen == mine {
+            Accepted { stream, peer, site }
+        } else {
+            match self.hand_off(chosen, stream, peer, site) {
+                Ok(()) => return stats.connections_handed_off.increment(),
+                Err(Some(accepted)) => accepted,
+                Err(None) => return,
+            }
         };
-        if !sent {
-            open.closed(chosen);
+        accepted.site.open.opened(mine);
+        tokio::task::spawn_local(serve(Rc::clone(&self.worker), accepted));
+    }
+
+    /// Gives a connection to another worker, or back where that one is too far behind. Nothing: the socket is lost.
+    fn hand_off(&self, to: usize, stream: Stream, peer: SocketAddr, site: Arc<Site>) -> Result<(), Option<Accepted>> {
+        let Some(mailbox) = self.mailboxes.get(to) else {
+            return Err(Some(Accepted { stream, peer, site }));
+        };
+        let socket = stream.into_std().map_err(|_| None)?;
+        site.open.opened(to);
+        match mailbox.offer(Command::Serve { socket, peer, site }) {
+            Ok(()) => Ok(()),
+            Err(Command::Serve { socket, peer, site }) => {
+                site.open.closed(to);
+                Err(Some(Accepted {
+                    stream: Stream::from_accepted(socket),
+                    peer,
+                    site,
+                }))
+            }
+            Err(_) => Err(None),
         }
     }
 }

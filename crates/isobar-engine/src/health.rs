@@ -14,14 +14,14 @@ use isobar_l7::World;
 use isobar_net::runtime::{self, WorkerRuntime};
 use isobar_plan::{Event, HealthCheck};
 use isobar_upstream::{ProbeOutcome, Server, Upstream};
-use tokio::sync::mpsc;
+use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 use crate::EventSink;
 
 /// The thread that probes.
 pub(crate) struct Prober {
-    worlds: Option<mpsc::UnboundedSender<Arc<World>>>,
+    worlds: Option<watch::Sender<Arc<World>>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -39,8 +39,8 @@ impl Drop for Watch {
 }
 
 impl Prober {
-    pub(crate) fn start(events: EventSink) -> std::io::Result<Self> {
-        let (sender, receiver) = mpsc::unbounded_channel();
+    pub(crate) fn start(world: Arc<World>, events: EventSink) -> std::io::Result<Self> {
+        let (sender, receiver) = watch::channel(world);
         let body = move || {
             if let Err(error) = runtime::run(WorkerRuntime { core: None }, || supervise(receiver, events)) {
                 panic!("the prober has no reactor: {error}");
@@ -54,10 +54,10 @@ impl Prober {
     }
 
     /// Probes the servers of this world from now on; those it shares with the last one keep their schedule.
-    pub(crate) fn watch(&self, world: &Arc<World>) {
+    pub(crate) fn watch(&self, world: Arc<World>) {
         if let Some(worlds) = &self.worlds {
             // A prober that is gone has panicked, and said so.
-            let _ = worlds.send(Arc::clone(world));
+            let _ = worlds.send(world);
         }
     }
 
@@ -70,9 +70,10 @@ impl Prober {
 }
 
 /// Keeps one task per server that is to be probed.
-async fn supervise(mut worlds: mpsc::UnboundedReceiver<Arc<World>>, events: EventSink) {
+async fn supervise(mut worlds: watch::Receiver<Arc<World>>, events: EventSink) {
     let mut watches: Vec<Watch> = Vec::new();
-    while let Some(world) = worlds.recv().await {
+    loop {
+        let world = Arc::clone(&worlds.borrow_and_update());
         let mut kept = Vec::with_capacity(watches.len());
         for upstream in &world.upstreams {
             let members = upstream.members();
@@ -89,6 +90,10 @@ async fn supervise(mut worlds: mpsc::UnboundedReceiver<Arc<World>>, events: Even
             }
         }
         watches = kept;
+        drop(world);
+        if worlds.changed().await.is_err() {
+            return;
+        }
     }
 }
 

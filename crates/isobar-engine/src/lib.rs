@@ -118,7 +118,7 @@ impl Engine {
         let published = Arc::new(Published::new(world));
         let worker_stats = Arc::new(Sharded::new(count));
         let workers = worker::start_all(&published, &worker_stats, &events).map_err(ApplyError::Worker)?;
-        let prober = Prober::start(Arc::clone(&events)).map_err(ApplyError::Worker)?;
+        let prober = Prober::start(published.world(), Arc::clone(&events)).map_err(ApplyError::Worker)?;
         let addresses = opened
             .iter()
             .map(|listener| (listener.name.clone(), listener.address))
@@ -142,7 +142,6 @@ impl Engine {
             state: Mutex::new(state),
         };
         engine.serve(opened);
-        engine.prober.watch(&engine.published.world());
         (engine.events)(Event::Applied { generation: 1, diff });
         Ok(engine)
     }
@@ -184,7 +183,7 @@ impl Engine {
             .extend(opened.iter().map(|listener| (listener.name.clone(), listener.address)));
         self.serve(opened);
         self.tell(|| Command::LookUp);
-        self.prober.watch(&self.published.world());
+        self.prober.watch(self.published.world());
         (self.events)(Event::Applied {
             generation,
             diff: diff.clone(),

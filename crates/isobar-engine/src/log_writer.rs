@@ -2,8 +2,8 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -13,9 +13,12 @@ use isobar_plan::{AccessLog, Event, LogDestination, LogFormat, LogStatus};
 
 use crate::{ApplyError, EventSink};
 
+/// Batches in the queue at most; the number of lines in them is bounded by the log's settings.
+const MAX_BATCHES: usize = 1024;
+
 /// The writer of one access log: a thread behind a queue with a bound.
 pub(crate) struct LogWriter {
-    queue: Mutex<Option<Sender<Message>>>,
+    queue: Mutex<Option<SyncSender<Lines>>>,
     shared: Arc<Shared>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -24,6 +27,8 @@ pub(crate) struct LogWriter {
 struct Shared {
     /// Lines in the queue at most.
     max: u32,
+    /// Whether the file is to be opened anew.
+    reopen: AtomicBool,
     waiting: AtomicU32,
     written: AtomicU64,
     dropped: AtomicU64,
@@ -31,9 +36,11 @@ struct Shared {
     events: EventSink,
 }
 
-enum Message {
-    Lines(Vec<u8>, u32),
-    Reopen,
+/// Whole lines, and how many.
+#[derive(Default)]
+struct Lines {
+    bytes: Vec<u8>,
+    count: u32,
 }
 
 /// Where lines go.
@@ -63,13 +70,14 @@ impl LogWriter {
         })?;
         let shared = Arc::new(Shared {
             max: settings.queue,
+            reopen: AtomicBool::new(false),
             waiting: AtomicU32::new(0),
             written: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
             error: Mutex::new(None),
             events,
         });
-        let (sender, receiver) = mpsc::channel();
+        let (sender, receiver) = mpsc::sync_channel(MAX_BATCHES);
         let (writer, destination) = (Arc::clone(&shared), settings.destination.clone());
         let body = move || writer.run(&receiver, output, &destination);
         let thread = std::thread::Builder::new().name("access-log".to_owned()).spawn(body);
@@ -81,9 +89,11 @@ impl LogWriter {
         }))
     }
 
-    /// Opens the file anew.
+    /// Opens the file anew, before the next batch.
     pub(crate) fn reopen(&self) {
-        self.send(Message::Reopen);
+        self.shared.reopen.store(true, Ordering::Release);
+        // An empty batch makes the writer look; if the queue is full it looks anyway.
+        self.send(Lines::default());
     }
 
     /// Writes what waits, and ends.
@@ -103,17 +113,17 @@ impl LogWriter {
         }
     }
 
-    /// False: the writer has ended.
-    fn send(&self, message: Message) -> bool {
+    /// False: there is no room, or the writer has ended.
+    fn send(&self, lines: Lines) -> bool {
         let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        queue.as_ref().is_some_and(|sender| sender.send(message).is_ok())
+        queue.as_ref().is_some_and(|sender| sender.try_send(lines).is_ok())
     }
 }
 
 impl LineSink for LogWriter {
     fn push(&self, lines: Vec<u8>, count: u32) {
         let waiting = self.shared.waiting.fetch_add(count, Ordering::Relaxed);
-        if waiting.saturating_add(count) > self.shared.max || !self.send(Message::Lines(lines, count)) {
+        if waiting.saturating_add(count) > self.shared.max || !self.send(Lines { bytes: lines, count }) {
             self.shared.waiting.fetch_sub(count, Ordering::Relaxed);
             self.shared.dropped.fetch_add(count.into(), Ordering::Relaxed);
         }
@@ -121,22 +131,23 @@ impl LineSink for LogWriter {
 }
 
 impl Shared {
-    fn run(&self, queue: &Receiver<Message>, mut output: Output, destination: &LogDestination) {
-        while let Ok(message) = queue.recv() {
-            match message {
-                Message::Lines(lines, count) => {
-                    let result = output.write(&lines);
-                    self.waiting.fetch_sub(count, Ordering::Relaxed);
-                    let counter = if result.is_ok() { &self.written } else { &self.dropped };
-                    counter.fetch_add(count.into(), Ordering::Relaxed);
-                    self.note(result.err());
-                }
-                Message::Reopen => match Output::open(destination) {
+    fn run(&self, queue: &Receiver<Lines>, mut output: Output, destination: &LogDestination) {
+        while let Ok(Lines { bytes, count }) = queue.recv() {
+            if self.reopen.swap(false, Ordering::AcqRel) {
+                match Output::open(destination) {
                     Ok(opened) => output = opened,
                     // Better the old file than none.
                     Err(error) => self.note(Some(error)),
-                },
+                }
             }
+            if count == 0 {
+                continue;
+            }
+            let result = output.write(&bytes);
+            self.waiting.fetch_sub(count, Ordering::Relaxed);
+            let counter = if result.is_ok() { &self.written } else { &self.dropped };
+            counter.fetch_add(count.into(), Ordering::Relaxed);
+            self.note(result.err());
         }
     }
 

@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use isobar_l7::{Accepted, Published, Site, Worker, WorkerParts, serve};
 use isobar_net::listen::Listener;
@@ -17,6 +18,12 @@ use tokio::sync::mpsc;
 
 use crate::EventSink;
 use crate::accept::{Acceptor, Stop};
+
+/// Commands that wait for a worker at most; most are connections that another worker accepted.
+const MAILBOX_COMMANDS: usize = 1024;
+
+/// How long the control side waits for a worker that is behind.
+const FULL_MAILBOX_PAUSE: Duration = Duration::from_millis(1);
 
 /// What a worker can be told.
 pub(crate) enum Command {
@@ -48,12 +55,14 @@ pub(crate) enum Command {
 
 /// Where a worker is told things.
 #[derive(Clone)]
-pub(crate) struct Mailbox(mpsc::UnboundedSender<Command>);
+pub(crate) struct Mailbox(mpsc::Sender<Command>);
 
 impl Mailbox {
-    /// False: the worker is gone.
-    pub(crate) fn tell(&self, command: Command) -> bool {
-        self.0.send(command).is_ok()
+    /// Hands a command over without waiting; gives it back where there is no room, or the worker is gone.
+    pub(crate) fn offer(&self, command: Command) -> Result<(), Command> {
+        self.0.try_send(command).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(command) | mpsc::error::TrySendError::Closed(command) => command,
+        })
     }
 }
 
@@ -65,8 +74,17 @@ pub(crate) struct WorkerHandle {
 
 impl WorkerHandle {
     pub(crate) fn tell(&self, command: Command) {
-        // A worker that is gone needs to hear nothing.
-        self.mailbox.tell(command);
+        let mut left = Some(command);
+        while let Some(command) = left.take() {
+            match self.mailbox.0.try_send(command) {
+                // A worker that is gone needs to hear nothing.
+                Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => {}
+                Err(mpsc::error::TrySendError::Full(command)) => {
+                    std::thread::sleep(FULL_MAILBOX_PAUSE);
+                    left = Some(command);
+                }
+            }
+        }
     }
 
     /// Waits until the thread has ended; it must have been told to.
@@ -87,7 +105,7 @@ pub(crate) fn start_all(
     let count = stats.iter().count();
     let cores = runtime::cores();
     let (mailboxes, receivers): (Vec<_>, Vec<_>) = (0..count)
-        .map(|_| mpsc::unbounded_channel())
+        .map(|_| mpsc::channel(MAILBOX_COMMANDS))
         .map(|(sender, receiver)| (Mailbox(sender), receiver))
         .unzip();
     let mut handles = Vec::with_capacity(count);
@@ -147,7 +165,7 @@ struct Surroundings {
 }
 
 /// A worker's life.
-async fn work(parts: WorkerParts, around: Surroundings, mut commands: mpsc::UnboundedReceiver<Command>) {
+async fn work(parts: WorkerParts, around: Surroundings, mut commands: mpsc::Receiver<Command>) {
     let worker = Rc::new(Worker::new(parts));
     let wheel = worker.wheel().clone();
     tokio::task::spawn_local(async move { wheel.drive().await });

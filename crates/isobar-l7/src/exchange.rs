@@ -232,7 +232,7 @@ async fn read_head(worker: &Worker, client: &mut Client, exchange: &mut Exchange
             }
             Ok(Parsed::Partial) => {}
             Err(error) => {
-                exchange.report.detail = Some(error.into());
+                exchange.report.detail = Some(error);
                 return Err(request::cause_of(error));
             }
         }

@@ -1,6 +1,5 @@
 //! What does the server get to read?
 
-use std::borrow::Cow;
 use std::io::Write as _;
 use std::net::IpAddr;
 
@@ -26,18 +25,10 @@ pub(crate) fn cause_of(error: HeadError) -> Cause {
 
 /// Puts the canonical form of a target into `target` where it differs from the one received.
 pub(crate) fn canonical_target(received: &[u8], target: &mut Vec<u8>) -> Result<(), Cause> {
-    // An absolute target may leave the path out, which stands for the root (RFC 9110 section 4.2.3).
-    let rooted = match received.first() {
-        Some(b'/') => Cow::Borrowed(received),
-        _ => Cow::Owned([b"/", received].concat()),
-    };
-    match isobar_route::canonical_target(&rooted, target) {
+    match isobar_route::canonical_target(received, target) {
         Ok(isobar_route::Canonical::Rewritten) => Ok(()),
         Ok(isobar_route::Canonical::Same) => {
             target.clear();
-            if let Cow::Owned(rooted) = rooted {
-                *target = rooted;
-            }
             Ok(())
         }
         Err(_) => Err(Cause::ClientMalformed),

@@ -2,7 +2,7 @@
 
 use isobar_plan::Route;
 use isobar_wire::exchange::ResponseFraming;
-use isobar_wire::{Field, Known, ResponseHead, Version, is_hop_by_hop, write};
+use isobar_wire::{Known, ResponseHead, Version, is_hop_by_hop, write};
 
 use crate::exchange::Exchange;
 use crate::fields;
@@ -23,10 +23,13 @@ pub(crate) fn compose(output: &mut Vec<u8>, rules: &Route, exchange: &Exchange, 
     write::status_line(output, Version::Http11, response.status, response.reason.of(head));
     let no_length = response.status < 200 || response.status == 204;
     fields::copy(output, head, &response.fields, |field| {
-        !is_hop_by_hop(field)
-            && !(no_length && field.known == Known::ContentLength)
-            && !is_lookalike_of_framing(field)
-            && (ops.is_empty() || !fields::is_replaced(ops, field.name.of(head)))
+        let dropped = match field.known {
+            Known::ContentLength => no_length,
+            // `Content_Length` and its like, which some reader downstream could take for the real one.
+            Known::Lookalike => true,
+            _ => is_hop_by_hop(field),
+        };
+        !dropped && (ops.is_empty() || !fields::is_replaced(ops, field.name.of(head)))
     });
     if matches!(exchange.framing, ResponseFraming::Chunked | ResponseFraming::IntoChunks) {
         output.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
@@ -43,9 +46,4 @@ pub(crate) fn compose(output: &mut Vec<u8>, rules: &Route, exchange: &Exchange, 
     }
     fields::apply(output, ops);
     write::end(output);
-}
-
-/// `Content_Length` and its like, which some reader downstream could take for the real one.
-fn is_lookalike_of_framing(field: &Field) -> bool {
-    field.known == Known::Lookalike
 }

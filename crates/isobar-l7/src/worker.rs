@@ -40,6 +40,8 @@ pub struct Worker {
     pub(crate) lines: Lines,
     published: Arc<Published>,
     world: RefCell<Rc<LocalWorld>>,
+    /// Boxed, because it is the boxes that are reused: an idle connection holds none.
+    #[expect(clippy::vec_box)]
     spare: RefCell<Vec<Box<Exchange>>>,
     draining: Cell<bool>,
     next_connection: Cell<u64>,
