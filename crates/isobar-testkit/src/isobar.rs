@@ -177,7 +177,10 @@ impl Isobar {
     fn announced(&self, words: &str, tail: &str) -> SocketAddr {
         wait_for(&format!("a log line with {words:?} and {tail:?}"), || {
             let log = self.log();
-            let after = |line: &str| Some(line.split_once(words)?.1.to_owned());
+            let after = |line: &str| {
+                let (before, rest) = line.split_once(words)?;
+                (!before.contains("no longer")).then(|| rest.to_owned())
+            };
             let rest = log.lines().rev().filter_map(after).find(|rest| rest.contains(tail))?;
             rest.split_whitespace().next()?.parse().ok()
         })

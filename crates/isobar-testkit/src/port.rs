@@ -54,12 +54,19 @@ impl FullPort {
         let listener = Socket::new(Domain::IPV4, Type::STREAM, None)?;
         listener.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
         listener.listen(0)?;
-        let address = listener.local_addr()?.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;
+        let address = listener
+            .local_addr()?
+            .as_socket()
+            .ok_or(io::ErrorKind::AddrNotAvailable)?;
         let mut queued = Vec::new();
         while let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_millis(100)) {
             queued.push(stream);
         }
-        Ok(Self { _listener: listener, _queued: queued, address })
+        Ok(Self {
+            _listener: listener,
+            _queued: queued,
+            address,
+        })
     }
 
     /// Where the port is.

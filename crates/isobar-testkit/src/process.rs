@@ -1,5 +1,6 @@
 //! What does a child process say, cost and end with?
 
+use std::collections::HashSet;
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::PathBuf;
@@ -85,6 +86,33 @@ impl Process {
             .ok_or_else(|| io::ErrorKind::InvalidData.into())
     }
 
+    /// How many established connections to a local port each of its epoll instances watches, without those that have none.
+    ///
+    /// *Source*: `tfd` lines of `/proc/PID/fdinfo` (proc(5)), joined with `/proc/net/tcp` by inode.
+    pub fn connections_by_poller(&self, port: u16) -> io::Result<Vec<usize>> {
+        let sockets = established(port)?;
+        let mut counts = Vec::new();
+        for entry in fs::read_dir(self.proc("fdinfo"))? {
+            // A descriptor may be closed between the listing and the look.
+            let Ok(info) = fs::read_to_string(entry?.path()) else {
+                continue;
+            };
+            let watched = info
+                .lines()
+                .filter_map(|line| line.strip_prefix("tfd:")?.split_whitespace().next());
+            let count = watched
+                .filter(|fd| self.socket_inode(fd).is_some_and(|inode| sockets.contains(&inode)))
+                .count();
+            counts.extend((count > 0).then_some(count));
+        }
+        Ok(counts)
+    }
+
+    fn socket_inode(&self, descriptor: &str) -> Option<String> {
+        let target = fs::read_link(self.proc("fd").join(descriptor)).ok()?;
+        Some(target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned())
+    }
+
     fn proc(&self, file: &str) -> PathBuf {
         PathBuf::from(format!("/proc/{}/{file}", self.child.id()))
     }
@@ -95,6 +123,17 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn established(port: u16) -> io::Result<HashSet<String>> {
+    const ESTABLISHED: &str = "01";
+    let suffix = format!(":{port:04X}");
+    let inode = |line: &str| {
+        let words = line.split_whitespace().collect::<Vec<_>>();
+        let ours = words.get(1)?.ends_with(&suffix) && *words.get(3)? == ESTABLISHED;
+        ours.then(|| words.get(9).map(|&inode| inode.to_owned()))?
+    };
+    Ok(fs::read_to_string("/proc/net/tcp")?.lines().filter_map(inode).collect())
 }
 
 fn keep(output: Option<impl Read + Send + 'static>, kept: &Arc<Mutex<String>>) {

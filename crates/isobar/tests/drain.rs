@@ -1,0 +1,136 @@
+//! Does SIGTERM let work finish, take no more, and end in time?
+
+use std::time::{Duration, Instant};
+
+use isobar_testkit::websocket::{connect, websocket_echo};
+use isobar_testkit::{
+    Client, Configuration, Gate, Isobar, Load, LoadOptions, Origin, PATIENCE, Signal, binary, eventually,
+};
+
+fn gated(gate: &Gate) -> Origin {
+    let gate = gate.clone();
+    Origin::start(move |exchange| {
+        gate.pass();
+        exchange.reply(200, &[], b"done")
+    })
+}
+
+fn with_request_in_flight(drain_timeout: &str, origin: &Origin) -> (Isobar, Client) {
+    let isobar = binary!().run(&Configuration::to(&[origin.address()]).top(format!("drain_timeout: {drain_timeout}")));
+    let mut client = Client::connect(isobar.address()).unwrap();
+    client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
+    eventually("the server has the request", || origin.request_count() == 1);
+    (isobar, client)
+}
+
+#[test]
+fn what_is_in_flight_finishes() {
+    let gate = Gate::new();
+    let origin = gated(&gate);
+    let (mut isobar, mut busy) = with_request_in_flight("30s", &origin);
+    let (address, mut idle) = (isobar.address(), Client::connect(isobar.address()).unwrap());
+    isobar.signal(Signal::TERM);
+    assert!(idle.sees_close(), "an idle connection is left open");
+    eventually("new connections are refused", || Client::connect(address).is_err());
+    gate.open();
+    let answer = busy.receive().unwrap();
+    assert_eq!(answer.text(), "done");
+    assert!(answer.fields.lists("connection", "close"), "{:?}", answer.fields);
+    assert!(busy.sees_close());
+    assert_eq!(isobar.ends(Duration::from_secs(5)).code(), Some(0), "{}", isobar.log());
+}
+
+#[test]
+fn what_does_not_finish_is_cut_at_the_deadline() {
+    let gate = Gate::new();
+    let origin = gated(&gate);
+    let sockets = websocket_echo();
+    let configuration = Configuration::to(&[origin.address()])
+        .routes("- { upstream: web }\n- { match: { path: /socket }, upstream: sockets }")
+        .another_upstream("sockets", sockets.address())
+        .top("drain_timeout: 500ms");
+    let mut isobar = binary!().run(&configuration);
+    let mut tunnel = connect(isobar.address(), "/socket").unwrap();
+    let mut client = Client::connect(isobar.address()).unwrap();
+    client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
+    eventually("the server has the request", || gate.waiting() == 1);
+    let start = Instant::now();
+    isobar.signal(Signal::TERM);
+    assert_eq!(isobar.ends(Duration::from_secs(5)).code(), Some(0), "{}", isobar.log());
+    assert!(
+        start.elapsed() >= Duration::from_millis(500),
+        "{:?} is before the deadline",
+        start.elapsed()
+    );
+    assert!(tunnel.read().is_err());
+    assert!(client.receive().map_or(true, |answer| answer.status == 503));
+    gate.open();
+}
+
+#[test]
+fn an_idle_instance_ends_at_once() {
+    let origin = Origin::named("a");
+    let mut isobar = binary!().run(&Configuration::to(&[origin.address()]));
+    let mut client = Client::connect(isobar.address()).unwrap();
+    assert_eq!(client.get("/").unwrap().status, 200);
+    isobar.signal(Signal::TERM);
+    assert_eq!(isobar.ends(Duration::from_secs(5)).code(), Some(0), "{}", isobar.log());
+    assert!(client.sees_close());
+}
+
+#[test]
+fn no_answer_is_lost_under_load() {
+    let origin = Origin::named("a");
+    let mut isobar = binary!().run(&Configuration::to(&[origin.address()]));
+    let load = Load::start(
+        isobar.address(),
+        &LoadOptions {
+            clients: 8,
+            per_connection: 1_000_000,
+            ..LoadOptions::default()
+        },
+    );
+    load.passes(500);
+    isobar.signal(Signal::TERM);
+    assert_eq!(isobar.ends(PATIENCE).code(), Some(0), "{}", isobar.log());
+    let report = load.finish();
+    // Once the listener is closed new connections fail; that is what a client may see, and nothing else.
+    let lost = report
+        .failures
+        .iter()
+        .filter(|failure| failure.contains("request "))
+        .collect::<Vec<_>>();
+    let first_on_new = |failure: &&&String| failure.contains("request 0 ");
+    assert_eq!(
+        lost.iter().filter(|failure| !first_on_new(failure)).count(),
+        0,
+        "{lost:#?}"
+    );
+}
+
+#[test]
+fn the_admin_listener_says_that_it_drains() {
+    let gate = Gate::new();
+    let origin = gated(&gate);
+    let (mut isobar, mut busy) = with_request_in_flight("30s", &origin);
+    let ready = || isobar_testkit::get(isobar.admin(), "/health/ready").map(|answer| answer.status);
+    assert_eq!(ready().unwrap(), 200);
+    isobar.signal(Signal::TERM);
+    eventually("it is not ready any more", || matches!(ready(), Ok(503)));
+    gate.open();
+    assert_eq!(busy.receive().unwrap().text(), "done");
+    assert_eq!(isobar.ends(Duration::from_secs(5)).code(), Some(0), "{}", isobar.log());
+}
+
+#[test]
+fn a_second_signal_ends_at_once() {
+    let gate = Gate::new();
+    let origin = gated(&gate);
+    let (mut isobar, _busy) = with_request_in_flight("60s", &origin);
+    let address = isobar.address();
+    isobar.signal(Signal::TERM);
+    eventually("it drains", || Client::connect(address).is_err());
+    isobar.signal(Signal::TERM);
+    let _ = isobar.ends(Duration::from_secs(5));
+    gate.open();
+}

@@ -1,0 +1,192 @@
+//! What does the program say when it cannot do what it is asked to?
+
+use std::fs;
+use std::net::TcpListener;
+
+use isobar_testkit::{Configuration, Origin, binary};
+
+/// Drops the privileges that let root read every file and use every port; others have none to drop.
+const PLAIN: [&str; 2] = [
+    "setpriv",
+    "--bounding-set=-dac_override,-dac_read_search,-net_bind_service",
+];
+
+fn plain() -> isobar_testkit::Binary {
+    let is_root = fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0);
+    if is_root { binary!().through(&PLAIN) } else { binary!() }
+}
+
+#[track_caller]
+fn refuses(binary: &isobar_testkit::Binary, yaml: &str, words: &[&str]) {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("isobar.yaml");
+    fs::write(&file, yaml).unwrap();
+    fails(binary, &["run", file.to_str().unwrap()], words);
+}
+
+/// Checks that it ends with a code other than 0 and one line that holds these words.
+#[track_caller]
+fn fails(binary: &isobar_testkit::Binary, arguments: &[&str], words: &[&str]) {
+    let outcome = binary.outcome(arguments);
+    assert!(
+        outcome.status.code().is_some_and(|code| code != 0),
+        "{arguments:?}: {:?}",
+        outcome.status
+    );
+    let lines = outcome
+        .stderr
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .collect::<Vec<_>>();
+    assert_eq!(lines.len(), 1, "{arguments:?} says {lines:#?}");
+    for word in words {
+        assert!(lines[0].contains(word), "{word:?} is not in {:?}", lines[0]);
+    }
+    assert!(!lines[0].contains("panicked"), "{:?}", lines[0]);
+}
+
+fn yaml(address: &str) -> String {
+    let origin = "127.0.0.1:9".parse().unwrap();
+    Configuration::to(&[origin]).yaml().replacen("127.0.0.1:0", address, 1)
+}
+
+#[test]
+fn a_port_in_use() {
+    let holder = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = holder.local_addr().unwrap().to_string();
+    refuses(&binary!(), &yaml(&address), &[&address, "web", "in use"]);
+    let admin = yaml("127.0.0.1:0").replace(
+        "admin: { address: 127.0.0.1:0 }",
+        &format!("admin: {{ address: \"{address}\" }}"),
+    );
+    refuses(&binary!(), &admin, &[&address, "in use"]);
+}
+
+#[test]
+fn an_address_of_somebody_else() {
+    // TEST-NET-1 (RFC 5737) is no machine's address.
+    refuses(&binary!(), &yaml("192.0.2.1:8080"), &["192.0.2.1:8080", "web"]);
+}
+
+#[test]
+fn a_port_that_needs_a_privilege() {
+    let first_free = fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").unwrap();
+    if first_free.trim().parse::<u16>().unwrap() > 80 {
+        refuses(
+            &plain(),
+            &yaml("127.0.0.1:80"),
+            &["127.0.0.1:80", "web", "ermission denied"],
+        );
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let missing = directory.path().join("missing.yaml");
+    fails(
+        &binary!(),
+        &["run", missing.to_str().unwrap()],
+        &["missing.yaml", "o such file"],
+    );
+    fails(
+        &binary!(),
+        &["run", directory.path().to_str().unwrap()],
+        &[directory.path().to_str().unwrap()],
+    );
+    let unreadable = directory.path().join("unreadable.yaml");
+    fs::write(&unreadable, yaml("127.0.0.1:0")).unwrap();
+    fs::set_permissions(&unreadable, std::os::unix::fs::PermissionsExt::from_mode(0o000)).unwrap();
+    fails(
+        &plain(),
+        &["run", unreadable.to_str().unwrap()],
+        &["unreadable.yaml", "ermission denied"],
+    );
+    let binary_file = directory.path().join("latin1.yaml");
+    fs::write(&binary_file, b"listeners: \xff\xfe\n").unwrap();
+    fails(
+        &binary!(),
+        &["run", binary_file.to_str().unwrap()],
+        &["latin1.yaml", "UTF-8"],
+    );
+}
+
+#[test]
+fn an_access_log_that_cannot_be_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let nowhere = directory.path().join("no/such/directory/access.log");
+    let text = yaml("127.0.0.1:0") + &format!("access_log: {{ path: \"{}\" }}\n", nowhere.display());
+    refuses(&binary!(), &text, &["no/such/directory/access.log", "o such file"]);
+    let locked = directory.path().join("locked");
+    fs::create_dir(&locked).unwrap();
+    fs::set_permissions(&locked, std::os::unix::fs::PermissionsExt::from_mode(0o555)).unwrap();
+    let text = yaml("127.0.0.1:0") + &format!("access_log: {{ path: \"{}/access.log\" }}\n", locked.display());
+    refuses(&plain(), &text, &["locked/access.log", "ermission denied"]);
+}
+
+#[test]
+fn an_invalid_configuration_shows_every_error_with_its_place() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("broken.yaml");
+    let text = "listeners:\n  - name: web\n    adress: 127.0.0.1:0\n    upstream: wbe\nupstreams:\n  web:\n    \
+                balance: fastest\n    servers: [ \"127.0.0.1:9\" ]\n";
+    fs::write(&file, text).unwrap();
+    for command in ["run", "check"] {
+        let outcome = binary!().outcome(&[command, file.to_str().unwrap()]);
+        assert_eq!(outcome.status.code(), Some(1), "{command}");
+        let said = outcome.stderr + &outcome.stdout;
+        for words in [
+            "broken.yaml:3:",
+            "broken.yaml:4:",
+            "broken.yaml:7:",
+            "address",
+            "fastest",
+            "wbe",
+        ] {
+            assert!(said.contains(words), "{command}: {words:?} is not in\n{said}");
+        }
+    }
+}
+
+#[test]
+fn check_accepts_what_run_accepts_and_shows_what_is_effective() {
+    let origin = Origin::named("a");
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("isobar.yaml");
+    fs::write(&file, Configuration::to(&[origin.address()]).yaml()).unwrap();
+    let outcome = binary!().outcome(&["check", file.to_str().unwrap()]);
+    assert_eq!(outcome.status.code(), Some(0), "{}", outcome.stderr);
+    let effective = binary!().outcome(&["check", file.to_str().unwrap(), "--effective"]);
+    assert_eq!(effective.status.code(), Some(0), "{}", effective.stderr);
+    for words in ["max_head_bytes", "drain_timeout", "least_connections"] {
+        assert!(
+            effective.stdout.contains(words),
+            "{words:?} is not in\n{}",
+            effective.stdout
+        );
+    }
+    fs::write(&file, &effective.stdout).unwrap();
+    let isobar = binary!().run_file(directory, &file);
+    assert_eq!(isobar_testkit::get(isobar.address(), "/").unwrap().text(), "a");
+}
+
+#[test]
+fn a_command_line_that_is_wrong_is_2() {
+    for arguments in [
+        ["run", "--no-such-flag"].as_slice(),
+        &["no-such-command"],
+        &["run"],
+        &["proxy", "--listen", "nonsense"],
+    ] {
+        assert_eq!(binary!().outcome(arguments).status.code(), Some(2), "{arguments:?}");
+    }
+    assert_eq!(binary!().outcome(&["--help"]).status.code(), Some(0));
+    assert_eq!(binary!().outcome(&["--version"]).status.code(), Some(0));
+}
+
+#[test]
+fn the_demonstration_ends_by_itself_when_told_to() {
+    let outcome = binary!().outcome(&["demo", "--duration", "2s"]);
+    assert_eq!(outcome.status.code(), Some(0), "{}", outcome.stderr);
+    assert!(!outcome.stdout.is_empty());
+}
