@@ -231,10 +231,7 @@ impl Bench {
             }
         }
         for (result, started) in results.iter_mut().zip(&started) {
-            if let Some(started) = started
-                .as_ref()
-                .filter(|_| measure::counts_system_calls(&row.workload()))
-            {
+            if let Some(started) = started.as_ref().filter(|_| row.workload().traced_requests > 0) {
                 match measure::system_calls(&row.workload(), started) {
                     Ok(calls) => result.system_calls = calls,
                     Err(error) => println!("the system calls of {} were not counted: {error:#}", result.proxy),

@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use rustix::process::Signal;
 use serde::Serialize;
 
-use super::client::{Client, Load, Reuse};
+use super::client::{Client, Load};
 use super::process::{CpuTime, Running, resident_bytes};
 use super::proxy::{OUR_CORE, Started};
 use super::workload::Workload;
@@ -18,9 +18,6 @@ use crate::packages::find;
 
 /// Time before the watch begins: connections are opened, caches and branch predictors learn.
 const WARM_UP: Duration = Duration::from_millis(300);
-
-/// Requests over which system calls are counted; opening the connections is lost among them.
-const TRACED_REQUESTS: u64 = 20_000;
 
 /// How long a proxy may take to come to rest after its last answer.
 const REST: Duration = Duration::from_millis(500);
@@ -111,7 +108,7 @@ pub(super) fn system_calls(workload: &Workload, proxy: &Started) -> Result<Optio
     let mut tracer = Running::start(command.stdout(Stdio::null()).stderr(Stdio::null()), OUR_CORE, OUR_CORE)?;
     wait_until_traced(&proxy.running.family());
     let before = client.answers;
-    client.run_requests(TRACED_REQUESTS)?;
+    client.run_requests(workload.traced_requests)?;
     let requests = client.answers - before;
     tracer.signal(Signal::INT);
     tracer.wait();
@@ -137,11 +134,6 @@ fn wait_until_traced(family: &[u32]) {
 fn total_calls(text: &str) -> Option<u64> {
     let line = text.lines().find(|line| line.trim_end().ends_with(" total"))?;
     line.split_whitespace().next()?.parse().ok()
-}
-
-/// Whether a workload is one whose system calls are counted: the first, as the requirement says.
-pub(super) fn counts_system_calls(workload: &Workload) -> bool {
-    workload.path == "/1k" && workload.reuse == Reuse::KeepAlive && workload.connections == 64
 }
 
 #[cfg(test)]

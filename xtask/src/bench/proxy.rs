@@ -5,7 +5,7 @@
 use std::fmt;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -28,6 +28,9 @@ pub(super) const OUR_CORE: usize = 1;
 
 /// How long a proxy may take to answer its first request.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The file that takes what a proxy says, for when it does not start.
+const SAID: &str = "stderr";
 
 /// A measured proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
@@ -119,17 +122,27 @@ impl Proxy {
                     _directory: directory,
                 });
             }
-            Self::Isobar => start_isobar(&config)?,
+            Self::Isobar => {
+                let program = std::env::current_exe()?.with_file_name("isobar");
+                let file = config.write("isobar.yaml")?;
+                start(&program, &["run", &file, "--workers", "1"], config.directory)?
+            }
             Self::Haproxy => {
                 let file = config.write("haproxy.cfg")?;
-                start("haproxy", &["-q", "-f", &file])?
+                start(&installed("haproxy")?, &["-q", "-f", &file], config.directory)?
             }
             Self::Nginx => {
                 let file = config.write("nginx.conf")?;
-                start("nginx", &["-q", "-p", &config.directory.to_string_lossy(), "-c", &file])?
+                let prefix = config.directory.to_string_lossy();
+                start(
+                    &installed("nginx")?,
+                    &["-q", "-p", &prefix, "-c", &file],
+                    config.directory,
+                )?
             }
         };
-        wait_until_it_answers(&mut running, address)?;
+        wait_until_it_answers(&mut running, address)
+            .with_context(|| fs::read_to_string(directory.path().join(SAID)).unwrap_or_default())?;
         Ok(Started {
             address,
             running,
@@ -183,21 +196,23 @@ impl Template<'_> {
     }
 }
 
-fn start_isobar(config: &Template<'_>) -> Result<Running> {
-    let program = std::env::current_exe()?.with_file_name("isobar");
-    let file = config.write("isobar.yaml")?;
-    let mut command = Command::new(program);
-    command
-        .args(["run", &file, "--workers", "1"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
+/// Starts a program that ends when this one does, however that happens; without setpriv(1), when it ends well.
+fn start(program: &Path, arguments: &[&str], directory: &Path) -> Result<Running> {
+    let mut command = match find("setpriv") {
+        Some(setpriv) => {
+            let mut command = Command::new(setpriv);
+            command.args(["--pdeathsig", "TERM", "--"]).arg(program);
+            command
+        }
+        None => Command::new(program),
+    };
+    let said = fs::File::create(directory.join(SAID))?;
+    command.args(arguments).stdout(Stdio::null()).stderr(said);
     Running::start(&mut command, PROXY_CORE, OUR_CORE)
 }
 
-fn start(program: &str, arguments: &[&str]) -> Result<Running> {
-    let path = find(program).with_context(|| format!("{program} is not installed"))?;
-    let mut command = Command::new(path);
-    Running::start(command.args(arguments).stdout(Stdio::null()), PROXY_CORE, OUR_CORE)
+fn installed(program: &str) -> Result<PathBuf> {
+    find(program).with_context(|| format!("{program} is not installed"))
 }
 
 fn free_address() -> Result<SocketAddr> {

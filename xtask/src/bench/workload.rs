@@ -38,6 +38,8 @@ pub(super) struct Workload {
     pub(super) reuse: Reuse,
     /// The buffer that the peers are given, in KiB: their default for small answers, what serves them best for large.
     pub(super) peer_buffer_kib: u32,
+    /// Requests over which system calls are counted; 0: they are not.
+    pub(super) traced_requests: u64,
     /// What must come out.
     pub(super) must: Bounds,
     /// What is aimed at.
@@ -101,6 +103,7 @@ impl Row {
             connections: 64,
             reuse: Reuse::KeepAlive,
             peer_buffer_kib: 16,
+            traced_requests: 20_000,
             must: Bounds::both(1.15, 0.85),
             aim: Bounds::both(1.05, 0.75),
         };
@@ -109,7 +112,8 @@ impl Row {
             Self::Medium => Workload {
                 title: "64 KiB answers, 64 connections",
                 path: "/64k",
-                peer_buffer_kib: 128,
+                peer_buffer_kib: 64,
+                traced_requests: 5_000,
                 must: Bounds::floor(1.1),
                 aim: Bounds::floor(0.95),
                 ..small
@@ -118,7 +122,8 @@ impl Row {
                 title: "1 MiB answers, 16 connections",
                 path: "/1m",
                 connections: 16,
-                peer_buffer_kib: 128,
+                peer_buffer_kib: 64,
+                traced_requests: 500,
                 must: Bounds::floor(0.8),
                 aim: Bounds::floor(0.67),
                 ..small
@@ -143,6 +148,7 @@ impl Row {
                 connections: 5000,
                 must: Bounds::bytes(2048.0),
                 aim: Bounds::bytes(512.0),
+                traced_requests: 0,
                 ..small
             },
         }
