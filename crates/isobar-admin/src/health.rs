@@ -189,3 +189,243 @@ fn server_check(upstream: &UpstreamStatus, server: &ServerStatus, took: Duration
         took: server.last_probe.unwrap_or(took),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use isobar_observe::Snapshot;
+    use isobar_plan::{
+        CheckStatus, EngineState, HealthState, ListenerStatus, LogStatus, ServerStatus, Status, UpstreamStatus,
+    };
+
+    use super::{report, unhealthy, unready};
+    use crate::{ConfigurationReport, View};
+
+    const PROBE: Duration = Duration::from_millis(7);
+
+    fn server(health: HealthState) -> ServerStatus {
+        ServerStatus {
+            name: "a:1".into(),
+            weight: 1,
+            backup: false,
+            health,
+            reason: String::new(),
+            last_probe: Some(PROBE),
+            in_flight: 0,
+            addresses: vec!["127.0.0.1:1".parse().expect("an address")],
+        }
+    }
+
+    fn upstream(servers: Vec<ServerStatus>) -> UpstreamStatus {
+        UpstreamStatus {
+            name: "api".into(),
+            queued: 3,
+            servers,
+        }
+    }
+
+    fn running(upstreams: Vec<UpstreamStatus>) -> Status {
+        Status {
+            state: EngineState::Running,
+            workers: 2,
+            uptime: Duration::from_secs(1),
+            generation: 1,
+            listeners: vec![ListenerStatus {
+                name: "web".into(),
+                address: "127.0.0.1:80".parse().expect("an address"),
+                connections: vec![1, 2],
+            }],
+            upstreams,
+            access_log: None,
+        }
+    }
+
+    struct Fixed(Status, Option<String>);
+
+    impl View for Fixed {
+        fn status(&self) -> Status {
+            self.0.clone()
+        }
+
+        fn metrics(&self) -> Snapshot {
+            Snapshot::default()
+        }
+
+        fn configuration(&self) -> ConfigurationReport {
+            ConfigurationReport {
+                source: "isobar.yaml".to_owned(),
+                loaded_at: SystemTime::UNIX_EPOCH,
+                last_error: self.1.clone(),
+            }
+        }
+    }
+
+    #[test]
+    fn verdicts() {
+        use HealthState::{Healthy, Unhealthy, Unknown};
+        let check = |case: &str, status: &Status, healthy: bool, ready: bool| {
+            assert_eq!(
+                (unhealthy(status).is_none(), unready(status).is_none()),
+                (healthy, ready),
+                "{case}"
+            );
+        };
+        check("no upstreams", &running(vec![]), true, true);
+        check(
+            "a healthy server",
+            &running(vec![upstream(vec![server(Healthy)])]),
+            true,
+            true,
+        );
+        check(
+            "a server not probed yet",
+            &running(vec![upstream(vec![server(Unknown)])]),
+            true,
+            true,
+        );
+        check(
+            "no healthy server",
+            &running(vec![upstream(vec![server(Unhealthy)])]),
+            true,
+            false,
+        );
+        check(
+            "an upstream without servers",
+            &running(vec![upstream(vec![])]),
+            true,
+            false,
+        );
+        let one_of_two = vec![upstream(vec![server(Unhealthy)]), upstream(vec![server(Healthy)])];
+        check("one upstream of two", &running(one_of_two), true, true);
+        let unresolved = ServerStatus {
+            addresses: vec![],
+            ..server(Healthy)
+        };
+        check(
+            "a name that does not resolve",
+            &running(vec![upstream(vec![unresolved])]),
+            true,
+            false,
+        );
+        let without_weight = ServerStatus {
+            weight: 0,
+            ..server(Healthy)
+        };
+        check(
+            "weight 0 alone",
+            &running(vec![upstream(vec![without_weight])]),
+            true,
+            false,
+        );
+        let well = running(vec![upstream(vec![server(Healthy)])]);
+        check(
+            "draining",
+            &Status {
+                state: EngineState::Draining,
+                ..well.clone()
+            },
+            false,
+            false,
+        );
+        check(
+            "no listener",
+            &Status {
+                listeners: vec![],
+                ..well
+            },
+            false,
+            false,
+        );
+    }
+
+    #[test]
+    fn reports() {
+        use CheckStatus::{Fail, Pass, Warn};
+        use HealthState::{Healthy, Unhealthy};
+        let check = |case: &str, view: Fixed, overall: CheckStatus, expected: &[(&str, CheckStatus)]| {
+            let report = report(&view);
+            let checks: Vec<_> = report
+                .checks
+                .iter()
+                .map(|check| (check.name.as_str(), check.status))
+                .collect();
+            assert_eq!((report.status, checks.as_slice()), (overall, expected), "{case}");
+        };
+        let [instance, configuration, web] = [("instance", Pass), ("configuration", Pass), ("listener web", Pass)];
+        let well = running(vec![upstream(vec![server(Healthy)])]);
+        let up = [("upstream api", Pass), ("server api/a:1", Pass)];
+        check(
+            "well",
+            Fixed(well.clone(), None),
+            Pass,
+            &[instance, configuration, web, up[0], up[1]],
+        );
+        check(
+            "a refused configuration",
+            Fixed(well.clone(), Some("line 3".to_owned())),
+            Warn,
+            &[instance, ("configuration", Warn), web, up[0], up[1]],
+        );
+        check(
+            "one server of two",
+            Fixed(running(vec![upstream(vec![server(Healthy), server(Unhealthy)])]), None),
+            Warn,
+            &[
+                instance,
+                configuration,
+                web,
+                ("upstream api", Warn),
+                up[1],
+                ("server api/a:1", Fail),
+            ],
+        );
+        check(
+            "no server",
+            Fixed(running(vec![upstream(vec![server(Unhealthy)])]), None),
+            Fail,
+            &[
+                ("instance", Fail),
+                configuration,
+                web,
+                ("upstream api", Fail),
+                ("server api/a:1", Fail),
+            ],
+        );
+        let log = LogStatus {
+            written: 1,
+            dropped: 2,
+            error: Some("disk full".to_owned()),
+        };
+        check(
+            "a log that cannot be written",
+            Fixed(
+                Status {
+                    access_log: Some(log),
+                    ..well
+                },
+                None,
+            ),
+            Warn,
+            &[instance, configuration, web, up[0], up[1], ("access_log", Warn)],
+        );
+    }
+
+    #[test]
+    fn a_server_shows_its_probe() {
+        let failed = ServerStatus {
+            reason: "connection refused".to_owned(),
+            ..server(HealthState::Unhealthy)
+        };
+        let report = report(&Fixed(running(vec![upstream(vec![failed])]), None));
+        let check = report
+            .checks
+            .iter()
+            .find(|check| check.name == "server api/a:1")
+            .expect("a server's check");
+        assert_eq!(
+            (check.detail.as_str(), check.took),
+            ("unhealthy: connection refused", PROBE)
+        );
+    }
+}

@@ -2,7 +2,9 @@
 //!
 //! Both splits have a fixed number of parts, so neither clients nor servers can add a time series.
 
-use crate::{Cause, Counter};
+use core::marker::PhantomData;
+
+use crate::{Cause, Counter, Fault};
 
 /// The hundreds of a status code (RFC 9110 section 15).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -94,21 +96,65 @@ impl ClassTotals {
     }
 }
 
-/// Exchanges counted by how they ended, written by one thread.
-#[derive(Debug)]
-pub struct ByCause([Counter; Cause::COUNT]);
+/// Which causes a count is split by.
+pub trait Scope {
+    /// Whether the cause belongs to the count; others are left out of it.
+    fn takes(cause: Cause) -> bool;
+}
 
-impl Default for ByCause {
-    fn default() -> Self {
-        Self(core::array::from_fn(|_| Counter::default()))
+/// Every cause.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EveryCause {}
+
+impl Scope for EveryCause {
+    fn takes(_: Cause) -> bool {
+        true
     }
 }
 
-impl ByCause {
-    /// Counts one exchange.
+/// Causes that [blame one server](Cause::blames_one_server).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServerCauses {}
+
+impl Scope for ServerCauses {
+    fn takes(cause: Cause) -> bool {
+        cause.blames_one_server()
+    }
+}
+
+/// Causes that can end a request before a route has taken it, when no server is involved yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EarlyCauses {}
+
+impl Scope for EarlyCauses {
+    fn takes(cause: Cause) -> bool {
+        matches!(cause.fault(), Fault::Client | Fault::Isobar)
+    }
+}
+
+/// Exchanges counted by how they ended, written by one thread.
+#[derive(Debug)]
+pub struct ByCause<S = EveryCause>([Counter; Cause::COUNT], PhantomData<S>);
+
+/// Requests a server failed, by cause. Whatever was not its fault is left out, so every failed attempt can be given.
+pub type Failures = ByCause<ServerCauses>;
+
+/// Requests refused before a route took them, by cause.
+pub type Refusals = ByCause<EarlyCauses>;
+
+impl<S> Default for ByCause<S> {
+    fn default() -> Self {
+        Self(core::array::from_fn(|_| Counter::default()), PhantomData)
+    }
+}
+
+impl<S: Scope> ByCause<S> {
+    /// Counts one exchange, if its cause belongs here.
     #[inline]
     pub fn count(&self, cause: Cause) {
-        if let Some(counter) = self.0.get(cause.index()) {
+        if S::takes(cause)
+            && let Some(counter) = self.0.get(cause.index())
+        {
             counter.increment();
         }
     }
@@ -122,62 +168,25 @@ impl ByCause {
 
 /// The sum of one or more [`ByCause`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CauseTotals([u64; Cause::COUNT]);
+pub struct CauseTotals<S = EveryCause>([u64; Cause::COUNT], PhantomData<S>);
 
-impl Default for CauseTotals {
+impl<S> Default for CauseTotals<S> {
     fn default() -> Self {
-        Self([0; Cause::COUNT])
+        Self([0; Cause::COUNT], PhantomData)
     }
 }
 
-impl CauseTotals {
+impl<S: Scope> CauseTotals<S> {
     /// Adds what a shard counted.
-    pub fn add(&mut self, shard: &ByCause) {
+    pub fn add(&mut self, shard: &ByCause<S>) {
         for (total, count) in self.0.iter_mut().zip(&shard.0) {
             *total = total.wrapping_add(count.value());
         }
     }
 
-    /// The counts with their causes.
+    /// The counts with those causes that belong here.
     pub fn iter(&self) -> impl Iterator<Item = (Cause, u64)> + '_ {
-        Cause::ALL.into_iter().zip(self.0)
-    }
-}
-
-/// Requests that a server failed, counted by cause and written by one thread.
-///
-/// *Shape*: only causes that [blame one server](Cause::blames_one_server) are shown.
-#[derive(Debug, Default)]
-pub struct Failures(ByCause);
-
-impl Failures {
-    /// Counts one failure.
-    #[inline]
-    pub fn count(&self, cause: Cause) {
-        debug_assert!(cause.blames_one_server(), "{cause} is not the fault of a server");
-        self.0.count(cause);
-    }
-
-    /// How many failures had this cause.
-    #[must_use]
-    pub fn value(&self, cause: Cause) -> u64 {
-        self.0.value(cause)
-    }
-}
-
-/// The sum of one or more [`Failures`].
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct FailureTotals(CauseTotals);
-
-impl FailureTotals {
-    /// Adds what a shard counted.
-    pub fn add(&mut self, shard: &Failures) {
-        self.0.add(&shard.0);
-    }
-
-    /// The counts with those causes that blame one server.
-    pub fn iter(&self) -> impl Iterator<Item = (Cause, u64)> + '_ {
-        self.0.iter().filter(|(cause, _)| cause.blames_one_server())
+        Cause::ALL.into_iter().zip(self.0).filter(|&(cause, _)| S::takes(cause))
     }
 }
 
@@ -185,7 +194,7 @@ impl FailureTotals {
 mod tests {
     use std::vec::Vec;
 
-    use super::{ByCause, ByClass, CauseTotals, ClassTotals, StatusClass};
+    use super::{ByCause, ByClass, CauseTotals, ClassTotals, Failures, Refusals, StatusClass};
     use crate::Cause;
 
     #[test]
@@ -206,12 +215,12 @@ mod tests {
 
     #[test]
     fn every_class_and_cause_has_a_place_of_its_own() {
-        let (classes, causes) = (ByClass::default(), ByCause::default());
+        let (classes, causes) = (ByClass::default(), <ByCause>::default());
         (0..=999).for_each(|status| classes.count(status));
         for (i, cause) in Cause::ALL.into_iter().enumerate() {
             (0..=i).for_each(|_| causes.count(cause));
         }
-        let (mut by_class, mut by_cause) = (ClassTotals::default(), CauseTotals::default());
+        let (mut by_class, mut by_cause) = (ClassTotals::default(), <CauseTotals>::default());
         by_class.add(&classes);
         by_cause.add(&causes);
         assert!(
@@ -222,5 +231,35 @@ mod tests {
         let counts: Vec<u64> = by_cause.iter().map(|(_, count)| count).collect();
         assert_eq!(counts, (1..=Cause::COUNT as u64).collect::<Vec<_>>());
         assert_eq!(causes.value(Cause::Complete), 1);
+    }
+
+    #[test]
+    fn what_belongs_elsewhere_is_left_out() {
+        let check = |cause: Cause, of_the_server: u64, early: u64| {
+            let (failures, refusals) = (Failures::default(), Refusals::default());
+            failures.count(cause);
+            refusals.count(cause);
+            assert_eq!(
+                (failures.value(cause), refusals.value(cause)),
+                (of_the_server, early),
+                "{cause}"
+            );
+            let (mut failed, mut refused) = (CauseTotals::default(), CauseTotals::default());
+            failed.add(&failures);
+            refused.add(&refusals);
+            assert_eq!(
+                failed.iter().any(|(shown, _)| shown == cause),
+                of_the_server == 1,
+                "{cause}"
+            );
+            assert_eq!(refused.iter().any(|(shown, _)| shown == cause), early == 1, "{cause}");
+        };
+        check(Cause::Complete, 0, 0);
+        check(Cause::ClientMalformed, 0, 1);
+        check(Cause::NoRoute, 0, 1);
+        check(Cause::Shutdown, 0, 1);
+        check(Cause::NoServer, 0, 0);
+        check(Cause::ConnectFailed, 1, 0);
+        check(Cause::ServerAborted, 1, 0);
     }
 }

@@ -2,8 +2,9 @@
 
 use alloc::vec::Vec;
 
+use crate::by::Scope;
 use crate::catalogue::Kind;
-use crate::{ByCause, ByClass, CauseTotals, ClassTotals, Counter, FailureTotals, Failures, Histogram, HistogramTotals};
+use crate::{ByCause, ByClass, CauseTotals, ClassTotals, Counter, Histogram, HistogramTotals};
 
 /// What a metric of one object says.
 #[derive(Debug, Clone, PartialEq)]
@@ -57,28 +58,15 @@ impl Cell for ByClass {
     }
 }
 
-impl Cell for ByCause {
-    type Total = CauseTotals;
+impl<S: Scope> Cell for ByCause<S> {
+    type Total = CauseTotals<S>;
     const SPLIT: Option<&'static str> = Some("cause");
 
-    fn add_to(&self, total: &mut CauseTotals) {
+    fn add_to(&self, total: &mut CauseTotals<S>) {
         total.add(self);
     }
 
-    fn reading(total: &CauseTotals) -> Reading<'_> {
-        Reading::Split(total.iter().map(|(cause, count)| (cause.text(), count)).collect())
-    }
-}
-
-impl Cell for Failures {
-    type Total = FailureTotals;
-    const SPLIT: Option<&'static str> = Some("cause");
-
-    fn add_to(&self, total: &mut FailureTotals) {
-        total.add(self);
-    }
-
-    fn reading(total: &FailureTotals) -> Reading<'_> {
+    fn reading(total: &CauseTotals<S>) -> Reading<'_> {
         Reading::Split(total.iter().map(|(cause, count)| (cause.text(), count)).collect())
     }
 }

@@ -4,7 +4,7 @@
 //! runs on, where an atomic addition would lock a cache line. Nothing here enforces the single writer; two writers
 //! lose counts but never corrupt them.
 
-use core::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering};
 
 /// A number that only grows, written by one thread and read by any.
 ///
@@ -34,36 +34,9 @@ impl Counter {
     }
 }
 
-/// A number that goes up and down, written by one thread and read by any.
-///
-/// *Cost*: as for [`Counter`].
-#[derive(Debug, Default)]
-pub struct Gauge(AtomicI64);
-
-impl Gauge {
-    /// Moves the value up, or down by a negative step; only the owning thread may call it.
-    #[inline]
-    pub fn add(&self, step: i64) {
-        self.set(self.value().wrapping_add(step));
-    }
-
-    /// Replaces the value; only the owning thread may call it.
-    #[inline]
-    pub fn set(&self, value: i64) {
-        self.0.store(value, Ordering::Relaxed);
-    }
-
-    /// The value now, as any thread may read it.
-    #[inline]
-    #[must_use]
-    pub fn value(&self) -> i64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Counter, Gauge};
+    use super::Counter;
 
     #[test]
     fn a_reader_sees_what_the_writer_counted() {
@@ -86,15 +59,5 @@ mod tests {
         counter.add(u64::MAX);
         counter.add(3);
         assert_eq!(counter.value(), 2);
-    }
-
-    #[test]
-    fn a_gauge_goes_both_ways() {
-        let gauge = Gauge::default();
-        gauge.add(3);
-        gauge.add(-5);
-        assert_eq!(gauge.value(), -2);
-        gauge.set(7);
-        assert_eq!(gauge.value(), 7);
     }
 }

@@ -22,15 +22,18 @@ mod snapshot;
 mod stats;
 mod time;
 
-pub use by::{ByCause, ByClass, CauseTotals, ClassTotals, FailureTotals, Failures, StatusClass};
+pub use by::{
+    ByCause, ByClass, CauseTotals, ClassTotals, EarlyCauses, EveryCause, Failures, Refusals, Scope, ServerCauses,
+    StatusClass,
+};
 pub use cause::{Cause, Fault, RetrySafe, errors_markdown};
-pub use counter::{Counter, Gauge};
+pub use counter::Counter;
 pub use histogram::{Histogram, HistogramTotals};
 pub use snapshot::{
     ListenerSnapshot, RouteSnapshot, Series, ServerSnapshot, Snapshot, UpstreamSnapshot, WorkerSnapshot,
 };
 pub use stats::{
-    ListenerStats, ListenerTotals, RouteOutcome, RouteStats, RouteTotals, ServerStats, ServerTotals, UpstreamStats,
-    UpstreamTotals, WorkerStats, WorkerTotals,
+    ListenerStats, ListenerTotals, RouteStats, RouteTotals, ServerStats, ServerTotals, UpstreamStats, UpstreamTotals,
+    WorkerStats, WorkerTotals,
 };
 pub use time::WallTime;

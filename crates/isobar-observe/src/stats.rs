@@ -4,10 +4,8 @@
 //! object does. Every field is declared once, below: its doc comment is the metric's help text, its type the
 //! metric's kind, and the name beside it the metric's name.
 
-use core::time::Duration;
-
 use crate::catalogue::{Cell, Measured, metric_of};
-use crate::{ByCause, ByClass, Cause, Counter, Failures, Histogram};
+use crate::{ByCause, ByClass, Counter, Failures, Histogram, Refusals};
 
 /// Declares a shard, the sum of shards, and their metrics.
 macro_rules! shards {
@@ -57,7 +55,7 @@ shards! {
         /// Connections given to another worker because it had fewer.
         connections_handed_off: Counter = "isobar_listener_connections_handed_off_total",
         /// Requests that ended before a route took them, by cause.
-        requests_refused: ByCause = "isobar_listener_requests_refused_total",
+        requests_refused: Refusals = "isobar_listener_requests_refused_total",
     }
 
     /// What one worker counts of one route.
@@ -123,99 +121,35 @@ shards! {
     }
 }
 
-/// What came of one exchange on a route.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RouteOutcome {
-    /// How it ended.
-    pub cause: Cause,
-    /// The status of the answer that was begun; none: none was.
-    pub status: Option<u16>,
-    /// Bytes of the request body that were taken.
-    pub request_body_bytes: u64,
-    /// Bytes of the answer body that were given.
-    pub response_body_bytes: u64,
-    /// Time from the first byte of the request to the end; none for an upgraded connection.
-    pub duration: Option<Duration>,
-}
-
-impl RouteStats {
-    /// Counts one finished exchange; only the owning worker may call it.
-    ///
-    /// *Cost*: six plain stores at most, no allocation.
-    #[inline]
-    pub fn finish(&self, outcome: &RouteOutcome) {
-        self.exchanges.count(outcome.cause);
-        if let Some(status) = outcome.status {
-            self.responses.count(status);
-        }
-        self.request_body_bytes.add(outcome.request_body_bytes);
-        self.response_body_bytes.add(outcome.response_body_bytes);
-        match outcome.duration {
-            Some(duration) => self.duration.observe(duration),
-            None => self.upgrades.increment(),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use core::time::Duration;
 
-    use super::{RouteOutcome, RouteStats, RouteTotals};
-    use crate::{Cause, StatusClass};
-
-    const PLAIN: RouteOutcome = RouteOutcome {
-        cause: Cause::Complete,
-        status: Some(200),
-        request_body_bytes: 10,
-        response_body_bytes: 20,
-        duration: Some(Duration::from_millis(3)),
-    };
+    use super::{RouteStats, RouteTotals};
+    use crate::Cause;
 
     #[test]
-    fn a_finished_exchange_is_counted_once_everywhere() {
-        let (left, right) = (RouteStats::default(), RouteStats::default());
-        left.finish(&PLAIN);
-        right.finish(&RouteOutcome {
-            cause: Cause::ReadTimeout,
-            status: Some(504),
-            ..PLAIN
-        });
-        right.finish(&RouteOutcome {
-            cause: Cause::ClientClosed,
-            status: None,
-            ..PLAIN
-        });
-        let mut totals = RouteTotals::default();
-        totals.add(&left);
-        totals.add(&right);
-        let count = |cause| totals.exchanges.iter().find(|&(c, _)| c == cause).map(|(_, n)| n);
-        assert_eq!(count(Cause::Complete), Some(1));
-        assert_eq!(count(Cause::ReadTimeout), Some(1));
-        assert_eq!(count(Cause::ClientClosed), Some(1));
+    fn every_field_of_a_shard_is_added() {
+        let (left, right, mut totals) = (RouteStats::default(), RouteStats::default(), RouteTotals::default());
+        for shard in [&left, &right] {
+            shard.responses.count(200);
+            shard.exchanges.count(Cause::Complete);
+            shard.request_body_bytes.add(3);
+            shard.response_body_bytes.add(4);
+            shard.upgrades.increment();
+            shard.duration.observe(Duration::from_millis(5));
+            totals.add(shard);
+        }
+        assert_eq!(totals.responses.iter().map(|(_, count)| count).sum::<u64>(), 2);
+        assert_eq!(totals.exchanges.iter().map(|(_, count)| count).sum::<u64>(), 2);
         assert_eq!(
-            totals.responses.iter().map(|(_, n)| n).sum::<u64>(),
-            2,
-            "a client that left got no answer"
+            (totals.request_body_bytes, totals.response_body_bytes, totals.upgrades),
+            (6, 8, 2)
         );
-        assert_eq!((totals.request_body_bytes, totals.response_body_bytes), (30, 60));
         assert_eq!(
             (totals.duration.count(), totals.duration.sum),
-            (3, Duration::from_millis(9))
+            (2, Duration::from_millis(10))
         );
-    }
-
-    #[test]
-    fn an_upgraded_connection_does_not_bend_the_latencies() {
-        let stats = RouteStats::default();
-        stats.finish(&RouteOutcome {
-            status: Some(101),
-            duration: None,
-            ..PLAIN
-        });
-        assert_eq!(stats.upgrades.value(), 1);
-        assert_eq!(stats.duration.snapshot().count(), 0);
-        assert_eq!(stats.responses.value(StatusClass::Informational), 1);
     }
 
     /// Two workers' shards never share a cache line, nor the pair of lines that a prefetcher takes together.

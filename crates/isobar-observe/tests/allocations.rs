@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use isobar_observe::access::{Record, Template};
-use isobar_observe::{Cause, RouteOutcome, RouteStats, ServerStats, WallTime};
+use isobar_observe::{Cause, RouteStats, ServerStats, WallTime};
 
 #[global_allocator]
 static ALLOCATOR: dhat::Alloc = dhat::Alloc;
@@ -54,15 +54,10 @@ fn the_request_path_allocates_nothing() {
     );
 
     let (route, server) = (RouteStats::default(), ServerStats::default());
-    let outcome = RouteOutcome {
-        cause: Cause::Complete,
-        status: Some(200),
-        request_body_bytes: 1,
-        response_body_bytes: 2,
-        duration: Some(Duration::from_millis(3)),
-    };
     let counting = allocations(|| {
-        route.finish(&outcome);
+        route.exchanges.count(Cause::Complete);
+        route.responses.count(200);
+        route.duration.observe(Duration::from_millis(3));
         server.failures.count(Cause::ConnectFailed);
         server.first_byte.observe(Duration::from_millis(1));
     });

@@ -1,0 +1,175 @@
+//! An instance that says what a test wants, behind a real listener.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use isobar_admin::{ConfigurationReport, View, serve};
+use isobar_observe::{
+    Cause, ListenerSnapshot, ListenerStats, RouteSnapshot, RouteStats, ServerSnapshot, ServerStats, Snapshot,
+    UpstreamSnapshot, UpstreamStats, WorkerSnapshot, WorkerStats,
+};
+use isobar_plan::{EngineState, HealthState, ListenerStatus, LogStatus, Name, ServerStatus, Status, UpstreamStatus};
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+
+/// A name that needs escaping wherever it is shown.
+pub(crate) const ODD_NAME: &str = "a\\b\"c";
+
+/// An instance that is made up.
+pub(crate) struct Fake {
+    pub(crate) status: Mutex<Status>,
+    pub(crate) last_error: Mutex<Option<String>>,
+}
+
+impl View for Fake {
+    fn status(&self) -> Status {
+        self.status.lock().expect("no test panics in here").clone()
+    }
+
+    fn metrics(&self) -> Snapshot {
+        counted()
+    }
+
+    fn configuration(&self) -> ConfigurationReport {
+        ConfigurationReport {
+            source: "isobar.yaml".to_owned(),
+            loaded_at: SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_500),
+            last_error: self.last_error.lock().expect("no test panics in here").clone(),
+        }
+    }
+}
+
+/// A made-up instance and the admin listener before it.
+pub(crate) struct Admin {
+    pub(crate) fake: Arc<Fake>,
+    pub(crate) address: SocketAddr,
+    _runtime: Runtime,
+}
+
+impl Admin {
+    pub(crate) fn start() -> Self {
+        let runtime = Runtime::new().expect("a runtime");
+        let fake = Arc::new(Fake {
+            status: Mutex::new(well()),
+            last_error: Mutex::new(None),
+        });
+        let listener = runtime
+            .block_on(TcpListener::bind("127.0.0.1:0"))
+            .expect("a loopback port");
+        let address = listener.local_addr().expect("an address");
+        runtime.spawn(serve(listener, fake.clone(), std::future::pending()));
+        Self {
+            fake,
+            address,
+            _runtime: runtime,
+        }
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// Changes what the instance says of itself.
+    pub(crate) fn change(&self, change: impl FnOnce(&mut Status)) {
+        change(&mut self.fake.status.lock().expect("no test panics in here"));
+    }
+}
+
+fn server(name: &str, health: HealthState) -> ServerStatus {
+    ServerStatus {
+        name: name.into(),
+        weight: 1,
+        backup: false,
+        health,
+        reason: "connection refused".to_owned(),
+        last_probe: Some(Duration::from_micros(1_234)),
+        in_flight: 2,
+        addresses: vec!["127.0.0.1:9001".parse().expect("an address")],
+    }
+}
+
+/// One listener, one upstream with a server that is healthy and one that is not, one upstream with an odd name.
+fn well() -> Status {
+    Status {
+        state: EngineState::Running,
+        workers: 2,
+        uptime: Duration::from_secs(60),
+        generation: 3,
+        listeners: vec![ListenerStatus {
+            name: "web".into(),
+            address: "127.0.0.1:8080".parse().expect("an address"),
+            connections: vec![3, 4],
+        }],
+        upstreams: vec![
+            UpstreamStatus {
+                name: "api".into(),
+                queued: 5,
+                servers: vec![
+                    server("127.0.0.1:9001", HealthState::Healthy),
+                    server("127.0.0.1:9002", HealthState::Unhealthy),
+                ],
+            },
+            UpstreamStatus {
+                name: ODD_NAME.into(),
+                queued: 0,
+                servers: vec![server("127.0.0.1:9003", HealthState::Unknown)],
+            },
+        ],
+        access_log: Some(LogStatus {
+            written: 100,
+            dropped: 7,
+            error: None,
+        }),
+    }
+}
+
+fn counted() -> Snapshot {
+    let mut listener = ListenerSnapshot::new(["web".into()]);
+    let listener_stats = ListenerStats::default();
+    listener_stats.connections_accepted.add(8);
+    listener_stats.requests_refused.count(Cause::ClientMalformed);
+    listener.add(&listener_stats);
+
+    let mut route = RouteSnapshot::new(["web".into(), "everything".into()]);
+    route.add(&worker_route(Cause::Complete, 200, 3));
+    route.add(&worker_route(Cause::ReadTimeout, 504, 60_001));
+
+    let mut upstream = UpstreamSnapshot::new(["api".into()]);
+    let upstream_stats = UpstreamStats::default();
+    upstream_stats.queue_entered.increment();
+    upstream_stats.queue_wait.observe(Duration::from_millis(40));
+    upstream.add(&upstream_stats);
+
+    let mut worker = WorkerSnapshot::new(["0".into()]);
+    worker.add(&WorkerStats::default());
+    Snapshot {
+        listeners: vec![listener],
+        routes: vec![route],
+        upstreams: vec![upstream],
+        servers: vec![server_counts("api".into()), server_counts(ODD_NAME.into())],
+        workers: vec![worker],
+    }
+}
+
+fn worker_route(cause: Cause, status: u16, millis: u64) -> RouteStats {
+    let stats = RouteStats::default();
+    stats.exchanges.count(cause);
+    stats.responses.count(status);
+    stats.request_body_bytes.add(10);
+    stats.response_body_bytes.add(1_000);
+    stats.duration.observe(Duration::from_millis(millis));
+    stats
+}
+
+fn server_counts(upstream: Name) -> ServerSnapshot {
+    let stats = ServerStats::default();
+    stats.requests.add(2);
+    stats.responses.count(200);
+    stats.failures.count(Cause::ReadTimeout);
+    stats.first_byte.observe(Duration::from_micros(500));
+    stats.duration.observe(Duration::from_millis(2));
+    let mut server = ServerSnapshot::new([upstream, "127.0.0.1:9001".into()]);
+    server.add(&stats);
+    server
+}
