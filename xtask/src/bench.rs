@@ -260,3 +260,55 @@ impl Bench {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::client::{Client, Load, Reuse};
+    use super::*;
+
+    /// A server behind a floor, in threads that end with the test's process; the floor's address.
+    fn floor() -> SocketAddr {
+        let (origin, floor) = (poll::listen().unwrap(), poll::listen().unwrap());
+        let (to, address) = (origin.local_addr().unwrap(), floor.local_addr().unwrap());
+        thread::spawn(move || origin::run(&origin));
+        thread::spawn(move || floor::run(&floor, to));
+        address
+    }
+
+    #[track_caller]
+    fn check(path: &'static str, connections: usize, reuse: Reuse) {
+        let mut client = Client::start(Load {
+            address: floor(),
+            connections,
+            path,
+            reuse,
+        })
+        .unwrap();
+        client.run_requests(200).unwrap();
+        assert!(client.answers >= 200);
+    }
+
+    #[test]
+    fn answers_come_whole_through_the_floor() {
+        check("/1k", 1, Reuse::KeepAlive);
+        check("/1k", 64, Reuse::KeepAlive);
+        check("/1k", 8, Reuse::Never);
+        check("/64k", 16, Reuse::KeepAlive);
+        check("/1m", 4, Reuse::KeepAlive);
+        check("/1m", 4, Reuse::Never);
+    }
+
+    #[test]
+    fn a_failing_proxy_is_not_measured() {
+        let load = Load {
+            address: floor(),
+            connections: 1,
+            path: "/unknown",
+            reuse: Reuse::KeepAlive,
+        };
+        let error = Client::start(load).unwrap().run_requests(1).unwrap_err();
+        assert!(error.to_string().contains("closed"), "{error:#}");
+    }
+}

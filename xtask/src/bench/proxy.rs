@@ -236,3 +236,44 @@ fn wait_until_it_answers(running: &mut Running, address: SocketAddr) -> Result<(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filled(name: &str) -> String {
+        let directory = tempfile::tempdir().unwrap();
+        let ports = Ports {
+            listen: 1001,
+            admin: 1002,
+            origin: 1003,
+        };
+        let template = Template {
+            ports,
+            buffer_kib: 16,
+            directory: directory.path(),
+        };
+        fs::read_to_string(template.write(name).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn every_place_is_filled() {
+        for name in ["haproxy.cfg", "nginx.conf", "isobar.yaml"] {
+            let text = filled(name);
+            assert!(
+                text.contains("127.0.0.1:1001") && text.contains("127.0.0.1:1003"),
+                "{text}"
+            );
+            assert!(!text.contains('@'), "{text}");
+        }
+    }
+
+    #[test]
+    fn our_configuration_is_valid() {
+        let source = isobar_config::Source {
+            name: "isobar.yaml".into(),
+            text: filled("isobar.yaml"),
+        };
+        assert!(isobar_config::load(&source).is_ok());
+    }
+}
