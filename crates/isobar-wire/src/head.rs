@@ -21,7 +21,7 @@ pub enum Version {
     Http3,
 }
 
-/// What a message may take at most.
+/// What a head may take at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HeadLimits {
     /// Bytes of a head, its last CRLF included; no more than 65,535 whatever is asked for.
