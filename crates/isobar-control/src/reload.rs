@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use isobar_config::{Color, Source};
+use isobar_config::{Color, Severity, Source};
 use isobar_plan::{Plan, PlanDiff};
 
 use crate::source::{self, ReadError};
@@ -60,7 +60,7 @@ pub fn load(name: &str, text: String, color: Color) -> Result<Configuration, Loa
         }),
         Err(problems) => Err(LoadError::Invalid {
             name: source.name.clone(),
-            count: problems.error_count(),
+            count: problems.count(Severity::Error),
             rendered: problems.render(&source, color),
         }),
     }

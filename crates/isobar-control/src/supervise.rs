@@ -40,6 +40,8 @@ enum Wish {
 impl Supervisor {
     /// Runs until a signal asks to stop.
     pub async fn run(mut self) -> Ending {
+        // The file may have changed after it was read and before it was watched.
+        self.reload_if_changed().await;
         loop {
             match self.next_wish().await {
                 Wish::Changed => self.reload_if_changed().await,

@@ -1,0 +1,223 @@
+//! What can be asked for on the command line?
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use isobar_balance::Balance;
+use isobar_config::units::{ListenAddress, Span, Target, UnitError};
+
+const EXAMPLES: &str = "\
+Examples:
+  isobar                                   see it balance between three servers of its own
+  isobar proxy --listen :8080 --to :9001,:9002
+  isobar run isobar.yaml                   SIGHUP, or a change of the file, reloads it
+  isobar check isobar.yaml                 every error at once, with its line
+  isobar check isobar.yaml --effective     the same configuration with every default written out
+  isobar schema > isobar.schema.json       for completion in editors
+
+Exit codes: 0 done, 1 failed (one line says why), 2 wrong usage.";
+
+/// A load balancer.
+///
+/// Without a command, Isobar demonstrates itself: three servers of different speed, visitors, and a live picture.
+#[derive(Debug, Parser)]
+#[command(name = "isobar", version, after_help = EXAMPLES, max_term_width = 110)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+impl Arguments {
+    /// What is asked for; nothing said asks for the demonstration.
+    pub(crate) fn command(self) -> Command {
+        self.command.unwrap_or_else(|| Command::Demo(DemoOptions::default()))
+    }
+}
+
+/// One thing Isobar can do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Shows it at work: three built-in servers, visitors, and a bar per server
+    Demo(DemoOptions),
+    /// Serves what a configuration file says, until SIGTERM
+    Run(RunOptions),
+    /// Serves one address from a few servers, without a file
+    Proxy(ProxyOptions),
+    /// Says whether a configuration file is valid, with every error at once
+    Check(CheckOptions),
+    /// Prints the JSON Schema of configuration files
+    Schema,
+}
+
+/// How the demonstration is run.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct DemoOptions {
+    /// How a server is chosen
+    #[arg(long, value_name = "NAME", default_value = "least_connections", value_parser = balance)]
+    pub(crate) balance: Balance,
+    /// End after this long, e.g. 10s; without it, `q` or Ctrl-C ends it
+    #[arg(long, value_name = "TIME")]
+    pub(crate) duration: Option<Span>,
+    /// The address visitors use; when its port is taken, the next free one
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    pub(crate) listen: ListenAddress,
+    /// Only the three servers, on 127.0.0.1:9001 to 9003, for a configuration of your own
+    #[arg(long)]
+    pub(crate) servers_only: bool,
+}
+
+impl Default for DemoOptions {
+    fn default() -> Self {
+        let listen = ListenAddress(SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)));
+        Self {
+            balance: Balance::LeastConnections,
+            duration: None,
+            listen,
+            servers_only: false,
+        }
+    }
+}
+
+/// How a configuration file is served.
+#[derive(Debug, Args)]
+pub(crate) struct RunOptions {
+    /// The configuration file
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) workers: Workers,
+}
+
+/// How many threads serve.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct Workers {
+    /// Worker threads; without it, one per core this process may use
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    workers: Option<u16>,
+}
+
+impl Workers {
+    /// How many worker threads there are to be.
+    pub(crate) fn count(self) -> usize {
+        self.workers
+            .map_or_else(|| isobar_net::runtime::cores().len().max(1), usize::from)
+    }
+}
+
+/// What is served without a file.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  isobar proxy --listen :8080 --to 10.0.0.1:80,10.0.0.2:80 --balance round_robin")]
+pub(crate) struct ProxyOptions {
+    /// The address clients use; `:8080` is port 8080 on every IPv4 address
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: ListenAddress,
+    /// The servers, separated by commas; `:9001` is port 9001 of this machine
+    #[arg(long, value_name = "SERVER,…", value_delimiter = ',', required = true)]
+    pub(crate) to: Vec<Target>,
+    /// How a server is chosen: round_robin, least_connections or random
+    #[arg(long, value_name = "NAME", default_value = "least_connections", value_parser = balance)]
+    pub(crate) balance: Balance,
+    /// The address of metrics and health endpoints; without it, there are none
+    #[arg(long, value_name = "ADDRESS", value_parser = admin_address)]
+    pub(crate) admin: Option<ListenAddress>,
+    /// Write finished requests to the standard output
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) access_log: Option<AccessLogFormat>,
+    #[command(flatten)]
+    pub(crate) workers: Workers,
+}
+
+/// The formats of an access log that have a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum AccessLogFormat {
+    /// One JSON object a line
+    Json,
+    /// The combined format of Apache and nginx
+    Combined,
+}
+
+/// How a configuration file is checked.
+#[derive(Debug, Args)]
+pub(crate) struct CheckOptions {
+    /// The configuration file; `-` is the standard input
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Print the configuration with every default written out
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) effective: bool,
+    /// Print errors and warnings as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+fn balance(text: &str) -> Result<Balance, String> {
+    let names = || {
+        Balance::ALL
+            .iter()
+            .map(|balance| balance.name())
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    let found = Balance::ALL.iter().find(|balance| balance.name() == text).copied();
+    found.ok_or_else(|| format!("expected one of {}", names()))
+}
+
+/// An address for operators; one without a host is of this machine only, because the endpoints ask for no password.
+fn admin_address(text: &str) -> Result<ListenAddress, UnitError> {
+    match text.strip_prefix(':') {
+        Some(port) => format!("{}:{port}", Ipv4Addr::LOCALHOST).parse(),
+        None => text.parse(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Arguments::command_of_clap().debug_assert();
+    }
+
+    impl Arguments {
+        fn command_of_clap() -> clap::Command {
+            <Self as CommandFactory>::command()
+        }
+    }
+
+    #[test]
+    fn nothing_said_is_the_demonstration() {
+        let command = Arguments::parse_from(["isobar"]).command();
+        let Command::Demo(options) = command else {
+            panic!("{command:?}")
+        };
+        assert_eq!(options.listen.0.port(), 8080);
+        let Command::Demo(said) = Arguments::parse_from(["isobar", "demo"]).command() else {
+            panic!()
+        };
+        assert_eq!(
+            format!("{said:?}"),
+            format!("{options:?}"),
+            "the defaults stand in two places"
+        );
+    }
+
+    #[test]
+    fn wrong_usage_is_said() {
+        let check = |arguments: &[&str], expected: &str| {
+            let error = Arguments::try_parse_from([&["isobar"], arguments].concat()).unwrap_err();
+            assert_eq!(error.exit_code(), 2);
+            assert!(error.to_string().contains(expected), "{error}");
+        };
+        check(&["run"], "<FILE>");
+        check(&["proxy", "--listen", ":8080"], "--to");
+        check(
+            &["proxy", "--listen", ":8080", "--to", ":1", "--balance", "fair"],
+            "round_robin, least_connections, random",
+        );
+        check(&["run", "a.yaml", "--workers", "0"], "1..=1024");
+    }
+}

@@ -1,0 +1,30 @@
+//! The commands that end in one answer, and those that serve.
+
+mod check;
+mod proxy;
+mod run;
+
+pub(crate) use check::check;
+pub(crate) use proxy::proxy;
+pub(crate) use run::run;
+
+use std::io::{self, Write};
+
+use anyhow::{Context, Result};
+
+/// Prints the JSON Schema of configuration files.
+pub(crate) fn schema() -> Result<()> {
+    let schema = serde_json::to_string_pretty(&isobar_config::json_schema()).context("failed to write the schema")?;
+    print(&format!("{schema}\n"))
+}
+
+/// Writes to the standard output; a reader that went away, such as `head`, is no error.
+fn print(text: &str) -> Result<()> {
+    let mut output = io::stdout().lock();
+    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(error).context("failed to write to the standard output")
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,217 @@
+//! `isobar` without a command: what does balancing look like?
+//!
+//! Three servers of different speed, an engine in front of them, visitors, and a picture of what happens. Everything
+//! shown is what the engine itself reports, but for the latencies, which are the visitors' own.
+
+mod model;
+mod plan;
+mod screen;
+mod servers;
+mod statistics;
+mod view;
+mod visitors;
+
+use std::io::{self, IsTerminal};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow};
+use isobar_balance::Balance;
+use isobar_engine::{Engine, EngineOptions};
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval};
+
+use self::model::Model;
+use self::screen::{Key, Output, Plain, Surface};
+use self::servers::{SERVERS, Servers};
+use self::statistics::Statistics;
+use crate::arguments::DemoOptions;
+use crate::failure::apply_reason;
+use crate::logging;
+
+/// Time between two pictures on a terminal.
+const FRAME: Duration = Duration::from_millis(125);
+/// Time between two lines elsewhere.
+const LINE: Duration = Duration::from_secs(1);
+/// Two workers suffice for what the visitors ask, and show that workers share what they count.
+const WORKERS: usize = 2;
+/// News the picture has not shown yet; more are left out.
+const MAX_NEWS: usize = 64;
+/// How long the last requests have to finish.
+const DRAIN: Duration = Duration::from_secs(1);
+
+/// Runs the demonstration until it is ended.
+///
+/// *Errors*: no port is free, or a thread cannot be had.
+pub(crate) fn run(options: &DemoOptions) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .thread_name("demo")
+        .enable_all()
+        .build()
+        .context("failed to start the demonstration")?;
+    let outcome = runtime.block_on(async {
+        if options.servers_only {
+            servers_only().await
+        } else {
+            demonstrate(options).await
+        }
+    });
+    runtime.shutdown_timeout(DRAIN);
+    outcome
+}
+
+async fn servers_only() -> Result<()> {
+    let addresses = [9001, 9002, 9003].map(|port| ([127, 0, 0, 1], port).into());
+    let servers = Servers::start(addresses).context("failed to start the servers")?;
+    let mut output = Plain::new();
+    for (server, address) in SERVERS.iter().zip(servers.addresses()) {
+        output.line(&format!(
+            "{} on http://{address}, about {} ms",
+            server.name,
+            server.pause.as_millis()
+        ))?;
+    }
+    output.line("Ctrl-C ends them")?;
+    tokio::signal::ctrl_c().await.context("failed to wait for Ctrl-C")
+}
+
+async fn demonstrate(options: &DemoOptions) -> Result<()> {
+    let listen = plan::free_address(options.listen.0)?;
+    let free = ([127, 0, 0, 1], 0).into();
+    let servers = Servers::start([free; 3]).context("failed to start the servers")?;
+    let (tell, mut news) = mpsc::channel(MAX_NEWS);
+    let events = Box::new(move |event| drop(tell.try_send(event)));
+    let first = plan::plan(listen, &servers.addresses(), options.balance)?;
+    let engine = Engine::start(first, EngineOptions { workers: WORKERS }, events);
+    let engine = engine.map_err(|error| anyhow!(apply_reason(&error)))?;
+
+    let statistics = Arc::new(Statistics::default());
+    let visitors = visitors::start(listen, &statistics);
+    let mut show = Show {
+        model: Model::new(listen, options),
+        balance: options.balance,
+        listen,
+        servers,
+        engine,
+        statistics,
+        end: options.duration.map(|duration| Instant::now() + duration.duration()),
+    };
+    let mut surface = Surface::open(output())?;
+    let outcome = show.run(&mut surface, &mut news).await;
+    drop(visitors);
+    let Show { engine, model, .. } = show;
+    tokio::task::spawn_blocking(move || engine.drain(DRAIN))
+        .await
+        .context("failed to drain")?;
+    surface.close(&model.summary())?;
+    outcome
+}
+
+fn output() -> Output {
+    match (io::stdout().is_terminal(), logging::use_colors(&io::stdout())) {
+        (false, _) => Output::Stream,
+        (true, false) => Output::Colorless,
+        (true, true) => Output::Terminal,
+    }
+}
+
+/// The demonstration at work.
+struct Show {
+    model: Model,
+    balance: Balance,
+    listen: std::net::SocketAddr,
+    servers: Servers,
+    engine: Engine,
+    statistics: Arc<Statistics>,
+    end: Option<Instant>,
+}
+
+impl Show {
+    async fn run(&mut self, surface: &mut Surface, news: &mut mpsc::Receiver<isobar_plan::Event>) -> Result<()> {
+        let pace = if matches!(surface, Surface::Screen(_)) {
+            FRAME
+        } else {
+            LINE
+        };
+        let mut tick = interval(pace);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut stop = std::pin::pin!(stop_signal());
+        loop {
+            tokio::select! {
+                _ = tick.tick() => {
+                    while let Ok(event) = news.try_recv() {
+                        self.model.take_event(&event);
+                    }
+                    let (status, metrics) = (self.engine.status(), self.engine.metrics());
+                    self.model.update(&status, &metrics, &self.statistics.take());
+                    self.draw(surface)?;
+                    if self.end.is_some_and(|end| Instant::now() >= end) {
+                        return Ok(());
+                    }
+                }
+                key = surface.key() => match key {
+                    Key::Quit => return Ok(()),
+                    key => self.press(key)?,
+                },
+                outcome = &mut stop => return outcome,
+            }
+        }
+    }
+
+    fn draw(&self, surface: &mut Surface) -> Result<()> {
+        match surface {
+            Surface::Screen(screen) => screen.draw(&self.model),
+            Surface::Plain(plain) => plain.line(&view::line(&self.model)),
+        }
+    }
+
+    fn press(&mut self, key: Key) -> Result<()> {
+        match key {
+            Key::Toggle(server) => {
+                let running = self.servers.toggle(server).context("failed to start a server again")?;
+                let name = SERVERS[server].name;
+                self.model.note(if running {
+                    format!("{name} is started again")
+                } else {
+                    format!("{name} is stopped")
+                });
+            }
+            Key::Slow => {
+                let slow = self.servers.toggle_slow();
+                let name = SERVERS[0].name;
+                self.model.note(if slow {
+                    format!("{name} takes ten times as long")
+                } else {
+                    format!("{name} is as fast as before")
+                });
+            }
+            Key::Balance => {
+                let at = Balance::ALL
+                    .iter()
+                    .position(|&balance| balance == self.balance)
+                    .unwrap_or_default();
+                self.balance = Balance::ALL[(at + 1) % Balance::ALL.len()];
+                let next = plan::plan(self.listen, &self.servers.addresses(), self.balance)?;
+                self.engine.apply(next).map_err(|error| anyhow!(apply_reason(&error)))?;
+                self.model.balance = self.balance;
+                self.model
+                    .note(format!("reloaded with {}: no connection was closed", self.balance));
+            }
+            Key::Quit => {}
+        }
+        Ok(())
+    }
+}
+
+/// Returns when a signal asks to stop. On a terminal in raw mode Ctrl-C is a key instead.
+async fn stop_signal() -> Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).context("failed to take over SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("failed to take over SIGINT")?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}

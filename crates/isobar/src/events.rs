@@ -1,0 +1,90 @@
+//! What does the engine tell, in sentences?
+
+use isobar_plan::{Event, HealthState, ListenerChange};
+
+/// Writes an event to the log. Applied plans are left to the reload, which knows why.
+pub(crate) fn log(event: &Event) {
+    match event {
+        Event::Listener { .. } | Event::Drained { .. } => tracing::info!("{}", sentence(event)),
+        Event::Health {
+            to: HealthState::Unhealthy,
+            ..
+        }
+        | Event::OutOfDescriptors => {
+            tracing::warn!("{}", sentence(event));
+        }
+        Event::Health { .. } => tracing::info!("{}", sentence(event)),
+        Event::AccessLogFailed { .. } => tracing::error!("{}", sentence(event)),
+        Event::Applied { .. } => tracing::debug!("{}", sentence(event)),
+    }
+}
+
+/// An event in words.
+pub(crate) fn sentence(event: &Event) -> String {
+    match event {
+        Event::Listener { name, address, change } => match change {
+            ListenerChange::Added | ListenerChange::Moved => format!("listening on {address} ({name})"),
+            ListenerChange::Removed => format!("no longer listening on {address} ({name})"),
+            ListenerChange::Changed => format!("listener {name} on {address} has new rules"),
+        },
+        Event::Health {
+            upstream,
+            server,
+            from,
+            to,
+            reason,
+        } => {
+            format!(
+                "server {server} of {upstream} is {} (was {}): {reason}",
+                health(*to),
+                health(*from)
+            )
+        }
+        Event::Applied { generation, .. } => format!("plan {generation} is in service"),
+        Event::AccessLogFailed { error } => format!("the access log cannot be written: {error}; lines are dropped"),
+        Event::OutOfDescriptors => {
+            "no file descriptors are left; accepting pauses for a moment (raise the limit: ulimit -n)".to_owned()
+        }
+        Event::Drained { cut: 0 } => "drained: every connection finished".to_owned(),
+        Event::Drained { cut } => format!("drained: time was up for {cut} connections"),
+    }
+}
+
+/// The word for a state of health.
+pub(crate) fn health(state: HealthState) -> &'static str {
+    match state {
+        HealthState::Unknown => "unknown",
+        HealthState::Healthy => "healthy",
+        HealthState::Unhealthy => "unhealthy",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_read_as_sentences() {
+        let check = |event: Event, expected: &str| assert_eq!(sentence(&event), expected);
+        let address = "127.0.0.1:80".parse().unwrap();
+        check(
+            Event::Listener {
+                name: "web".into(),
+                address,
+                change: ListenerChange::Added,
+            },
+            "listening on 127.0.0.1:80 (web)",
+        );
+        check(
+            Event::Health {
+                upstream: "api".into(),
+                server: "10.0.0.1:80".into(),
+                from: HealthState::Healthy,
+                to: HealthState::Unhealthy,
+                reason: "connection refused".to_owned(),
+            },
+            "server 10.0.0.1:80 of api is unhealthy (was healthy): connection refused",
+        );
+        check(Event::Drained { cut: 2 }, "drained: time was up for 2 connections");
+    }
+}

@@ -1,0 +1,59 @@
+//! How does a person learn that it failed?
+//!
+//! In one line that begins with the program's name, or as the rendered problems of a configuration.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use isobar_control::LoadError;
+use isobar_engine::ApplyError;
+
+/// Writes an error to the standard error; *returns* the exit code that goes with it.
+pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
+    let text = match error.downcast_ref() {
+        // Ends with a line of its own that names the file and counts the errors.
+        Some(LoadError::Invalid { rendered, .. }) if !rendered.is_empty() => format!("{}\n", rendered.trim_end()),
+        _ => format!("isobar: {error:#}\n"),
+    };
+    // When the standard error is gone there is nobody left to tell.
+    let _ = io::stderr().write_all(text.as_bytes());
+    ExitCode::FAILURE
+}
+
+/// Why an engine did not take a plan, in one line without error numbers.
+pub(crate) fn apply_reason(error: &ApplyError) -> String {
+    match error {
+        ApplyError::Listen { name, address, source } => {
+            format!("failed to listen on {address} ({name}): {}", io_reason(source))
+        }
+        ApplyError::AccessLog { path, source } => {
+            format!("failed to open the access log {path}: {}", io_reason(source))
+        }
+        ApplyError::Template(_) | ApplyError::Draining => error.to_string(),
+        ApplyError::Worker(source) => format!("failed to start a worker thread: {}", io_reason(source)),
+    }
+}
+
+/// What the kernel says, as the end of a sentence: without "(os error 13)", in lower case.
+pub(crate) fn io_reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    let mut letters = text.chars();
+    letters
+        .next()
+        .map(|first| first.to_lowercase().chain(letters).collect())
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernels_words_end_a_sentence() {
+        let check = |error: io::Error, expected: &str| assert_eq!(io_reason(&error), expected);
+        check(io::Error::from_raw_os_error(13), "permission denied");
+        check(io::Error::from_raw_os_error(98), "address already in use");
+        check(io::Error::other("no"), "no");
+    }
+}
