@@ -11,6 +11,7 @@ use crate::Worker;
 use crate::connection::Client;
 use crate::exchange::{Exchange, Next};
 use crate::flow::Wait;
+use crate::record::Detail;
 
 /// Ends an exchange that failed: with an answer where none has begun, by cutting the connection otherwise.
 pub(crate) async fn refuse(worker: &Worker, client: &mut Client, exchange: &mut Exchange, cause: Cause) -> Next {
@@ -24,7 +25,7 @@ pub(crate) async fn refuse(worker: &Worker, client: &mut Client, exchange: &mut 
     };
     // Bytes of a request whose end is not known cannot be told from the next request.
     let stays = exchange.is_request_over() && client.may_stay(worker) && exchange.request.keep_alive;
-    let text = explanation(status, cause);
+    let text = explanation(status, cause, exchange.report.detail);
     exchange.report.answers(status);
     exchange.report.bytes_out = if exchange.request.method == Method::Head {
         0
@@ -72,9 +73,13 @@ enum Stay {
     Close,
 }
 
-/// The body of the answer: the status, and the cause in a sentence.
-fn explanation(status: u16, cause: Cause) -> String {
-    format!("{status} {}: {}\n", write::reason_phrase(status), cause.meaning())
+/// The body of the answer: the status, the cause in a sentence, and what exactly was wrong with the request.
+fn explanation(status: u16, cause: Cause, detail: Option<Detail>) -> String {
+    let (reason, meaning) = (write::reason_phrase(status), cause.meaning());
+    match detail {
+        Some(detail) => format!("{status} {reason}: {detail}. {meaning}\n"),
+        None => format!("{status} {reason}: {meaning}\n"),
+    }
 }
 
 fn compose(output: &mut Vec<u8>, exchange: &Exchange, status: u16, text: &str, stay: Stay) {

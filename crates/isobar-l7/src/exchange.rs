@@ -18,7 +18,7 @@ use isobar_wire::{BodyDecoder, HeadLimits, Parsed, RequestHead, ResponseHead, Ta
 use crate::connection::Client;
 use crate::flow::{Flow, Outgoing, Wait, poll_flushed};
 use crate::pool::Pool;
-use crate::record::Report;
+use crate::record::{Detail, Report};
 use crate::server::{ConnectError, ServerConnection};
 use crate::worker::LocalSite;
 use crate::{Worker, answer, record, request, tunnel};
@@ -232,7 +232,7 @@ async fn read_head(worker: &Worker, client: &mut Client, exchange: &mut Exchange
             }
             Ok(Parsed::Partial) => {}
             Err(error) => {
-                exchange.report.detail = Some(error);
+                exchange.report.detail = Some(Detail::Head(error));
                 return Err(request::cause_of(error));
             }
         }

@@ -1,5 +1,6 @@
 //! What is written down about an exchange when it is over?
 
+use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -42,8 +43,24 @@ pub(crate) struct Report {
     pub(crate) bytes_out: u64,
     upgraded: bool,
     cause: Option<Cause>,
-    /// What exactly was wrong with a head.
-    pub(crate) detail: Option<HeadError>,
+    /// What exactly was wrong with the request.
+    pub(crate) detail: Option<Detail>,
+}
+
+/// What exactly was wrong with a request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Detail {
+    Head(HeadError),
+    Body(BodyError),
+}
+
+impl fmt::Display for Detail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Head(error) => error.fmt(f),
+            Self::Body(error) => error.fmt(f),
+        }
+    }
 }
 
 impl Report {
@@ -89,7 +106,8 @@ impl Report {
     }
 
     /// The request's body broke its framing.
-    pub(crate) fn malformed(&mut self, _error: BodyError) -> Cause {
+    pub(crate) fn malformed(&mut self, error: BodyError) -> Cause {
+        self.detail = Some(Detail::Body(error));
         Cause::ClientMalformed
     }
 }

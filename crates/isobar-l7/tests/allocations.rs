@@ -1,0 +1,205 @@
+//! Does a request allocate nothing once connections, pools and buffers are warm?
+//!
+//! A whole worker serves real sockets on the thread that counts; the client and the server are other threads. The
+//! one test of this program, because the allocator is the program's.
+#![allow(unsafe_code, reason = "an allocator that counts is one that is implemented")]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use isobar_l7::{Accepted, OpenConnections, Published, Site, SiteParts, SiteRoute, Worker, WorkerParts, World, serve};
+use isobar_net::listen::{ListenOptions, Listener, listen};
+use isobar_net::runtime::{WorkerRuntime, run};
+use isobar_plan::{
+    Action, Balance, ClientTimeouts, Forwarding, KeepAlive, ListenerLimits, Queue, Retry, Route, Server, ServerAddress,
+    Timeouts, UpstreamId,
+};
+use isobar_route::{HostPattern, PathPattern, Rule};
+use isobar_upstream::{Sharded, Upstream};
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+struct Counting;
+
+// SAFETY: everything is passed on to the system's allocator, with the arguments it was given.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        // SAFETY: the caller keeps the promises that this method asks for, and they are the same.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the pointer is from `alloc` above, so from the system's allocator.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+const WARM_UP: usize = 200;
+const COUNTED: usize = 1000;
+const REQUEST: &[u8] =
+    b"GET /v1/users?id=7 HTTP/1.1\r\nHost: api.example.com\r\nUser-Agent: test\r\nAccept: */*\r\n\r\n";
+
+/// Answers every request on every connection with 1 KiB.
+fn origin() -> SocketAddr {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    let answer = [
+        b"HTTP/1.1 200 OK\r\nServer: origin\r\nContent-Length: 1024\r\n\r\n".as_slice(),
+        &[b'x'; 1024],
+    ]
+    .concat();
+    std::thread::spawn(move || {
+        for connection in listener.incoming() {
+            let (mut connection, answer) = (connection.unwrap(), answer.clone());
+            std::thread::spawn(move || {
+                let mut head = Vec::new();
+                let mut chunk = [0; 4096];
+                while let Ok(count @ 1..) = connection.read(&mut chunk) {
+                    head.extend_from_slice(&chunk[..count]);
+                    if head.ends_with(b"\r\n\r\n") {
+                        head.clear();
+                        connection.write_all(&answer).unwrap();
+                    }
+                }
+            });
+        }
+    });
+    address
+}
+
+/// Sends so many requests one after the other, and says when the counting may begin and end.
+fn client(address: SocketAddr, mark: impl Fn()) {
+    let mut connection = TcpStream::connect(address).unwrap();
+    let mut answer = vec![0; 64 * 1024];
+    for number in 0..WARM_UP + COUNTED {
+        if number == WARM_UP {
+            mark();
+        }
+        connection.write_all(REQUEST).unwrap();
+        let mut filled = 0;
+        while !answer[..filled].ends_with(&[b'x'; 1024]) {
+            filled += connection.read(&mut answer[filled..]).unwrap();
+        }
+        assert!(answer.starts_with(b"HTTP/1.1 200 OK\r\n"));
+    }
+}
+
+fn world(server: SocketAddr) -> World {
+    let second = Duration::from_secs(1);
+    let timeouts = Timeouts {
+        connect: second,
+        send: 9 * second,
+        read: 9 * second,
+        idle: 9 * second,
+    };
+    let upstream = isobar_plan::Upstream {
+        name: "api".into(),
+        balance: Balance::LeastConnections,
+        servers: vec![Server {
+            name: "one".into(),
+            address: ServerAddress::Socket(server),
+            weight: 1,
+            max_connections: Some(100),
+            backup: false,
+        }],
+        health: None,
+        timeouts,
+        keep_alive: KeepAlive {
+            max_idle: 8,
+            idle_timeout: 9 * second,
+        },
+        queue: Queue {
+            max: 8,
+            timeout: second,
+        },
+        retry: Retry { attempts: 1 },
+    };
+    let route = Route {
+        name: "users".into(),
+        rule: Rule {
+            host: HostPattern::parse("api.example.com").unwrap(),
+            path: PathPattern::parse("/v1/*").unwrap(),
+        },
+        action: Action::Forward(UpstreamId(0)),
+        timeouts,
+        request_headers: vec![isobar_plan::HeaderOp::Set("x-env".into(), "test".into())],
+        response_headers: vec![isobar_plan::HeaderOp::Remove("server".into())],
+    };
+    let listener = isobar_plan::Listener {
+        name: "web".into(),
+        address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        limits: ListenerLimits {
+            max_connections: 10,
+            max_head_bytes: 16 * 1024,
+            max_headers: 64,
+            max_body_bytes: None,
+            backlog: 16,
+        },
+        timeouts: ClientTimeouts {
+            idle: 9 * second,
+            head: 9 * second,
+            body: 9 * second,
+            write: 9 * second,
+        },
+        forwarding: Forwarding {
+            trusted_proxies: vec![],
+            forwarded: true,
+        },
+        routes: Arc::new([route]),
+    };
+    let site = Site::new(SiteParts {
+        listener,
+        stats: Arc::new(Sharded::new(1)),
+        open: Arc::new(OpenConnections::new(1)),
+        routes: vec![SiteRoute {
+            stats: Arc::new(Sharded::new(1)),
+        }],
+    });
+    World {
+        generation: 1,
+        sites: vec![Arc::new(site)],
+        upstreams: vec![Arc::new(Upstream::new(upstream, 1))],
+        log: None,
+    }
+}
+
+#[test]
+fn a_request_allocates_nothing() {
+    let published = Arc::new(Published::new(world(origin())));
+    let site = Arc::clone(&published.world().sites[0]);
+    let socket = listen(site.listener.address, ListenOptions::default()).unwrap();
+    let address = socket.local_addr().unwrap();
+    let counted = run(WorkerRuntime { core: None }, || async move {
+        let worker = Rc::new(Worker::new(WorkerParts {
+            id: 0,
+            seed: 1,
+            published,
+        }));
+        let wheel = worker.wheel().clone();
+        tokio::task::spawn_local(async move { wheel.drive().await });
+        let listener = Listener::from_std(socket).unwrap();
+        let (sender, mut marks) = tokio::sync::mpsc::channel(1);
+        std::thread::spawn(move || client(address, || sender.blocking_send(()).unwrap()));
+        let (stream, peer) = listener.accept().await.unwrap();
+        site.open.opened(0);
+        let serving = tokio::task::spawn_local(serve(worker, Accepted { stream, peer, site }));
+        marks.recv().await.unwrap();
+        let before = ALLOCATIONS.get();
+        serving.await.unwrap();
+        ALLOCATIONS.get() - before
+    })
+    .unwrap();
+    // The way out (the connection closes, its task ends) may cost a few, which is nothing per request.
+    assert!(counted < 10, "{COUNTED} requests allocated {counted} times");
+}
