@@ -59,5 +59,9 @@ fn measure(name: &str, bytes: usize, mut call: impl FnMut()) {
         })
         .collect();
     rounds.sort_by(f64::total_cmp);
-    println!("{name:32} {bytes:6} bytes {:8.1} ns, median {:8.1}", rounds[0], rounds[rounds.len() / 2]);
+    println!(
+        "{name:32} {bytes:6} bytes {:8.1} ns, median {:8.1}",
+        rounds[0],
+        rounds[rounds.len() / 2]
+    );
 }

@@ -232,7 +232,6 @@ impl Exchange {
     pub fn announces_keep_alive(&self) -> bool {
         self.client_keeps
             && !matches!(self.response, ResponseState::Tunnel | ResponseState::Cut)
-            && self.request != RequestState::Cut
             && self.response_framing(self.client) != ResponseFraming::UntilClose
     }
 

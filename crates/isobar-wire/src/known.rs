@@ -162,6 +162,7 @@ mod tests {
         check("x_forwarded-for", Known::Lookalike);
         check("X_Real_IP", Known::Lookalike);
         check("Xreal-ip", Known::Other);
+        check("Co_kie", Known::Other);
         check("Hosts", Known::Other);
         check("Accept", Known::Other);
         check("Transfer-Encodinh", Known::Other);

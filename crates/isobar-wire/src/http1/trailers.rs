@@ -93,3 +93,19 @@ fn is_passed_on(line: &[u8]) -> Result<bool, BodyError> {
     let forbidden = FORBIDDEN.iter().any(|forbidden| name.eq_ignore_ascii_case(forbidden));
     Ok(Known::from_name(name) == Known::Other && !forbidden)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Trailers;
+    use crate::BodyError;
+
+    #[test]
+    fn a_bad_line_leaves_no_trace() {
+        let mut trailers = Trailers::default();
+        assert_eq!(trailers.push(b"a: b\r\n"), Ok(6));
+        assert_eq!(trailers.push(b"bad\r\n"), Err(BodyError::BadTrailer));
+        assert!(!trailers.is_within_line());
+        assert_eq!(trailers.push(b"c: d\r\n"), Ok(6));
+        assert_eq!(trailers.lines(), b"a: b\r\nc: d\r\n");
+    }
+}
