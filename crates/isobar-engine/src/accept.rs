@@ -62,7 +62,7 @@ impl Acceptor {
     pub(crate) async fn run(self, listener: Listener) {
         let mut exhausted = false;
         loop {
-            // A listener that is gone from the plan still serves what its backlog holds, under its last rules.
+            // Gone from the plan: nobody says any more how its connections are to be served.
             let Some(site) = self.worker.site(&self.name) else {
                 return;
             };

@@ -2,7 +2,7 @@
 
 use std::mem;
 use std::ops::Range;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use isobar_net::splice::{Pipe, SpliceError};
 use isobar_observe::Cause;
@@ -39,11 +39,7 @@ impl Flow<'_> {
         }
         let upload = self.poll_upload(cx)?;
         loop {
-            match self.exchange.to_client.poll_flush(cx, &mut self.client.stream) {
-                Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(_)) => return Poll::Ready(Err(Cause::ClientClosed)),
-                Poll::Pending => return self.poll_client_deadline(cx).map(Err),
-            }
+            ready!(self.poll_client_takes(cx))?;
             match self.poll_answer_head(cx)? {
                 Poll::Ready(Answer::Begun) => return Poll::Ready(Ok(())),
                 Poll::Ready(Answer::More) => self.exchange.download_wait = Wait::Nobody,
@@ -139,11 +135,7 @@ impl Flow<'_> {
             if self.exchange.download.is_done() && self.exchange.download_pipe.is_none() {
                 return Poll::Ready(Ok(()));
             }
-            match self.exchange.to_client.poll_flush(cx, &mut self.client.stream) {
-                Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(_)) => return Poll::Ready(Err(Cause::ClientClosed)),
-                Poll::Pending => return self.poll_client_deadline(cx).map(Err),
-            }
+            ready!(self.poll_client_takes(cx))?;
             let moved = match self.exchange.download_pipe.take().or_else(|| self.splice_download()) {
                 Some(pipe) => self.poll_download_splice(cx, pipe),
                 None => self.poll_download_read(cx),
@@ -152,6 +144,20 @@ impl Flow<'_> {
                 Poll::Ready(Ok(())) => self.exchange.download_wait = Wait::Nobody,
                 Poll::Ready(Err(cause)) => return Poll::Ready(Err(cause)),
                 Poll::Pending => return self.poll_stalled(cx),
+            }
+        }
+    }
+
+    /// Sends the client what it has not taken yet; ready when that is all.
+    fn poll_client_takes(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Cause>> {
+        let before = self.exchange.to_client.left();
+        match self.exchange.to_client.poll_flush(cx, &mut self.client.stream) {
+            Poll::Ready(result) => Poll::Ready(result.map_err(|_| Cause::ClientClosed)),
+            Poll::Pending => {
+                if self.exchange.to_client.left() < before {
+                    self.exchange.download_wait = Wait::Nobody;
+                }
+                self.poll_client_deadline(cx).map(Err)
             }
         }
     }
@@ -188,6 +194,7 @@ impl Flow<'_> {
 
     /// The server closed its connection, which ends a body without framing, and cuts any other short.
     fn end_of_server(&mut self, cx: &mut Context<'_>, output: &mut Vec<u8>) -> Result<(), Cause> {
+        self.exchange.server_ended();
         self.exchange
             .download
             .finish_at_eof()
@@ -237,6 +244,7 @@ impl Flow<'_> {
                 exchange.download.advance(spliced.read);
                 exchange.report.bytes_out += spliced.read;
                 let ended = if spliced.eof {
+                    exchange.server_ended();
                     exchange.download.finish_at_eof()
                 } else {
                     Ok(())

@@ -143,6 +143,13 @@ impl Exchange {
         step
     }
 
+    /// The server closed its connection.
+    pub(crate) fn server_ended(&mut self) {
+        let mut machine = self.machine();
+        machine.server_eof();
+        self.machine = Some(machine);
+    }
+
     /// The server has sent all of its answer: whether its connection may carry another request.
     fn server_keeps(&mut self) -> bool {
         let mut machine = self.machine();

@@ -49,7 +49,12 @@ pub(crate) enum Wait {
 
 impl Outgoing {
     pub(crate) fn is_empty(&self) -> bool {
-        self.sent == self.bytes.len()
+        self.left() == 0
+    }
+
+    /// How many bytes there are.
+    pub(crate) fn left(&self) -> usize {
+        self.bytes.len() - self.sent
     }
 
     pub(crate) fn clear(&mut self) {
@@ -151,10 +156,13 @@ pub(crate) fn poll_flushed(
     client: &mut Client,
     exchange: &mut Exchange,
 ) -> Poll<Result<(), Cause>> {
+    let before = exchange.to_client.left();
     match exchange.to_client.poll_flush(cx, &mut client.stream) {
-        Poll::Ready(Ok(())) => Poll::Ready(Ok(())),
-        Poll::Ready(Err(_)) => Poll::Ready(Err(Cause::ClientClosed)),
+        Poll::Ready(result) => Poll::Ready(result.map_err(|_| Cause::ClientClosed)),
         Poll::Pending => {
+            if exchange.to_client.left() < before {
+                exchange.download_wait = Wait::Nobody;
+            }
             let deadline = || ways.worker.wheel.now() + ways.site.site.listener.timeouts.write;
             let expired = exchange
                 .download_wait

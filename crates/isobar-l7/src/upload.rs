@@ -55,8 +55,14 @@ impl Flow<'_> {
             return Poll::Ready(Ok(Uploaded::Refused));
         }
         loop {
-            match self.exchange.to_server.poll_flush(cx, &mut self.server.stream) {
-                Poll::Ready(Ok(())) => self.exchange.report.nothing_sent = false,
+            let before = self.exchange.to_server.left();
+            let flushed = self.exchange.to_server.poll_flush(cx, &mut self.server.stream);
+            if self.exchange.to_server.left() < before {
+                self.exchange.report.nothing_sent = false;
+                self.exchange.upload_wait = Wait::Nobody;
+            }
+            match flushed {
+                Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(_)) => return self.refused(),
                 Poll::Pending => return self.poll_send_deadline(cx),
             }
