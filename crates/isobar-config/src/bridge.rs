@@ -17,7 +17,6 @@ use std::collections::HashMap;
 pub(crate) use health::{default_expect, kind as health_kind};
 pub(crate) use listener::everything_to;
 pub(crate) use route::effective_timeouts;
-pub(crate) use upstream::server_name;
 
 use isobar_plan::{LogDestination, LogFormat, Plan, UpstreamId};
 
@@ -34,13 +33,6 @@ pub(crate) struct Bridged {
     pub(crate) unused: Problems,
 }
 
-/// The upstreams of a document by name, and which of them a route leads to.
-pub(crate) struct Upstreams<'d> {
-    ids: HashMap<&'d str, UpstreamId>,
-    written: &'d Named<Label, document::Upstream>,
-    used: Vec<bool>,
-}
-
 /// Turns a document into a plan.
 pub(crate) fn bridge(document: &Document) -> Bridged {
     let Document {
@@ -50,71 +42,76 @@ pub(crate) fn bridge(document: &Document) -> Bridged {
         admin,
         drain_timeout,
     } = document;
-    let mut problems = Problems::default();
-    let mut known = Upstreams::of(upstreams);
-    clash::check(listeners, admin.0.as_ref(), &mut problems);
+    let mut bridge = Bridge::to(upstreams);
+    clash::check(listeners, admin.0.as_ref(), &mut bridge.problems);
     let plan = Plan {
-        listeners: listener::listeners(listeners, &mut known, &mut problems),
-        upstreams: upstream::upstreams(upstreams, &mut problems),
+        listeners: listener::listeners(listeners, &mut bridge),
+        upstreams: upstream::upstreams(upstreams, &mut bridge.problems),
         access_log: self::access_log(access_log),
-        admin: self::admin(admin, &mut problems),
+        admin: self::admin(admin, &mut bridge.problems),
         drain_timeout: drain_timeout.duration(),
     };
     Bridged {
         plan,
-        problems,
-        unused: known.unused(),
+        unused: bridge.unused(),
+        problems: bridge.problems,
     }
 }
 
-impl<'d> Upstreams<'d> {
-    fn of(written: &'d Named<Label, document::Upstream>) -> Self {
-        let mut ids = HashMap::with_capacity(written.0.len());
-        for (index, (name, _)) in written.iter().enumerate() {
+/// What the sections of a document share while they become parts of a plan.
+struct Bridge<'d> {
+    problems: Problems,
+    upstreams: &'d Named<Label, document::Upstream>,
+    ids: HashMap<&'d str, UpstreamId>,
+    /// Which upstreams a route leads to.
+    used: Vec<bool>,
+}
+
+impl<'d> Bridge<'d> {
+    fn to(upstreams: &'d Named<Label, document::Upstream>) -> Self {
+        let mut ids = HashMap::with_capacity(upstreams.0.len());
+        for (index, (name, _)) in upstreams.iter().enumerate() {
             ids.entry(name.as_str()).or_insert(UpstreamId(index));
         }
         Self {
+            problems: Problems::default(),
+            upstreams,
             ids,
-            written,
-            used: vec![false; written.0.len()],
+            used: vec![false; upstreams.0.len()],
         }
     }
 
-    /// The upstream of a name, which counts as used from now on.
-    fn find(
-        &mut self,
-        name: &Label,
-        at: Path<'_>,
-        problems: &mut Problems,
-    ) -> Option<(UpstreamId, &'d document::Upstream)> {
-        let found = self
-            .ids
-            .get(name.as_str())
-            .and_then(|id| Some((*id, &self.written.0.get(id.0)?.1)));
-        match found {
-            Some((id, _)) => {
-                if let Some(used) = self.used.get_mut(id.0) {
-                    *used = true;
-                }
-            }
-            None => problems.push(self.unknown(name, at, problems.is_full())),
+    /// The upstream of a name, which counts as used from now on; reports one that does not exist.
+    fn upstream(&mut self, name: &Label, at: Path<'_>) -> Option<(UpstreamId, &'d document::Upstream)> {
+        let id = self.ids.get(name.as_str()).copied();
+        let Some((id, (_, upstream))) = id.and_then(|id| Some((id, self.upstreams.0.get(id.0)?))) else {
+            let problem = self.no_upstream(name, at);
+            self.problems.push(problem);
+            return None;
+        };
+        if let Some(used) = self.used.get_mut(id.0) {
+            *used = true;
         }
-        found
+        Some((id, upstream))
     }
 
-    fn unknown(&self, name: &Label, at: Path<'_>, briefly: bool) -> Problem {
+    fn no_upstream(&self, name: &Label, at: Path<'_>) -> Problem {
         let problem = Problem::error(at, format!("there is no upstream `{name}`"));
-        if briefly {
+        let problem = problem.needs(Path::ROOT.key("upstreams"));
+        if self.problems.is_full() {
             return problem;
         }
-        let names = self.written.iter().map(|(name, _)| name.as_str());
+        if self.upstreams.0.is_empty() {
+            return problem.help(format!("upstreams: {{ {name}: {{ servers: [127.0.0.1:9001] }} }}"));
+        }
+        let names = self.upstreams.iter().map(|(name, _)| name.as_str());
         problem.help(crate::setting::help_for_word(name.as_str(), "upstreams", names))
     }
 
     fn unused(&self) -> Problems {
         let mut problems = Problems::default();
         let root = Path::ROOT.key("upstreams");
-        for ((name, _), _) in self.written.iter().zip(&self.used).filter(|(_, used)| !**used) {
+        for ((name, _), _) in self.upstreams.iter().zip(&self.used).filter(|(_, used)| !**used) {
             let problem = Problem::warning(
                 root.key(name.as_str()),
                 format!("no route leads to the upstream `{name}`"),

@@ -146,22 +146,23 @@ impl Diagnostics {
     /// Finds the places of problems in the text they were found in; `tree` is missing where the text is no YAML.
     pub(crate) fn locate(problems: Problems, text: &str, tree: Option<&Node<'_>>) -> Self {
         let lines = Lines::of(text);
-        let place = |span: Range<usize>| lines.position(text, span);
         let mut list: Vec<Diagnostic> = Vec::with_capacity(problems.list.len());
         for problem in problems.list {
-            let at = |place: &Place| match (place, tree) {
-                (Place::Bytes(span), _) => span.clone(),
-                (Place::Setting(path, spot), Some(tree)) => path.locate(tree, *spot),
-                (Place::Setting(..), None) => 0..0,
-            };
             let span = problem.span.clone();
-            let span = span.unwrap_or_else(|| at(&Place::Setting(problem.path.clone(), problem.spot)));
-            let related = problem.related.as_ref().map(|(place_, message)| Related {
-                message: message.clone(),
-                position: place(at(place_)),
+            let span = span.or_else(|| tree.map(|tree| problem.path.find_or_around(tree, problem.spot)));
+            let span = span.unwrap_or(0..0);
+            let related = problem.related.as_ref().and_then(|(place, message)| {
+                let span = match place {
+                    Place::Bytes(span) => span.clone(),
+                    Place::Setting(path, spot) => path.find(tree?, *spot)?,
+                };
+                Some(Related {
+                    message: message.clone(),
+                    position: lines.position(text, span),
+                })
             });
             list.push(Diagnostic {
-                position: Some(place(span)),
+                position: Some(lines.position(text, span)),
                 related,
                 ..Diagnostic::without_place(problem)
             });

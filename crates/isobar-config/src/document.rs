@@ -26,7 +26,7 @@ use crate::units::{ListenAddress, Span};
 
 settings! {
     /// Everything one instance is asked to do.
-    pub struct Document {
+    pub struct Document called "a configuration" {
         /// Where clients come in. There must be at least one.
         listeners: Vec<Listener>,
         /// Where requests go: sets of servers by name.
@@ -43,7 +43,7 @@ settings! {
 settings! {
     /// The listener for operators, with health endpoints and metrics. Whoever reaches it can read them: keep it on
     /// an address of its own.
-    pub struct Admin {
+    pub struct Admin called "the admin listener" {
         /// The address it listens on.
         address: ListenAddress,
     }

@@ -1,7 +1,7 @@
 //! What holds, with everything that was left out?
 
 use crate::bridge::{self, names};
-use crate::document::{Document, HealthCheck, HealthKind, Label, Listener, Route, RouteTimeouts, Server, Upstream};
+use crate::document::{Document, HealthCheck, HealthKind, Listener, Route, RouteTimeouts, Upstream};
 use crate::setting::{Detail, Setting};
 use crate::yaml;
 
@@ -30,14 +30,14 @@ fn filled_in(document: &Document) -> Document {
 }
 
 fn fill_listener(listener: &mut Listener, index: usize, document: &Document) {
-    listener.name = names::listener_name(listener, index);
+    listener.name = Some(names::listener_name(listener, index));
     if let (true, Some(upstream)) = (listener.routes.is_empty(), &listener.upstream) {
         listener.routes = vec![bridge::everything_to(upstream.clone())];
         listener.upstream = None;
     }
     let names = names::route_names(&listener.routes);
     for (route, name) in listener.routes.iter_mut().zip(names) {
-        route.name = name;
+        route.name = Some(name);
         fill_route(route, document);
     }
 }
@@ -56,15 +56,11 @@ fn fill_route(route: &mut Route, document: &Document) {
 
 fn fill_upstream(upstream: &mut Upstream) {
     for server in &mut upstream.servers {
-        server.name = server.name.take().or_else(|| default_name(server));
+        server.name = Some(names::server_name(server));
     }
     if let Some(check) = &mut upstream.health.0 {
         fill_health(check);
     }
-}
-
-fn default_name(server: &Server) -> Option<Label> {
-    Label::new(&bridge::server_name(server))
 }
 
 fn fill_health(check: &mut HealthCheck) {

@@ -63,7 +63,7 @@ pub fn load(source: &Source) -> Result<Loaded, Diagnostics> {
     let tree = match tree::parse(text, &mut problems) {
         Ok(tree) => tree,
         Err(problem) => {
-            problems.push(problem);
+            problems.push(*problem);
             return Err(Diagnostics::locate(problems, text, None));
         }
     };

@@ -80,29 +80,35 @@ impl OwnedPath {
         other.0.starts_with(&self.0)
     }
 
+    /// The bytes of the setting; none: it was not written.
+    pub(crate) fn find(&self, root: &Node<'_>, spot: Spot) -> Option<Range<usize>> {
+        self.walk(root, spot).ok()
+    }
+
     /// The bytes of the setting, or of the nearest one around it that was written.
-    pub(crate) fn locate(&self, root: &Node<'_>, spot: Spot) -> Range<usize> {
+    pub(crate) fn find_or_around(&self, root: &Node<'_>, spot: Spot) -> Range<usize> {
+        self.walk(root, spot).unwrap_or_else(|around| around)
+    }
+
+    fn walk(&self, root: &Node<'_>, spot: Spot) -> Result<Range<usize>, Range<usize>> {
         let mut node = root;
         let mut key = None;
         for step in &self.0 {
-            let next = match step {
-                Step::Root => Some(node),
-                Step::Key(name) => node.entry(name).map(|entry| {
-                    key = Some(&entry.key_span);
-                    &entry.value
-                }),
-                Step::Index(index) => node.element(*index),
+            (node, key) = match step {
+                Step::Root => (node, key),
+                // The short form of a section: its one value stands for the key.
+                Step::Key(_) if matches!(node.value, Value::Scalar(_)) => (node, None),
+                Step::Key(name) => {
+                    let entry = node.entry(name).ok_or_else(|| node.headline())?;
+                    (&entry.value, Some(&entry.key_span))
+                }
+                Step::Index(index) => (node.element(*index).ok_or_else(|| node.headline())?, None),
             };
-            match next {
-                Some(next) => node = next,
-                None => return node.headline(),
-            }
         }
-        match (spot, key) {
-            (Spot::Key, Some(span)) if matches!(self.0.last(), Some(Step::Key(_))) => span.clone(),
-            (_, Some(span)) if node.value == Value::Nothing => span.clone(),
+        Ok(match key {
+            Some(span) if spot == Spot::Key || node.value == Value::Nothing => span.clone(),
             _ => node.headline(),
-        }
+        })
     }
 }
 
@@ -145,6 +151,8 @@ pub(crate) struct Problem {
     pub(crate) help: Option<String>,
     /// Another setting that has to do with it, and how.
     pub(crate) related: Option<(Place, String)>,
+    /// A setting without which there would be nothing to say.
+    pub(crate) needs: Option<OwnedPath>,
 }
 
 /// Where something stands: a setting of the document, or bytes that are known already.
@@ -168,6 +176,7 @@ impl Problem {
             label: None,
             help: None,
             related: None,
+            needs: None,
         }
     }
 
@@ -219,6 +228,23 @@ impl Problem {
         }
     }
 
+    /// Says that it only holds where another setting could be read.
+    pub(crate) fn needs(self, path: Path<'_>) -> Self {
+        Self {
+            needs: Some(path.to_owned()),
+            ..self
+        }
+    }
+
+    /// The settings it is about.
+    fn paths(&self) -> impl Iterator<Item = &OwnedPath> {
+        let related = match &self.related {
+            Some((Place::Setting(path, _), _)) => Some(path),
+            _ => None,
+        };
+        std::iter::once(&self.path).chain(related)
+    }
+
     /// Adds another setting that has to do with it.
     pub(crate) fn related(self, path: Path<'_>, spot: Spot, message: impl Into<String>) -> Self {
         Self {
@@ -233,6 +259,8 @@ impl Problem {
 pub(crate) struct Problems {
     pub(crate) list: Vec<Problem>,
     pub(crate) left_out: usize,
+    /// Settings something else stands in for although nothing is said about them.
+    unreadable: Vec<OwnedPath>,
 }
 
 impl Problems {
@@ -242,6 +270,13 @@ impl Problems {
             self.list.push(problem);
         } else {
             self.left_out += 1;
+        }
+    }
+
+    /// Marks a setting as one that something else stands in for.
+    pub(crate) fn unreadable(&mut self, at: Path<'_>) {
+        if self.unreadable.len() < MAX_PROBLEMS {
+            self.unreadable.push(at.to_owned());
         }
     }
 
@@ -255,21 +290,28 @@ impl Problems {
         self.list.iter().any(|problem| problem.severity == Severity::Error)
     }
 
-    /// Adds what was found out about a whole document, leaving out what only follows from a setting that could not
-    /// be read: the value that stands in for it means nothing.
+    /// Adds what was found out about a whole document, leaving out what may only follow from a setting that could
+    /// not be read: the value that stands in for it means nothing.
     pub(crate) fn extend_with_consequences(&mut self, later: Self) {
-        let value = |problem: &&Problem| problem.spot == Spot::Value;
-        let unreadable: Vec<OwnedPath> = self
-            .list
-            .iter()
-            .filter(value)
-            .map(|problem| problem.path.clone())
-            .collect();
-        for problem in later.list {
-            if !unreadable.iter().any(|path| path.covers(&problem.path)) {
-                self.push(problem);
-            }
-        }
+        let earlier = std::mem::take(&mut self.list);
+        let errors = || earlier.iter().filter(|problem| problem.severity == Severity::Error);
+        let values = || errors().filter(|problem| problem.spot == Spot::Value);
+        let within = |path: &OwnedPath| {
+            let unreadable = self.unreadable.iter().any(|setting| setting.covers(path));
+            unreadable || values().any(|error| error.path.covers(path))
+        };
+        let around = |path: &OwnedPath| {
+            let unreadable = self.unreadable.iter().any(|setting| path.covers(setting));
+            unreadable || errors().any(|error| path.covers(&error.path))
+        };
+        let follows = |problem: &Problem| {
+            let about = problem.paths().any(|path| within(path) || around(path));
+            about || problem.needs.as_ref().is_some_and(within)
+        };
+        let kept = later.list.into_iter().filter(|problem| !follows(problem));
+        let kept: Vec<Problem> = kept.collect();
+        self.list = earlier;
+        kept.into_iter().for_each(|problem| self.push(problem));
         self.left_out += later.left_out;
     }
 }

@@ -22,9 +22,9 @@ pub fn quick(listen: SocketAddr, to: &[Target], balance: Balance) -> Document {
             ..Server::placeholder()
         })
         .collect();
-    let name = Label::constant("servers");
+    let name = Label::made("servers");
     let mut listener = Listener::placeholder();
-    listener.name = Some(Label::constant("proxy"));
+    listener.name = Some(Label::made("proxy"));
     listener.address = ListenAddress(listen);
     listener.upstream = Some(name.clone());
     document.listeners = vec![listener];

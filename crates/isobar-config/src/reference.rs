@@ -117,7 +117,7 @@ impl Sections {
             Shape::Named { key, value } => format!("mapping from {} to {}", self.kind(key), self.kind(value)),
             Shape::Section(section) => {
                 let path = self.path(section.name).unwrap_or_default();
-                format!("[{}](#{})", section.called(), anchor(path))
+                format!("[{}](#{})", section.called, anchor(path))
             }
             Shape::Either(shapes) => shapes
                 .iter()

@@ -57,7 +57,7 @@ pub(crate) fn wrong_kind<T: Setting>(node: &Node<'_>, at: Path<'_>, problems: &m
     let expected = T::shape().expected();
     let problem = Problem::error(at, format!("expected {expected}, found {}", node.describe()));
     let problem = match node.value {
-        Value::Nothing => problem.help("the key has no value: write one, or remove the key for the default"),
+        Value::Nothing => problem.help("write a value after the `:`"),
         _ => problem,
     };
     problems.push(match node.value {

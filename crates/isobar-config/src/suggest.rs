@@ -8,13 +8,13 @@ const MAX_CHARS: usize = 64;
 /// Near is at most a third of the characters, counting a character added, left out, replaced or swapped with its
 /// neighbour as one step (optimal string alignment); case and `-` instead of `_` count nothing. Of words equally
 /// near the first wins. *Cost*: the product of the lengths for each word of similar length.
-pub(crate) fn nearest<'w>(word: &str, known: impl IntoIterator<Item = &'w str>) -> Option<&'w str> {
+pub(crate) fn nearest<'w>(word: &str, known: impl IntoIterator<Item = &'w str> + Clone) -> Option<&'w str> {
     let word = normal(word);
     if word.len() > MAX_CHARS {
         return None;
     }
     let mut best: Option<(usize, &str)> = None;
-    for candidate in known {
+    for candidate in known.clone() {
         let other = normal(candidate);
         let allowed = (word.len().max(other.len()) / 3).max(1);
         if other.len() > MAX_CHARS || word.len().abs_diff(other.len()) > allowed {
@@ -28,6 +28,15 @@ pub(crate) fn nearest<'w>(word: &str, known: impl IntoIterator<Item = &'w str>) 
         }
     }
     best.map(|(_, candidate)| candidate)
+        .or_else(|| same_beginning(&word, known))
+}
+
+/// The word that begins with most of the characters of an abbreviation such as `max_conns`.
+fn same_beginning<'w>(word: &[char], known: impl IntoIterator<Item = &'w str>) -> Option<&'w str> {
+    const LEAST: usize = 4;
+    let shared = |other: &str| normal(other).iter().zip(word).take_while(|(a, b)| a == b).count();
+    let enough = |other: &&str| shared(other) >= LEAST && shared(other) * 4 >= word.len() * 3;
+    known.into_iter().find(enough)
 }
 
 /// The sentence that proposes a word.
@@ -90,6 +99,7 @@ mod tests {
         check("Address", Some("address"));
         check("max-connections", Some("max_connections"));
         check("maxconnections", Some("max_connections"));
+        check("max_conns", Some("max_connections"));
         check("helth", Some("health"));
         check("UP", Some("up"));
         check("in", None);

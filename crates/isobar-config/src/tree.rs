@@ -73,12 +73,14 @@ pub(crate) struct Entry<'s> {
 }
 
 impl<'s> Node<'s> {
-    /// The entry of a mapping with this key.
+    /// The entry of a mapping with this key; where there is none, one that differs in case only, as the names of
+    /// header fields may.
     pub(crate) fn entry(&self, key: &str) -> Option<&Entry<'s>> {
-        match &self.value {
-            Value::Mapping(entries) => entries.iter().find(|entry| entry.key == key),
-            _ => None,
-        }
+        let Value::Mapping(entries) = &self.value else {
+            return None;
+        };
+        let same = entries.iter().find(|entry| entry.key == key);
+        same.or_else(|| entries.iter().find(|entry| entry.key.eq_ignore_ascii_case(key)))
     }
 
     /// The element of a list at this position.
@@ -101,6 +103,7 @@ impl<'s> Node<'s> {
     pub(crate) fn describe(&self) -> String {
         match &self.value {
             Value::Nothing => "nothing".to_owned(),
+            Value::Scalar(scalar) if scalar.style == Style::Quoted => format!("the text `{}`", shorten(&scalar.text)),
             Value::Scalar(scalar) => format!("`{}`", shorten(&scalar.text)),
             Value::List(_) => "a list".to_owned(),
             Value::Mapping(_) => "a mapping".to_owned(),

@@ -31,12 +31,11 @@ fn twice(at: Path<'_>, address: SocketAddr, other: SocketAddr, first: usize) -> 
     let message = if address == other {
         format!("another listener has the address {address} already")
     } else {
-        format!("the address {address} is taken already, as part of {other} or the other way round")
+        format!("the address {address} overlaps with {other}, on which another listener is")
     };
-    let (root, first_at);
-    root = Path::ROOT.key("listeners");
-    first_at = root.index(first);
-    Problem::error(at, message).related(first_at.key("address"), Spot::Value, "first listened on here")
+    let root = Path::ROOT.key("listeners");
+    let first = root.index(first);
+    Problem::error(at, message).related(first.key("address"), Spot::Value, "the other listener")
 }
 
 fn clash(one: SocketAddr, other: SocketAddr) -> bool {

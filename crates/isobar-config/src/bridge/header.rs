@@ -1,10 +1,10 @@
 //! Which changes to header fields are allowed, and in which order are they made?
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use isobar_plan::HeaderOp;
 
-use crate::document::{HeaderChanges, HeaderName};
+use crate::document::{HeaderChanges, HeaderName, HeaderValue, Named};
 use crate::problem::{Path, Problem, Problems, Spot};
 
 /// Whose fields are changed.
@@ -34,14 +34,7 @@ const UNTOUCHABLE: [&str; 9] = [
 pub(super) fn changes(written: &HeaderChanges, at: Path<'_>, side: Side, problems: &mut Problems) -> Vec<HeaderOp> {
     let HeaderChanges { set, add, remove } = written;
     let removed = check_removed(remove, at, side, problems);
-    let mut seen: HashMap<&HeaderName, ()> = HashMap::new();
-    for (name, _) in set.iter() {
-        check_named(name, at.key("set"), Deed::Set, problems);
-        if seen.insert(name, ()).is_some() {
-            let message = format!("the field `{}` is set twice, in different case", name.as_str());
-            problems.push(Problem::error(at.key("set"), message).on_key());
-        }
-    }
+    check_set(set, at.key("set"), problems);
     for (name, _) in add.iter() {
         check_named(name, at.key("add"), Deed::AddOrRemove(side), problems);
     }
@@ -70,6 +63,19 @@ pub(super) fn changes(written: &HeaderChanges, at: Path<'_>, side: Side, problem
         .iter()
         .map(|(name, value)| HeaderOp::Add(text(name.as_str()), text(value.as_str())));
     removes.chain(sets).chain(adds).collect()
+}
+
+fn check_set(set: &Named<HeaderName, HeaderValue>, at: Path<'_>, problems: &mut Problems) {
+    let mut seen = HashSet::with_capacity(set.0.len());
+    for (name, _) in set.iter() {
+        check_named(name, at, Deed::Set, problems);
+        // A name that could not be read is the empty one, and has been reported.
+        if !seen.insert(name) && !name.as_str().is_empty() {
+            let message = format!("the field `{}` is set twice, in different case", name.as_str());
+            let problem = Problem::error(at.key(name.as_str()), message).on_key();
+            problems.push(problem.help("to send it twice, write one of them under `add`"));
+        }
+    }
 }
 
 /// What is done to a field.
@@ -102,6 +108,7 @@ fn check_named(name: &HeaderName, at: Path<'_>, deed: Deed, problems: &mut Probl
     }
 }
 
+/// Why a field must not be changed so.
 fn refused(name: &HeaderName, at: Path<'_>, deed: Deed) -> Option<Problem> {
     let name = name.as_str();
     if UNTOUCHABLE.contains(&name) {

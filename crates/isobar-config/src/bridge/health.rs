@@ -19,7 +19,8 @@ pub(super) fn check(written: &HealthCheck, at: Path<'_>, problems: &mut Problems
     } = written;
     if timeout >= interval {
         let message = format!("a probe may take {timeout}, as long as or longer than the interval of {interval}");
-        problems.push(Problem::warning(at.key("timeout"), message).label("probes of one server would overlap"));
+        let problem = Problem::warning(at.key("timeout"), message).needs(at.key("interval"));
+        problems.push(problem.label("probes of one server would overlap"));
     }
     let probe = match kind(written) {
         HealthKind::Tcp => {

@@ -5,52 +5,43 @@ use std::sync::Arc;
 
 use isobar_plan::Forwarding;
 
-use super::{Upstreams, names, route};
+use super::{Bridge, names, route};
 use crate::document::{ClientTimeouts, Label, Listener, ListenerLimits, Protocol, Route};
 use crate::problem::{Path, Problem, Problems, Spot};
 use crate::setting::Setting;
 
-pub(super) fn listeners(
-    listeners: &[Listener],
-    upstreams: &mut Upstreams<'_>,
-    problems: &mut Problems,
-) -> Vec<isobar_plan::Listener> {
+pub(super) fn listeners(written: &[Listener], bridge: &mut Bridge<'_>) -> Vec<isobar_plan::Listener> {
     let root = Path::ROOT.key("listeners");
-    if listeners.is_empty() {
+    if written.is_empty() {
         let help = "listeners: [{ address: 127.0.0.1:8080, upstream: web }]";
-        problems.push(Problem::error(root, "there is no listener").on_key().help(help));
+        bridge
+            .problems
+            .push(Problem::error(root, "there is no listener").on_key().help(help));
     }
-    check_names(listeners, problems);
-    let plan = |(index, written): (usize, &Listener)| listener(written, index, upstreams, problems);
-    listeners.iter().enumerate().map(plan).collect()
+    check_names(written, &mut bridge.problems);
+    written
+        .iter()
+        .enumerate()
+        .map(|(index, written)| listener(written, index, bridge))
+        .collect()
 }
 
 fn check_names(listeners: &[Listener], problems: &mut Problems) {
     let root = Path::ROOT.key("listeners");
     let mut first: HashMap<Label, usize> = HashMap::with_capacity(listeners.len());
     for (index, listener) in listeners.iter().enumerate() {
-        let Some(name) = names::listener_name(listener, index) else {
+        let name = names::listener_name(listener, index);
+        let Some(&earlier) = first.get(&name) else {
+            first.insert(name, index);
             continue;
         };
-        match first.get(&name) {
-            None => {
-                first.insert(name, index);
-            }
-            Some(&earlier) => {
-                let (at, earlier) = (root.index(index), root.index(earlier));
-                let problem = Problem::error(at.key("name"), format!("another listener is called `{name}` already"));
-                problems.push(problem.related(earlier.key("name"), Spot::Value, "first called so here"));
-            }
-        }
+        let (at, earlier) = (root.index(index), root.index(earlier));
+        let problem = Problem::error(at.key("name"), format!("another listener is called `{name}` already"));
+        problems.push(problem.related(earlier.key("name"), Spot::Value, "first called so here"));
     }
 }
 
-fn listener(
-    written: &Listener,
-    index: usize,
-    upstreams: &mut Upstreams<'_>,
-    problems: &mut Problems,
-) -> isobar_plan::Listener {
+fn listener(written: &Listener, index: usize, bridge: &mut Bridge<'_>) -> isobar_plan::Listener {
     let Listener {
         name: _,
         address,
@@ -65,30 +56,9 @@ fn listener(
     let root = Path::ROOT.key("listeners");
     let at = root.index(index);
     let Protocol::Http = protocol;
-    check_destination(routes, upstream.as_ref(), at, problems);
-    let routes = match upstream {
-        Some(upstream) if routes.is_empty() => {
-            let everything = everything_to(upstream.clone());
-            let names = names::route_names(std::slice::from_ref(&everything));
-            let name = route::Name(names.first().and_then(Option::as_ref));
-            vec![route::route(
-                &everything,
-                name,
-                route::Place {
-                    route: at,
-                    upstream: at.key("upstream"),
-                },
-                upstreams,
-                problems,
-            )]
-        }
-        _ => route::routes(routes, at.key("routes"), upstreams, problems),
-    };
+    check_destination(routes, upstream.as_ref(), at, &mut bridge.problems);
     isobar_plan::Listener {
-        name: names::listener_name(written, index)
-            .as_ref()
-            .map_or("", Label::as_str)
-            .into(),
+        name: names::listener_name(written, index).as_str().into(),
         address: address.0,
         limits: self::limits(limits),
         timeouts: self::timeouts(timeouts),
@@ -96,8 +66,18 @@ fn listener(
             trusted_proxies: trusted_proxies.iter().filter_map(|network| network.cidr()).collect(),
             forwarded: *forwarded,
         },
-        routes: Arc::from(routes),
+        routes: match upstream {
+            Some(upstream) if routes.is_empty() => Arc::from([everything(upstream, at, bridge)]),
+            _ => route::routes(routes, at.key("routes"), bridge).into(),
+        },
     }
+}
+
+fn everything(upstream: &Label, at: Path<'_>, bridge: &mut Bridge<'_>) -> isobar_plan::Route {
+    let written = everything_to(upstream.clone());
+    let name = names::rule_name(&written.r#match);
+    // The listener's key `upstream` stands for that of the route, which has no other.
+    route::route(&written, &name, at, bridge)
 }
 
 /// The route that `upstream` on a listener is short for.

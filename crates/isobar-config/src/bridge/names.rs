@@ -1,37 +1,46 @@
-//! What is a listener or route called that was given no name?
+//! What is a listener, route or server called that was given no name?
 
 use std::collections::HashMap;
 
 use isobar_route::{HostPattern, PathPattern};
 
-use crate::document::{Label, Listener, Match, Route};
+use crate::document::{Label, Listener, Match, Route, Server};
 
 /// Bytes of a name made from a rule; leaves room for a number after it.
 const MAX_RULE_BYTES: usize = 200;
 
 /// The name of a listener: its own, or one made from its position.
-pub(crate) fn listener_name(listener: &Listener, index: usize) -> Option<Label> {
+pub(crate) fn listener_name(listener: &Listener, index: usize) -> Label {
     listener
         .name
         .clone()
-        .or_else(|| Label::new(&format!("listener-{}", index + 1)))
+        .unwrap_or_else(|| Label::made(format!("listener-{}", index + 1)))
 }
 
 /// The names of routes: their own, or made from their rules, with a number where that name is taken.
-pub(crate) fn route_names(routes: &[Route]) -> Vec<Option<Label>> {
+pub(crate) fn route_names(routes: &[Route]) -> Vec<Label> {
     let mut taken: HashMap<String, usize> = HashMap::with_capacity(routes.len());
     for name in routes.iter().filter_map(|route| route.name.as_ref()) {
         taken.insert(name.as_str().to_owned(), 1);
     }
+    let mut name = |route: &Route| Label::made(unique(made(&route.r#match), &mut taken));
     routes
         .iter()
-        .map(|route| {
-            route
-                .name
-                .clone()
-                .or_else(|| Label::new(&unique(made(&route.r#match), &mut taken)))
-        })
+        .map(|route| route.name.clone().unwrap_or_else(|| name(route)))
         .collect()
+}
+
+/// The name of a server: its own, or its address.
+pub(crate) fn server_name(server: &Server) -> Label {
+    server
+        .name
+        .clone()
+        .unwrap_or_else(|| Label::made(server.address.to_string()))
+}
+
+/// The name that is made from a rule.
+pub(crate) fn rule_name(rule: &Match) -> Label {
+    Label::made(made(rule))
 }
 
 fn made(rule: &Match) -> String {

@@ -5,48 +5,23 @@ use std::collections::HashMap;
 use isobar_plan::{Action, UpstreamId};
 use isobar_route::Rule;
 
-use super::{Upstreams, header, names, upstream};
+use super::header::{self, Side};
+use super::{Bridge, names, upstream};
 use crate::document::{Label, Match, Route, RouteTimeouts, ServerTimeouts};
 use crate::problem::{Path, Problem, Problems, Spot};
 
-/// Where a route and the name of its upstream stand; the latter may be the listener's own key.
-pub(super) struct Place<'p> {
-    pub(super) route: Path<'p>,
-    pub(super) upstream: Path<'p>,
-}
-
-/// The name a route goes by; none where something else is wrong already.
-pub(super) struct Name<'n>(pub(super) Option<&'n Label>);
-
-pub(super) fn routes(
-    written: &[Route],
-    at: Path<'_>,
-    upstreams: &mut Upstreams<'_>,
-    problems: &mut Problems,
-) -> Vec<isobar_plan::Route> {
-    check_names(written, at, problems);
-    check_reach(written, at, problems);
+pub(super) fn routes(written: &[Route], at: Path<'_>, bridge: &mut Bridge<'_>) -> Vec<isobar_plan::Route> {
+    check_names(written, at, &mut bridge.problems);
+    check_reach(written, at, &mut bridge.problems);
     let names = names::route_names(written);
-    let numbered = written.iter().zip(&names).enumerate();
-    numbered
-        .map(|(index, (written, name))| {
-            let at = at.index(index);
-            let place = Place {
-                route: at,
-                upstream: at.key("upstream"),
-            };
-            route(written, Name(name.as_ref()), place, upstreams, problems)
-        })
+    let named = written.iter().zip(&names).enumerate();
+    named
+        .map(|(index, (written, name))| route(written, name, at.index(index), bridge))
         .collect()
 }
 
-pub(super) fn route(
-    written: &Route,
-    name: Name<'_>,
-    place: Place<'_>,
-    upstreams: &mut Upstreams<'_>,
-    problems: &mut Problems,
-) -> isobar_plan::Route {
+/// The plan of one route; `at` holds its keys.
+pub(super) fn route(written: &Route, name: &Label, at: Path<'_>, bridge: &mut Bridge<'_>) -> isobar_plan::Route {
     let Route {
         name: _,
         r#match,
@@ -55,25 +30,16 @@ pub(super) fn route(
         request_headers,
         response_headers,
     } = written;
-    let found = upstreams.find(upstream, place.upstream, problems);
+    let found = bridge.upstream(upstream, at.key("upstream"));
     let inherited = found.map_or_else(upstream::default_timeouts, |(_, upstream)| upstream.timeouts.clone());
+    let mut changes = |written, key, side| header::changes(written, at.key(key), side, &mut bridge.problems);
     isobar_plan::Route {
-        name: name.0.map_or("", Label::as_str).into(),
+        name: name.as_str().into(),
         rule: rule(r#match),
         action: Action::Forward(found.map_or(UpstreamId(0), |(id, _)| id)),
         timeouts: upstream::timeouts(&effective_timeouts(timeouts, &inherited)),
-        request_headers: header::changes(
-            request_headers,
-            place.route.key("request_headers"),
-            header::Side::Request,
-            problems,
-        ),
-        response_headers: header::changes(
-            response_headers,
-            place.route.key("response_headers"),
-            header::Side::Response,
-            problems,
-        ),
+        request_headers: changes(request_headers, "request_headers", Side::Request),
+        response_headers: changes(response_headers, "response_headers", Side::Response),
     }
 }
 
@@ -108,16 +74,14 @@ fn check_names(routes: &[Route], at: Path<'_>, problems: &mut Problems) {
         .enumerate()
         .filter_map(|(index, route)| Some((index, route.name.as_ref()?)))
     {
-        if let Some(&earlier) = first.get(name) {
-            let (at, earlier) = (at.index(index), at.index(earlier));
-            let problem = Problem::error(
-                at.key("name"),
-                format!("another route of the listener is called `{name}` already"),
-            );
-            problems.push(problem.related(earlier.key("name"), Spot::Value, "first called so here"));
-        } else {
+        let Some(&earlier) = first.get(name) else {
             first.insert(name, index);
-        }
+            continue;
+        };
+        let (at, earlier) = (at.index(index), at.index(earlier));
+        let message = format!("another route of the listener is called `{name}` already");
+        let problem = Problem::error(at.key("name"), message);
+        problems.push(problem.related(earlier.key("name"), Spot::Value, "first called so here"));
     }
 }
 
@@ -126,12 +90,12 @@ fn check_reach(routes: &[Route], at: Path<'_>, problems: &mut Problems) {
     let mut first: HashMap<Rule, usize> = HashMap::with_capacity(routes.len());
     for (index, route) in routes.iter().enumerate() {
         let rule = rule(&route.r#match);
-        if let Some(&earlier) = first.get(&rule) {
-            let (at, earlier) = (at.index(index), at.index(earlier));
-            let problem = Problem::warning(at, "no request can reach this route: one before it has the same rule");
-            problems.push(problem.related(earlier, Spot::Value, "this one takes them all"));
-        } else {
+        let Some(&earlier) = first.get(&rule) else {
             first.insert(rule, index);
-        }
+            continue;
+        };
+        let (at, earlier) = (at.index(index), at.index(earlier));
+        let problem = Problem::warning(at, "no request can reach this route: one before it has the same rule");
+        problems.push(problem.related(earlier, Spot::Value, "this one takes them all"));
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use isobar_plan::Timeouts;
 
-use super::health;
+use super::{health, names};
 use crate::document::{KeepAlive, Label, Named, Queue, Retry, Server, ServerTimeouts, Upstream};
 use crate::problem::{Path, Problem, Problems, Spot};
 use crate::setting::Setting;
@@ -68,38 +68,29 @@ fn check_servers(servers: &[Server], at: Path<'_>, problems: &mut Problems) {
 }
 
 fn check_names(servers: &[Server], list: Path<'_>, problems: &mut Problems) {
-    let mut first: HashMap<String, usize> = HashMap::with_capacity(servers.len());
+    let mut first: HashMap<Label, (usize, &Server)> = HashMap::with_capacity(servers.len());
     for (index, server) in servers.iter().enumerate() {
-        let name = server_name(server);
-        let key = |server: Option<&Server>| {
-            if server.is_some_and(|server| server.name.is_some()) {
-                "name"
-            } else {
-                "address"
-            }
+        let name = names::server_name(server);
+        let Some(&(earlier, other)) = first.get(&name) else {
+            first.insert(name, (index, server));
+            continue;
         };
-        match first.get(&name) {
-            None => {
-                first.insert(name, index);
-            }
-            Some(&earlier) => {
-                let (at, other) = (list.index(index), list.index(earlier));
-                let problem = Problem::error(
-                    at.key(key(Some(server))),
-                    format!("another server is called `{name}` already"),
-                );
-                let problem = match server.name {
-                    Some(_) => problem,
-                    None => problem.help("to send it a greater share, give it a `weight`"),
-                };
-                problems.push(problem.related(
-                    other.key(key(servers.get(earlier))),
-                    Spot::Value,
-                    "first called so here",
-                ));
-            }
-        }
+        let (at, earlier) = (list.index(index), list.index(earlier));
+        let problem = Problem::error(
+            at.key(naming_key(server)),
+            format!("another server is called `{name}` already"),
+        );
+        let problem = match server.name {
+            Some(_) => problem,
+            None => problem.help("to send it a greater share, give it a `weight`"),
+        };
+        problems.push(problem.related(earlier.key(naming_key(other)), Spot::Value, "first called so here"));
     }
+}
+
+/// The key a server has its name from.
+fn naming_key(server: &Server) -> &'static str {
+    if server.name.is_some() { "name" } else { "address" }
 }
 
 fn server(written: &Server) -> isobar_plan::Server {
@@ -111,20 +102,12 @@ fn server(written: &Server) -> isobar_plan::Server {
         backup,
     } = written;
     isobar_plan::Server {
-        name: server_name(written).into(),
+        name: names::server_name(written).as_str().into(),
         address: address.address().clone(),
         weight: weight.value(),
         max_connections: max_connections.0.map(|limit| limit.value()),
         backup: *backup,
     }
-}
-
-/// The name of a server: its own, or its address.
-pub(crate) fn server_name(server: &Server) -> String {
-    server
-        .name
-        .as_ref()
-        .map_or_else(|| server.address.to_string(), Label::to_string)
 }
 
 pub(super) fn timeouts(timeouts: &ServerTimeouts) -> Timeouts {

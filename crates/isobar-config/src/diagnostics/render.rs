@@ -21,7 +21,7 @@ pub enum Color {
 const MAX_SHOWN: usize = 100;
 
 /// Bytes of a line that are shown at most on either side of the place.
-const MAX_LINE_BYTES: usize = 4096;
+const MAX_LINE_BYTES: usize = 64 * 1024;
 
 pub(super) fn render(diagnostics: &Diagnostics, source: &Source, color: Color) -> String {
     let renderer = match color {

@@ -8,7 +8,7 @@ use crate::setting::{Misfit, Word};
 
 settings! {
     /// Changes to header fields: first fields are removed, then set, then added.
-    pub struct HeaderChanges {
+    pub struct HeaderChanges called "changes to header fields" {
         /// Fields that replace all of the same name.
         set: Named<HeaderName, HeaderValue>,
         /// Fields that are added beside those of the same name.

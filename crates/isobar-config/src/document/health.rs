@@ -10,7 +10,7 @@ use crate::units::{Span, Statuses};
 
 settings! {
     /// How servers are probed. An unknown server becomes healthy with its first good probe.
-    pub struct HealthCheck {
+    pub struct HealthCheck called "a health check" {
         /// What is asked of a server. Without it, `http` where a path, host or status is given, otherwise `tcp`.
         r#type: Option<HealthKind>,
         /// The path that is asked for, query included; `/` where nothing else is written. For `http`.

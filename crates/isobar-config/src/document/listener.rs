@@ -7,7 +7,7 @@ use crate::units::{ByteSize, ListenAddress, Network, Span};
 
 settings! {
     /// One address on which clients are served.
-    pub struct Listener {
+    pub struct Listener called "a listener" {
         /// Its name in logs and metrics, unique among listeners. Without one it is `listener-` and its position.
         name: Option<Label>,
         /// The address it listens on; `:8080` is every IPv4 address of the machine, port 0 asks for a free port.
@@ -54,7 +54,7 @@ impl Choice for Protocol {
 
 settings! {
     /// What a listener takes at most.
-    pub struct ListenerLimits {
+    pub struct ListenerLimits called "the limits of a listener" {
         /// Open client connections over all workers; past it, connections wait in the kernel's backlog.
         max_connections: Whole<1, 10_000_000> = Whole::of(10_000),
         /// Bytes of a request head, request line included (431, or 414 when the target alone is longer).
@@ -70,7 +70,7 @@ settings! {
 
 settings! {
     /// How long a client may take.
-    pub struct ClientTimeouts {
+    pub struct ClientTimeouts called "the timeouts of a listener" {
         /// From the end of one exchange, or the accept, to the first byte of the next request.
         idle: Span = Span::seconds(60),
         /// From the first byte of a request head to its last (408).

@@ -10,7 +10,7 @@ use crate::setting::{Misfit, Word, help_for_word};
 
 settings! {
     /// Where finished requests are written down.
-    pub struct AccessLog {
+    pub struct AccessLog called "the access log" {
         /// `stdout`, or the file its lines are appended to, which is opened again on SIGUSR1.
         path: LogPath = LogPath::Stdout,
         /// What a line looks like: `json` with every field, `combined` as of Apache and nginx, or a template with
@@ -86,7 +86,7 @@ impl Word for LogFormat {
             "combined" => Ok(Self::Combined),
             _ if text.contains(['{', '}']) => match Template::compile(text) {
                 Ok(_) => Ok(Self::Template(text.into())),
-                Err(error) => Err(Misfit::because(error.to_string())),
+                Err(error) => Err(Misfit::from_sentence(&error.to_string())),
             },
             _ => Err(Misfit::OTHER.help(help_for_word(
                 text,

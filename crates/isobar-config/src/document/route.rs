@@ -11,7 +11,7 @@ use crate::units::Span;
 
 settings! {
     /// A rule and what is done with the requests it takes.
-    pub struct Route {
+    pub struct Route called "a route" {
         /// Its name in logs and metrics, unique within the listener. Without one it is made from the rule, such as
         /// `api.example.com/v1/*`; `default` for the rule that takes everything.
         name: Option<Label>,
@@ -30,7 +30,7 @@ settings! {
 
 settings! {
     /// Which requests a route takes.
-    pub struct Match {
+    pub struct Match called "a match" {
         /// The host, without port: a name, `*.example.com` for every name below it, or `*` for every host.
         host: HostPattern = HostPattern::Any,
         /// The path: `/login`, `/v1/*` for `/v1` and all below it, `/img-*` for all that begins with it, or `*` for
@@ -41,7 +41,7 @@ settings! {
 
 settings! {
     /// How long servers may take to answer the requests of a route. What is left out is as in the upstream.
-    pub struct RouteTimeouts {
+    pub struct RouteTimeouts called "the timeouts of a route" {
         /// For a connection to be made (the next server is tried, then 504).
         connect: Option<Span>,
         /// For the server to take some bytes of the request (504).
@@ -53,15 +53,6 @@ settings! {
     }
 }
 
-/// An error of the router's, whose text says what to do about it as well.
-fn misfit(error: &PatternError) -> Misfit {
-    let text = error.to_string();
-    match text.split_once("; ") {
-        None => Misfit::because(text),
-        Some((message, help)) => Misfit::because(message).help(help),
-    }
-}
-
 impl Word for HostPattern {
     fn read(text: &str) -> Result<Self, Misfit> {
         if let Some((_, rest)) = text.split_once("://") {
@@ -69,7 +60,7 @@ impl Word for HostPattern {
             let help = crate::suggest::did_you_mean(host);
             return Err(Misfit::because("a host is a name, not a URL").help(help));
         }
-        Self::parse(text).map_err(|error| misfit(&error))
+        Self::parse(text).map_err(|error| Misfit::from_sentence(&error.to_string()))
     }
 
     fn write(&self) -> String {
@@ -95,7 +86,7 @@ impl Word for HostPattern {
 impl Word for PathPattern {
     fn read(text: &str) -> Result<Self, Misfit> {
         Self::parse(text).map_err(|error| {
-            let misfit = misfit(&error);
+            let misfit = Misfit::from_sentence(&error.to_string());
             let without_slash = error == PatternError::PathStart && Self::parse(&format!("/{text}")).is_ok();
             if without_slash && !text.is_empty() {
                 misfit.help(crate::suggest::did_you_mean(&format!("/{text}")))

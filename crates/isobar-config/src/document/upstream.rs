@@ -9,7 +9,7 @@ use crate::units::{Span, Target};
 
 settings! {
     /// A set of servers that can answer the same requests.
-    pub struct Upstream {
+    pub struct Upstream called "an upstream" {
         /// How a server is chosen.
         balance: Balance = Balance::LeastConnections,
         /// Its servers; there must be at least one. An address alone is short for a server with all its defaults.
@@ -58,7 +58,7 @@ impl Choice for Balance {
 
 settings! {
     /// One server.
-    pub struct Server short address {
+    pub struct Server called "a server" short address {
         /// Where it is: an address or a name with a port; `:9001` is this machine. A name is resolved again and
         /// again, and one that does not resolve makes the server unavailable, nothing else.
         address: Target,
@@ -75,7 +75,7 @@ settings! {
 
 settings! {
     /// How long servers may take.
-    pub struct ServerTimeouts {
+    pub struct ServerTimeouts called "the timeouts of an upstream" {
         /// For a connection to be made (the next server is tried, then 504).
         connect: Span = Span::seconds(3),
         /// For the server to take some bytes of the request (504).
@@ -89,7 +89,7 @@ settings! {
 
 settings! {
     /// How connections to servers are kept for the next request.
-    pub struct KeepAlive {
+    pub struct KeepAlive called "the keep-alive of an upstream" {
         /// Idle connections a worker keeps per server; 0: none are kept.
         max_idle: Whole<0, 65_535> = Whole::of(64),
         /// How long a connection may be idle. Keep it below what servers allow, or they close it first.
@@ -99,7 +99,7 @@ settings! {
 
 settings! {
     /// Where requests wait while every server is at its limit.
-    pub struct Queue {
+    pub struct Queue called "the queue of an upstream" {
         /// Requests that wait at most, over all workers; past it the answer is 503 at once. 0: none waits.
         max: Whole<0, 10_000_000> = Whole::of(1024),
         /// How long a request waits at most (503).
@@ -109,7 +109,7 @@ settings! {
 
 settings! {
     /// What happens when a server cannot be reached, or closes a connection before a byte of the answer.
-    pub struct Retry {
+    pub struct Retry called "the retries of an upstream" {
         /// Further servers tried after the first. Only a request of which nothing was sent, or which is safe to
         /// repeat, is tried again.
         attempts: Whole<0, 10> = Whole::of(2),

@@ -20,9 +20,11 @@ impl Label {
         Self::read(text).ok()
     }
 
-    /// A name that is known to be one.
-    pub(crate) fn constant(text: &'static str) -> Self {
-        Self(text.into())
+    /// A name that is one by the way it was made.
+    pub(crate) fn made(text: impl Into<Box<str>>) -> Self {
+        let label = Self(text.into());
+        debug_assert!(Self::read(&label.0).is_ok(), "{label} is no name");
+        label
     }
 
     /// The name as written.

@@ -47,16 +47,11 @@ impl<const LEAST: u32, const GREATEST: u32> Setting for Whole<LEAST, GREATEST> {
         }
         let expected = Self::shape().expected();
         let help = match (number, scalar.style, digits) {
-            (Some(_), Style::Quoted, _) => Some("remove the quotes: in quotes it is a text".to_owned()),
+            (Some(_), Style::Quoted, _) => Some("remove the quotes".to_owned()),
             (None, _, false) => plain_digits(&scalar.text),
             _ => None,
         };
-        let found = if scalar.style == Style::Quoted && digits {
-            "a text in quotes".to_owned()
-        } else {
-            node.describe()
-        };
-        let problem = Problem::error(at, format!("expected {expected}, found {found}"));
+        let problem = Problem::error(at, format!("expected {expected}, found {}", node.describe()));
         problems.push(problem.at(node.headline()).maybe_help(help));
         Self::placeholder()
     }

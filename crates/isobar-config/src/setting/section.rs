@@ -1,19 +1,20 @@
 //! How is a mapping with known keys declared, and how is it read?
 
 use super::shape::{KeyShape, SectionShape};
-use super::{Setting, help_for_word, wrong_kind};
+use super::{Setting, list_of_words, wrong_kind};
 use crate::problem::{Path, Problem, Problems};
+use crate::suggest;
 use crate::tree::{Entry, Node, Value};
 
 /// Declares a mapping with known keys: a struct whose fields are the keys.
 ///
 /// The doc comment of the struct and of each field is its help text. A field with `= value` has that default; one
-/// without has the default its type has, or must be written. `short field` allows that field's value in place of the
-/// whole mapping.
+/// without has the default its type has, or must be written. `called` is what messages call the section, and
+/// `short field` allows that field's value in place of the whole mapping.
 macro_rules! settings {
     (
         $(#[doc = $help:literal])+
-        pub struct $Name:ident $(short $short:ident)? {
+        pub struct $Name:ident called $called:literal $(short $short:ident)? {
             $( $(#[doc = $key_help:literal])+ $key:ident : $Type:ty $(= $default:expr)? ),+ $(,)?
         }
     ) => {
@@ -64,6 +65,7 @@ macro_rules! settings {
             fn describe() -> $crate::setting::shape::SectionShape {
                 $crate::setting::shape::SectionShape {
                     name: stringify!($Name),
+                    called: $called,
                     help: concat!($($help, "\n"),+),
                     short: Self::SHORT,
                     keys: vec![$( $crate::setting::shape::KeyShape {
@@ -138,87 +140,98 @@ pub(crate) trait Section: Setting {
 
 /// The keys of a mapping that is being read.
 pub(crate) struct Fields<'f, 's> {
-    /// What stands in the mapping; none: the one value of the short form.
-    entries: Option<&'f [Entry<'s>]>,
-    short: Option<(&'static str, &'f Node<'s>)>,
+    content: Content<'f, 's>,
     node: &'f Node<'s>,
     at: Path<'f>,
     problems: &'f mut Problems,
-    called: fn() -> String,
+    keys: &'static [&'static str],
+    describe: fn() -> SectionShape,
+}
+
+/// How a section was written.
+#[derive(Clone, Copy)]
+enum Content<'f, 's> {
+    /// Key by key.
+    Keys(&'f [Entry<'s>]),
+    /// As the value of this one key.
+    Short(&'static str),
 }
 
 impl Fields<'_, '_> {
     /// Reads one field, or takes its default, or reports that it is missing.
     pub(crate) fn take<T: Setting>(&mut self, key: &'static str, absent: fn() -> Option<T>) -> T {
-        if let Some((short, node)) = self.short
-            && short == key
-        {
-            return T::decode(node, self.at, self.problems);
+        match self.content {
+            Content::Short(short) if short == key => T::decode(self.node, self.at, self.problems),
+            Content::Short(_) => self.absent(key, &[], absent),
+            Content::Keys(entries) => match entries.iter().find(|entry| entry.key == key) {
+                Some(entry) => T::decode(&entry.value, self.at.key(key), self.problems),
+                None => self.absent(key, entries, absent),
+            },
         }
-        let entries = self.entries.unwrap_or_default();
-        if let Some(entry) = entries.iter().find(|entry| entry.key == key) {
-            return T::decode(&entry.value, self.at.key(key), self.problems);
+    }
+
+    fn absent<T: Setting>(&mut self, key: &'static str, entries: &[Entry<'_>], absent: fn() -> Option<T>) -> T {
+        let at = self.at.key(key);
+        if self.is_misspelt(key, entries) {
+            // The misspelt key has been reported; saying that the right one is missing adds nothing.
+            self.problems.unreadable(at);
+            return absent().unwrap_or_else(T::placeholder);
         }
         absent().unwrap_or_else(|| {
-            let message = format!("the key `{key}` is missing");
-            let problem = Problem::error(self.at.key(key), message).at(self.node.headline());
+            let problem = Problem::error(at, format!("the key `{key}` is missing"));
+            let problem = problem.at(self.node.headline());
+            let called = (self.describe)().called;
             self.problems
-                .push(problem.label(format!("{} needs one", (self.called)())));
+                .push(problem.label(format!("`{key}` must be written for {called}")));
             T::placeholder()
         })
     }
+
+    fn is_misspelt(&self, key: &str, entries: &[Entry<'_>]) -> bool {
+        let near = |entry: &Entry<'_>| suggest::nearest(&entry.key, self.keys.iter().copied()) == Some(key);
+        let mut unknown = entries.iter().filter(|entry| !is_known(&entry.key, self.keys));
+        !self.problems.is_full() && unknown.any(near)
+    }
+}
+
+fn is_known(key: &str, keys: &[&str]) -> bool {
+    keys.contains(&key)
 }
 
 /// Reads a section.
 pub(crate) fn decode<T: Section>(node: &Node<'_>, at: Path<'_>, problems: &mut Problems) -> T {
-    let called = || T::describe().called();
-    let mut fields = match (&node.value, T::SHORT) {
+    let content = match (&node.value, T::SHORT) {
         (Value::Mapping(entries), _) => {
             report_unknown_keys::<T>(entries, at, problems);
-            Fields {
-                entries: Some(entries),
-                short: None,
-                node,
-                at,
-                problems,
-                called,
-            }
+            Content::Keys(entries)
         }
-        // A section whose last key was commented out; where a key must be written the short form would be a guess.
-        (Value::Nothing, None) => Fields {
-            entries: None,
-            short: None,
-            node,
-            at,
-            problems,
-            called,
-        },
-        (Value::Scalar(_), Some(short)) => Fields {
-            entries: None,
-            short: Some((short, node)),
-            node,
-            at,
-            problems,
-            called,
-        },
+        // A section whose last key was commented out.
+        (Value::Nothing, None) => Content::Keys(&[]),
+        (Value::Scalar(_), Some(short)) => Content::Short(short),
         _ => return wrong_kind(node, at, problems),
     };
-    T::read(&mut fields)
+    T::read(&mut Fields {
+        content,
+        node,
+        at,
+        problems,
+        keys: T::KEYS,
+        describe: T::describe,
+    })
 }
 
 fn report_unknown_keys<T: Section>(entries: &[Entry<'_>], at: Path<'_>, problems: &mut Problems) {
-    for entry in entries.iter().filter(|entry| !T::KEYS.contains(&entry.key.as_ref())) {
+    for entry in entries.iter().filter(|entry| !is_known(&entry.key, T::KEYS)) {
         let word = entry.key.as_ref();
         let message = format!("unknown key `{}`", crate::tree::shorten(word));
-        let problem = Problem::error(at.key(word), message)
-            .on_key()
-            .at(entry.key_span.clone());
+        let problem = Problem::error(at.key(word), message).on_key();
+        let problem = problem.at(entry.key_span.clone());
         if problems.is_full() {
             problems.push(problem);
             continue;
         }
         let shape = T::describe();
-        let problem = problem.label(format!("not a key of {}", shape.called()));
+        let problem = problem.label(format!("not a key of {}", shape.called));
         problems.push(problem.help(help_for_key(word, &shape)));
     }
 }
@@ -227,15 +240,19 @@ fn help_for_key(word: &str, shape: &SectionShape) -> String {
     if word == "<<" {
         return "merge keys are not part of YAML 1.2; write the keys out, or use an alias for a whole value".to_owned();
     }
-    let inner = |key: &KeyShape| {
-        (key.shape)()
-            .section()
-            .is_some_and(|inner| inner.keys.iter().any(|k| k.key == word))
-    };
-    if let Some(outer) = shape.keys.iter().find(|key| inner(key)) {
-        return format!("`{word}` belongs under `{}`", outer.key);
+    if let Some(near) = suggest::nearest(word, shape.keys.iter().map(|key| key.key)) {
+        return suggest::did_you_mean(near);
     }
-    help_for_word(word, "valid keys", shape.keys.iter().map(|key| key.key))
+    let holds_word = |key: &&KeyShape| {
+        let shape = (key.shape)();
+        shape
+            .section()
+            .is_some_and(|inner| inner.keys.iter().any(|key| key.key == word))
+    };
+    match shape.keys.iter().find(holds_word) {
+        Some(outer) => format!("`{word}` belongs under `{}`", outer.key),
+        None => list_of_words("valid keys", shape.keys.iter().map(|key| key.key)),
+    }
 }
 
 /// Writes a section, in its short form where that says everything.

@@ -65,6 +65,8 @@ pub(crate) struct WordShape {
 pub(crate) struct SectionShape {
     /// The type's name in the schema's `$defs`.
     pub(crate) name: &'static str,
+    /// What messages call it, such as `a health check`.
+    pub(crate) called: &'static str,
     /// What the section is about; the first line is a sentence.
     pub(crate) help: &'static str,
     /// The keys in the order declared.
@@ -98,9 +100,9 @@ impl Shape {
             } => "a whole number".to_owned(),
             Self::Whole { least, greatest } => format!("a whole number from {least} to {greatest}"),
             Self::Choice { expected, .. } => (*expected).to_owned(),
-            Self::List { element } => format!("a list, each element {}", element.expected()),
+            Self::List { .. } => "a list".to_owned(),
             Self::Named { .. } => "a mapping from names to values".to_owned(),
-            Self::Section(section) => format!("a mapping with the keys of {}", section.called()),
+            Self::Section(section) => format!("a mapping that describes {}", section.called),
             Self::Either(shapes) => shapes.iter().map(Self::expected).collect::<Vec<_>>().join(" or "),
             Self::OrNone(shape) => format!("{} or `none`", shape.expected()),
         }
@@ -114,24 +116,5 @@ impl Shape {
             Self::Either(shapes) => shapes.iter().find_map(Self::section),
             _ => None,
         }
-    }
-}
-
-impl SectionShape {
-    /// What the section is called in messages: its name as words, such as `a health check`.
-    pub(crate) fn called(&self) -> String {
-        let mut words = String::new();
-        for character in self.name.chars() {
-            if character.is_ascii_uppercase() && !words.is_empty() {
-                words.push(' ');
-            }
-            words.push(character.to_ascii_lowercase());
-        }
-        let article = if words.starts_with(['a', 'e', 'i', 'o', 'u']) {
-            "an"
-        } else {
-            "a"
-        };
-        format!("{article} {words}")
     }
 }

@@ -44,6 +44,14 @@ impl Misfit {
         }
     }
 
+    /// Parts the text of an error into why it is one and, after the semicolon, what to do about it.
+    pub(crate) fn from_sentence(text: &str) -> Self {
+        match text.split_once("; ") {
+            None => Self::because(text),
+            Some((message, help)) => Self::because(message).help(help),
+        }
+    }
+
     /// Adds what to do about it.
     pub(crate) fn help(self, help: impl Into<String>) -> Self {
         Self {
@@ -116,7 +124,14 @@ impl Setting for bool {
                 );
                 false
             }
-            None => wrong_kind(node, at, problems),
+            None => match &node.value {
+                Value::Scalar(scalar) if matches!(scalar.text.as_ref(), "true" | "false") => {
+                    let problem = Problem::error(at, format!("expected `true` or `false`, found {}", node.describe()));
+                    problems.push(problem.at(node.headline()).help("remove the quotes"));
+                    false
+                }
+                _ => wrong_kind(node, at, problems),
+            },
         }
     }
 

@@ -13,12 +13,9 @@ use crate::problem::{Path, Place, Problem, Problems};
 ///
 /// *Errors*: what makes the text unreadable as a whole ends the reading and is the one error returned. Keys written
 /// twice go to `problems`; the first value stays.
-pub(crate) fn parse<'s>(text: &'s str, problems: &mut Problems) -> Result<Node<'s>, Problem> {
+pub(crate) fn parse<'s>(text: &'s str, problems: &mut Problems) -> Result<Node<'s>, Box<Problem>> {
     if text.len() > MAX_TEXT_BYTES {
-        return Err(whole(
-            0..0,
-            format!("the text is longer than {} MiB", MAX_TEXT_BYTES >> 20),
-        ));
+        return Err(whole(0..0, format!("the text is longer than {} MiB", MAX_TEXT_BYTES >> 20)).into());
     }
     let mut builder = Builder {
         problems,
@@ -32,13 +29,12 @@ pub(crate) fn parse<'s>(text: &'s str, problems: &mut Problems) -> Result<Node<'
         let (event, span) = event.map_err(|error| broken(&error, text))?;
         builder.take(event, span)?;
     }
-    match builder.root {
-        Some(Node {
-            value: Value::Nothing, ..
-        })
-        | None => Err(whole(0..0, "the configuration is empty").help(EMPTY_HELP)),
-        Some(root) => Ok(root),
-    }
+    let says_something = |root: &Node<'_>| {
+        let null = matches!(root.plain(), Some("~" | "null" | "Null" | "NULL"));
+        !null && root.value != Value::Nothing
+    };
+    let empty = || whole(0..0, "the configuration is empty").help(EMPTY_HELP).into();
+    builder.root.filter(says_something).ok_or_else(empty)
 }
 
 const EMPTY_HELP: &str = "the smallest one has a listener and an upstream:\n\
@@ -93,22 +89,26 @@ struct Builder<'p, 's> {
 }
 
 impl<'s> Builder<'_, 's> {
-    fn take(&mut self, event: Event<'s>, span: Span) -> Result<(), Problem> {
+    fn take(&mut self, event: Event<'s>, span: Span) -> Result<(), Box<Problem>> {
         let bytes = byte_range(&span, self.text);
+        let tag_bytes = span
+            .tag_span()
+            .map_or(bytes.clone(), |span| byte_range(&span, self.text));
         match event {
             Event::DocumentStart(..) if self.root.is_some() => Err(whole(bytes, "a second document begins here")
-                .help("a configuration is one document; remove the `---` or put the rest into a file of its own")),
+                .help("a configuration is one document; remove the `---` or put the rest into a file of its own")
+                .into()),
             Event::Alias(id) => self.alias(id, bytes),
             Event::Scalar(text, style, anchor, tag) => {
-                refuse_tag(tag.as_deref(), &bytes)?;
+                refuse_tag(tag.as_deref(), &tag_bytes)?;
                 self.scalar(text, style, anchor, bytes)
             }
             Event::SequenceStart(_, anchor, tag) => {
-                refuse_tag(tag.as_deref(), &bytes)?;
+                refuse_tag(tag.as_deref(), &tag_bytes)?;
                 self.open(Content::List(Vec::new()), anchor, bytes)
             }
             Event::MappingStart(_, anchor, tag) => {
-                refuse_tag(tag.as_deref(), &bytes)?;
+                refuse_tag(tag.as_deref(), &tag_bytes)?;
                 let content = Content::Mapping {
                     entries: Vec::new(),
                     seen: HashMap::new(),
@@ -127,7 +127,7 @@ impl<'s> Builder<'_, 's> {
         style: ScalarStyle,
         anchor: usize,
         span: Range<usize>,
-    ) -> Result<(), Problem> {
+    ) -> Result<(), Box<Problem>> {
         self.count(1, &span)?;
         let style = if style == ScalarStyle::Plain {
             Style::Plain
@@ -142,12 +142,12 @@ impl<'s> Builder<'_, 's> {
         self.add(Node { span, value }, anchor, 1, 0)
     }
 
-    fn alias(&mut self, id: usize, span: Range<usize>) -> Result<(), Problem> {
+    fn alias(&mut self, id: usize, span: Range<usize>) -> Result<(), Box<Problem>> {
         let Some((nodes, height)) = self.anchors.get(&id).map(|anchored| (anchored.nodes, anchored.height)) else {
-            return Err(whole(span, "the alias stands within what it stands for"));
+            return Err(whole(span, "the alias stands within what it stands for").into());
         };
         if self.stack.len() + height > MAX_DEPTH {
-            return Err(too_deep(span));
+            return Err(too_deep(span).into());
         }
         self.count(nodes, &span)?;
         match self.anchors.get(&id).map(|anchored| anchored.node.clone()) {
@@ -156,11 +156,11 @@ impl<'s> Builder<'_, 's> {
         }
     }
 
-    fn open(&mut self, content: Content<'s>, anchor: usize, span: Range<usize>) -> Result<(), Problem> {
+    fn open(&mut self, content: Content<'s>, anchor: usize, span: Range<usize>) -> Result<(), Box<Problem>> {
         let nodes_before = self.nodes;
         self.count(1, &span)?;
         if self.stack.len() >= MAX_DEPTH {
-            return Err(too_deep(span));
+            return Err(too_deep(span).into());
         }
         if let Some(Frame {
             content: Content::Mapping { key: None, .. },
@@ -168,7 +168,8 @@ impl<'s> Builder<'_, 's> {
         }) = self.stack.last()
         {
             return Err(whole(span, "a key must be a word, not a list or a mapping")
-                .help("if this is a text, put it in quotes; `{` and `[` have a meaning of their own"));
+                .help("if this is a text, put it in quotes; `{` and `[` have a meaning of their own")
+                .into());
         }
         self.stack.push(Frame {
             start: span.start,
@@ -180,7 +181,7 @@ impl<'s> Builder<'_, 's> {
         Ok(())
     }
 
-    fn close(&mut self, end: Range<usize>) -> Result<(), Problem> {
+    fn close(&mut self, end: Range<usize>) -> Result<(), Box<Problem>> {
         let Some(frame) = self.stack.pop() else { return Ok(()) };
         let (value, last) = match frame.content {
             Content::List(items) => {
@@ -206,7 +207,7 @@ impl<'s> Builder<'_, 's> {
     }
 
     /// Puts a finished node where it belongs.
-    fn add(&mut self, node: Node<'s>, anchor: usize, nodes: usize, height: usize) -> Result<(), Problem> {
+    fn add(&mut self, node: Node<'s>, anchor: usize, nodes: usize, height: usize) -> Result<(), Box<Problem>> {
         if anchor != 0 {
             // The copy counts, or anchors around anchors would hold the same nodes many times.
             self.count(nodes, &node.span)?;
@@ -275,7 +276,7 @@ impl<'s> Builder<'_, 's> {
         walk(&self.stack, Path::ROOT, key)
     }
 
-    fn count(&mut self, nodes: usize, span: &Range<usize>) -> Result<(), Problem> {
+    fn count(&mut self, nodes: usize, span: &Range<usize>) -> Result<(), Box<Problem>> {
         self.nodes += nodes;
         if self.nodes <= MAX_NODES {
             return Ok(());
@@ -284,15 +285,18 @@ impl<'s> Builder<'_, 's> {
             span.clone(),
             format!("the configuration has more than {MAX_NODES} values"),
         )
-        .help("what an alias (`*name`) stands for counts each time"))
+        .help("what an alias (`*name`) stands for counts each time")
+        .into())
     }
 }
 
-fn as_key(node: Node<'_>) -> Result<(Cow<'_, str>, Range<usize>), Problem> {
+fn as_key(node: Node<'_>) -> Result<(Cow<'_, str>, Range<usize>), Box<Problem>> {
     match node.value {
         Value::Scalar(scalar) => Ok((scalar.text, node.span)),
-        Value::Nothing => Err(whole(node.span, "a key is missing before the `:`")),
-        Value::List(_) | Value::Mapping(_) => Err(whole(node.span, "a key must be a word, not a list or a mapping")),
+        Value::Nothing => Err(whole(node.span, "a key is missing before the `:`").into()),
+        Value::List(_) | Value::Mapping(_) => {
+            Err(whole(node.span, "a key must be a word, not a list or a mapping").into())
+        }
     }
 }
 
@@ -302,14 +306,15 @@ fn twice(problem: Problem, span: Range<usize>, first: Range<usize>) -> Problem {
     problem
 }
 
-fn refuse_tag(tag: Option<&Tag>, span: &Range<usize>) -> Result<(), Problem> {
+fn refuse_tag(tag: Option<&Tag>, span: &Range<usize>) -> Result<(), Box<Problem>> {
     match tag {
         None => Ok(()),
         Some(tag) => Err(whole(
             span.clone(),
-            format!("YAML tags such as `{}` are not supported", shorten(&tag.original())),
+            format!("tags such as `{}` are not supported", shorten(&tag.original())),
         )
-        .help("remove the tag; if the `!` is part of a text, put the text in quotes")),
+        .help("remove the tag; if the `!` is part of a text, put the text in quotes")
+        .into()),
     }
 }
 

@@ -29,7 +29,9 @@ fn known(kind: &ErrorKind) -> Option<(&'static str, Option<&'static str>)> {
     use ErrorKind as E;
     const SPACES: Option<&str> = Some("indent with spaces");
     const ALIGN: Option<&str> = Some("keys of one mapping begin in the same column, and so do the `-` of one list");
-    const QUOTES: Option<&str> = Some("a text that holds `: ` or ` #` or begins with a sign needs quotes");
+    const QUOTES: Option<&str> = Some("a text that holds `: ` or ` #` needs quotes");
+    const COLON: Option<&str> =
+        Some("a `:` may be missing after the key before it; a text that holds `: ` needs quotes");
     let known = match kind {
         E::TabNotAllowed | E::TabInBlockIndentation | E::TabInIndentation | E::TabAtBlockScalarStart => {
             ("a tab cannot be used as indentation", SPACES)
@@ -39,11 +41,13 @@ fn known(kind: &ErrorKind) -> Option<(&'static str, Option<&'static str>)> {
             ("the indentation fits nothing above", ALIGN)
         }
         E::MappingValueNotAllowed | E::MappingKeyNotAllowed | E::InvalidColonPlacement => {
-            ("a key with a value cannot stand here", QUOTES)
+            ("a key with a value cannot stand here", COLON)
         }
         E::SimpleKeyExpected | E::InvalidSimpleKey => ("expected a `:` after the key", ALIGN),
         E::BlockSequenceEntryNotAllowed | E::BlockEntryInFlowCollection => ("a list element cannot begin here", ALIGN),
-        E::UnclosedQuotedScalar | E::DocumentIndicatorInQuotedScalar => ("the quote is never closed", None),
+        E::UnclosedQuotedScalar | E::DocumentIndicatorInQuotedScalar | E::InvalidQuotedScalarIndent => {
+            ("the quote before this is not closed", None)
+        }
         E::InvalidTrailingSingleQuotedScalar | E::InvalidTrailingDoubleQuotedScalar => (
             "text follows the closing quote",
             Some("put the whole text in one pair of quotes"),
