@@ -2,7 +2,8 @@
 //!
 //! `measure bulk` relays 1 MiB messages over loopback by splicing and by copying, and prints the processor time of the
 //! relaying thread. `measure serve N` answers N one-shot connections, to be run under `strace -c`, and prints its address;
-//! `measure visit ADDRESS N` is their client. `measure sizes` prints what a connection weighs. With two cores or more the
+//! `measure visit ADDRESS N` is their client. `measure sizes` prints what a connection weighs, `measure timers` what
+//! deadlines cost. With two cores or more the
 //! relaying thread has the first to itself.
 
 use std::error::Error;
@@ -42,7 +43,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         ["serve", count] => serve(count.parse()?)?,
         ["visit", address, count] => visit(address.parse()?, count.parse()?)?,
         ["sizes"] => sizes()?,
-        _ => return Err("usage: measure bulk | serve COUNT | visit ADDRESS COUNT | sizes".into()),
+        ["timers"] => timers()?,
+        _ => return Err("usage: measure bulk | serve COUNT | visit ADDRESS COUNT | sizes | timers".into()),
     }
     Ok(())
 }
@@ -55,12 +57,11 @@ fn any_port() -> SocketAddr {
 fn bulk() -> io::Result<()> {
     for round in 0..ROUNDS {
         for way in [Way::Splice, Way::Copy] {
-            let (relayed, elapsed) = (relay(way)?, Instant::now());
-            let each = relayed / MESSAGES;
+            let begun = Instant::now();
+            let (spent, elapsed) = (relay(way)? / MESSAGES, begun.elapsed() / MESSAGES);
             writeln!(
                 io::stdout(),
-                "round {round} {way:?}: {each:?} a MiB ({:?})",
-                elapsed.elapsed()
+                "round {round} {way:?}: {spent:?} of processor time a MiB, {elapsed:?} elapsed"
             )?;
         }
     }
@@ -191,6 +192,38 @@ fn sizes() -> io::Result<()> {
             "{each} B resident a registered stream with its timer, both ends' handles included"
         )
     })?
+}
+
+/// A thousand timers, as a busy worker has, moved in turn.
+fn timers() -> io::Result<()> {
+    const MOVES: u32 = 10_000_000;
+    let wheel = Wheel::new(Instant::now());
+    let timers: Vec<Timer> = (0..1_000).map(|_| wheel.timer()).collect();
+    let measure = |name: &str, waits: [Duration; 2]| {
+        let (base, begun) = (Instant::now(), Instant::now());
+        for (wait, timer) in waits
+            .iter()
+            .cycle()
+            .zip(timers.iter().cycle().flat_map(|timer| [timer; 2]))
+            .take(MOVES as usize)
+        {
+            timer.set(base + *wait);
+        }
+        writeln!(io::stdout(), "{name}: {:?} a move", begun.elapsed() / MOVES)
+    };
+    measure(
+        "to a later time and further",
+        [Duration::from_secs(60), Duration::from_secs(70)],
+    )?;
+    measure(
+        "to a later time and back",
+        [Duration::from_secs(60), Duration::from_millis(100)],
+    )?;
+    let begun = Instant::now();
+    let last = (0..MOVES).map(|_| wheel.now()).max();
+    writeln!(io::stdout(), "reading the clock: {:?}", begun.elapsed() / MOVES)?;
+    debug_assert!(last > Some(begun));
+    Ok(())
 }
 
 fn resident_bytes() -> io::Result<usize> {
