@@ -1,11 +1,16 @@
 //! How does a client say exactly the bytes a test wants, and what does it get?
 
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
+use socket2::SockRef;
+
 use crate::PATIENCE;
 use crate::message::{Framing, Response, read_body, read_response_head, response_framing};
+
+/// The text of the error of a client whose connection was closed in good order before a byte of the answer.
+pub const CLOSED_WITHOUT_ANSWER: &str = "closed before a byte of the answer";
 
 /// One connection to a proxy or server.
 ///
@@ -53,16 +58,23 @@ impl Client {
         self.stream().shutdown(Shutdown::Write)
     }
 
+    /// Leaves at once, by a reset: unlike an orderly close it cannot be taken for a client that only has nothing more to say.
+    pub fn reset(self) -> io::Result<()> {
+        SockRef::from(self.stream()).set_linger(Some(Duration::ZERO))
+    }
+
     /// Receives the answer to a request that was not HEAD, interim responses before it included.
     pub fn receive(&mut self) -> io::Result<Response> {
-        let mut response = read_response_head(&mut self.reader)?;
-        let framing = response_framing(&response)?;
-        (response.body, response.trailers) = read_body(&mut self.reader, framing)?;
+        let mut response = self.receive_head()?;
+        self.receive_body(&mut response)?;
         Ok(response)
     }
 
     /// Receives the head of an answer and nothing of its body: all there is of an answer to HEAD.
     pub fn receive_head(&mut self) -> io::Result<Response> {
+        if self.reader.fill_buf()?.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, CLOSED_WITHOUT_ANSWER));
+        }
         read_response_head(&mut self.reader)
     }
 

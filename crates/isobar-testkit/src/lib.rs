@@ -24,7 +24,7 @@ mod programs;
 pub mod websocket;
 
 pub use bytes::noise;
-pub use client::{Answer, Client, answer_to, get};
+pub use client::{Answer, CLOSED_WITHOUT_ANSWER, Client, answer_to, get};
 pub use configuration::Configuration;
 pub use gate::Gate;
 pub use isobar::{Binary, Isobar, Outcome};

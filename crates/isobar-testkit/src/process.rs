@@ -1,6 +1,6 @@
 //! What does a child process say, cost and end with?
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::PathBuf;
@@ -86,12 +86,13 @@ impl Process {
             .ok_or_else(|| io::ErrorKind::InvalidData.into())
     }
 
-    /// How many established connections to a local port each of its epoll instances watches, without those that have none.
+    /// How many established connections to a local port each of its epoll instances watches, without those that watch none.
     ///
+    /// Descriptors of one instance watch the same sockets and count once.
     /// *Source*: `tfd` lines of `/proc/PID/fdinfo` (proc(5)), joined with `/proc/net/tcp` by inode.
     pub fn connections_by_poller(&self, port: u16) -> io::Result<Vec<usize>> {
         let sockets = established(port)?;
-        let mut counts = Vec::new();
+        let mut pollers = BTreeSet::new();
         for entry in fs::read_dir(self.proc("fdinfo"))? {
             // A descriptor may be closed between the listing and the look.
             let Ok(info) = fs::read_to_string(entry?.path()) else {
@@ -100,12 +101,10 @@ impl Process {
             let watched = info
                 .lines()
                 .filter_map(|line| line.strip_prefix("tfd:")?.split_whitespace().next());
-            let count = watched
-                .filter(|fd| self.socket_inode(fd).is_some_and(|inode| sockets.contains(&inode)))
-                .count();
-            counts.extend((count > 0).then_some(count));
+            let inodes = watched.filter_map(|fd| self.socket_inode(fd));
+            pollers.insert(inodes.filter(|inode| sockets.contains(inode)).collect::<BTreeSet<_>>());
         }
-        Ok(counts)
+        Ok(pollers.iter().map(BTreeSet::len).filter(|&count| count > 0).collect())
     }
 
     fn socket_inode(&self, descriptor: &str) -> Option<String> {

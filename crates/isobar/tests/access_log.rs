@@ -114,9 +114,19 @@ fn no_client_can_break_a_line() {
         let hostile = b"GET /%0a HTTP/1.1\r\nhost: a\r\nuser-agent: \x80\xff\" \\ {status} \xe2\x80\xa8 \t end\r\nconnection: close\r\n\r\n";
         assert_eq!(answer_to(isobar.address(), hostile).unwrap().status(), 200);
         assert_eq!(get(isobar.address(), "/next").unwrap().status, 200);
-        assert!(line_number(&isobar, 1).contains("/next"), "{format}");
+        // Workers hand their lines over each on its own, so that the order is not that of the requests.
+        eventually("both are written", || lines(&isobar).len() >= 2);
+        let written = lines(&isobar);
+        assert_eq!(written.len(), 2, "{format}: {written:#?}");
+        assert!(
+            written.iter().any(|line| line.contains("/next")),
+            "{format}: {written:#?}"
+        );
         if format == "json" {
-            assert_eq!(json_number(&isobar, 0)["status"], 200);
+            assert!(
+                written.iter().all(|line| serde_json::from_str::<Value>(line).is_ok()),
+                "{written:#?}"
+            );
         }
     }
 }
@@ -165,7 +175,7 @@ fn a_client_that_leaves_is_499() {
     let mut client = Client::connect(isobar.address()).unwrap();
     client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
     eventually("the server has it", || origin.connections_open() == 1);
-    drop(client);
+    client.reset().unwrap();
     let line = json_number(&isobar, 0);
     assert_eq!(
         (&line["status"], &line["cause"], &line["fault"]),

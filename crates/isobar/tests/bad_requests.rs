@@ -253,7 +253,8 @@ fn sizes() {
         format!("GET / HTTP/1.1\r\nhost: a\r\n{}\r\n", "x: 1\r\n".repeat(21)),
         &[431],
     );
-    proxied.refuses(post("content-length: 1025", &"a".repeat(1025)), &[413]);
+    // A small body may be read to its end, so that the connection can go on.
+    proxied.answers(post("content-length: 1025", &"a".repeat(1025)), 413);
     proxied.refuses(post("content-length: 1025\r\nexpect: 100-continue", ""), &[413]);
     proxied.answers(post("content-length: 1024", &"a".repeat(1024)), 200);
 }

@@ -2,9 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use isobar_testkit::{
-    After, Client, ClosedPort, Configuration, FullPort, Gate, Isobar, Origin, binary, eventually, get,
-};
+use isobar_testkit::{After, Client, ClosedPort, Configuration, FullPort, Isobar, Origin, binary, eventually, get};
 
 fn before(origin: &Origin) -> Isobar {
     let configuration = Configuration::to(&[origin.address()]);
@@ -213,18 +211,13 @@ fn a_server_that_is_slow_but_moves_is_not_cut() {
 
 #[test]
 fn a_client_that_goes_frees_its_server() {
-    let gate = Gate::new();
-    let held = gate.clone();
-    let origin = Origin::start(move |exchange| {
-        held.pass();
-        exchange.reply(200, &[], b"late")
-    });
+    let origin = Origin::silent();
     let isobar = binary!().run(&Configuration::to(&[origin.address()]));
     let mut client = Client::connect(isobar.address()).unwrap();
     client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
-    eventually("the server has the request", || gate.waiting() == 1);
-    drop(client);
     let in_flight = || isobar.metrics().sum("isobar_server_in_flight", &[]);
+    eventually("the server has the request", || in_flight() == Some(1.0));
+    client.reset().unwrap();
     eventually("the server's place is free", || in_flight() == Some(0.0));
-    gate.open();
+    eventually("the server's connection is closed", || origin.connections_open() == 0);
 }

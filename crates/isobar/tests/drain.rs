@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use isobar_testkit::websocket::{connect, websocket_echo};
 use isobar_testkit::{
-    Client, Configuration, Gate, Isobar, Load, LoadOptions, Origin, PATIENCE, Signal, binary, eventually,
+    CLOSED_WITHOUT_ANSWER, Client, Configuration, Gate, Isobar, Load, LoadOptions, Origin, PATIENCE, Signal, binary,
+    eventually,
 };
 
 fn gated(gate: &Gate) -> Origin {
@@ -94,18 +95,19 @@ fn no_answer_is_lost_under_load() {
     isobar.signal(Signal::TERM);
     assert_eq!(isobar.ends(PATIENCE).code(), Some(0), "{}", isobar.log());
     let report = load.finish();
-    // Once the listener is closed new connections fail; that is what a client may see, and nothing else.
-    let lost = report
+    assert_eq!(
+        origin.request_count() as u64,
+        report.succeeded,
+        "a request was served and its answer lost"
+    );
+    // A request may meet the close of its idle connection, and later ones a closed port; an answer never breaks off.
+    let expected = |failure: &&String| failure.contains(CLOSED_WITHOUT_ANSWER) || failure.contains("os error");
+    let others = report
         .failures
         .iter()
-        .filter(|failure| failure.contains("request "))
+        .filter(|failure| !expected(failure))
         .collect::<Vec<_>>();
-    let first_on_new = |failure: &&&String| failure.contains("request 0 ");
-    assert_eq!(
-        lost.iter().filter(|failure| !first_on_new(failure)).count(),
-        0,
-        "{lost:#?}"
-    );
+    assert!(others.is_empty(), "{others:#?}");
 }
 
 #[test]
