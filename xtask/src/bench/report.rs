@@ -185,6 +185,7 @@ impl RowResult {
         let measured = Bounds {
             floor: self.to_floor(isobar).map(|spread| spread.median),
             peer: self.to_peer(isobar).map(|spread| spread.median),
+            system_calls: isobar.system_calls,
             bytes: isobar.idle_bytes,
         };
         let workload = self.row.workload();
@@ -214,6 +215,7 @@ fn compare(bounds: Bounds, measured: Bounds) -> Vec<String> {
     let judged = [
         judge("floor", bounds.floor, measured.floor),
         judge("peer", bounds.peer, measured.peer),
+        judge("system calls", bounds.system_calls, measured.system_calls),
         judge("bytes", bounds.bytes, measured.bytes),
     ];
     judged.into_iter().flatten().collect()
@@ -324,7 +326,8 @@ mod tests {
         let verdict = row.verdict().unwrap();
         assert_eq!(
             verdict,
-            "must: floor <= 1.15: met, peer <= 0.85: met; aim: floor <= 1.05: **not met**, peer <= 0.75: met"
+            "must: floor <= 1.15: met, peer <= 0.85: met, system calls <= 4.3: not measured; \
+             aim: floor <= 1.05: **not met**, peer <= 0.75: met"
         );
     }
 

@@ -53,6 +53,8 @@ pub(super) struct Bounds {
     pub(super) floor: Option<f64>,
     /// CPU per request in ratio to the better of the peers.
     pub(super) peer: Option<f64>,
+    /// System calls per request.
+    pub(super) system_calls: Option<f64>,
     /// Bytes of memory for an idle connection.
     pub(super) bytes: Option<f64>,
 }
@@ -61,6 +63,7 @@ impl Bounds {
     const NONE: Self = Self {
         floor: None,
         peer: None,
+        system_calls: None,
         bytes: None,
     };
 
@@ -103,8 +106,11 @@ impl Row {
             connections: 64,
             reuse: Reuse::KeepAlive,
             peer_buffer_kib: 16,
-            traced_requests: 20_000,
-            must: Bounds::both(1.15, 0.85),
+            traced_requests: 5_000,
+            must: Bounds {
+                system_calls: Some(4.3),
+                ..Bounds::both(1.15, 0.85)
+            },
             aim: Bounds::both(1.05, 0.75),
         };
         match self {
@@ -113,7 +119,7 @@ impl Row {
                 title: "64 KiB answers, 64 connections",
                 path: "/64k",
                 peer_buffer_kib: 64,
-                traced_requests: 5_000,
+                traced_requests: 1_000,
                 must: Bounds::floor(1.1),
                 aim: Bounds::floor(0.95),
                 ..small
@@ -123,7 +129,7 @@ impl Row {
                 path: "/1m",
                 connections: 16,
                 peer_buffer_kib: 64,
-                traced_requests: 500,
+                traced_requests: 200,
                 must: Bounds::floor(0.8),
                 aim: Bounds::floor(0.67),
                 ..small
@@ -132,6 +138,7 @@ impl Row {
                 title: "new client connection per request, 1 KiB",
                 connections: 32,
                 reuse: Reuse::Never,
+                traced_requests: 2_000,
                 must: Bounds::peer(0.9),
                 aim: Bounds::peer(0.8),
                 ..small
