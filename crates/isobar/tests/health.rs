@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
+use isobar_testkit::serde_json::Value;
 use isobar_testkit::{Configuration, Origin, binary, eventually, get};
 
 const FAST: &str = "interval: 100ms, timeout: 100ms, rise: 2, fall: 2";
@@ -128,7 +129,7 @@ fn health_pages_say_what_is_true() {
         assert_eq!(get(isobar.admin(), path).unwrap().status, 200, "{path}");
     }
     let address = origin.address().to_string();
-    let named = |detail: &isobar_testkit::serde_json::Value, part: &str| {
+    let named = |detail: &Value, part: &str| {
         let checks = detail["checks"].as_array().cloned().unwrap_or_default();
         checks
             .into_iter()
