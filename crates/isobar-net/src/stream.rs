@@ -116,8 +116,9 @@ impl Stream {
     /// *Errors*: the connection is broken, by the peer or the network.
     pub fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         debug_assert!(!buf.is_empty(), "reading nothing looks like the end of the stream");
-        self.poll_io(cx, Direction::Read, |mut socket| {
-            let bytes = socket.read(buf)?;
+        // Straight to the kernel: libc's wrappers are cancellation points, which costs more than the rest of the call here.
+        self.poll_io(cx, Direction::Read, |socket| {
+            let (_, bytes) = recv(socket, &mut *buf, RecvFlags::empty())?;
             Ok(Moved {
                 bytes,
                 exhausted: 0 < bytes && bytes < buf.len(),
@@ -129,8 +130,8 @@ impl Stream {
     ///
     /// *Errors*: the connection is broken, by the peer or the network.
     pub fn poll_write(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.poll_io(cx, Direction::Write, |mut socket| {
-            let bytes = socket.write(buf)?;
+        self.poll_io(cx, Direction::Write, |socket| {
+            let bytes = send(socket, buf, SendFlags::NOSIGNAL)?;
             Ok(Moved {
                 bytes,
                 exhausted: bytes < buf.len(),
@@ -173,6 +174,13 @@ impl Stream {
             recv(self.socket.socket(), &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT).map_err(io::Error::from)
         });
         matches!(seen, Err(error) if error.kind() == ErrorKind::WouldBlock)
+    }
+
+    /// Joins the reactor now, so that [`poll_event`](Self::poll_event) has something to tell.
+    ///
+    /// *Errors*: the reactor has no room.
+    pub fn watch(&mut self) -> io::Result<()> {
+        self.socket.watch_for(BOTH).map(|_| ())
     }
 
     /// Ready when the reactor has seen something to read (bytes, end, error) that no read has drained; otherwise the task

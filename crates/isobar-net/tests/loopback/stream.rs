@@ -2,13 +2,13 @@
 
 use std::future::{Future, poll_fn};
 use std::io::{ErrorKind, IoSlice, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, TcpListener};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::pin::pin;
 use std::sync::mpsc;
 use std::task::{Context, Waker};
 use std::thread;
 
-use isobar_net::stream::Stream;
+use isobar_net::stream::{Peeked, Stream};
 
 use crate::{accepted, any_port, in_worker, pattern, read, read_to_end, until, write_all};
 
@@ -44,6 +44,7 @@ fn a_stream_that_waits_is_woken() {
             peer.write_all(&[turn; 3]).unwrap();
             assert_eq!(read(&mut stream, &mut buf).await.unwrap(), 3);
             assert_eq!(buf[..3], [turn; 3]);
+            assert!(!stream.has_event(), "a short read drains without another call");
             assert!(is_pending(read(&mut stream, &mut buf)), "it was drained");
         }
     });
@@ -191,6 +192,30 @@ fn an_idle_connection_knows_when_its_peer_stirs() {
             assert!(!stream.is_quiet());
         }
     });
+}
+
+#[test]
+fn a_peer_that_owes_nothing_can_be_watched() {
+    let check = |stirs: fn(TcpStream), expected| {
+        in_worker(|| async {
+            let (mut stream, peer) = accepted().await;
+            assert_eq!(stream.peek(), Peeked::Nothing, "outside the reactor");
+            assert!(is_pending(poll_fn(|cx| stream.poll_event(cx))));
+            assert!(is_pending(read(&mut stream, &mut [0; 8])), "joins the reactor");
+            assert_eq!(stream.peek(), Peeked::Nothing);
+            stirs(peer);
+            poll_fn(|cx| stream.poll_event(cx)).await;
+            assert_eq!([stream.peek(), stream.peek()], expected);
+        });
+    };
+    check(
+        |mut peer| peer.write_all(b"more").unwrap(),
+        [Peeked::Data, Peeked::Data],
+    );
+    check(drop, [Peeked::End, Peeked::End]);
+    let resets = |peer| Stream::from_accepted(peer).reset_on_close().unwrap();
+    // The kernel reports a reset once; what follows looks like an end.
+    check(resets, [Peeked::Broken, Peeked::End]);
 }
 
 #[test]
