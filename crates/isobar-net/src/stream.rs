@@ -3,13 +3,13 @@
 //! It knows readiness and system calls. What the bytes mean, how long to wait for them and whose connection this is, it
 //! does not know.
 
-use std::io::{self, ErrorKind, IoSlice, Read, Write};
+use std::io::{self, ErrorKind, IoSlice, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, ipproto, recv, sockopt};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, ipproto, recv, send, sockopt};
 use tokio::io::Interest;
 use tokio::task::coop;
 
@@ -143,8 +143,8 @@ impl Stream {
     ///
     /// *Shape*: at most 1,024 slices are looked at (`IOV_MAX`).
     pub fn poll_write_vectored(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        self.poll_io(cx, Direction::Write, |mut socket| {
-            let bytes = socket.write_vectored(bufs)?;
+        self.poll_io(cx, Direction::Write, |socket| {
+            let bytes = rustix::io::writev(socket, bufs)?;
             // A short write may be the fault of IOV_MAX, so it proves nothing about the socket.
             Ok(Moved {
                 bytes,
