@@ -77,7 +77,7 @@ impl Acceptor {
                 None => return,
                 Some(Ok((stream, peer))) => {
                     exhausted = false;
-                    self.place(stream, peer, site);
+                    self.place(stream, peer, site).await;
                 }
                 Some(Err(_)) => {
                     let stats = self.stats.of(self.worker.id());
@@ -101,44 +101,38 @@ impl Acceptor {
         .await
     }
 
-    /// Serves a connection here, or gives it to a worker that has fewer.
-    fn place(&self, stream: Stream, peer: SocketAddr, site: Arc<Site>) {
+    /// Serves a connection here, or gives it to a worker that has fewer. While the listener has all it may have, the
+    /// connection waits: others may have accepted since that was looked at.
+    async fn place(&self, stream: Stream, peer: SocketAddr, mut site: Arc<Site>) {
         let mine = self.worker.id();
-        let counted = Arc::clone(&site.stats);
-        let stats = counted.of(mine);
-        stats.connections_accepted.increment();
-        let chosen = spread::choose(mine, site.open.by_worker());
-        let accepted = if chosen == mine {
-            Accepted { stream, peer, site }
-        } else {
-            match self.hand_off(chosen, stream, peer, site) {
-                Ok(()) => return stats.connections_handed_off.increment(),
-                Err(Some(accepted)) => accepted,
-                Err(None) => return,
+        site.stats.of(mine).connections_accepted.increment();
+        let mut chosen = spread::choose(mine, site.open.by_worker());
+        while !site.open.opens(chosen, site.listener.limits.max_connections) {
+            tokio::time::sleep(PAUSE).await;
+            match self.worker.site(&self.name) {
+                Some(newest) if !self.stop.asked.get() => site = newest,
+                _ => return,
             }
-        };
-        accepted.site.open.opened(mine);
-        tokio::task::spawn_local(serve(Rc::clone(&self.worker), accepted));
+            chosen = spread::choose(mine, site.open.by_worker());
+        }
+        if chosen == mine {
+            tokio::task::spawn_local(serve(Rc::clone(&self.worker), Accepted { stream, peer, site }));
+        } else {
+            self.hand_off(chosen, stream, peer, site);
+        }
     }
 
-    /// Gives a connection to another worker, or back where that one is too far behind. Nothing: the socket is lost.
-    fn hand_off(&self, to: usize, stream: Stream, peer: SocketAddr, site: Arc<Site>) -> Result<(), Option<Accepted>> {
-        let Some(mailbox) = self.mailboxes.get(to) else {
-            return Err(Some(Accepted { stream, peer, site }));
+    /// Gives a connection, counted as its own, to another worker. One that is too far behind to take it loses it.
+    fn hand_off(&self, to: usize, stream: Stream, peer: SocketAddr, site: Arc<Site>) {
+        let (open, stats) = (Arc::clone(&site.open), Arc::clone(&site.stats));
+        let sent = match (self.mailboxes.get(to), stream.into_std()) {
+            (Some(mailbox), Ok(socket)) => mailbox.offer(Command::Serve { socket, peer, site }),
+            _ => false,
         };
-        let socket = stream.into_std().map_err(|_| None)?;
-        site.open.opened(to);
-        match mailbox.offer(Command::Serve { socket, peer, site }) {
-            Ok(()) => Ok(()),
-            Err(Command::Serve { socket, peer, site }) => {
-                site.open.closed(to);
-                Err(Some(Accepted {
-                    stream: Stream::from_accepted(socket),
-                    peer,
-                    site,
-                }))
-            }
-            Err(_) => Err(None),
+        if sent {
+            stats.of(self.worker.id()).connections_handed_off.increment();
+        } else {
+            open.closed(to);
         }
     }
 }

@@ -58,11 +58,9 @@ pub(crate) enum Command {
 pub(crate) struct Mailbox(mpsc::Sender<Command>);
 
 impl Mailbox {
-    /// Hands a command over without waiting; gives it back where there is no room, or the worker is gone.
-    pub(crate) fn offer(&self, command: Command) -> Result<(), Command> {
-        self.0.try_send(command).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(command) | mpsc::error::TrySendError::Closed(command) => command,
-        })
+    /// Hands a command over without waiting. False: there is no room, or the worker is gone.
+    pub(crate) fn offer(&self, command: Command) -> bool {
+        self.0.try_send(command).is_ok()
     }
 }
 

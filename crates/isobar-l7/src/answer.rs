@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 use std::io::Write as _;
 
-use isobar_observe::Cause;
+use isobar_observe::{Cause, Fault};
 use isobar_wire::exchange::ResponseFraming;
 use isobar_wire::{Method, Version, write};
 
@@ -24,7 +24,9 @@ pub(crate) async fn refuse(worker: &Worker, client: &mut Client, exchange: &mut 
         return Next::Close;
     };
     // Bytes of a request whose end is not known cannot be told from the next request.
-    let stays = exchange.is_request_over() && client.may_stay(worker) && exchange.request.keep_alive;
+    // A client that does not speak as it should may mean something else by what it sends next.
+    let understood = cause.fault() != Fault::Client || matches!(cause, Cause::NoRoute | Cause::ClientBodyTooLarge);
+    let stays = understood && exchange.is_request_over() && client.may_stay(worker) && exchange.request.keep_alive;
     let text = explanation(status, cause, exchange.report.detail);
     exchange.report.answers(status);
     exchange.report.bytes_out = if exchange.request.method == Method::Head {

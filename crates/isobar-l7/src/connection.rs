@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use isobar_net::stream::Stream;
 use isobar_net::wheel::Timer;
@@ -39,6 +39,8 @@ pub(crate) struct Client {
     pub(crate) peer: SocketAddr,
     pub(crate) site: Rc<LocalSite>,
     pub(crate) number: u64,
+    /// When the last exchange ended.
+    pub(crate) idle_since: Instant,
     /// Whether the listener is gone, so that this exchange is the last.
     pub(crate) orphaned: bool,
     seat: usize,
@@ -76,6 +78,7 @@ pub async fn serve(worker: Rc<Worker>, accepted: Accepted) {
         peer: accepted.peer,
         site: Rc::clone(site),
         number: worker.connection_number(),
+        idle_since: worker.wheel.now(),
         orphaned: false,
         seat,
     };
@@ -100,8 +103,7 @@ pub async fn serve(worker: Rc<Worker>, accepted: Accepted) {
 impl Client {
     /// Waits for the first bytes of a request, holding no buffer. None: the connection is over.
     async fn first_bytes(&mut self, worker: &Worker) -> Option<Box<Exchange>> {
-        self.timer
-            .set(worker.wheel.now() + self.site.site.listener.timeouts.idle);
+        self.timer.set(self.idle_since + self.site.site.listener.timeouts.idle);
         poll_fn(|cx| self.poll_first_bytes(cx, worker)).await
     }
 

@@ -10,7 +10,7 @@ use isobar_wire::exchange::{ResponseFraming, ResponseStep};
 use isobar_wire::{BodyDecoder, HeadError, HeadLimits, Parsed, write};
 
 use crate::exchange::Exchange;
-use crate::flow::{Flow, Wait, poll_watch};
+use crate::flow::{Flow, Wait, poll_watch_patiently};
 use crate::response;
 use crate::upload::{Uploaded, splice_pipe};
 
@@ -34,8 +34,11 @@ enum Answer {
 impl Flow<'_> {
     /// Sends the request, and waits until the head of the answer is on its way to the client.
     pub(crate) fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Cause>> {
+        // In the turn in which the request is sent, that time is now.
+        let mut now = None;
         if !self.exchange.head_sent {
             self.send_request(cx)?;
+            now = self.exchange.report.sent();
         }
         let upload = self.poll_upload(cx)?;
         loop {
@@ -50,10 +53,10 @@ impl Flow<'_> {
             // While the request is under way, its own deadlines hold.
             return Poll::Pending;
         }
-        if let Poll::Ready(cause) = poll_watch(cx, self.client, self.exchange) {
+        if let Poll::Ready(cause) = poll_watch_patiently(cx, self.ways, self.client, self.exchange) {
             return Poll::Ready(Err(cause));
         }
-        self.poll_server_deadline(cx).map(Err)
+        self.poll_server_deadline(cx, now).map(Err)
     }
 
     /// Reads once from the server, for the head.
@@ -66,7 +69,7 @@ impl Flow<'_> {
                 Poll::Ready(_) => return Poll::Ready(Err(Cause::ServerClosed)),
             };
             let bytes = input.get(..count).unwrap_or_default();
-            self.exchange.report.first_byte(worker.wheel.now());
+            self.exchange.report.first_byte(worker);
             if self.exchange.partial.is_empty() {
                 return Poll::Ready(self.take_heads(cx, bytes, output));
             }
@@ -135,6 +138,7 @@ impl Flow<'_> {
             if self.exchange.download.is_done() && self.exchange.download_pipe.is_none() {
                 return Poll::Ready(Ok(()));
             }
+            self.exchange.report.took_longer();
             ready!(self.poll_client_takes(cx))?;
             let moved = match self.exchange.download_pipe.take().or_else(|| self.splice_download()) {
                 Some(pipe) => self.poll_download_splice(cx, pipe),
@@ -173,11 +177,11 @@ impl Flow<'_> {
             return self.poll_client_deadline(cx).map(Err);
         }
         if self.exchange.upload.is_done()
-            && let Poll::Ready(cause) = poll_watch(cx, self.client, self.exchange)
+            && let Poll::Ready(cause) = poll_watch_patiently(cx, self.ways, self.client, self.exchange)
         {
             return Poll::Ready(Err(cause));
         }
-        self.poll_server_deadline(cx).map(Err)
+        self.poll_server_deadline(cx, None).map(Err)
     }
 
     fn poll_download_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Cause>> {

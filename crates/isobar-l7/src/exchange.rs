@@ -16,7 +16,7 @@ use isobar_wire::exchange::{Exchange as Machine, ResponseFraming, ResponseStep};
 use isobar_wire::{BodyDecoder, HeadLimits, Parsed, RequestHead, ResponseHead, TargetForm};
 
 use crate::connection::Client;
-use crate::flow::{Flow, Outgoing, Wait, poll_flushed};
+use crate::flow::{Flow, Outgoing, Wait, poll_flushed, poll_watch};
 use crate::pool::Pool;
 use crate::record::{Detail, Report};
 use crate::server::{ConnectError, ServerConnection};
@@ -197,7 +197,7 @@ pub(crate) async fn run(worker: &Worker, client: &mut Client, exchange: &mut Exc
         Ok(next) => next,
         Err(cause) => answer::refuse(worker, client, exchange, cause).await,
     };
-    record::finish(worker, client, exchange);
+    client.idle_since = record::finish(worker, client, exchange);
     next
 }
 
@@ -235,6 +235,7 @@ async fn read_head(worker: &Worker, client: &mut Client, exchange: &mut Exchange
             Ok(Parsed::Complete) => {
                 exchange.consumed = exchange.request.len;
                 exchange.head_read = true;
+                exchange.replayable = true;
                 return Ok(());
             }
             Ok(Parsed::Partial) => {}
@@ -427,7 +428,11 @@ fn poll_claim(
     if client.timer.poll_expired(cx).is_ready() {
         return Poll::Ready(Err(Cause::QueueTimeout));
     }
-    crate::flow::poll_watch(cx, client, exchange).map(Err)
+    // A request that waits is in no hurry to save a system call.
+    if client.stream.watch().is_err() {
+        return Poll::Ready(Err(Cause::OutOfResources));
+    }
+    poll_watch(cx, client, exchange).map(Err)
 }
 
 /// Where a connection to a server may come from.
@@ -473,7 +478,7 @@ async fn attempt(
             server
         }
     };
-    exchange.report.sent = Some(ways.worker.wheel.now());
+    exchange.report.sends(ways.worker);
     let mut flow = Flow {
         ways,
         client,
@@ -532,23 +537,24 @@ async fn deliver(
         exchange,
     };
     let result = poll_fn(|cx| flow.poll_body(cx)).await;
-    exchange.report.server_done(ways.worker.wheel.now());
+    let now = exchange.report.server_done(ways.worker);
     if result.is_ok() && exchange.server_keeps() {
         let local_server = place.server();
         server.reused = true;
         server.timer.clear();
-        local_server.own.keep(
-            server,
-            &ways.local.view().settings().keep_alive,
-            ways.worker.wheel.now(),
-        );
+        local_server
+            .own
+            .keep(server, &ways.local.view().settings().keep_alive, now);
     } else {
         drop(server);
     }
     drop(place);
     result?;
-    exchange.download_wait = Wait::Server;
-    poll_fn(|cx| poll_flushed(cx, ways, client, exchange)).await?;
+    if !exchange.to_client.is_empty() {
+        exchange.download_wait = Wait::Server;
+        poll_fn(|cx| poll_flushed(cx, ways, client, exchange)).await?;
+        exchange.report.took_longer();
+    }
     exchange.report.end(Cause::Complete);
     Ok(if exchange.machine().client_keeps() {
         Next::KeepAlive

@@ -7,7 +7,7 @@
 
 use std::io::IoSlice;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use isobar_net::stream::{Peeked, Stream};
 use isobar_net::wheel::Timer;
@@ -45,7 +45,12 @@ pub(crate) enum Wait {
     Client,
     /// The server.
     Server,
+    /// Nobody, but it is time to look whether the client is still there.
+    Watch,
 }
+
+/// How long a server may take before a connection outside the reactor joins it to be watched.
+const WATCH_PATIENCE: Duration = Duration::from_millis(250);
 
 impl Outgoing {
     pub(crate) fn is_empty(&self) -> bool {
@@ -125,11 +130,11 @@ impl Wait {
 
 impl Flow<'_> {
     /// The response direction waits for the server: ready, with the cause, when it took too long.
-    pub(crate) fn poll_server_deadline(&mut self, cx: &mut Context<'_>) -> Poll<Cause> {
+    pub(crate) fn poll_server_deadline(&mut self, cx: &mut Context<'_>, now: Option<Instant>) -> Poll<Cause> {
         let Self {
             ways, server, exchange, ..
         } = self;
-        let deadline = || ways.worker.wheel.now() + ways.rules.timeouts.read;
+        let deadline = || now.unwrap_or_else(|| ways.worker.wheel.now()) + ways.rules.timeouts.read;
         exchange
             .download_wait
             .poll_for(cx, Wait::Server, &server.timer, deadline)
@@ -177,8 +182,7 @@ pub(crate) fn poll_flushed(
 /// A client that announced the end of its connection (`Connection: close`, HTTP/1.0) may close its sending side and
 /// still wait for the answer; one that did not is taken to be gone, as nginx does.
 pub(crate) fn poll_watch(cx: &mut Context<'_>, client: &mut Client, exchange: &mut Exchange) -> Poll<Cause> {
-    // A connection outside the reactor would have to join it just to be watched: short ones never do.
-    if exchange.client_ahead || !client.stream.is_registered() {
+    if exchange.client_ahead {
         return Poll::Pending;
     }
     while client.stream.poll_event(cx).is_ready() {
@@ -196,4 +200,25 @@ pub(crate) fn poll_watch(cx: &mut Context<'_>, client: &mut Client, exchange: &m
         }
     }
     Poll::Pending
+}
+
+/// Watches as [`poll_watch`] does, but a connection outside the reactor only after a while: it would have to join just
+/// for that, and short ones never need to. The request's own timer has nothing else to do by then.
+pub(crate) fn poll_watch_patiently(
+    cx: &mut Context<'_>,
+    ways: Ways<'_>,
+    client: &mut Client,
+    exchange: &mut Exchange,
+) -> Poll<Cause> {
+    if !client.stream.is_registered() {
+        let deadline = || ways.worker.wheel.now() + WATCH_PATIENCE;
+        let patient = exchange.upload_wait.poll_for(cx, Wait::Watch, &client.timer, deadline);
+        if patient.is_pending() {
+            return Poll::Pending;
+        }
+        if client.stream.watch().is_err() {
+            return Poll::Ready(Cause::OutOfResources);
+        }
+    }
+    poll_watch(cx, client, exchange)
 }

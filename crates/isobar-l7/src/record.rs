@@ -29,9 +29,11 @@ pub(crate) struct Report {
     server: Option<Rc<LocalServer<Pool>>>,
     attempts: u8,
     /// When the last attempt began to send.
-    pub(crate) sent: Option<Instant>,
+    sent: Option<Instant>,
     first_byte: Option<Instant>,
     server_done: Option<Instant>,
+    /// Whether the answer's last bytes waited for the client after that.
+    took_longer: bool,
     pub(crate) queued: Duration,
     pub(crate) connect: Option<Duration>,
     status: u16,
@@ -81,14 +83,33 @@ impl Report {
         self.server.as_ref().map(|server| server.server.name().clone())
     }
 
-    /// The first byte of the answer is here.
-    pub(crate) fn first_byte(&mut self, now: Instant) {
-        self.first_byte.get_or_insert(now);
+    /// The request is about to be sent. Reads the clock only where time has passed since it last did.
+    pub(crate) fn sends(&mut self, worker: &Worker) {
+        let at_once = self.attempts == 1 && self.connect.is_none() && self.queued.is_zero();
+        self.sent = self.began.filter(|_| at_once).or_else(|| Some(worker.wheel.now()));
     }
 
-    /// The server has done its part.
-    pub(crate) fn server_done(&mut self, now: Instant) {
-        self.server_done = Some(now);
+    /// When the last attempt began to send.
+    pub(crate) fn sent(&self) -> Option<Instant> {
+        self.sent
+    }
+
+    /// The first byte of the answer is here.
+    pub(crate) fn first_byte(&mut self, worker: &Worker) {
+        self.first_byte.get_or_insert_with(|| worker.wheel.now());
+    }
+
+    /// The answer goes on in later turns than the one in which it began.
+    pub(crate) fn took_longer(&mut self) {
+        self.took_longer = true;
+    }
+
+    /// The server has done its part; when that was.
+    pub(crate) fn server_done(&mut self, worker: &Worker) -> Instant {
+        let at_once = self.first_byte.filter(|_| !self.took_longer);
+        let now = at_once.unwrap_or_else(|| worker.wheel.now());
+        self.took_longer = false;
+        *self.server_done.insert(now)
     }
 
     /// The client is sent a final answer.
@@ -112,11 +133,14 @@ impl Report {
     }
 }
 
-/// Counts a finished exchange and writes its line.
-pub(crate) fn finish(worker: &Worker, client: &Client, exchange: &Exchange) {
+/// Counts a finished exchange and writes its line; when it ended.
+pub(crate) fn finish(worker: &Worker, client: &Client, exchange: &Exchange) -> Instant {
     let report = &exchange.report;
     let cause = report.cause.unwrap_or(Cause::Internal);
-    let now = Instant::now();
+    let at_once = report
+        .server_done
+        .filter(|_| !report.took_longer && cause == Cause::Complete);
+    let now = at_once.unwrap_or_else(|| worker.wheel.now());
     let since = |start: Option<Instant>, end: Instant| end.saturating_duration_since(start.unwrap_or(end));
     let duration = since(report.began, now);
     let site = report.site.as_ref().unwrap_or(&client.site.site);
@@ -140,6 +164,7 @@ pub(crate) fn finish(worker: &Worker, client: &Client, exchange: &Exchange) {
         let record = record(exchange, client, site, cause, duration, since);
         worker.lines.write(log, &record);
     }
+    now
 }
 
 fn count_server(worker: &Worker, report: &Report, cause: Cause, now: Instant) {

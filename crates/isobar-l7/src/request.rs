@@ -144,14 +144,16 @@ impl Forwarded<'_> {
 
 /// Writes what servers are told about the client. Route settings come after it, and win.
 fn write_forwarding(output: &mut Vec<u8>, facts: &Forwarded<'_>, is_replaced: impl Fn(&[u8]) -> bool) {
-    // Writing into a Vec cannot fail.
     if !is_replaced(b"x-forwarded-for") {
         list(output, b"X-Forwarded-For: ", facts.values(Known::XForwardedFor));
-        let _ = write!(output, "{}\r\n", facts.peer);
+        push_address(output, facts.peer);
+        write::end(output);
     }
     if !is_replaced(b"x-real-ip") {
         let client = client_address(facts.peer, facts.head, facts.request, facts.forwarding);
-        let _ = write!(output, "X-Real-IP: {client}\r\n");
+        output.extend_from_slice(b"X-Real-IP: ");
+        push_address(output, client);
+        write::end(output);
     }
     if facts.values(Known::XForwardedProto).next().is_none() && !is_replaced(b"x-forwarded-proto") {
         output.extend_from_slice(b"X-Forwarded-Proto: http\r\n");
@@ -167,6 +169,24 @@ fn write_forwarding(output: &mut Vec<u8>, facts: &Forwarded<'_>, is_replaced: im
     }
 }
 
+/// Appends an address. Two are written for every request, which is why IPv4 does without the formatting machinery.
+fn push_address(output: &mut Vec<u8>, address: IpAddr) {
+    match address {
+        IpAddr::V4(v4) => {
+            for (position, octet) in v4.octets().into_iter().enumerate() {
+                if position > 0 {
+                    output.push(b'.');
+                }
+                write::decimal(output, octet.into());
+            }
+        }
+        IpAddr::V6(v6) => {
+            // Writing into a Vec cannot fail.
+            let _ = write!(output, "{v6}");
+        }
+    }
+}
+
 /// Begins a field with the elements of a list that came before ours.
 fn list<'v>(output: &mut Vec<u8>, name: &[u8], values: impl Iterator<Item = &'v [u8]>) {
     output.extend_from_slice(name);
@@ -178,10 +198,16 @@ fn list<'v>(output: &mut Vec<u8>, name: &[u8], values: impl Iterator<Item = &'v 
 
 /// Ends the `Forwarded` field with our element (RFC 7239 section 4).
 fn write_forwarded(output: &mut Vec<u8>, peer: IpAddr, host: &[u8]) {
-    let _ = match peer {
-        IpAddr::V4(v4) => write!(output, "for={v4};proto=http"),
-        IpAddr::V6(v6) => write!(output, "for=\"[{v6}]\";proto=http"),
-    };
+    output.extend_from_slice(b"for=");
+    match peer {
+        IpAddr::V4(_) => push_address(output, peer),
+        IpAddr::V6(_) => {
+            output.extend_from_slice(b"\"[");
+            push_address(output, peer);
+            output.extend_from_slice(b"]\"");
+        }
+    }
+    output.extend_from_slice(b";proto=http");
     if !host.is_empty() {
         // An authority holds neither a quote nor a backslash: the parser saw to that.
         output.extend_from_slice(b";host=\"");

@@ -38,6 +38,7 @@ impl Flow<'_> {
         ways.worker.scratch.with(|_, output| {
             request::compose(output, *ways, client, exchange, &name);
             exchange.forward_prefix(output)?;
+            exchange.uploaded(0, ways.site.site.listener.limits.max_body_bytes)?;
             // An error here means that the server closed the connection before: it has seen nothing.
             let sent = exchange.to_server.write(cx, &mut server.stream, output, &[]);
             match sent {
@@ -211,7 +212,6 @@ impl Exchange {
         self.upload_progress = 0;
         self.upload_refused = false;
         self.head_sent = true;
-        self.replayable = true;
         self.report.nothing_sent = true;
         self.report.bytes_in = 0;
     }

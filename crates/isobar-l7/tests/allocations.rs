@@ -192,7 +192,7 @@ fn a_request_allocates_nothing() {
         let (sender, mut marks) = tokio::sync::mpsc::channel(1);
         std::thread::spawn(move || client(address, || sender.blocking_send(()).unwrap()));
         let (stream, peer) = listener.accept().await.unwrap();
-        site.open.opened(0);
+        assert!(site.open.opens(0, 1));
         let serving = tokio::task::spawn_local(serve(worker, Accepted { stream, peer, site }));
         marks.recv().await.unwrap();
         let before = ALLOCATIONS.get();

@@ -3,7 +3,7 @@
 //! It knows readiness and system calls. What the bytes mean, how long to wait for them and whose connection this is, it
 //! does not know.
 
-use std::io::{self, ErrorKind, IoSlice, Write};
+use std::io::{self, ErrorKind, IoSlice};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::task::{Context, Poll, ready};
