@@ -19,7 +19,7 @@ use anyhow::{Context, Result, anyhow};
 use isobar_balance::Balance;
 use isobar_engine::{Engine, EngineOptions};
 use tokio::sync::mpsc;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, interval_at};
 
 use self::model::Model;
 use self::screen::{Key, Output, Plain, Surface};
@@ -129,12 +129,11 @@ struct Show {
 
 impl Show {
     async fn run(&mut self, surface: &mut Surface, news: &mut mpsc::Receiver<isobar_plan::Event>) -> Result<()> {
-        let pace = if matches!(surface, Surface::Screen(_)) {
-            FRAME
-        } else {
-            LINE
+        let mut tick = match surface {
+            Surface::Screen(_) => interval(FRAME),
+            // The first line has something to say.
+            Surface::Plain(_) => interval_at(tokio::time::Instant::now() + LINE, LINE),
         };
-        let mut tick = interval(pace);
         tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut stop = std::pin::pin!(stop_signal());
         loop {

@@ -13,8 +13,6 @@ use crate::events;
 const MAX_BAR: usize = 60;
 /// Cells of a server's line beside its bar.
 const BESIDE_BAR: usize = 20;
-/// Narrower terminals are treated like this one.
-const MIN_WIDTH: usize = 60;
 
 const KEYS: [(&str, &str); 4] = [
     ("1 2 3", "stop or start a server"),
@@ -57,9 +55,8 @@ impl Tone {
 /// A line of the picture: pieces of text, side by side.
 pub(super) type Line = Vec<(Tone, String)>;
 
-/// The whole picture for a terminal of this width.
+/// The whole picture for a terminal of this width; what is too long is cut off.
 pub(super) fn picture(model: &Model, width: usize) -> Vec<Line> {
-    let width = width.max(MIN_WIDTH);
     let mut lines = vec![title(model)];
     if let Some(taken) = model.moved_from {
         lines.push(vec![(
@@ -83,7 +80,17 @@ pub(super) fn picture(model: &Model, width: usize) -> Vec<Line> {
     }
     lines.push(Line::new());
     lines.push(keys_line());
+    lines.iter_mut().for_each(|line| clip(line, width));
     lines
+}
+
+fn clip(line: &mut Line, width: usize) {
+    let mut left = width;
+    for (_, text) in line {
+        // Every character here takes one cell.
+        *text = text.chars().take(left).collect();
+        left -= text.chars().count();
+    }
 }
 
 fn title(model: &Model) -> Line {
@@ -105,7 +112,7 @@ fn server_line(number: usize, server: &ServerRow) -> Line {
         (
             Tone::Plain,
             format!(
-                " in flight {:>3}   p50 {:>8}   p99 {:>8}",
+                " in flight {:>3}  p50 {:>7}  p99 {:>7}",
                 server.in_flight,
                 latency(server.median),
                 latency(server.p99)
@@ -115,7 +122,7 @@ fn server_line(number: usize, server: &ServerRow) -> Line {
 }
 
 fn bar_line(server: &ServerRow, width: usize) -> Line {
-    let cells = (width - BESIDE_BAR).min(MAX_BAR);
+    let cells = width.saturating_sub(BESIDE_BAR).min(MAX_BAR);
     let (filled, rest) = bar(server.share, cells);
     vec![
         (Tone::Plain, "   ".to_owned()),
@@ -245,12 +252,18 @@ mod tests {
     fn no_line_is_wider_than_the_terminal() {
         let mut model = model();
         model.servers[2].health = HealthState::Unhealthy;
-        for width in [80, 100, 200] {
+        for width in [0, 20, 80, 100, 200] {
             for line in picture(&model, width) {
                 let cells: usize = line.iter().map(|(_, text)| text.chars().count()).sum();
                 assert!(cells <= width, "{cells} cells of {width}: {line:?}");
             }
         }
+    }
+
+    #[test]
+    fn nothing_is_cut_off_at_the_usual_width() {
+        let model = model();
+        assert_eq!(picture(&model, 80), picture(&model, 1000));
     }
 
     #[test]

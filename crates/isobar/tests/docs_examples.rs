@@ -1,0 +1,127 @@
+//! Every configuration that the documentation shows can be run as it stands, and the full example shows every setting.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use isobar_config::{Color, Loaded, Source, load};
+use serde_json::Value;
+
+fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .nth(2)
+        .unwrap()
+        .to_owned()
+}
+
+fn loaded(name: &str, text: &str) -> Loaded {
+    let source = Source {
+        name: name.to_owned(),
+        text: text.to_owned(),
+    };
+    load(&source).unwrap_or_else(|problems| panic!("{}", problems.render(&source, Color::Never)))
+}
+
+/// The pages written by hand.
+fn pages() -> Vec<PathBuf> {
+    let docs = fs::read_dir(workspace().join("docs"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let pages = docs.chain(["README.md", "ARCHITECTURE.md"].map(|name| workspace().join(name)));
+    pages
+        .filter(|path| path.extension().is_some_and(|extension| extension == "md"))
+        .collect()
+}
+
+/// The blocks of YAML on a page that are whole configurations, with the line they begin at.
+fn configurations(page: &str) -> Vec<(usize, String)> {
+    let mut blocks = Vec::new();
+    let mut block: Option<(usize, String)> = None;
+    for (number, line) in page.lines().enumerate() {
+        match (&mut block, line.trim_end()) {
+            (None, "```yaml") => block = Some((number + 2, String::new())),
+            (Some(_), "```") => blocks.extend(block.take()),
+            (Some((_, text)), line) => text.extend([line, "\n"]),
+            (None, _) => {}
+        }
+    }
+    blocks.retain(|(_, text)| text.lines().any(|line| line == "listeners:"));
+    blocks
+}
+
+#[test]
+fn every_configuration_in_the_documentation_is_valid() {
+    let mut count = 0;
+    for page in pages() {
+        for (line, text) in configurations(&fs::read_to_string(&page).unwrap()) {
+            let warnings = loaded(&format!("{}:{line}", page.display()), &text).warnings;
+            assert!(
+                warnings.is_empty(),
+                "{}:{line} is valid, but {warnings:?}",
+                page.display()
+            );
+            count += 1;
+        }
+    }
+    assert!(count >= 8, "only {count} configurations were found");
+}
+
+#[test]
+fn every_example_is_valid() {
+    let mut count = 0;
+    for entry in fs::read_dir(workspace().join("examples")).unwrap() {
+        let path = entry.unwrap().path();
+        let warnings = loaded(&path.display().to_string(), &fs::read_to_string(&path).unwrap()).warnings;
+        assert!(warnings.is_empty(), "{} is valid, but {warnings:?}", path.display());
+        count += 1;
+    }
+    assert!(count >= 2, "only {count} examples were found");
+}
+
+/// Every name under `properties`, anywhere in a schema.
+fn settings(schema: &Value, names: &mut BTreeSet<String>) {
+    match schema {
+        Value::Object(members) => {
+            if let Some(Value::Object(properties)) = members.get("properties") {
+                names.extend(properties.keys().cloned());
+            }
+            members.values().for_each(|member| settings(member, names));
+        }
+        Value::Array(elements) => elements.iter().for_each(|element| settings(element, names)),
+        _ => {}
+    }
+}
+
+#[test]
+fn the_full_example_shows_every_setting() {
+    let mut names = BTreeSet::new();
+    settings(&isobar_config::json_schema(), &mut names);
+    assert!(names.contains("max_head_bytes") && names.len() > 40, "{names:?}");
+    let text = fs::read_to_string(workspace().join("examples/full.yaml")).unwrap();
+    let missing: Vec<_> = names
+        .iter()
+        .filter(|name| !text.contains(&format!("{name}:")))
+        .collect();
+    assert!(missing.is_empty(), "examples/full.yaml does not show {missing:?}");
+}
+
+/// Links within the repository lead somewhere.
+#[test]
+fn links_lead_to_files() {
+    let mut count = 0;
+    for page in pages() {
+        let text = fs::read_to_string(&page).unwrap();
+        let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        for target in targets.filter(|target| !target.contains("://") && !target.starts_with('#')) {
+            let file = target.split('#').next().unwrap_or_default();
+            assert!(
+                page.parent().unwrap().join(file).exists(),
+                "{}: {target}",
+                page.display()
+            );
+            count += 1;
+        }
+    }
+    assert!(count >= 10, "only {count} links were found");
+}
