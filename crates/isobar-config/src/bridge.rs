@@ -98,7 +98,7 @@ impl<'d> Bridge<'d> {
     fn no_upstream(&self, name: &Label, at: Path<'_>) -> Problem {
         let problem = Problem::error(at, format!("there is no upstream `{name}`"));
         let problem = problem.needs(Path::ROOT.key("upstreams"));
-        if self.problems.is_full() {
+        if !self.problems.deserve_help() {
             return problem;
         }
         if self.upstreams.0.is_empty() {

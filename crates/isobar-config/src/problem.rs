@@ -12,6 +12,9 @@ use crate::tree::{Node, Value};
 /// Problems kept at most; further ones are only counted.
 pub(crate) const MAX_PROBLEMS: usize = 1000;
 
+/// Problems for which a suggestion is searched at most.
+const MAX_HELPED: usize = 100;
+
 /// The way from the root to a setting, linked through the stack so that walking down allocates nothing.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Path<'p> {
@@ -273,6 +276,15 @@ impl Problems {
         }
     }
 
+    /// Adds a problem that is costly to put into words.
+    pub(crate) fn push_with(&mut self, problem: impl FnOnce() -> Problem) {
+        if self.list.len() < MAX_PROBLEMS {
+            self.list.push(problem());
+        } else {
+            self.left_out += 1;
+        }
+    }
+
     /// Marks a setting as one that something else stands in for.
     pub(crate) fn unreadable(&mut self, at: Path<'_>) {
         if self.unreadable.len() < MAX_PROBLEMS {
@@ -280,9 +292,9 @@ impl Problems {
         }
     }
 
-    /// Whether there is room for more; saves the search for a suggestion nobody will see.
-    pub(crate) fn is_full(&self) -> bool {
-        self.list.len() >= MAX_PROBLEMS
+    /// Whether it is worth the search for what was probably meant: past the first hundred problems nobody reads it.
+    pub(crate) fn deserve_help(&self) -> bool {
+        self.list.len() < MAX_HELPED
     }
 
     /// Whether any of them is an error.

@@ -140,7 +140,7 @@ fn anchor(path: &str) -> String {
 fn default(key: &KeyShape) -> String {
     match &key.absent {
         None => "must be written".to_owned(),
-        Some(Written::Nothing) => "see right".to_owned(),
+        Some(Written::Nothing) => "see meaning".to_owned(),
         Some(Written::Switch(switch)) => format!("`{switch}`"),
         Some(Written::Number(number)) => format!("`{number}`"),
         Some(Written::Text(text)) => format!("`{text}`"),

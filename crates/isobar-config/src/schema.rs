@@ -40,7 +40,7 @@ fn of(shape: &Shape, sections: &mut Map<String, Value>) -> Value {
             let names = of(key, sections);
             let pattern = names.get("pattern").cloned();
             let names = pattern.map_or_else(|| json!({}), |pattern| json!({ "pattern": pattern }));
-            json!({ "type": "object", "propertyNames": names, "additionalProperties": of(value, sections) })
+            json!({ "type": ["object", "null"], "propertyNames": names, "additionalProperties": of(value, sections) })
         }
         Shape::Section(section) => {
             if !sections.contains_key(section.name) {
@@ -88,9 +88,15 @@ fn of_section(section: &SectionShape, sections: &mut Map<String, Value>) -> Valu
         .filter(|key| key.absent.is_none())
         .map(|key| key.key)
         .collect();
+    // A section may be there with nothing in it, unless a key must be.
+    let types = if required.is_empty() {
+        json!(["object", "null"])
+    } else {
+        json!("object")
+    };
     json!({
         "description": flow(section.help),
-        "type": "object",
+        "type": types,
         "properties": properties,
         "required": required,
         "additionalProperties": false,

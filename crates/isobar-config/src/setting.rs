@@ -54,15 +54,13 @@ pub(crate) enum Detail {
 
 /// Reports that a node is not of the kind a setting needs.
 pub(crate) fn wrong_kind<T: Setting>(node: &Node<'_>, at: Path<'_>, problems: &mut Problems) -> T {
-    let expected = T::shape().expected();
-    let problem = Problem::error(at, format!("expected {expected}, found {}", node.describe()));
-    let problem = match node.value {
-        Value::Nothing => problem.help("write a value after the `:`"),
-        _ => problem,
-    };
-    problems.push(match node.value {
-        Value::Nothing => problem,
-        _ => problem.at(node.headline()),
+    problems.push_with(|| {
+        let expected = T::shape().expected();
+        let problem = Problem::error(at, format!("expected {expected}, found {}", node.describe()));
+        match node.value {
+            Value::Nothing => problem.help("write a value after the `:`"),
+            _ => problem.at(node.headline()),
+        }
     });
     T::placeholder()
 }

@@ -20,7 +20,7 @@ pub(crate) fn nearest<'w>(word: &str, known: impl IntoIterator<Item = &'w str> +
         if other.len() > MAX_CHARS || word.len().abs_diff(other.len()) > allowed {
             continue;
         }
-        let steps = distance(&word, &other);
+        let steps = distance(&word, &other, allowed);
         // A word of one or two characters is near everything; only a difference in case or sign makes it meant.
         let near = steps == 0 || (steps <= allowed && steps < word.len().min(other.len()));
         if near && best.is_none_or(|(least, _)| steps < least) {
@@ -52,7 +52,8 @@ fn normal(word: &str) -> Vec<char> {
         .collect()
 }
 
-fn distance(left: &[char], right: &[char]) -> usize {
+/// The steps from one word to the other; a number past `most` where there are more than that.
+fn distance(left: &[char], right: &[char], most: usize) -> usize {
     let width = right.len() + 1;
     let mut before = vec![0; width];
     let mut above: Vec<usize> = (0..width).collect();
@@ -65,6 +66,9 @@ fn distance(left: &[char], right: &[char]) -> usize {
             if i > 0 && j > 0 && l == right[j - 1] && left[i - 1] == r {
                 row[j + 1] = row[j + 1].min(before[j - 1] + 1);
             }
+        }
+        if row.iter().min().is_some_and(|least| *least > most) {
+            return most + 1;
         }
         std::mem::swap(&mut before, &mut above);
         std::mem::swap(&mut above, &mut row);
@@ -80,8 +84,14 @@ mod tests {
     fn distances() {
         let check = |left: &str, right: &str, expected| {
             let chars = |text: &str| text.chars().collect::<Vec<_>>();
-            assert_eq!(distance(&chars(left), &chars(right)), expected, "{left} {right}");
-            assert_eq!(distance(&chars(right), &chars(left)), expected, "{right} {left}");
+            assert_eq!(distance(&chars(left), &chars(right), 9), expected, "{left} {right}");
+            assert_eq!(distance(&chars(right), &chars(left), 9), expected, "{right} {left}");
+            for most in 0..expected {
+                assert!(
+                    distance(&chars(left), &chars(right), most) > most,
+                    "{left} {right} {most}"
+                );
+            }
         };
         check("", "", 0);
         check("", "abc", 3);

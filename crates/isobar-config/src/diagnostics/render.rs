@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use annotate_snippets::renderer::DecorStyle;
-use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Renderer, Snippet};
+use annotate_snippets::{AnnotationKind, Element, Group, Level, Origin, Renderer, Snippet};
 
 use super::{Diagnostic, Diagnostics, Position, Severity};
 use crate::Source;
@@ -21,7 +21,7 @@ pub enum Color {
 const MAX_SHOWN: usize = 100;
 
 /// Bytes of a line that are shown at most on either side of the place.
-const MAX_LINE_BYTES: usize = 64 * 1024;
+const MAX_LINE_BYTES: usize = 512;
 
 pub(super) fn render(diagnostics: &Diagnostics, source: &Source, color: Color) -> String {
     let renderer = match color {
@@ -64,7 +64,7 @@ fn report<'d>(diagnostic: &'d Diagnostic, source: &'d Source) -> Vec<Group<'d>> 
     };
     let mut group = level
         .primary_title(diagnostic.message.as_str())
-        .elements(Vec::<Snippet<'_, Annotation<'_>>>::new());
+        .elements(Vec::<Element<'_>>::new());
     if let Some(position) = &diagnostic.position {
         let primary = Mark {
             position,
@@ -76,9 +76,7 @@ fn report<'d>(diagnostic: &'d Diagnostic, source: &'d Source) -> Vec<Group<'d>> 
             label: Some(related.message.as_str()),
             kind: AnnotationKind::Context,
         });
-        for snippet in snippets(primary, related, source) {
-            group = group.element(snippet);
-        }
+        group = group.elements(snippets(primary, related, source));
     }
     if let Some(help) = &diagnostic.help {
         group = group.element(Level::HELP.message(help.as_str()));
@@ -95,32 +93,43 @@ struct Mark<'d> {
 }
 
 /// One snippet with the lines of both marks where these are near each other, otherwise one for each.
-fn snippets<'d>(primary: Mark<'d>, related: Option<Mark<'d>>, source: &'d Source) -> Vec<Snippet<'d, Annotation<'d>>> {
+fn snippets<'d>(primary: Mark<'d>, related: Option<Mark<'d>>, source: &'d Source) -> Vec<Element<'d>> {
     const NEAR_LINES: usize = 40;
+    const NEAR_BYTES: usize = 8 * MAX_LINE_BYTES;
+    let (line, start) = (primary.position.line, primary.position.span.start);
+    let is_near = |mark: &Mark<'_>| {
+        let (other_line, other_start) = (mark.position.line, mark.position.span.start);
+        line.abs_diff(other_line) <= NEAR_LINES && start.abs_diff(other_start) <= NEAR_BYTES
+    };
     match related {
-        None => vec![snippet(&[primary], source)],
-        Some(mark) if mark.position.line.abs_diff(primary.position.line) <= NEAR_LINES => {
-            vec![snippet(&[primary, mark], source)]
-        }
-        Some(mark) => vec![snippet(&[primary], source), snippet(&[mark], source)],
+        None => snippet(&[primary], source),
+        Some(mark) if is_near(&mark) => snippet(&[primary, mark], source),
+        Some(mark) => [snippet(&[primary], source), snippet(&[mark], source)].concat(),
     }
 }
 
 /// The lines of some marks, cut out of the text: the renderer's cost grows with what it is given.
-fn snippet<'d>(marks: &[Mark<'d>], source: &'d Source) -> Snippet<'d, Annotation<'d>> {
+fn snippet<'d>(marks: &[Mark<'d>], source: &'d Source) -> Vec<Element<'d>> {
     let text = source.text.as_str();
-    let start = marks.iter().map(|mark| mark.position.span.start).min().unwrap_or(0);
-    let end = marks.iter().map(|mark| mark.position.span.start).max().unwrap_or(0);
+    let starts = || marks.iter().map(|mark| mark.position.span.start);
+    let (first, last) = (starts().min().unwrap_or(0), starts().max().unwrap_or(0));
+    let window = line_start(text, first)..line_end(text, last);
     let line = marks.iter().map(|mark| mark.position.line).min().unwrap_or(1);
-    let window = line_start(text, start)..line_end(text, end);
-    let mut snippet = Snippet::source(text.get(window.clone()).unwrap_or_default())
-        .line_start(line)
-        .path(source.name.as_str());
+    let mut snippet = Snippet::source(text.get(window.clone()).unwrap_or_default()).line_start(line);
     for mark in marks {
         let span = within(&mark.position.span, &window, text);
         snippet = snippet.annotation(mark.kind.span(span).label(mark.label));
     }
-    snippet
+    let whole_line = window.start == 0 || text.as_bytes().get(window.start - 1) == Some(&b'\n');
+    match marks.first() {
+        // The renderer counts columns from where the text it is given begins.
+        Some(mark) if !whole_line => {
+            let Position { line, column, .. } = *mark.position;
+            let origin = Origin::path(source.name.as_str()).line(line).char_column(column);
+            vec![origin.into(), snippet.into()]
+        }
+        _ => vec![snippet.path(source.name.as_str()).into()],
+    }
 }
 
 fn line_start(text: &str, at: usize) -> usize {

@@ -146,9 +146,10 @@ pub struct OrNone<T>(pub Option<T>);
 
 impl<T: Setting> Setting for OrNone<T> {
     fn decode(node: &Node<'_>, at: Path<'_>, problems: &mut Problems) -> Self {
-        match node.plain() {
-            Some("none" | "null" | "Null" | "NULL" | "~") => Self(None),
-            _ => Self(Some(T::decode(node, at, problems))),
+        if is_none(node) {
+            Self(None)
+        } else {
+            Self(Some(T::decode(node, at, problems)))
         }
     }
 
@@ -169,4 +170,10 @@ impl<T: Setting> Setting for OrNone<T> {
     fn shape() -> Shape {
         Shape::OrNone(Box::new(T::shape()))
     }
+}
+
+/// Whether a node says that there is nothing; `none` also in quotes, as it must be in JSON.
+fn is_none(node: &Node<'_>) -> bool {
+    let none = matches!(&node.value, Value::Scalar(scalar) if scalar.text == "none");
+    none || matches!(node.plain(), Some("null" | "Null" | "NULL" | "~"))
 }

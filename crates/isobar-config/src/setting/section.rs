@@ -190,7 +190,7 @@ impl Fields<'_, '_> {
     fn is_misspelt(&self, key: &str, entries: &[Entry<'_>]) -> bool {
         let near = |entry: &Entry<'_>| suggest::nearest(&entry.key, self.keys.iter().copied()) == Some(key);
         let mut unknown = entries.iter().filter(|entry| !is_known(&entry.key, self.keys));
-        !self.problems.is_full() && unknown.any(near)
+        self.problems.deserve_help() && unknown.any(near)
     }
 }
 
@@ -226,7 +226,7 @@ fn report_unknown_keys<T: Section>(entries: &[Entry<'_>], at: Path<'_>, problems
         let message = format!("unknown key `{}`", crate::tree::shorten(word));
         let problem = Problem::error(at.key(word), message).on_key();
         let problem = problem.at(entry.key_span.clone());
-        if problems.is_full() {
+        if !problems.deserve_help() {
             problems.push(problem);
             continue;
         }

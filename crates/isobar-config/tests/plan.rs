@@ -1,0 +1,323 @@
+//! What is written arrives in the plan, every key of it.
+
+use std::time::Duration;
+
+use isobar_balance::Balance;
+use isobar_config::{Source, compile, quick};
+use isobar_plan::{
+    Action, Admin, Cidr, HeaderOp, HealthProbe, LogDestination, LogFormat, Plan, ServerAddress, StatusRanges,
+    UpstreamId,
+};
+use isobar_route::{HostPattern, PathPattern};
+
+const EVERYTHING: &str = include_str!("valid/everything.yaml");
+
+fn plan(text: &str) -> Plan {
+    let source = Source {
+        name: "plan.yaml".to_owned(),
+        text: text.to_owned(),
+    };
+    isobar_config::load(&source)
+        .unwrap_or_else(|errors| panic!("{errors}"))
+        .plan
+}
+
+const fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+#[test]
+fn a_listener() {
+    let plan = plan(EVERYTHING);
+    let [web, second] = plan.listeners.as_slice() else {
+        panic!("two listeners")
+    };
+    assert_eq!((&*web.name, web.address.to_string().as_str()), ("web", "0.0.0.0:8080"));
+    assert_eq!(
+        (&*second.name, second.address.to_string().as_str()),
+        ("listener-2", "[::1]:8081")
+    );
+    let limits = web.limits;
+    assert_eq!(
+        (limits.max_connections, limits.max_head_bytes, limits.max_headers),
+        (20_000, 16 << 10, 64)
+    );
+    assert_eq!((limits.max_body_bytes, limits.backlog), (Some(10 << 20), 1024));
+    let timeouts = web.timeouts;
+    assert_eq!(
+        (timeouts.idle, timeouts.head, timeouts.body, timeouts.write),
+        (seconds(75), seconds(5), seconds(20), seconds(90))
+    );
+    let network = |address: &str, prefix| Cidr::new(address.parse().unwrap(), prefix).unwrap();
+    let trusted = [
+        network("10.0.0.0", 8),
+        network("192.0.2.7", 32),
+        network("2001:db8::", 32),
+    ];
+    assert_eq!(web.forwarding.trusted_proxies, trusted);
+    assert_eq!((web.forwarding.forwarded, second.forwarding.forwarded), (true, false));
+}
+
+#[test]
+fn routes() {
+    let plan = plan(EVERYTHING);
+    let routes = &plan.listeners[0].routes;
+    let names: Vec<&str> = routes.iter().map(|route| &*route.name).collect();
+    assert_eq!(
+        names,
+        ["api", "*.example.com/img-*", "api.example.com", "/login", "default"]
+    );
+    let upstreams: Vec<&str> = routes
+        .iter()
+        .map(|route| {
+            let Action::Forward(id) = route.action;
+            &*plan.upstream(id).name
+        })
+        .collect();
+    assert_eq!(upstreams, ["api", "api", "web", "web", "web"]);
+    assert_eq!(routes[0].rule.host, HostPattern::Exact("api.example.com".into()));
+    assert_eq!(routes[0].rule.path, PathPattern::Segments("/v1".into()));
+    assert_eq!(routes[1].rule.path, PathPattern::Prefix("/img-".into()));
+    assert_eq!(
+        (&routes[4].rule.host, &routes[4].rule.path),
+        (&HostPattern::Any, &PathPattern::Any)
+    );
+    let all = |index: usize| {
+        let t = routes[index].timeouts;
+        [t.connect, t.send, t.read, t.idle]
+    };
+    assert_eq!(
+        all(0),
+        [seconds(2), seconds(40), seconds(300), seconds(3600)],
+        "its own"
+    );
+    assert_eq!(
+        all(1),
+        [seconds(1), seconds(20), seconds(10), seconds(300)],
+        "the upstream's but one"
+    );
+    assert_eq!(
+        all(4),
+        [seconds(3), seconds(30), seconds(60), seconds(600)],
+        "the defaults"
+    );
+    let shorthand = &plan.listeners[1].routes;
+    assert_eq!(
+        (shorthand.len(), &*shorthand[0].name, shorthand[0].action),
+        (1, "default", Action::Forward(UpstreamId(1)))
+    );
+}
+
+#[test]
+fn changes_to_header_fields_are_removed_then_set_then_added() {
+    let plan = plan(EVERYTHING);
+    let route = &plan.listeners[0].routes[0];
+    let set = |name: &str, value: &str| HeaderOp::Set(name.into(), value.into());
+    let request = [
+        HeaderOp::Remove("x-internal".into()),
+        set("x-env", "prod"),
+        set("host", "inner.example.com"),
+        set("x-debug", "true"),
+        set("x-number", "7"),
+        HeaderOp::Add("x-via".into(), "isobar; a=\"b\"".into()),
+    ];
+    assert_eq!(route.request_headers, request);
+    let response = [
+        HeaderOp::Remove("server".into()),
+        HeaderOp::Remove("x-powered-by".into()),
+        set("x-served-by", "grüße"),
+        HeaderOp::Add("set-cookie".into(), "a=b".into()),
+    ];
+    assert_eq!(route.response_headers, response);
+    assert!(plan.listeners[0].routes[1].request_headers.is_empty());
+}
+
+#[test]
+fn an_upstream() {
+    let plan = plan(EVERYTHING);
+    let api = &plan.upstreams[0];
+    assert_eq!((&*api.name, api.balance), ("api", Balance::RoundRobin));
+    let names: Vec<&str> = api.servers.iter().map(|server| &*server.name).collect();
+    assert_eq!(names, ["127.0.0.1:9001", "127.0.0.1:9002", "b"]);
+    let (first, last) = (&api.servers[0], &api.servers[2]);
+    assert_eq!(first.address, ServerAddress::Socket("127.0.0.1:9001".parse().unwrap()));
+    assert_eq!((first.weight, first.max_connections, first.backup), (1, None, false));
+    assert_eq!(last.address, ServerAddress::Name("backend.internal".into(), 8080));
+    assert_eq!((last.weight, last.max_connections, last.backup), (3, Some(500), true));
+    assert_eq!((api.keep_alive.max_idle, api.keep_alive.idle_timeout), (0, seconds(20)));
+    assert_eq!(
+        (api.queue.max, api.queue.timeout, api.retry.attempts),
+        (0, seconds(1), 0)
+    );
+    let timeouts = api.timeouts;
+    assert_eq!(
+        [timeouts.connect, timeouts.send, timeouts.read, timeouts.idle],
+        [1, 20, 30, 300].map(seconds)
+    );
+    let web = &plan.upstreams[1];
+    assert_eq!(
+        (&*web.name, web.balance, web.servers[0].weight),
+        ("web", Balance::Random, 0)
+    );
+    assert_eq!(
+        (web.keep_alive.max_idle, web.keep_alive.idle_timeout),
+        (64, seconds(30))
+    );
+    assert_eq!(
+        (web.queue.max, web.queue.timeout, web.retry.attempts),
+        (1024, seconds(5), 2)
+    );
+}
+
+#[test]
+fn health_checks() {
+    let plan = plan(EVERYTHING);
+    let check = plan.upstreams[0].health.as_ref().unwrap();
+    let probe = HealthProbe::Http {
+        path: "/health?full=1".into(),
+        host: Some("health.example.com:81".into()),
+        expect: StatusRanges(vec![(200, 200), (204, 204), (300, 399)]),
+    };
+    assert_eq!(check.probe, probe);
+    assert_eq!(
+        (check.interval, check.timeout, check.rise, check.fall),
+        (seconds(3), seconds(1), 1, 5)
+    );
+    let tcp = plan.upstreams[1].health.as_ref().unwrap();
+    assert_eq!(
+        (&tcp.probe, tcp.interval, tcp.timeout),
+        (&HealthProbe::Tcp, seconds(6), seconds(5))
+    );
+    assert_eq!((tcp.rise, tcp.fall), (2, 3));
+}
+
+#[test]
+fn what_a_health_check_asks_follows_from_its_keys() {
+    let check = |health: &str, expected: Option<HealthProbe>| {
+        let text = format!(
+            "{{ listeners: [{{ address: ':0', upstream: a }}], upstreams: {{ a: {{ servers: [':1'], health: {health} }} }} }}"
+        );
+        assert_eq!(
+            plan(&text).upstreams[0]
+                .health
+                .as_ref()
+                .map(|check| check.probe.clone()),
+            expected,
+            "{health}"
+        );
+    };
+    let http = |path: &str, expect| HealthProbe::Http {
+        path: path.into(),
+        host: None,
+        expect: StatusRanges(vec![expect]),
+    };
+    check("none", None);
+    check("{}", Some(HealthProbe::Tcp));
+    check("{ interval: 7s }", Some(HealthProbe::Tcp));
+    check("{ path: /up }", Some(http("/up", (200, 399))));
+    check("{ expect: 204 }", Some(http("/", (204, 204))));
+    check("{ type: http }", Some(http("/", (200, 399))));
+    check("{ type: tcp }", Some(HealthProbe::Tcp));
+}
+
+#[test]
+fn the_rest() {
+    let plan = plan(EVERYTHING);
+    let log = plan.access_log.unwrap();
+    assert_eq!(
+        log.destination,
+        LogDestination::File("/var/log/isobar/access.log".into())
+    );
+    assert_eq!(
+        log.format,
+        LogFormat::Template("{client} {method} {target} {status}".into())
+    );
+    assert_eq!(log.queue, 1000);
+    assert_eq!(
+        plan.admin,
+        Some(Admin {
+            address: "127.0.0.1:9900".parse().unwrap()
+        })
+    );
+    assert_eq!(plan.drain_timeout, seconds(10));
+}
+
+#[test]
+fn made_names_are_unique() {
+    let routes = [
+        "{ upstream: a }",
+        "{ upstream: a }",
+        "{ name: default-2, match: { path: /x }, upstream: a }",
+        "{ upstream: a }",
+    ];
+    let text = format!(
+        "{{ listeners: [{{ address: ':0', routes: [{}] }}], upstreams: {{ a: {{ servers: [':1'] }} }} }}",
+        routes.join(", ")
+    );
+    let plan = plan(&text);
+    let names: Vec<&str> = plan.listeners[0].routes.iter().map(|route| &*route.name).collect();
+    assert_eq!(names, ["default", "default-3", "default-2", "default-4"]);
+}
+
+#[test]
+fn a_command_line_is_a_document() {
+    let to = ["127.0.0.1:9001".parse().unwrap(), ":9002".parse().unwrap()];
+    let document = quick("127.0.0.1:8080".parse().unwrap(), &to, Balance::Random);
+    let loaded = compile(document).unwrap();
+    assert!(loaded.warnings.is_empty());
+    assert_eq!(loaded.plan.listeners[0].address.to_string(), "127.0.0.1:8080");
+    assert_eq!(loaded.plan.upstreams[0].balance, Balance::Random);
+    assert_eq!(loaded.plan.upstreams[0].servers.len(), 2);
+    let written = Source {
+        name: "quick.yaml".to_owned(),
+        text: isobar_config::to_yaml(&loaded.document),
+    };
+    assert_eq!(isobar_config::load(&written).unwrap().plan, loaded.plan);
+}
+
+#[test]
+fn a_document_that_does_not_fit_together_says_so_without_positions() {
+    let twice = ["127.0.0.1:9001".parse().unwrap(), ":9001".parse().unwrap()];
+    let errors = compile(quick("127.0.0.1:8080".parse().unwrap(), &twice, Balance::Random)).unwrap_err();
+    assert_eq!(
+        errors.to_string(),
+        "error: another server is called `127.0.0.1:9001` already (upstreams.servers.servers[1].address)"
+    );
+    assert!(errors.iter().all(|error| error.position.is_none()));
+    let none = compile(quick("127.0.0.1:8080".parse().unwrap(), &[], Balance::Random)).unwrap_err();
+    assert_eq!(
+        none.to_string(),
+        "error: the upstream has no servers (upstreams.servers.servers)"
+    );
+}
+
+#[test]
+fn diagnostics_for_programs() {
+    let source = Source {
+        name: "x.yaml".to_owned(),
+        text: "listeners: []\nupstreams: { \"a.b\": { servers: [8080] } }\n".to_owned(),
+    };
+    let errors = isobar_config::load(&source).unwrap_err();
+    let json = errors.to_json();
+    assert_eq!(
+        (
+            json["errors"].as_u64(),
+            json["warnings"].as_u64(),
+            json["left_out"].as_u64()
+        ),
+        (Some(2), Some(0), Some(0))
+    );
+    let second = &json["diagnostics"][1];
+    assert_eq!(second["path"], "upstreams.\"a.b\".servers[0]");
+    assert_eq!(
+        (second["severity"].as_str(), second["help"].as_str()),
+        (Some("error"), Some("did you mean `:8080`?"))
+    );
+    assert_eq!(
+        (second["line"].as_u64(), second["column"].as_u64()),
+        (Some(2), Some(33))
+    );
+    assert_eq!((second["start"].as_u64(), second["end"].as_u64()), (Some(46), Some(50)));
+    let expected = "line 1, column 1: error: there is no listener (listeners)";
+    assert_eq!(errors.to_string().lines().next(), Some(expected));
+}
