@@ -242,7 +242,7 @@ impl Bench {
     }
 
     fn start(&self, row: Row, proxy: Proxy) -> Option<Started> {
-        match proxy.start(self.origin, row.workload().peer_buffer_kib) {
+        match proxy.start(self.origin, row.workload().tuning) {
             Ok(started) => Some(started),
             Err(error) => {
                 println!("{proxy} is left out: {error:#}");

@@ -17,6 +17,7 @@ use tempfile::TempDir;
 
 use super::client::{Client, Load, Reuse};
 use super::process::Running;
+use super::workload::Tuning;
 use crate::cargo::workspace_root;
 use crate::packages::find;
 
@@ -90,7 +91,7 @@ impl Proxy {
     }
 
     /// Starts it in front of `origin`, and waits until it answers.
-    pub(super) fn start(self, origin: SocketAddr, peer_buffer_kib: u32) -> Result<Started> {
+    pub(super) fn start(self, origin: SocketAddr, tuning: Tuning) -> Result<Started> {
         let directory = tempfile::tempdir()?;
         let address = free_address()?;
         let ports = Ports {
@@ -100,7 +101,7 @@ impl Proxy {
         };
         let config = Template {
             ports,
-            buffer_kib: peer_buffer_kib,
+            tuning,
             directory: directory.path(),
         };
         let mut running = match self {
@@ -129,20 +130,16 @@ impl Proxy {
             }
             Self::Haproxy => {
                 let file = config.write("haproxy.cfg")?;
-                start(&installed("haproxy")?, &["-q", "-f", &file], config.directory)?
+                start(&installed("haproxy")?, &["-f", &file], config.directory)?
             }
             Self::Nginx => {
                 let file = config.write("nginx.conf")?;
                 let prefix = config.directory.to_string_lossy();
-                start(
-                    &installed("nginx")?,
-                    &["-q", "-p", &prefix, "-c", &file],
-                    config.directory,
-                )?
+                start(&installed("nginx")?, &["-p", &prefix, "-c", &file], config.directory)?
             }
         };
         wait_until_it_answers(&mut running, address)
-            .with_context(|| fs::read_to_string(directory.path().join(SAID)).unwrap_or_default())?;
+            .with_context(|| format!("{self} said: {}", said(directory.path())))?;
         Ok(Started {
             address,
             running,
@@ -170,7 +167,7 @@ struct Ports {
 /// What is put into a configuration.
 struct Template<'a> {
     ports: Ports,
-    buffer_kib: u32,
+    tuning: Tuning,
     directory: &'a Path,
 }
 
@@ -183,8 +180,12 @@ impl Template<'_> {
             ("@listen@", self.ports.listen.to_string()),
             ("@admin@", self.ports.admin.to_string()),
             ("@origin@", self.ports.origin.to_string()),
-            ("@buffer@", (self.buffer_kib * 1024).to_string()),
-            ("@two_buffers@", (self.buffer_kib * 2048).to_string()),
+            (
+                "@haproxy_buffer@",
+                (self.tuning.haproxy_buffer_kib() * 1024).to_string(),
+            ),
+            ("@nginx_buffer@", format!("{}k", self.tuning.nginx_buffer_kib())),
+            ("@nginx_buffering@", self.tuning.nginx_buffering().to_owned()),
             ("@directory@", self.directory.to_string_lossy().into_owned()),
         ];
         let text = places
@@ -209,6 +210,12 @@ fn start(program: &Path, arguments: &[&str], directory: &Path) -> Result<Running
     let said = fs::File::create(directory.join(SAID))?;
     command.args(arguments).stdout(Stdio::null()).stderr(said);
     Running::start(&mut command, PROXY_CORE, OUR_CORE)
+}
+
+/// What a proxy said, on one line.
+fn said(directory: &Path) -> String {
+    let text = fs::read_to_string(directory.join(SAID)).unwrap_or_default();
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn installed(program: &str) -> Result<PathBuf> {
@@ -250,7 +257,7 @@ mod tests {
         };
         let template = Template {
             ports,
-            buffer_kib: 16,
+            tuning: Tuning::LargeAnswers,
             directory: directory.path(),
         };
         fs::read_to_string(template.write(name).unwrap()).unwrap()
