@@ -1,7 +1,9 @@
 //! What holds, with everything that was left out?
 
+use std::collections::HashMap;
+
 use crate::bridge::{self, names};
-use crate::document::{Document, HealthCheck, HealthKind, Listener, Route, RouteTimeouts, Upstream};
+use crate::document::{Document, HealthCheck, HealthKind, Label, Listener, RouteTimeouts, ServerTimeouts, Upstream};
 use crate::setting::{Detail, Setting};
 use crate::yaml;
 
@@ -20,8 +22,10 @@ pub fn to_yaml(document: &Document) -> String {
 /// Puts into words what follows from other settings.
 fn filled_in(document: &Document) -> Document {
     let mut filled = document.clone();
+    let timeouts = |(name, upstream): &'_ (Label, Upstream)| (name.clone(), upstream.timeouts.clone());
+    let timeouts: HashMap<Label, ServerTimeouts> = document.upstreams.iter().map(timeouts).collect();
     for (index, listener) in filled.listeners.iter_mut().enumerate() {
-        fill_listener(listener, index, document);
+        fill_listener(listener, index, &timeouts);
     }
     for (_, upstream) in &mut filled.upstreams.0 {
         fill_upstream(upstream);
@@ -29,7 +33,7 @@ fn filled_in(document: &Document) -> Document {
     filled
 }
 
-fn fill_listener(listener: &mut Listener, index: usize, document: &Document) {
+fn fill_listener(listener: &mut Listener, index: usize, timeouts: &HashMap<Label, ServerTimeouts>) {
     listener.name = Some(names::listener_name(listener, index));
     if let (true, Some(upstream)) = (listener.routes.is_empty(), &listener.upstream) {
         listener.routes = vec![bridge::everything_to(upstream.clone())];
@@ -38,19 +42,24 @@ fn fill_listener(listener: &mut Listener, index: usize, document: &Document) {
     let names = names::route_names(&listener.routes);
     for (route, name) in listener.routes.iter_mut().zip(names) {
         route.name = Some(name);
-        fill_route(route, document);
+        if let Some(inherited) = timeouts.get(&route.upstream) {
+            route.timeouts = fill_timeouts(&route.timeouts, inherited);
+        }
     }
 }
 
-fn fill_route(route: &mut Route, document: &Document) {
-    if let Some((_, upstream)) = document.upstreams.iter().find(|(name, _)| *name == route.upstream) {
-        let timeouts = bridge::effective_timeouts(&route.timeouts, &upstream.timeouts);
-        route.timeouts = RouteTimeouts {
-            connect: Some(timeouts.connect),
-            send: Some(timeouts.send),
-            read: Some(timeouts.read),
-            idle: Some(timeouts.idle),
-        };
+fn fill_timeouts(own: &RouteTimeouts, inherited: &ServerTimeouts) -> RouteTimeouts {
+    let ServerTimeouts {
+        connect,
+        send,
+        read,
+        idle,
+    } = bridge::effective_timeouts(own, inherited);
+    RouteTimeouts {
+        connect: Some(connect),
+        send: Some(send),
+        read: Some(read),
+        idle: Some(idle),
     }
 }
 

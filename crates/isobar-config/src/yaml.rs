@@ -129,3 +129,78 @@ fn in_quotes(text: &str) -> String {
     quoted.push('"');
     quoted
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{quoted, write};
+    use crate::problem::Problems;
+    use crate::setting::Written;
+    use crate::tree::{self, Node, Style, Value};
+
+    #[test]
+    fn texts_that_need_quotes() {
+        let check = |text: &str, expected: &str| assert_eq!(quoted(text), expected);
+        check("web", "web");
+        check("127.0.0.1:8080", "127.0.0.1:8080");
+        check("/v1/*", "/v1/*");
+        check("[::1]:80", "\"[::1]:80\"");
+        check("*.example.com", "\"*.example.com\"");
+        check("-", "\"-\"");
+        check("a:", "\"a:\"");
+        check("", "\"\"");
+        check("yes", "\"yes\"");
+        check("1e3", "\"1e3\"");
+        check("10", "\"10\"");
+        check("10s", "10s");
+        check("a b", "\"a b\"");
+        check("a\"\\\n\u{1b}", "\"a\\\"\\\\\\n\\U0000001B\"");
+    }
+
+    fn any_written() -> impl Strategy<Value = Written> {
+        let leaf = prop_oneof![
+            any::<bool>().prop_map(Written::Switch),
+            any::<u64>().prop_map(Written::Number),
+            "\\PC{0,20}|[\\s\\S]{0,6}|[a-z:#*&!%@~.-]{0,8}".prop_map(Written::Text),
+        ];
+        leaf.prop_recursive(4, 40, 6, |inner| {
+            let entries = proptest::collection::btree_map("[a-z]{1,4}|\\PC{1,5}", inner.clone(), 0..6);
+            prop_oneof![
+                proptest::collection::vec(inner, 0..6).prop_map(Written::List),
+                entries.prop_map(|entries| Written::Mapping(entries.into_iter().collect())),
+            ]
+        })
+    }
+
+    fn same(written: &Written, node: &Node<'_>) -> bool {
+        match (written, &node.value) {
+            (Written::Switch(switch), _) => node.plain() == Some(switch.to_string().as_str()),
+            (Written::Number(number), _) => node.plain() == Some(number.to_string().as_str()),
+            (Written::Text(text), Value::Scalar(scalar)) => {
+                scalar.text == text.as_str() && (scalar.style == Style::Quoted || !super::means_something(text))
+            }
+            (Written::List(items), Value::List(nodes)) => {
+                items.len() == nodes.len() && items.iter().zip(nodes).all(|(item, node)| same(item, node))
+            }
+            (Written::Mapping(entries), Value::Mapping(nodes)) => {
+                let pairs = || entries.iter().zip(nodes);
+                entries.len() == nodes.len() && pairs().all(|((key, value), n)| n.key == *key && same(value, &n.value))
+            }
+            _ => false,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_reads_as_the_same(written in any_written()) {
+            let document = Written::Mapping(vec![("key".to_owned(), written)]);
+            let text = write(&document);
+            let mut problems = Problems::default();
+            match tree::parse(&text, &mut problems) {
+                Ok(node) => prop_assert!(same(&document, &node), "{text}\n{node:?}"),
+                Err(problem) => prop_assert!(false, "{text}\n{problem:?}"),
+            }
+        }
+    }
+}

@@ -1,8 +1,5 @@
 //! The schema and the reference page say what the loader does.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-
 use isobar_config::{Source, json_schema, reference_markdown};
 use serde_json::Value;
 
@@ -108,23 +105,6 @@ fn every_link_of_the_reference_leads_to_a_heading() {
             "#{link} is none of {headings:?}"
         );
     }
-}
-
-#[test]
-fn the_reference_is_what_was_reviewed() {
-    let check = |file: &str, found: &str| {
-        let golden = directory().join(file);
-        if std::env::var_os("UPDATE_GOLDEN").is_some() {
-            fs::write(&golden, found).unwrap();
-        }
-        assert_eq!(found, fs::read_to_string(&golden).unwrap(), "{file}");
-    };
-    check("reference.md", &reference_markdown());
-    check("schema.json", &format!("{:#}\n", json_schema()));
-}
-
-fn directory() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests")
 }
 
 fn visit(value: &Value, see: &mut dyn FnMut(&Value)) {

@@ -4,8 +4,9 @@ use std::collections::{HashMap, HashSet};
 
 use isobar_plan::HeaderOp;
 
-use crate::document::{HeaderChanges, HeaderName, HeaderValue, Named};
+use crate::document::{HeaderChanges, HeaderName, HeaderValue, HostField, Named};
 use crate::problem::{Path, Problem, Problems, Spot};
+use crate::setting::Word;
 
 /// Whose fields are changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,27 +34,10 @@ const UNTOUCHABLE: [&str; 9] = [
 /// The changes in the order they are made: remove, set, add.
 pub(super) fn changes(written: &HeaderChanges, at: Path<'_>, side: Side, problems: &mut Problems) -> Vec<HeaderOp> {
     let HeaderChanges { set, add, remove } = written;
-    let removed = check_removed(remove, at, side, problems);
-    check_set(set, at.key("set"), problems);
-    for (name, _) in add.iter() {
-        check_named(name, at.key("add"), Deed::AddOrRemove(side), problems);
-    }
-    for (key, named) in [("set", set), ("add", add)] {
-        for name in named
-            .iter()
-            .map(|(name, _)| name)
-            .filter(|name| removed.contains_key(*name))
-        {
-            let (list, place) = (at.key("remove"), at.key(key));
-            let message = format!(
-                "the field `{}` is removed, and written under `{key}` as well",
-                name.as_str()
-            );
-            let index = removed.get(name).copied().unwrap_or(0);
-            let problem = Problem::error(list.index(index), message).help("`set` replaces all fields of that name");
-            problems.push(problem.related(place.key(name.as_str()), Spot::Key, "written here"));
-        }
-    }
+    check_removed(remove, at.key("remove"), side, problems);
+    check_set(set, at.key("set"), side, problems);
+    check_added(add, at.key("add"), side, problems);
+    check_contradictions(written, at, problems);
     let text = |text: &str| text.into();
     let removes = remove.iter().map(|name| HeaderOp::Remove(text(name.as_str())));
     let sets = set
@@ -65,61 +49,71 @@ pub(super) fn changes(written: &HeaderChanges, at: Path<'_>, side: Side, problem
     removes.chain(sets).chain(adds).collect()
 }
 
-fn check_set(set: &Named<HeaderName, HeaderValue>, at: Path<'_>, problems: &mut Problems) {
+fn check_removed(remove: &[HeaderName], at: Path<'_>, side: Side, problems: &mut Problems) {
+    for (index, name) in remove.iter().enumerate() {
+        let found = untouchable(name, at.index(index)).or_else(|| only_host(name, at.index(index), side));
+        found.into_iter().for_each(|problem| problems.push(problem));
+    }
+}
+
+fn check_added(add: &Named<HeaderName, HeaderValue>, at: Path<'_>, side: Side, problems: &mut Problems) {
+    for (name, _) in add.iter() {
+        let at = at.key(name.as_str());
+        let found = untouchable(name, at).or_else(|| only_host(name, at, side));
+        found.into_iter().for_each(|problem| problems.push(problem.on_key()));
+    }
+}
+
+fn check_set(set: &Named<HeaderName, HeaderValue>, at: Path<'_>, side: Side, problems: &mut Problems) {
     let mut seen = HashSet::with_capacity(set.0.len());
-    for (name, _) in set.iter() {
-        check_named(name, at, Deed::Set, problems);
+    for (name, value) in set.iter() {
+        let at = at.key(name.as_str());
+        if let Some(problem) = untouchable(name, at) {
+            problems.push(problem.on_key());
+        }
+        if side == Side::Request && name.as_str() == "host" && HostField::read(value.as_str()).is_err() {
+            let message = format!("`{}` is not a host", crate::tree::shorten(value.as_str()));
+            problems.push(Problem::error(at, message));
+        }
         // A name that could not be read is the empty one, and has been reported.
         if !seen.insert(name) && !name.as_str().is_empty() {
             let message = format!("the field `{}` is set twice, in different case", name.as_str());
-            let problem = Problem::error(at.key(name.as_str()), message).on_key();
+            let problem = Problem::error(at, message).on_key();
             problems.push(problem.help("to send it twice, write one of them under `add`"));
         }
     }
 }
 
-/// What is done to a field.
-#[derive(Clone, Copy)]
-enum Deed {
-    Set,
-    AddOrRemove(Side),
-}
-
-fn check_removed<'n>(
-    remove: &'n [HeaderName],
-    at: Path<'_>,
-    side: Side,
-    problems: &mut Problems,
-) -> HashMap<&'n HeaderName, usize> {
+/// Reports fields that are removed and written at once.
+fn check_contradictions(written: &HeaderChanges, at: Path<'_>, problems: &mut Problems) {
+    let HeaderChanges { set, add, remove } = written;
     let list = at.key("remove");
-    let mut removed = HashMap::with_capacity(remove.len());
-    for (index, name) in remove.iter().enumerate() {
-        if let Some(problem) = refused(name, list.index(index), Deed::AddOrRemove(side)) {
-            problems.push(problem);
+    let removed: HashMap<&HeaderName, usize> = remove.iter().enumerate().map(|(index, name)| (name, index)).collect();
+    for (key, named) in [("set", set), ("add", add)] {
+        let place = at.key(key);
+        for (name, index) in named
+            .iter()
+            .filter_map(|(name, _)| Some((name.as_str(), removed.get(name)?)))
+        {
+            let message = format!("the field `{name}` is removed, and written under `{key}` as well");
+            let problem = Problem::error(list.index(*index), message).help("`set` replaces all fields of that name");
+            problems.push(problem.related(place.key(name), Spot::Key, "written here"));
         }
-        removed.entry(name).or_insert(index);
-    }
-    removed
-}
-
-fn check_named(name: &HeaderName, at: Path<'_>, deed: Deed, problems: &mut Problems) {
-    if let Some(problem) = refused(name, at.key(name.as_str()), deed) {
-        problems.push(problem.on_key());
     }
 }
 
-/// Why a field must not be changed so.
-fn refused(name: &HeaderName, at: Path<'_>, deed: Deed) -> Option<Problem> {
+fn untouchable(name: &HeaderName, at: Path<'_>) -> Option<Problem> {
     let name = name.as_str();
-    if UNTOUCHABLE.contains(&name) {
+    UNTOUCHABLE.contains(&name).then(|| {
         let label = "it says where a message ends, or holds for one connection only";
-        return Some(Problem::error(at, format!("the field `{name}` cannot be changed")).label(label));
-    }
-    match deed {
-        Deed::AddOrRemove(Side::Request) if name == "host" => {
-            let problem = Problem::error(at, "a request has exactly one field `host`");
-            Some(problem.help("to send another host to servers, write it under `set`"))
-        }
-        _ => None,
-    }
+        Problem::error(at, format!("the field `{name}` cannot be changed")).label(label)
+    })
+}
+
+/// A request has exactly one Host (RFC 9112 section 3.2).
+fn only_host(name: &HeaderName, at: Path<'_>, side: Side) -> Option<Problem> {
+    (side == Side::Request && name.as_str() == "host").then(|| {
+        let problem = Problem::error(at, "a request has exactly one field `host`");
+        problem.help("to send another host to servers, write it under `set`")
+    })
 }
