@@ -173,7 +173,7 @@ impl Reloader {
             .unwrap_or_else(|error| {
                 Err(ReadError::Io {
                     path: self.path.clone(),
-                    source: std::io::Error::other(error),
+                    error: std::io::Error::other(error),
                 })
             })
     }

@@ -14,12 +14,12 @@ pub const MAX_BYTES: u64 = 64 * 1024 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// The file is missing, unreadable or not a file.
-    #[error("failed to read {}: {}", path.display(), reason(source))]
+    #[error("failed to read {}: {}", path.display(), reason(error))]
     Io {
         /// The file.
         path: PathBuf,
-        /// Why.
-        source: io::Error,
+        /// Why. Told in the text already, and so not a source of its own.
+        error: io::Error,
     },
     /// The file is larger than [`MAX_BYTES`].
     #[error("failed to read {}: it is larger than {} MiB", path.display(), MAX_BYTES >> 20)]
@@ -45,9 +45,9 @@ pub enum ReadError {
 ///
 /// *Errors*: the file is missing, unreadable, past [`MAX_BYTES`] or not UTF-8.
 pub fn read(path: &Path) -> Result<String, ReadError> {
-    let file = File::open(path).map_err(|source| ReadError::Io {
+    let file = File::open(path).map_err(|error| ReadError::Io {
         path: path.to_owned(),
-        source,
+        error,
     })?;
     read_from(file, path)
 }
@@ -61,9 +61,9 @@ pub fn read_from(input: impl Read, path: &Path) -> Result<String, ReadError> {
     let count = input
         .take(MAX_BYTES + 1)
         .read_to_end(&mut bytes)
-        .map_err(|source| ReadError::Io {
+        .map_err(|error| ReadError::Io {
             path: path.to_owned(),
-            source,
+            error,
         })?;
     if count as u64 > MAX_BYTES {
         return Err(ReadError::TooLarge { path: path.to_owned() });

@@ -35,8 +35,11 @@ impl Watcher {
     /// Begins to watch. Needs a tokio runtime; ends when dropped.
     #[must_use]
     pub fn start(path: &Path) -> Self {
+        Self::run(Watch::new(path))
+    }
+
+    fn run(watch: Watch) -> Self {
         let (tell, changes) = mpsc::channel(1);
-        let watch = Watch::new(path);
         tokio::spawn(watch.run(tell));
         Self { changes }
     }
@@ -136,4 +139,31 @@ fn warn_polling(error: &notify::Error) {
 fn is_end_of_write(access: notify::event::AccessKind) -> bool {
     use notify::event::{AccessKind, AccessMode};
     access == AccessKind::Close(AccessMode::Write)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Time is paused: it passes whenever everybody waits.
+    #[tokio::test(start_paused = true)]
+    async fn without_the_kernel_the_file_is_looked_at() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("isobar.yaml");
+        std::fs::write(&path, "a").unwrap();
+        let watch = Watch {
+            kernel: None,
+            ..Watch::new(&path)
+        };
+        let mut watcher = Watcher::run(watch);
+        assert!(
+            timeout(POLL * 5, watcher.changed()).await.is_err(),
+            "nothing has changed yet"
+        );
+        std::fs::write(&path, "bb").unwrap();
+        assert!(
+            timeout(POLL * 2, watcher.changed()).await.is_ok(),
+            "a change is noticed at the next look"
+        );
+    }
 }
