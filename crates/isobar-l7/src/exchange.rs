@@ -1,27 +1,24 @@
 //! How does one request become one answer?
 //!
-//! [`run`] reads the request head, finds the route, claims a place at a server, sends the request and passes the
-//! answer on; [`crate::flow`] does the moving. Whatever goes wrong on the way is a [`Cause`], and becomes the
-//! client's answer in one place.
+//! [`run`] reads the request head, finds the route, and hands over to [`crate::forward`]. Whatever goes wrong on the
+//! way is a [`Cause`], and becomes the client's answer in one place.
 
 use std::future::poll_fn;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use isobar_net::splice::Pipe;
-use isobar_observe::{Cause, RetrySafe};
-use isobar_plan::Route;
-use isobar_upstream::{Local, Place, Refusal, Ticket};
+use isobar_observe::Cause;
 use isobar_wire::exchange::{Exchange as Machine, ResponseFraming, ResponseStep};
 use isobar_wire::{BodyDecoder, HeadLimits, Parsed, RequestHead, ResponseHead, TargetForm};
 
 use crate::connection::Client;
-use crate::flow::{Flow, Outgoing, Wait, poll_flushed, poll_watch};
-use crate::pool::Pool;
+use crate::flow::{Outgoing, Wait};
+use crate::forward::{Ways, forward};
 use crate::record::{Detail, Report};
-use crate::server::{ConnectError, ServerConnection};
 use crate::worker::LocalSite;
-use crate::{Worker, answer, record, request, tunnel};
+use crate::{Worker, answer, record, request};
 
 /// Buffers that grew past this are given back when their exchange ends.
 const KEPT_BUFFER_BYTES: usize = 8 * 1024;
@@ -64,7 +61,7 @@ pub(crate) struct Exchange {
     /// Whether the client has sent more than this request, so that its connection need not be watched.
     pub(crate) client_ahead: bool,
     /// Slots that failed this request.
-    tried: Vec<u32>,
+    pub(crate) tried: Vec<u32>,
     pub(crate) report: Report,
 }
 
@@ -151,7 +148,7 @@ impl Exchange {
     }
 
     /// The server has sent all of its answer: whether its connection may carry another request.
-    fn server_keeps(&mut self) -> bool {
+    pub(crate) fn server_keeps(&mut self) -> bool {
         let mut machine = self.machine();
         if self.upload.is_done() && self.to_server.is_empty() && !self.upload_refused {
             machine.request_body_done();
@@ -296,271 +293,7 @@ fn admit(site: &LocalSite, exchange: &mut Exchange) -> Result<usize, Cause> {
     let path = isobar_route::path_of(exchange.canonical_target());
     let route = site.site.route(host, path).ok_or(Cause::NoRoute)?;
     exchange.report.route = Some(route);
-    exchange.report.site = Some(std::sync::Arc::clone(&site.site));
+    exchange.report.site = Some(Arc::clone(&site.site));
     request::check_body(&exchange.request, &site.site.listener.limits)?;
     Ok(route)
-}
-
-/// Where a request goes, and by which rules.
-#[derive(Clone, Copy)]
-pub(crate) struct Ways<'a> {
-    pub(crate) worker: &'a Worker,
-    pub(crate) site: &'a LocalSite,
-    pub(crate) rules: &'a Route,
-    pub(crate) local: &'a Local<Pool>,
-}
-
-/// What one try at one server came to.
-struct Failed {
-    cause: Cause,
-    /// Whether the server can have seen nothing of the request.
-    unsent: bool,
-    /// Whether it was tried on a connection that carried others before.
-    reused: bool,
-}
-
-/// Sends the request to a server, to others when it fails, and passes the answer on.
-async fn forward(ways: Ways<'_>, client: &mut Client, exchange: &mut Exchange) -> Result<Next, Cause> {
-    let mut failure = None;
-    loop {
-        let place = match claim(ways, client, exchange).await {
-            Ok(place) => place,
-            // All others were tried: what the last one did is the better answer.
-            Err(Cause::NoServer) => return Err(failure.unwrap_or(Cause::NoServer)),
-            Err(cause) => return Err(cause),
-        };
-        let mut failed = match attempt(ways, client, exchange, &place, Origin::Pooled).await {
-            Ok(server) => return deliver(ways, client, exchange, place, server).await,
-            Err(failed) => failed,
-        };
-        // The server closed an idle connection just as it was used again: that is no failure of the server's.
-        if failed.reused && failed.cause == Cause::ServerClosed && may_repeat(exchange, &failed) {
-            failed = match attempt(ways, client, exchange, &place, Origin::Fresh).await {
-                Ok(server) => return deliver(ways, client, exchange, place, server).await,
-                Err(failed) => failed,
-            };
-        }
-        let stats = place.server().server.stats(ways.worker.id);
-        stats.failures.count(failed.cause);
-        let attempts_left = exchange.tried.len() < ways.local.view().settings().retry.attempts as usize;
-        if !attempts_left || !is_tried_elsewhere(failed.cause) || !may_repeat(exchange, &failed) {
-            return Err(failed.cause);
-        }
-        stats.retries.increment();
-        exchange.tried.push(place.slot());
-        failure = Some(failed.cause);
-    }
-}
-
-/// Whether another server may do better. A time-out is not repeated: the client has waited long enough.
-fn is_tried_elsewhere(cause: Cause) -> bool {
-    matches!(
-        cause,
-        Cause::ConnectFailed | Cause::ConnectTimeout | Cause::ServerClosed
-    )
-}
-
-fn may_repeat(exchange: &Exchange, failed: &Failed) -> bool {
-    let safe = match failed.cause.retry_safe() {
-        RetrySafe::Always => true,
-        RetrySafe::Idempotent => failed.unsent || exchange.request.method.is_idempotent(),
-        RetrySafe::Never => false,
-    };
-    safe && exchange.replayable && !exchange.report.answer_begun
-}
-
-/// Claims a place at a server, waiting in the queue if all are at their limit.
-async fn claim(ways: Ways<'_>, client: &mut Client, exchange: &mut Exchange) -> Result<Place<Pool>, Cause> {
-    let Ways { worker, local, .. } = ways;
-    let stats = local.upstream().stats(worker.id);
-    let view = local.view();
-    // Whoever waits comes first.
-    if !local.upstream().has_queue() {
-        match view.place(&exchange.tried, &mut worker.chance.borrow_mut()) {
-            Ok(place) => return Ok(place),
-            Err(Refusal::Full) => {}
-            Err(Refusal::NoneAvailable) => {
-                stats.no_server.increment();
-                return Err(Cause::NoServer);
-            }
-        }
-    }
-    let limits = view.settings().queue;
-    drop(view);
-    let Ok(mut ticket) = Ticket::join(std::sync::Arc::clone(local.upstream()), limits.max) else {
-        stats.queue_rejected.increment();
-        return Err(Cause::QueueFull);
-    };
-    stats.queue_entered.increment();
-    let began = worker.wheel.now();
-    client.timer.set(began + limits.timeout);
-    let result = poll_fn(|cx| poll_claim(cx, ways, client, exchange, &mut ticket)).await;
-    let waited = worker.wheel.now().saturating_duration_since(began);
-    stats.queue_wait.observe(waited);
-    exchange.report.queued += waited;
-    match result {
-        Ok(_) => ticket.served(),
-        Err(Cause::QueueTimeout) => stats.queue_timeouts.increment(),
-        Err(Cause::NoServer) => stats.no_server.increment(),
-        Err(_) => {}
-    }
-    result
-}
-
-fn poll_claim(
-    cx: &mut Context<'_>,
-    ways: Ways<'_>,
-    client: &mut Client,
-    exchange: &mut Exchange,
-    ticket: &mut Ticket<std::sync::Arc<isobar_upstream::Upstream>>,
-) -> Poll<Result<Place<Pool>, Cause>> {
-    while ticket.poll_turn(cx).is_ready() {
-        match ways
-            .local
-            .view()
-            .place(&exchange.tried, &mut ways.worker.chance.borrow_mut())
-        {
-            Ok(place) => return Poll::Ready(Ok(place)),
-            Err(Refusal::Full) => ticket.missed(),
-            Err(Refusal::NoneAvailable) => return Poll::Ready(Err(Cause::NoServer)),
-        }
-    }
-    if client.timer.poll_expired(cx).is_ready() {
-        return Poll::Ready(Err(Cause::QueueTimeout));
-    }
-    // A request that waits is in no hurry to save a system call.
-    if client.stream.watch().is_err() {
-        return Poll::Ready(Err(Cause::OutOfResources));
-    }
-    poll_watch(cx, client, exchange).map(Err)
-}
-
-/// Where a connection to a server may come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Origin {
-    /// From the pool, or new.
-    Pooled,
-    /// New.
-    Fresh,
-}
-
-/// Sends the request to one server and reads until the head of its answer is on its way to the client.
-async fn attempt(
-    ways: Ways<'_>,
-    client: &mut Client,
-    exchange: &mut Exchange,
-    place: &Place<Pool>,
-    origin: Origin,
-) -> Result<ServerConnection, Failed> {
-    let local_server = place.server();
-    exchange.report.tries(ways.local.upstream(), local_server);
-    exchange.head_sent = false;
-    let stats = local_server.server.stats(ways.worker.id);
-    stats.requests.increment();
-    let pooled = if origin == Origin::Pooled {
-        local_server.own.take()
-    } else {
-        None
-    };
-    let mut server = match pooled {
-        Some(server) => {
-            stats.connections_reused.increment();
-            server
-        }
-        None => {
-            let server = connect(ways, exchange, place).await;
-            let server = server.map_err(|cause| Failed {
-                cause,
-                unsent: true,
-                reused: false,
-            })?;
-            stats.connections_opened.increment();
-            server
-        }
-    };
-    exchange.report.sends(ways.worker);
-    let mut flow = Flow {
-        ways,
-        client,
-        server: &mut server,
-        exchange,
-    };
-    let result = poll_fn(|cx| flow.poll_answer(cx)).await;
-    let unsent = flow.exchange.report.nothing_sent;
-    match result {
-        Ok(()) => Ok(server),
-        Err(cause) => Err(Failed {
-            cause,
-            unsent,
-            reused: server.reused,
-        }),
-    }
-}
-
-async fn connect(ways: Ways<'_>, exchange: &mut Exchange, place: &Place<Pool>) -> Result<ServerConnection, Cause> {
-    let address = place.server().server.next_address().ok_or(Cause::ConnectFailed)?;
-    let began = ways.worker.wheel.now();
-    let server = ServerConnection::open(ways.worker, address, ways.rules.timeouts.connect).await;
-    exchange.report.connect = Some(ways.worker.wheel.now().saturating_duration_since(began));
-    server.map_err(|error| match error {
-        ConnectError::TimedOut => Cause::ConnectTimeout,
-        ConnectError::Refused(error) if is_ours(&error) => Cause::OutOfResources,
-        ConnectError::Refused(_) => Cause::ConnectFailed,
-    })
-}
-
-/// Whether a connection failed for lack of descriptors, local ports or memory.
-fn is_ours(error: &std::io::Error) -> bool {
-    use std::io::ErrorKind;
-    // EMFILE, ENFILE and ENOBUFS have no kind of their own.
-    matches!(error.kind(), ErrorKind::AddrNotAvailable | ErrorKind::OutOfMemory)
-        || matches!(error.raw_os_error(), Some(23 | 24 | 105))
-}
-
-/// Passes the rest of the answer on, and gives the server back as soon as it has done its part.
-async fn deliver(
-    ways: Ways<'_>,
-    client: &mut Client,
-    exchange: &mut Exchange,
-    place: Place<Pool>,
-    mut server: ServerConnection,
-) -> Result<Next, Cause> {
-    if exchange.response.upgrade {
-        let cause = tunnel::run(ways, client, exchange, &mut server).await;
-        exchange.report.end(cause);
-        return Ok(Next::Close);
-    }
-    let mut flow = Flow {
-        ways,
-        client,
-        server: &mut server,
-        exchange,
-    };
-    let result = poll_fn(|cx| flow.poll_body(cx)).await;
-    let now = exchange.report.server_done(ways.worker);
-    if result.is_ok() && exchange.server_keeps() {
-        let local_server = place.server();
-        server.reused = true;
-        server.timer.clear();
-        local_server
-            .own
-            .keep(server, &ways.local.view().settings().keep_alive, now);
-    } else {
-        drop(server);
-    }
-    drop(place);
-    result?;
-    if !exchange.to_client.is_empty() {
-        exchange.download_wait = Wait::Server;
-        poll_fn(|cx| poll_flushed(cx, ways, client, exchange)).await?;
-        exchange.report.took_longer();
-    }
-    exchange.report.end(Cause::Complete);
-    Ok(if exchange.machine().client_keeps() {
-        Next::KeepAlive
-    } else if exchange.upload.is_done() && exchange.consumed == exchange.inbound.len() {
-        Next::Close
-    } else {
-        Next::Linger
-    })
 }

@@ -14,7 +14,8 @@ use isobar_net::wheel::Timer;
 use isobar_observe::Cause;
 
 use crate::connection::Client;
-use crate::exchange::{Exchange, Ways};
+use crate::exchange::Exchange;
+use crate::forward::Ways;
 use crate::server::ServerConnection;
 
 /// Buffers that grew past this are given back when their exchange ends.

@@ -1,7 +1,8 @@
 //! HTTP: a request comes in, an answer goes out.
 //!
-//! Follow a request: [`connection::serve`] waits for its first bytes, [`exchange`] carries it to a server and the
-//! answer back, [`flow`] moves the bytes of both directions at once, [`record`] writes down how it ended. What bytes
+//! Follow a request: [`connection::serve`](serve) waits for its first bytes, `exchange` reads its head and finds the
+//! route, `forward` chooses servers until one answers, `attempt` is one try at one, `flow` with `upload` and `download`
+//! moves the bytes of both directions at once, `record` writes down how it ended. What bytes
 //! mean is `isobar-wire`'s, which server is `isobar-balance`'s, which rule is `isobar-route`'s; this crate knows
 //! neither files nor configuration text, and opens no listener.
 //!
@@ -9,11 +10,13 @@
 #![forbid(unsafe_code)]
 
 mod answer;
+mod attempt;
 mod connection;
 mod download;
 mod exchange;
 mod fields;
 mod flow;
+mod forward;
 mod log;
 mod pool;
 mod record;

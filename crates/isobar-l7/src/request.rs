@@ -8,8 +8,9 @@ use isobar_plan::{Forwarding, ListenerLimits};
 use isobar_wire::{BodyKind, Field, HeadError, Known, RequestHead, is_hop_by_hop, write};
 
 use crate::connection::Client;
-use crate::exchange::{Exchange, Ways};
+use crate::exchange::Exchange;
 use crate::fields;
+use crate::forward::Ways;
 
 /// What a head that cannot be read means for its sender.
 pub(crate) fn cause_of(error: HeadError) -> Cause {

@@ -12,8 +12,9 @@ use isobar_observe::Cause;
 
 use crate::Worker;
 use crate::connection::Client;
-use crate::exchange::{Exchange, Ways};
+use crate::exchange::Exchange;
 use crate::flow::Outgoing;
+use crate::forward::Ways;
 use crate::server::ServerConnection;
 
 /// A read of this size shows that bulk data is coming, which is worth a pipe.

@@ -1,0 +1,144 @@
+//! Which servers is a request given to, until one answers?
+//!
+//! It knows when a request may be sent once more; how it is sent is [`crate::attempt`]'s business.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use isobar_observe::{Cause, RetrySafe};
+use isobar_plan::Route;
+use isobar_upstream::{Local, Place, Refusal, Ticket, Upstream};
+
+use crate::Worker;
+use crate::attempt::{Failed, Origin, attempt, deliver};
+use crate::connection::Client;
+use crate::exchange::{Exchange, Next};
+use crate::flow::poll_watch;
+use crate::pool::Pool;
+use crate::worker::LocalSite;
+
+/// Where a request goes, and by which rules.
+#[derive(Clone, Copy)]
+pub(crate) struct Ways<'a> {
+    pub(crate) worker: &'a Worker,
+    pub(crate) site: &'a LocalSite,
+    pub(crate) rules: &'a Route,
+    pub(crate) local: &'a Local<Pool>,
+}
+
+/// Sends the request to a server, to others when it fails, and passes the answer on.
+pub(crate) async fn forward(ways: Ways<'_>, client: &mut Client, exchange: &mut Exchange) -> Result<Next, Cause> {
+    let mut failure = None;
+    loop {
+        let place = match claim(ways, client, exchange).await {
+            Ok(place) => place,
+            // All others were tried: what the last one did is the better answer.
+            Err(Cause::NoServer) => return Err(failure.unwrap_or(Cause::NoServer)),
+            Err(cause) => return Err(cause),
+        };
+        let mut failed = match attempt(ways, client, exchange, &place, Origin::Pooled).await {
+            Ok(server) => return deliver(ways, client, exchange, place, server).await,
+            Err(failed) => failed,
+        };
+        // The server closed an idle connection just as it was used again: that is no failure of the server's.
+        if failed.reused && failed.cause == Cause::ServerClosed && may_repeat(exchange, &failed) {
+            failed = match attempt(ways, client, exchange, &place, Origin::Fresh).await {
+                Ok(server) => return deliver(ways, client, exchange, place, server).await,
+                Err(failed) => failed,
+            };
+        }
+        let stats = place.server().server.stats(ways.worker.id);
+        stats.failures.count(failed.cause);
+        let attempts_left = exchange.tried.len() < ways.local.view().settings().retry.attempts as usize;
+        if !attempts_left || !is_tried_elsewhere(failed.cause) || !may_repeat(exchange, &failed) {
+            return Err(failed.cause);
+        }
+        stats.retries.increment();
+        exchange.tried.push(place.slot());
+        failure = Some(failed.cause);
+    }
+}
+
+/// Whether another server may do better. A time-out is not repeated: the client has waited long enough.
+fn is_tried_elsewhere(cause: Cause) -> bool {
+    matches!(
+        cause,
+        Cause::ConnectFailed | Cause::ConnectTimeout | Cause::ServerClosed
+    )
+}
+
+fn may_repeat(exchange: &Exchange, failed: &Failed) -> bool {
+    let safe = match failed.cause.retry_safe() {
+        RetrySafe::Always => true,
+        RetrySafe::Idempotent => failed.unsent || exchange.request.method.is_idempotent(),
+        RetrySafe::Never => false,
+    };
+    safe && exchange.replayable && !exchange.report.answer_begun
+}
+
+/// Claims a place at a server, waiting in the queue if all are at their limit.
+async fn claim(ways: Ways<'_>, client: &mut Client, exchange: &mut Exchange) -> Result<Place<Pool>, Cause> {
+    let Ways { worker, local, .. } = ways;
+    let stats = local.upstream().stats(worker.id);
+    let view = local.view();
+    // Whoever waits comes first.
+    if !local.upstream().has_queue() {
+        match view.place(&exchange.tried, &mut worker.chance.borrow_mut()) {
+            Ok(place) => return Ok(place),
+            Err(Refusal::Full) => {}
+            Err(Refusal::NoneAvailable) => {
+                stats.no_server.increment();
+                return Err(Cause::NoServer);
+            }
+        }
+    }
+    let limits = view.settings().queue;
+    drop(view);
+    let Ok(mut ticket) = Ticket::join(Arc::clone(local.upstream()), limits.max) else {
+        stats.queue_rejected.increment();
+        return Err(Cause::QueueFull);
+    };
+    stats.queue_entered.increment();
+    let began = worker.wheel.now();
+    client.timer.set(began + limits.timeout);
+    let result = poll_fn(|cx| poll_claim(cx, ways, client, exchange, &mut ticket)).await;
+    let waited = worker.wheel.now().saturating_duration_since(began);
+    stats.queue_wait.observe(waited);
+    exchange.report.queued += waited;
+    match result {
+        Ok(_) => ticket.served(),
+        Err(Cause::QueueTimeout) => stats.queue_timeouts.increment(),
+        Err(Cause::NoServer) => stats.no_server.increment(),
+        Err(_) => {}
+    }
+    result
+}
+
+fn poll_claim(
+    cx: &mut Context<'_>,
+    ways: Ways<'_>,
+    client: &mut Client,
+    exchange: &mut Exchange,
+    ticket: &mut Ticket<Arc<Upstream>>,
+) -> Poll<Result<Place<Pool>, Cause>> {
+    while ticket.poll_turn(cx).is_ready() {
+        match ways
+            .local
+            .view()
+            .place(&exchange.tried, &mut ways.worker.chance.borrow_mut())
+        {
+            Ok(place) => return Poll::Ready(Ok(place)),
+            Err(Refusal::Full) => ticket.missed(),
+            Err(Refusal::NoneAvailable) => return Poll::Ready(Err(Cause::NoServer)),
+        }
+    }
+    if client.timer.poll_expired(cx).is_ready() {
+        return Poll::Ready(Err(Cause::QueueTimeout));
+    }
+    // A request that waits is in no hurry to save a system call.
+    if client.stream.watch().is_err() {
+        return Poll::Ready(Err(Cause::OutOfResources));
+    }
+    poll_watch(cx, client, exchange).map(Err)
+}
