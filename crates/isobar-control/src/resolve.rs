@@ -39,6 +39,7 @@ enum Command {
     Settle {
         endpoints: Endpoints,
         target: Arc<dyn Target>,
+        told: oneshot::Sender<()>,
     },
 }
 
@@ -75,16 +76,20 @@ impl Resolver {
         let _ = tokio::time::timeout(PATIENCE, all_known).await;
     }
 
-    /// Follows the names of the plan that runs now and no others, and tells the target what is known of each: at once,
-    /// and whenever it changes.
+    /// Follows the names of the plan that runs now and no others, and tells the target what is known of each: before
+    /// this returns, and whenever it changes.
     pub async fn settle(&self, plan: &Plan, target: Arc<dyn Target>) {
+        let (told, all_told) = oneshot::channel();
+        let endpoints = endpoints(plan);
         let _ = self
             .commands
             .send(Command::Settle {
-                endpoints: endpoints(plan),
+                endpoints,
                 target,
+                told,
             })
             .await;
+        let _ = all_told.await;
     }
 }
 
@@ -152,13 +157,19 @@ impl Worker {
                 self.waiting.push((names, known));
                 self.release_waiting();
             }
-            Command::Settle { endpoints, target } => {
+            Command::Settle {
+                endpoints,
+                target,
+                told,
+            } => {
                 let names: BTreeSet<_> = endpoints.iter().map(|(name, _)| Arc::clone(name)).collect();
                 self.schedule.follow(names.iter().cloned(), Instant::now());
                 self.schedule.retain(&names);
                 self.target = Some(target);
                 self.endpoints = endpoints;
                 names.iter().for_each(|name| self.tell(name));
+                // Whoever asked may have gone on.
+                let _ = told.send(());
             }
         }
     }
