@@ -112,6 +112,9 @@ fn start_watch(upstream: &Arc<Upstream>, server: &Arc<Server>, check: &HealthChe
     }
 }
 
+/// How often a server whose name does not resolve is looked at.
+const UNRESOLVED_PAUSE: Duration = Duration::from_millis(50);
+
 /// The probes of one server.
 struct Schedule {
     upstream: Arc<Upstream>,
@@ -130,6 +133,10 @@ impl Schedule {
             .fold(1, |seed: u64, byte| seed.wrapping_mul(31).wrapping_add(byte.into()));
         let mut chance = Chance::new(seed);
         loop {
+            // A name that is not resolved yet says nothing about its server; without an address it gets no requests.
+            while self.server.addresses().is_empty() {
+                tokio::time::sleep(UNRESOLVED_PAUSE).await;
+            }
             let began = Instant::now();
             let result = self.probe().await;
             self.take(ProbeOutcome {

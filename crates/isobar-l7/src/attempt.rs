@@ -87,7 +87,13 @@ pub(crate) async fn attempt(
 async fn connect(ways: Ways<'_>, exchange: &mut Exchange, place: &Place<Pool>) -> Result<ServerConnection, Cause> {
     let address = place.server().server.next_address().ok_or(Cause::ConnectFailed)?;
     let began = ways.worker.wheel.now();
-    let server = ServerConnection::open(ways.worker, address, ways.rules.timeouts.connect).await;
+    // Boxed: rare enough to allocate for, and else every connection would be larger by it.
+    let server = Box::pin(ServerConnection::open(
+        ways.worker,
+        address,
+        ways.rules.timeouts.connect,
+    ))
+    .await;
     exchange.report.connect = Some(ways.worker.wheel.now().saturating_duration_since(began));
     server.map_err(|error| match error {
         ConnectError::TimedOut => Cause::ConnectTimeout,
@@ -113,7 +119,7 @@ pub(crate) async fn deliver(
     mut server: ServerConnection,
 ) -> Result<Next, Cause> {
     if exchange.response.upgrade {
-        let cause = tunnel::run(ways, client, exchange, &mut server).await;
+        let cause = Box::pin(tunnel::run(ways, client, exchange, &mut server)).await;
         exchange.report.end(cause);
         return Ok(Next::Close);
     }

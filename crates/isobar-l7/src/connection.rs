@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use isobar_net::stream::Stream;
 use isobar_net::wheel::Timer;
 
+use crate::address::AddressText;
 use crate::exchange::{self, Exchange, Next};
 use crate::worker::LocalSite;
 use crate::{OpenConnections, Site, Worker};
@@ -37,6 +38,8 @@ pub(crate) struct Client {
     /// The deadline of whatever the request direction waits for.
     pub(crate) timer: Timer,
     pub(crate) peer: SocketAddr,
+    /// The peer's address as servers are told, written once for all requests.
+    pub(crate) peer_text: AddressText,
     pub(crate) site: Rc<LocalSite>,
     pub(crate) number: u64,
     /// When the last exchange ended.
@@ -76,6 +79,7 @@ pub async fn serve(worker: Rc<Worker>, accepted: Accepted) {
         stream: accepted.stream,
         timer: worker.wheel.timer(),
         peer: accepted.peer,
+        peer_text: AddressText::of(accepted.peer.ip()),
         site: Rc::clone(site),
         number: worker.connection_number(),
         idle_since: worker.wheel.now(),
@@ -148,7 +152,7 @@ impl Client {
     }
 
     /// Says goodbye and waits until the client has heard it, within bounds.
-    async fn linger(mut self, worker: &Worker) {
+    async fn linger(&mut self, worker: &Worker) {
         if self.stream.shutdown_write().is_err() {
             return;
         }

@@ -9,6 +9,7 @@
 //! Everything here belongs to one worker thread. What workers share is in the [`World`] and behind it.
 #![forbid(unsafe_code)]
 
+mod address;
 mod answer;
 mod attempt;
 mod connection;

@@ -1,12 +1,12 @@
 //! What does the server get to read?
 
-use std::io::Write as _;
 use std::net::IpAddr;
 
 use isobar_observe::Cause;
 use isobar_plan::{Forwarding, ListenerLimits};
 use isobar_wire::{BodyKind, Field, HeadError, Known, RequestHead, is_hop_by_hop, write};
 
+use crate::address::AddressText;
 use crate::connection::Client;
 use crate::exchange::Exchange;
 use crate::fields;
@@ -110,6 +110,7 @@ pub(crate) fn compose(output: &mut Vec<u8>, ways: Ways<'_>, client: &Client, exc
         head,
         request,
         peer,
+        peer_text: client.peer_text.as_bytes(),
         trusted,
         forwarding,
     };
@@ -132,6 +133,7 @@ struct Forwarded<'a> {
     head: &'a [u8],
     request: &'a RequestHead,
     peer: IpAddr,
+    peer_text: &'a [u8],
     trusted: bool,
     forwarding: &'a Forwarding,
 }
@@ -147,14 +149,14 @@ impl Forwarded<'_> {
 fn write_forwarding(output: &mut Vec<u8>, facts: &Forwarded<'_>, is_replaced: impl Fn(&[u8]) -> bool) {
     if !is_replaced(b"x-forwarded-for") {
         list(output, b"X-Forwarded-For: ", facts.values(Known::XForwardedFor));
-        push_address(output, facts.peer);
+        output.extend_from_slice(facts.peer_text);
         write::end(output);
     }
     if !is_replaced(b"x-real-ip") {
-        let client = client_address(facts.peer, facts.head, facts.request, facts.forwarding);
-        output.extend_from_slice(b"X-Real-IP: ");
-        push_address(output, client);
-        write::end(output);
+        match client_address(facts.peer, facts.head, facts.request, facts.forwarding) {
+            peer if peer == facts.peer => write::field(output, b"X-Real-IP", facts.peer_text),
+            client => write::field(output, b"X-Real-IP", AddressText::of(client).as_bytes()),
+        }
     }
     if facts.values(Known::XForwardedProto).next().is_none() && !is_replaced(b"x-forwarded-proto") {
         output.extend_from_slice(b"X-Forwarded-Proto: http\r\n");
@@ -166,25 +168,7 @@ fn write_forwarding(output: &mut Vec<u8>, facts: &Forwarded<'_>, is_replaced: im
     }
     if facts.forwarding.forwarded && !is_replaced(b"forwarded") {
         list(output, b"Forwarded: ", facts.values(Known::Forwarded));
-        write_forwarded(output, facts.peer, host);
-    }
-}
-
-/// Appends an address. Two are written for every request, which is why IPv4 does without the formatting machinery.
-fn push_address(output: &mut Vec<u8>, address: IpAddr) {
-    match address {
-        IpAddr::V4(v4) => {
-            for (position, octet) in v4.octets().into_iter().enumerate() {
-                if position > 0 {
-                    output.push(b'.');
-                }
-                write::decimal(output, octet.into());
-            }
-        }
-        IpAddr::V6(v6) => {
-            // Writing into a Vec cannot fail.
-            let _ = write!(output, "{v6}");
-        }
+        write_forwarded(output, facts.peer_text, host);
     }
 }
 
@@ -198,15 +182,14 @@ fn list<'v>(output: &mut Vec<u8>, name: &[u8], values: impl Iterator<Item = &'v 
 }
 
 /// Ends the `Forwarded` field with our element (RFC 7239 section 4).
-fn write_forwarded(output: &mut Vec<u8>, peer: IpAddr, host: &[u8]) {
+fn write_forwarded(output: &mut Vec<u8>, peer: &[u8], host: &[u8]) {
     output.extend_from_slice(b"for=");
-    match peer {
-        IpAddr::V4(_) => push_address(output, peer),
-        IpAddr::V6(_) => {
-            output.extend_from_slice(b"\"[");
-            push_address(output, peer);
-            output.extend_from_slice(b"]\"");
-        }
+    if peer.contains(&b':') {
+        output.extend_from_slice(b"\"[");
+        output.extend_from_slice(peer);
+        output.extend_from_slice(b"]\"");
+    } else {
+        output.extend_from_slice(peer);
     }
     output.extend_from_slice(b";proto=http");
     if !host.is_empty() {

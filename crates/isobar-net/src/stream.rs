@@ -270,6 +270,16 @@ impl Stream {
         let Some(watch) = self.socket.watch() else {
             return Poll::Pending;
         };
+        if direction == Direction::Write {
+            // There is nearly always room, so the reactor is asked only where there was none. It runs on this thread,
+            // between polls: what it noted of this direction is older than the failure, and is forgotten.
+            match uninterrupted(|| attempt(self.socket.socket())) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    ready!(watch.poll_write_ready(cx))?.clear_ready();
+                }
+                other => return Poll::Ready(other.map(|moved| moved.bytes)),
+            }
+        }
         loop {
             let mut readiness = ready!(match direction {
                 Direction::Read => watch.poll_read_ready(cx),

@@ -4,6 +4,7 @@
 //! are filled in, ranges are checked. A [`Status`] is what the data plane says back. The two halves of Isobar
 //! meet here and nowhere else, so this crate knows no YAML, no file, no socket and no clock.
 #![no_std]
+#![forbid(unsafe_code)]
 
 extern crate alloc;
 

@@ -151,7 +151,11 @@ mod tests {
     fn cidr_contains() {
         let check = |network: &str, prefix, address: &str, expected| {
             let range = Cidr::new(network.parse().unwrap(), prefix).unwrap();
-            assert_eq!(range.contains(address.parse().unwrap()), expected, "{network}/{prefix} {address}");
+            assert_eq!(
+                range.contains(address.parse().unwrap()),
+                expected,
+                "{network}/{prefix} {address}"
+            );
         };
         check("10.0.0.0", 8, "10.255.0.1", true);
         check("10.0.0.0", 8, "11.0.0.0", false);

@@ -83,6 +83,9 @@ impl RouteTable {
     /// when paths do, by `examples/find_cost.rs`.
     #[must_use]
     pub fn find(&self, host: &[u8], path: &[u8]) -> Option<usize> {
+        if self.exact.is_empty() && self.wildcards.is_empty() {
+            return self.any.find(path);
+        }
         let mut buffer = [0; MAX_NAME];
         let host = canonical_host(host, &mut buffer);
         self.exact
