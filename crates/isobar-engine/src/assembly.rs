@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use isobar_l7::{LogHandle, OpenConnections, Site, SiteParts, SiteRoute, World};
 use isobar_observe::{ListenerStats, RouteStats};
-use isobar_plan::{AccessLog, Listener, Name, Plan};
+use isobar_plan::{AccessLog, Action, Listener, Name, Plan, Route, UpstreamId};
 use isobar_upstream::{Sharded, Upstream};
 
 use crate::log_writer::LogWriter;
@@ -51,11 +51,11 @@ impl Registry {
     /// *Errors*: the access log cannot be had; nothing has changed.
     pub(crate) fn assemble(&mut self, plan: &Plan, generation: u64, events: &EventSink) -> Result<World, ApplyError> {
         self.settle_log(plan.access_log.as_ref(), events)?;
-        let upstreams = plan.upstreams.iter().map(|settings| self.upstream(settings)).collect();
+        let upstreams: Vec<_> = plan.upstreams.iter().map(|settings| self.upstream(settings)).collect();
         let sites = plan
             .listeners
             .iter()
-            .map(|listener| Arc::new(self.site(listener)))
+            .map(|listener| Arc::new(self.site(listener, &upstreams)))
             .collect();
         self.forget(plan);
         Ok(World {
@@ -128,23 +128,23 @@ impl Registry {
         upstream
     }
 
-    fn site(&mut self, listener: &Listener) -> Site {
+    fn site(&mut self, listener: &Listener, upstreams: &[Arc<Upstream>]) -> Site {
         let workers = self.workers;
         let kept = self.listeners.entry(listener.name.clone()).or_insert_with(|| Kept {
             stats: Arc::new(Sharded::new(workers)),
             open: Arc::new(OpenConnections::new(workers)),
             routes: HashMap::new(),
         });
-        let mut counters = |name: &Name| {
-            let known = kept
-                .routes
-                .entry(name.clone())
-                .or_insert_with(|| Arc::new(Sharded::new(workers)));
+        let mut parts = |route: &Route| {
+            let known = kept.routes.entry(route.name.clone());
+            let stats = Arc::clone(known.or_insert_with(|| Arc::new(Sharded::new(workers))));
+            let Action::Forward(UpstreamId(upstream)) = route.action;
             SiteRoute {
-                stats: Arc::clone(known),
+                stats,
+                upstream: Arc::clone(&upstreams[upstream]),
             }
         };
-        let routes = listener.routes.iter().map(|route| counters(&route.name)).collect();
+        let routes = listener.routes.iter().map(&mut parts).collect();
         let (stats, open) = (Arc::clone(&kept.stats), Arc::clone(&kept.open));
         Site::new(SiteParts {
             listener: listener.clone(),

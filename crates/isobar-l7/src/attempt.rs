@@ -1,8 +1,10 @@
 //! What is one try at one server?
 
 use std::future::poll_fn;
+use std::time::Instant;
 
-use isobar_observe::Cause;
+use isobar_observe::{Cause, Fault};
+use isobar_plan::ServerAddress;
 use isobar_upstream::Place;
 
 use crate::connection::Client;
@@ -12,6 +14,9 @@ use crate::forward::Ways;
 use crate::pool::Pool;
 use crate::server::{ConnectError, ServerConnection};
 use crate::tunnel;
+
+/// Addresses of one server that a request tries at most.
+const MAX_ADDRESSES: usize = 4;
 
 /// What one try at one server came to.
 pub(crate) struct Failed {
@@ -74,32 +79,36 @@ pub(crate) async fn attempt(
     };
     let result = poll_fn(|cx| flow.poll_answer(cx)).await;
     let unsent = flow.exchange.report.nothing_sent;
-    match result {
-        Ok(()) => Ok(server),
-        Err(cause) => Err(Failed {
-            cause,
-            unsent,
-            reused: server.reused,
-        }),
+    let Err(cause) = result else { return Ok(server) };
+    let reused = server.reused;
+    if unsent && cause.fault() == Fault::Client {
+        // The server has seen nothing of a request that turned out to be none.
+        give_back(ways, place, server, ways.worker.wheel.now());
     }
+    Err(Failed { cause, unsent, reused })
 }
 
+/// Connects to one of the server's addresses, all within the one deadline: the next is tried where one refuses.
 async fn connect(ways: Ways<'_>, exchange: &mut Exchange, place: &Place<Pool>) -> Result<ServerConnection, Cause> {
-    let address = place.server().server.next_address().ok_or(Cause::ConnectFailed)?;
+    let server = &place.server().server;
     let began = ways.worker.wheel.now();
-    // Boxed: rare enough to allocate for, and else every connection would be larger by it.
-    let server = Box::pin(ServerConnection::open(
-        ways.worker,
-        address,
-        ways.rules.timeouts.connect,
-    ))
-    .await;
+    let deadline = began + ways.rules.timeouts.connect;
+    let mut result = Err(Cause::ConnectFailed);
+    for _ in 0..server.addresses().len().min(MAX_ADDRESSES) {
+        let Some(address) = server.next_address() else { break };
+        // Boxed: rare enough to allocate for, and else every connection would be larger by it.
+        let opened = Box::pin(ServerConnection::open(ways.worker, address, deadline)).await;
+        result = opened.map_err(|error| match error {
+            ConnectError::TimedOut => Cause::ConnectTimeout,
+            ConnectError::Refused(error) if is_ours(&error) => Cause::OutOfResources,
+            ConnectError::Refused(_) => Cause::ConnectFailed,
+        });
+        if !matches!(result, Err(Cause::ConnectFailed)) {
+            break;
+        }
+    }
     exchange.report.connect = Some(ways.worker.wheel.now().saturating_duration_since(began));
-    server.map_err(|error| match error {
-        ConnectError::TimedOut => Cause::ConnectTimeout,
-        ConnectError::Refused(error) if is_ours(&error) => Cause::OutOfResources,
-        ConnectError::Refused(_) => Cause::ConnectFailed,
-    })
+    result
 }
 
 /// Whether a connection failed for lack of descriptors, local ports or memory.
@@ -132,12 +141,7 @@ pub(crate) async fn deliver(
     let result = poll_fn(|cx| flow.poll_body(cx)).await;
     let now = exchange.report.server_done(ways.worker);
     if result.is_ok() && exchange.server_keeps() {
-        let local_server = place.server();
-        server.reused = true;
-        server.timer.clear();
-        local_server
-            .own
-            .keep(server, &ways.local.view().settings().keep_alive, now);
+        give_back(ways, &place, server, now);
     } else {
         drop(server);
     }
@@ -151,9 +155,23 @@ pub(crate) async fn deliver(
     exchange.report.end(Cause::Complete);
     Ok(if exchange.machine().client_keeps() {
         Next::KeepAlive
-    } else if exchange.upload.is_done() && exchange.consumed == exchange.inbound.len() {
+    } else if exchange.upload.is_done() && !exchange.request.keep_alive {
+        // The client said that this is its last request.
         Next::Close
     } else {
         Next::Linger
     })
+}
+
+/// Keeps a connection for the next request, unless its address is no longer the server's.
+fn give_back(ways: Ways<'_>, place: &Place<Pool>, mut connection: ServerConnection, now: Instant) {
+    let local_server = place.server();
+    let moved = matches!(local_server.server.address(), ServerAddress::Name(..))
+        && !local_server.server.addresses().contains(&connection.address);
+    if !moved {
+        connection.reused = true;
+        connection.timer.clear();
+        let limits = ways.local.view().settings().keep_alive;
+        local_server.own.keep(connection, &limits, now);
+    }
 }

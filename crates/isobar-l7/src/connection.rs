@@ -46,8 +46,15 @@ pub(crate) struct Client {
     pub(crate) idle_since: Instant,
     /// Whether the listener is gone, so that this exchange is the last.
     pub(crate) orphaned: bool,
+    /// Whether it has carried an exchange.
+    served: bool,
+    /// Whether it was told to come soon with its first request.
+    hurried: bool,
     seat: usize,
 }
+
+/// How long a new connection may wait with its first request once no more are taken.
+const FIRST_REQUEST: Duration = Duration::from_secs(1);
 
 /// Uncounts a connection whichever way it ends.
 struct Counted<'w> {
@@ -72,18 +79,21 @@ pub async fn serve(worker: Rc<Worker>, accepted: Accepted) {
         seat,
     };
     let world = worker.world();
-    let Some(site) = world.site(&accepted.site.listener.name) else {
-        return;
-    };
+    // A listener that is gone still answers those who came before.
+    let newest = world.site(&accepted.site.listener.name);
+    let orphaned = newest.is_none();
+    let site = newest.map_or_else(|| Rc::new(LocalSite::orphan(&accepted.site, &world)), Rc::clone);
     let mut client = Client {
         stream: accepted.stream,
         timer: worker.wheel.timer(),
         peer: accepted.peer,
         peer_text: AddressText::of(accepted.peer.ip()),
-        site: Rc::clone(site),
+        site,
         number: worker.connection_number(),
         idle_since: worker.wheel.now(),
-        orphaned: false,
+        orphaned,
+        served: false,
+        hurried: false,
         seat,
     };
     drop(world);
@@ -95,6 +105,7 @@ pub async fn serve(worker: Rc<Worker>, accepted: Accepted) {
                 next => break next,
             }
         };
+        client.served = true;
         worker.recycle(exchange);
         match next {
             Next::KeepAlive => {}
@@ -128,10 +139,24 @@ impl Client {
         }
         worker.roster.note(self.seat, cx.waker());
         self.refresh(worker);
-        if worker.is_draining() || self.orphaned || self.timer.poll_expired(cx).is_ready() {
+        if worker.is_cutting() {
             return Poll::Ready(None);
         }
-        Poll::Pending
+        if !self.may_stay(worker) {
+            if self.served {
+                return Poll::Ready(None);
+            }
+            // It was accepted, so its first request is answered if it comes soon.
+            if !std::mem::replace(&mut self.hurried, true) {
+                self.timer.set(worker.wheel.now() + FIRST_REQUEST);
+            }
+        }
+        self.timer.poll_expired(cx).map(|()| None)
+    }
+
+    /// Its seat in the worker's roster.
+    pub(crate) fn seat(&self) -> usize {
+        self.seat
     }
 
     /// Takes the newest rules of the listener.

@@ -45,12 +45,19 @@ impl Flow<'_> {
             ready!(self.poll_client_takes(cx))?;
             match self.poll_answer_head(cx)? {
                 Poll::Ready(Answer::Begun) => return Poll::Ready(Ok(())),
-                Poll::Ready(Answer::More) => self.exchange.download_wait = Wait::Nobody,
+                Poll::Ready(Answer::More) => {
+                    self.exchange.report.took_longer();
+                    self.exchange.download_wait = Wait::Nobody;
+                }
                 Poll::Pending => break,
             }
         }
         if upload.is_pending() {
+            if self.exchange.awaits_continue() {
+                return self.poll_server_deadline(cx, now).map(Err);
+            }
             // While the request is under way, its own deadlines hold.
+            self.exchange.download_wait = Wait::Nobody;
             return Poll::Pending;
         }
         if let Poll::Ready(cause) = poll_watch_patiently(cx, self.ways, self.client, self.exchange) {
@@ -66,6 +73,10 @@ impl Flow<'_> {
             let count = match self.server.stream.poll_read(cx, input) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(count)) if count > 0 => count,
+                // A part of an answer is one: the request was taken, and is not sent again.
+                Poll::Ready(_) if !self.exchange.partial.is_empty() => {
+                    return Poll::Ready(Err(Cause::ServerMalformed));
+                }
                 Poll::Ready(_) => return Poll::Ready(Err(Cause::ServerClosed)),
             };
             let bytes = input.get(..count).unwrap_or_default();
@@ -104,8 +115,11 @@ impl Flow<'_> {
                 ResponseStep::Interim => response::compose_interim(output, &self.exchange.response, head),
                 ResponseStep::Swallowed => {}
                 ResponseStep::Refused => return Err(Cause::ServerMalformed),
+                // The rest of the request would be read as the other protocol.
+                ResponseStep::Tunnel if !self.exchange.is_upload_sent() => return Err(Cause::ServerMalformed),
                 ResponseStep::Tunnel => {
                     self.begin_answer(head, output);
+                    self.exchange.report.bytes_out += rest.len() as u64;
                     self.write_client(cx, output, rest)?;
                     return Ok(Answer::Begun);
                 }
@@ -124,7 +138,7 @@ impl Flow<'_> {
         let Self { ways, exchange, .. } = self;
         exchange.download = BodyDecoder::new(exchange.response.body);
         exchange.download_wait = Wait::Nobody;
-        exchange.report.answers(exchange.response.status);
+        exchange.report.passes_on(exchange.response.status);
         response::compose(output, ways.rules, exchange, head);
     }
 

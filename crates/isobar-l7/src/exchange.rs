@@ -4,6 +4,7 @@
 //! way is a [`Cause`], and becomes the client's answer in one place.
 
 use std::future::poll_fn;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -87,7 +88,8 @@ impl Exchange {
     pub(crate) fn begin_next(&mut self) -> bool {
         let consumed = self.consumed.min(self.inbound.len());
         self.inbound.drain(..consumed);
-        if self.inbound.is_empty() {
+        // An empty line behind a body is a mistake of old clients, and no request (RFC 9112 section 2.2).
+        if self.inbound.is_empty() || self.inbound == b"\r\n" {
             return false;
         }
         let inbound = std::mem::take(&mut self.inbound);
@@ -132,7 +134,8 @@ impl Exchange {
     pub(crate) fn take_response(&mut self, may_stay: bool) -> ResponseStep {
         let mut machine = self.machine();
         let step = machine.response_head(&self.response);
-        if !may_stay {
+        // An answer before the end of the request: nobody knows whether that end will come.
+        if !may_stay || (!self.response.is_interim() && !self.upload.is_done()) {
             machine.close_client();
         }
         self.framing = machine.response_framing(self.request.version);
@@ -150,12 +153,34 @@ impl Exchange {
     /// The server has sent all of its answer: whether its connection may carry another request.
     pub(crate) fn server_keeps(&mut self) -> bool {
         let mut machine = self.machine();
-        if self.upload.is_done() && self.to_server.is_empty() && !self.upload_refused {
-            machine.request_body_done();
+        if self.upload.is_done() {
+            // What is left of the request would be the beginning of the next one on the server's connection.
+            if self.is_upload_sent() {
+                machine.request_body_done();
+            } else {
+                machine.request_body_drained();
+            }
         }
         machine.response_body_done();
         self.machine = Some(machine);
         machine.server_keeps() && !self.server_ahead
+    }
+
+    /// Whether the server has all of the request.
+    pub(crate) fn is_upload_sent(&self) -> bool {
+        self.upload.is_done() && self.to_server.is_empty() && self.upload_pipe.is_none() && !self.upload_refused
+    }
+
+    /// Whether the client waits for 100 (Continue), so that its silence is the server's.
+    pub(crate) fn awaits_continue(&self) -> bool {
+        self.machine().needs_continue()
+    }
+
+    /// The client sends its body, whether or not it was told to.
+    pub(crate) fn continued(&mut self) {
+        let mut machine = self.machine();
+        machine.continued();
+        self.machine = Some(machine);
     }
 
     /// Whether all of the request has been read, so that what follows is another one.
@@ -190,7 +215,20 @@ impl Exchange {
 
 /// Serves the request that begins in `exchange`.
 pub(crate) async fn run(worker: &Worker, client: &mut Client, exchange: &mut Exchange) -> Next {
-    let next = match serve(worker, client, exchange).await {
+    let served = {
+        let seat = client.seat();
+        let mut serving = pin!(serve(worker, client, exchange));
+        poll_fn(|cx| {
+            worker.roster.note(seat, cx.waker());
+            if worker.is_cutting() {
+                Poll::Ready(Err(Cause::Shutdown))
+            } else {
+                serving.as_mut().poll(cx)
+            }
+        })
+        .await
+    };
+    let next = match served {
         Ok(next) => next,
         Err(cause) => answer::refuse(worker, client, exchange, cause).await,
     };
@@ -241,6 +279,7 @@ async fn read_head(worker: &Worker, client: &mut Client, exchange: &mut Exchange
                 return Err(request::cause_of(error));
             }
         }
+        exchange.report.head_waits();
         if !deadline_set {
             client
                 .timer

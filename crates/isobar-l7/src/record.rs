@@ -7,8 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use isobar_observe::access::Record;
 use isobar_observe::{Cause, WallTime};
-use isobar_plan::Name;
-use isobar_upstream::{LocalServer, Upstream};
+use isobar_upstream::{LocalServer, Server, Upstream};
 use isobar_wire::{BodyError, HeadError, Known, Version};
 
 use crate::connection::Client;
@@ -32,6 +31,8 @@ pub(crate) struct Report {
     sent: Option<Instant>,
     first_byte: Option<Instant>,
     server_done: Option<Instant>,
+    /// Whether the request's head came in pieces, so that its first byte was a while ago when it was whole.
+    head_waited: bool,
     /// Whether the answer's last bytes waited for the client after that.
     took_longer: bool,
     pub(crate) queued: Duration,
@@ -39,6 +40,8 @@ pub(crate) struct Report {
     status: u16,
     /// Whether the client has been sent the beginning of a final answer.
     pub(crate) answer_begun: bool,
+    /// Whether that answer is a server's.
+    server_answered: bool,
     /// Whether the server can have seen nothing of the last attempt.
     pub(crate) nothing_sent: bool,
     pub(crate) bytes_in: u64,
@@ -79,13 +82,19 @@ impl Report {
         self.connect = None;
     }
 
-    pub(crate) fn server_name(&self) -> Option<Name> {
-        self.server.as_ref().map(|server| server.server.name().clone())
+    /// The server that is tried.
+    pub(crate) fn server(&self) -> Option<&Server> {
+        self.server.as_ref().map(|server| &*server.server)
+    }
+
+    /// The request's head is not whole yet.
+    pub(crate) fn head_waits(&mut self) {
+        self.head_waited = true;
     }
 
     /// The request is about to be sent. Reads the clock only where time has passed since it last did.
     pub(crate) fn sends(&mut self, worker: &Worker) {
-        let at_once = self.attempts == 1 && self.connect.is_none() && self.queued.is_zero();
+        let at_once = self.attempts == 1 && self.connect.is_none() && self.queued.is_zero() && !self.head_waited;
         self.sent = self.began.filter(|_| at_once).or_else(|| Some(worker.wheel.now()));
     }
 
@@ -110,6 +119,12 @@ impl Report {
         let now = at_once.unwrap_or_else(|| worker.wheel.now());
         self.took_longer = false;
         *self.server_done.insert(now)
+    }
+
+    /// The client is sent the server's final answer.
+    pub(crate) fn passes_on(&mut self, status: u16) {
+        self.server_answered = true;
+        self.answers(status);
     }
 
     /// The client is sent a final answer.
@@ -160,7 +175,7 @@ pub(crate) fn finish(worker: &Worker, client: &Client, exchange: &Exchange) -> I
         None => site.stats.of(worker.id).requests_refused.count(cause),
     }
     count_server(worker, report, cause, now);
-    if let Some(log) = &client.site.world.log {
+    if let Some(log) = &worker.world().world.log {
         let record = record(exchange, client, site, cause, duration, since);
         worker.lines.write(log, &record);
     }
@@ -175,9 +190,10 @@ fn count_server(worker: &Worker, report: &Report, cause: Cause, now: Instant) {
     let Some(first_byte) = report.first_byte else { return };
     stats.first_byte.observe(first_byte.saturating_duration_since(sent));
     stats.request_body_bytes.add(report.bytes_in);
-    if !report.answer_begun {
+    if !report.server_answered {
         return;
     }
+    stats.responses.count(report.status);
     stats.response_body_bytes.add(report.bytes_out);
     if cause == Cause::ServerAborted || cause == Cause::ReadTimeout {
         stats.failures.count(cause);

@@ -1,9 +1,11 @@
 //! What does the server get to read?
 
-use std::net::IpAddr;
+use std::io::Write as _;
+use std::net::{IpAddr, SocketAddr};
 
 use isobar_observe::Cause;
-use isobar_plan::{Forwarding, ListenerLimits};
+use isobar_plan::{Forwarding, ListenerLimits, ServerAddress};
+use isobar_upstream::Server;
 use isobar_wire::{BodyKind, Field, HeadError, Known, RequestHead, is_hop_by_hop, write};
 
 use crate::address::AddressText;
@@ -53,10 +55,7 @@ pub(crate) fn client_address(peer: IpAddr, head: &[u8], request: &RequestHead, f
     }
     let values = fields::values(head, &request.fields, Known::XForwardedFor);
     for entry in values.rev().flat_map(|value| value.rsplit(|&byte| byte == b',')) {
-        let Some(address) = std::str::from_utf8(entry.trim_ascii())
-            .ok()
-            .and_then(|text| text.parse::<IpAddr>().ok())
-        else {
+        let Some(address) = address_of(entry) else {
             // Whatever stands before something that is no address was written by nobody we trust.
             return client;
         };
@@ -68,8 +67,20 @@ pub(crate) fn client_address(peer: IpAddr, head: &[u8], request: &RequestHead, f
     client
 }
 
+/// The address in an element of `X-Forwarded-For`, which some proxies write with a port.
+fn address_of(element: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(element).ok()?.trim();
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|text| text.strip_suffix(']'))
+        .unwrap_or(text);
+    bare.parse()
+        .ok()
+        .or_else(|| text.parse::<SocketAddr>().ok().map(|address| address.ip()))
+}
+
 /// Writes the head of the forwarded request.
-pub(crate) fn compose(output: &mut Vec<u8>, ways: Ways<'_>, client: &Client, exchange: &Exchange, server: &str) {
+pub(crate) fn compose(output: &mut Vec<u8>, ways: Ways<'_>, client: &Client, exchange: &Exchange) {
     let head = exchange.inbound.get(..exchange.request.len).unwrap_or_default();
     let request = &exchange.request;
     let forwarding = &ways.site.site.listener.forwarding;
@@ -79,20 +90,14 @@ pub(crate) fn compose(output: &mut Vec<u8>, ways: Ways<'_>, client: &Client, exc
 
     write::request_line(output, request.method_name.of(head), exchange.canonical_target());
     if !fields::is_replaced(ops, b"host") {
-        let authority = request.authority.of(head);
-        write::field(
-            output,
-            b"Host",
-            if authority.is_empty() {
-                server.as_bytes()
-            } else {
-                authority
-            },
-        );
+        match request.authority.of(head) {
+            b"" => write_server_host(output, exchange.report.server()),
+            authority => write::field(output, b"Host", authority),
+        }
     }
     fields::copy(output, head, &request.fields, |field| {
         !is_hop_by_hop(field)
-            && !is_rewritten(field, trusted)
+            && !is_rewritten(field, trusted, forwarding.forwarded)
             && (ops.is_empty() || !fields::is_replaced(ops, field.name.of(head)))
     });
     if request.body == BodyKind::Chunked {
@@ -119,10 +124,21 @@ pub(crate) fn compose(output: &mut Vec<u8>, ways: Ways<'_>, client: &Client, exc
     write::end(output);
 }
 
+/// Names the server itself, for a client that named nobody (HTTP/1.0).
+fn write_server_host(output: &mut Vec<u8>, server: Option<&Server>) {
+    // Writing into a Vec cannot fail.
+    let _ = match server.map(Server::address) {
+        Some(ServerAddress::Socket(address)) => write!(output, "Host: {address}\r\n"),
+        Some(ServerAddress::Name(name, port)) => write!(output, "Host: {name}:{port}\r\n"),
+        None => write!(output, "Host:\r\n"),
+    };
+}
+
 /// Whether a field is written anew, or is a statement about the client that this peer is not trusted to make.
-fn is_rewritten(field: &Field, trusted: bool) -> bool {
+fn is_rewritten(field: &Field, trusted: bool, forwarded: bool) -> bool {
     match field.known {
-        Known::Host | Known::Lookalike | Known::XForwardedFor | Known::XRealIp | Known::Forwarded => true,
+        Known::Host | Known::Lookalike | Known::XForwardedFor | Known::XRealIp => true,
+        Known::Forwarded => !trusted || forwarded,
         Known::XForwardedProto | Known::XForwardedHost | Known::XForwardedPort => !trusted,
         _ => false,
     }

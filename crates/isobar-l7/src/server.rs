@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::Instant;
 
 use isobar_net::stream::Stream;
 use isobar_net::wheel::Timer;
@@ -15,6 +15,7 @@ use crate::Worker;
 #[derive(Debug)]
 pub(crate) struct ServerConnection {
     pub(crate) stream: Stream,
+    pub(crate) address: SocketAddr,
     /// The deadline of whatever the response direction waits for.
     pub(crate) timer: Timer,
     /// Whether it carried an exchange before.
@@ -32,9 +33,9 @@ pub(crate) enum ConnectError {
 
 impl ServerConnection {
     /// Makes a connection.
-    pub(crate) async fn open(worker: &Worker, address: SocketAddr, timeout: Duration) -> Result<Self, ConnectError> {
+    pub(crate) async fn open(worker: &Worker, address: SocketAddr, deadline: Instant) -> Result<Self, ConnectError> {
         let timer = worker.wheel.timer();
-        timer.set(worker.wheel.now() + timeout);
+        timer.set(deadline);
         let mut connect = std::pin::pin!(Stream::connect(address));
         let stream = poll_fn(|cx| {
             if let Poll::Ready(result) = connect.as_mut().poll(cx) {
@@ -46,6 +47,7 @@ impl ServerConnection {
         timer.clear();
         Ok(Self {
             stream,
+            address,
             timer,
             reused: false,
         })

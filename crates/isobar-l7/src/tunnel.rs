@@ -1,12 +1,12 @@
 //! How do two connections go on after both switched to another protocol?
 //!
 //! Bytes go both ways as they come; nobody looks at them. The end of one direction is passed on, and the tunnel is
-//! over when both have ended, when one side broke, or when neither sent anything for the idle timeout.
+//! over when both have ended, or when nothing moved in either for the idle timeout.
 
 use std::future::poll_fn;
 use std::task::{Context, Poll};
 
-use isobar_net::splice::Pipe;
+use isobar_net::splice::{Pipe, SpliceError};
 use isobar_net::stream::Stream;
 use isobar_observe::Cause;
 
@@ -20,33 +20,29 @@ use crate::server::ServerConnection;
 /// A read of this size shows that bulk data is coming, which is worth a pipe.
 const BULK_BYTES: usize = 64 * 1024;
 
-/// There and back.
-const DIRECTIONS: usize = 2;
-
 /// One direction.
 struct Half<'a> {
     outgoing: &'a mut Outgoing,
     pipe: Option<Pipe>,
     state: HalfState,
-    bytes: u64,
+    bytes: &'a mut u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum HalfState {
     Open,
-    /// The source has ended; what it sent last is still on its way.
+    /// The source has ended, or broke; what it sent last is still on its way.
     Ending,
     Ended,
 }
 
 /// What one turn came to.
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Turn {
-    /// Bytes moved, or the end was passed on.
+    /// Bytes moved, or the direction came nearer to its end.
     Moved,
     /// The direction is over.
     Over,
-    /// A connection broke.
-    Broken,
 }
 
 /// Passes bytes both ways until the tunnel ends.
@@ -60,6 +56,7 @@ pub(crate) async fn run(
     // What the client sent behind its request belongs to the tunnel.
     let early = exchange.inbound.get(exchange.consumed..).unwrap_or_default();
     exchange.to_server.push(early);
+    exchange.report.bytes_in += early.len() as u64;
     exchange.consumed = exchange.inbound.len();
     client.timer.clear();
     let Exchange {
@@ -68,72 +65,60 @@ pub(crate) async fn run(
         report,
         ..
     } = exchange;
-    let mut up = Half {
-        outgoing: to_server,
-        pipe: None,
-        state: HalfState::Open,
-        bytes: 0,
-    };
-    let mut down = Half {
-        outgoing: to_client,
-        pipe: None,
-        state: HalfState::Open,
-        bytes: 0,
-    };
+    let mut up = Half::new(to_server, &mut report.bytes_in);
+    let mut down = Half::new(to_client, &mut report.bytes_out);
     let idle = ways.rules.timeouts.idle;
-    let mut moved = true;
-    let cause = poll_fn(|cx| {
+    server.timer.set(ways.worker.wheel.now() + idle);
+    poll_fn(|cx| {
+        let mut moved = false;
         loop {
             let turns = [
                 up.poll_turn(cx, ways.worker, &mut client.stream, &mut server.stream),
                 down.poll_turn(cx, ways.worker, &mut server.stream, &mut client.stream),
             ];
-            let mut over = 0;
-            let mut again = false;
-            for turn in turns {
-                match turn {
-                    Poll::Ready(Turn::Moved) => again = true,
-                    Poll::Ready(Turn::Over) => over += 1,
-                    // Either side may end a tunnel as it likes; what a broken one means only its ends know.
-                    Poll::Ready(Turn::Broken) => return Poll::Ready(Cause::Complete),
-                    Poll::Pending => {}
-                }
-            }
-            if over == DIRECTIONS {
+            if turns.iter().all(|turn| *turn == Poll::Ready(Turn::Over)) {
                 return Poll::Ready(Cause::Complete);
             }
-            moved |= again;
-            if !again {
+            if !turns.contains(&Poll::Ready(Turn::Moved)) {
                 break;
             }
+            moved = true;
         }
-        if std::mem::take(&mut moved) {
+        if moved {
             server.timer.set(ways.worker.wheel.now() + idle);
         }
         server.timer.poll_expired(cx).map(|()| Cause::IdleTimeout)
     })
-    .await;
-    report.bytes_in += up.bytes;
-    report.bytes_out += down.bytes;
-    cause
+    .await
 }
 
-impl Half<'_> {
+impl<'a> Half<'a> {
+    fn new(outgoing: &'a mut Outgoing, bytes: &'a mut u64) -> Self {
+        Self {
+            outgoing,
+            pipe: None,
+            state: HalfState::Open,
+            bytes,
+        }
+    }
+
+    /// Moves this direction on by one step. A source that breaks has ended; where a destination breaks, the other
+    /// direction goes on, for it may still hold the last words of the one that left.
     fn poll_turn(&mut self, cx: &mut Context<'_>, worker: &Worker, from: &mut Stream, to: &mut Stream) -> Poll<Turn> {
+        if self.state == HalfState::Ended {
+            return Poll::Ready(Turn::Over);
+        }
+        let before = self.outgoing.left();
         match self.outgoing.poll_flush(cx, to) {
             Poll::Ready(Ok(())) => {}
-            Poll::Ready(Err(_)) => return Poll::Ready(Turn::Broken),
+            Poll::Ready(Err(_)) => return self.end(),
+            Poll::Pending if self.outgoing.left() < before => return Poll::Ready(Turn::Moved),
             Poll::Pending => return Poll::Pending,
         }
-        match self.state {
-            HalfState::Open => {}
-            HalfState::Ending => {
-                self.state = HalfState::Ended;
-                // The other side may be gone altogether, which its own direction finds out.
-                let _ = to.shutdown_write();
-                return Poll::Ready(Turn::Over);
-            }
-            HalfState::Ended => return Poll::Ready(Turn::Over),
+        if self.state == HalfState::Ending {
+            // The other side may be gone altogether, which its own direction finds out.
+            let _ = to.shutdown_write();
+            return self.end();
         }
         if self.pipe.is_some() {
             self.poll_splice(cx, from, to)
@@ -142,25 +127,31 @@ impl Half<'_> {
         }
     }
 
+    fn end(&mut self) -> Poll<Turn> {
+        self.state = HalfState::Ended;
+        self.outgoing.clear();
+        self.pipe = None;
+        Poll::Ready(Turn::Moved)
+    }
+
     fn poll_copy(&mut self, cx: &mut Context<'_>, worker: &Worker, from: &mut Stream, to: &mut Stream) -> Poll<Turn> {
         worker.scratch.with_input(|input| {
             let count = match from.poll_read(cx, input) {
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(Err(_)) => return Poll::Ready(Turn::Broken),
-                Poll::Ready(Ok(0)) => {
+                Poll::Ready(Ok(count)) if count > 0 => count,
+                Poll::Ready(_) => {
                     self.state = HalfState::Ending;
                     return Poll::Ready(Turn::Moved);
                 }
-                Poll::Ready(Ok(count)) => count,
             };
-            self.bytes += count as u64;
+            *self.bytes += count as u64;
             if count >= BULK_BYTES {
                 self.pipe = worker.pipes.acquire().ok();
             }
             let bytes = input.get(..count).unwrap_or_default();
             match self.outgoing.write(cx, to, bytes, &[]) {
                 Ok(_) => Poll::Ready(Turn::Moved),
-                Err(_) => Poll::Ready(Turn::Broken),
+                Err(_) => self.end(),
             }
         })
     }
@@ -171,13 +162,17 @@ impl Half<'_> {
         };
         match pipe.poll_splice(cx, from, to, u64::MAX) {
             Poll::Ready(Ok(spliced)) => {
-                self.bytes += spliced.read;
+                *self.bytes += spliced.read;
                 if spliced.eof {
                     self.state = HalfState::Ending;
                 }
                 Poll::Ready(Turn::Moved)
             }
-            Poll::Ready(Err(_)) => Poll::Ready(Turn::Broken),
+            Poll::Ready(Err(SpliceError::Write(_))) => self.end(),
+            Poll::Ready(Err(SpliceError::Read(_))) => {
+                self.state = HalfState::Ending;
+                Poll::Ready(Turn::Moved)
+            }
             Poll::Pending => {
                 if pipe.buffered() == 0 {
                     // A lull: the pipe is of more use to somebody else.

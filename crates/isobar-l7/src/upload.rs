@@ -34,9 +34,8 @@ impl Flow<'_> {
             server,
             exchange,
         } = self;
-        let name = exchange.report.server_name().unwrap_or_default();
         ways.worker.scratch.with(|_, output| {
-            request::compose(output, *ways, client, exchange, &name);
+            request::compose(output, *ways, client, exchange);
             exchange.forward_prefix(output)?;
             exchange.uploaded(0, ways.site.site.listener.limits.max_body_bytes)?;
             // An error here means that the server closed the connection before: it has seen nothing.
@@ -104,6 +103,10 @@ impl Flow<'_> {
     }
 
     fn poll_body_deadline(&mut self, cx: &mut Context<'_>) -> Poll<Result<Uploaded, Cause>> {
+        if self.exchange.awaits_continue() {
+            // The server has to speak first, and has its own deadline for that.
+            return Poll::Pending;
+        }
         let Self {
             ways, client, exchange, ..
         } = self;
@@ -131,8 +134,8 @@ impl Flow<'_> {
             };
             let bytes = input.get(..count).unwrap_or_default();
             exchange.replayable = false;
-            let range = exchange.forward_more(bytes, output)?;
-            exchange.uploaded(count as u64, max)?;
+            let (range, taken) = exchange.forward_more(bytes, output)?;
+            exchange.uploaded(taken as u64, max)?;
             let data = bytes.get(range).unwrap_or_default();
             let sent = exchange.to_server.write(cx, &mut server.stream, output, data);
             Poll::Ready(Ok(if sent.is_ok() {
@@ -212,6 +215,7 @@ impl Exchange {
         self.upload_progress = 0;
         self.upload_refused = false;
         self.head_sent = true;
+        self.client_ahead = false;
         self.report.nothing_sent = true;
         self.report.bytes_in = 0;
     }
@@ -236,8 +240,8 @@ impl Exchange {
     }
 
     /// Passes newly read bytes through the framing. What can go on as it is comes back as a range of `bytes`, behind
-    /// what is appended to `output`.
-    fn forward_more(&mut self, bytes: &[u8], output: &mut Vec<u8>) -> Result<Range<usize>, Cause> {
+    /// what is appended to `output`; also how many of them are this request's.
+    fn forward_more(&mut self, bytes: &[u8], output: &mut Vec<u8>) -> Result<(Range<usize>, usize), Cause> {
         let mut offset = 0;
         let mut direct = 0..0;
         while offset < bytes.len() && !self.upload.is_done() {
@@ -260,7 +264,7 @@ impl Exchange {
                 self.close_upload(output);
             }
         }
-        Ok(direct)
+        Ok((direct, offset))
     }
 
     fn close_upload(&mut self, output: &mut Vec<u8>) {
@@ -271,6 +275,9 @@ impl Exchange {
 
     /// Counts body bytes: they are progress, and there may be too many of them.
     fn uploaded(&mut self, count: u64, max: Option<u64>) -> Result<(), Cause> {
+        if self.request.expect_continue && self.report.bytes_in + count > 0 {
+            self.continued();
+        }
         self.report.bytes_in += count;
         self.upload_progress += count;
         if self.upload_progress >= ClientTimeouts::BODY_PROGRESS_BYTES || self.upload.is_done() {

@@ -15,7 +15,6 @@ use crate::exchange::Exchange;
 use crate::log::Lines;
 use crate::pool::Pool;
 use crate::roster::Roster;
-use crate::world::upstream_of;
 use crate::{Published, Site, World};
 
 /// Idle exchanges kept for reuse: about as many as requests are under way at once on one worker.
@@ -44,6 +43,7 @@ pub struct Worker {
     #[expect(clippy::vec_box)]
     spare: RefCell<Vec<Box<Exchange>>>,
     draining: Cell<bool>,
+    cutting: Cell<bool>,
     next_connection: Cell<u64>,
 }
 
@@ -71,12 +71,25 @@ pub(crate) struct LocalWorld {
 pub(crate) struct LocalSite {
     pub(crate) site: Arc<Site>,
     pub(crate) generation: u64,
-    pub(crate) world: Arc<World>,
     /// The upstream of each route.
     routes: Box<[Rc<Local<Pool>>]>,
 }
 
 impl LocalSite {
+    fn new(site: &Arc<Site>, generation: u64, known: &[Rc<Local<Pool>>]) -> Self {
+        let routes = site.routes().map(|(_, route)| local(&route.upstream, known)).collect();
+        Self {
+            site: Arc::clone(site),
+            generation,
+            routes,
+        }
+    }
+
+    /// The last rules of a listener that is gone.
+    pub(crate) fn orphan(site: &Arc<Site>, world: &LocalWorld) -> Self {
+        Self::new(site, world.world.generation, &world.upstreams)
+    }
+
     pub(crate) fn upstream(&self, route: usize) -> Option<&Rc<Local<Pool>>> {
         self.routes.get(route)
     }
@@ -99,6 +112,7 @@ impl Worker {
             world: RefCell::new(Rc::new(world)),
             spare: RefCell::new(Vec::new()),
             draining: Cell::new(false),
+            cutting: Cell::new(false),
             // The upper bits tell the workers' connections apart.
             next_connection: Cell::new((parts.id as u64) << 48),
         }
@@ -134,6 +148,13 @@ impl Worker {
         self.roster.wake_all();
     }
 
+    /// The time to finish is over: every exchange ends now, with an answer where none has begun.
+    pub fn cut(&self) {
+        self.draining.set(true);
+        self.cutting.set(true);
+        self.roster.wake_all();
+    }
+
     /// A world was published: idle connections of a listener that is gone close now.
     pub fn look_up(&self) {
         self.world();
@@ -165,6 +186,10 @@ impl Worker {
 
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.get()
+    }
+
+    pub(crate) fn is_cutting(&self) -> bool {
+        self.cutting.get()
     }
 
     /// The newest world.
@@ -210,16 +235,8 @@ impl Worker {
 impl LocalWorld {
     fn new(world: Arc<World>, known: &[Rc<Local<Pool>>]) -> Self {
         let upstreams: Vec<_> = world.upstreams.iter().map(|upstream| local(upstream, known)).collect();
-        let sites = world.sites.iter().map(|site| {
-            let of_route = |route| upstreams.get(upstream_of(route)).cloned();
-            Rc::new(LocalSite {
-                site: Arc::clone(site),
-                generation: world.generation,
-                world: Arc::clone(&world),
-                routes: site.listener.routes.iter().filter_map(of_route).collect(),
-            })
-        });
-        let sites = sites.collect();
+        let site = |site| Rc::new(LocalSite::new(site, world.generation, &upstreams));
+        let sites = world.sites.iter().map(site).collect();
         Self {
             world,
             sites,

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use isobar_observe::{ListenerStats, RouteStats};
-use isobar_plan::{Action, Listener, Route};
+use isobar_plan::{Listener, Route};
 use isobar_route::RouteTable;
 use isobar_upstream::{Sharded, Upstream};
 
@@ -17,7 +17,7 @@ pub struct World {
     pub generation: u64,
     /// The listeners, in the plan's order.
     pub sites: Vec<Arc<Site>>,
-    /// The upstreams, in the plan's order: an `UpstreamId` is an index into this.
+    /// The upstreams, in the plan's order.
     pub upstreams: Vec<Arc<Upstream>>,
     /// The access log; none: nothing is written.
     pub log: Option<Arc<LogHandle>>,
@@ -41,6 +41,8 @@ pub struct Site {
 pub struct SiteRoute {
     /// What is counted; kept across reloads by the listener's and the route's name.
     pub stats: Arc<Sharded<RouteStats>>,
+    /// Where its requests go.
+    pub upstream: Arc<Upstream>,
 }
 
 /// What a site is made of.
@@ -85,12 +87,6 @@ impl Site {
     pub fn routes(&self) -> impl Iterator<Item = (&Route, &SiteRoute)> {
         self.listener.routes.iter().zip(&self.routes)
     }
-}
-
-/// The index of the upstream a route forwards to.
-pub(crate) fn upstream_of(route: &Route) -> usize {
-    let Action::Forward(id) = route.action;
-    id.0
 }
 
 /// How many connections of one listener each worker has open.

@@ -158,18 +158,20 @@ fn world(server: SocketAddr) -> World {
         },
         routes: Arc::new([route]),
     };
+    let upstream = Arc::new(Upstream::new(upstream, 1));
     let site = Site::new(SiteParts {
         listener,
         stats: Arc::new(Sharded::new(1)),
         open: Arc::new(OpenConnections::new(1)),
         routes: vec![SiteRoute {
             stats: Arc::new(Sharded::new(1)),
+            upstream: Arc::clone(&upstream),
         }],
     });
     World {
         generation: 1,
         sites: vec![Arc::new(site)],
-        upstreams: vec![Arc::new(Upstream::new(upstream, 1))],
+        upstreams: vec![upstream],
         log: None,
     }
 }
