@@ -269,6 +269,19 @@ fn a_chunked_body_past_the_limit_is_cut() {
     )
     .unwrap();
     assert_eq!((answer.status(), answer.closed), (413, true));
+    assert_eq!(proxied.origin.request_count(), 0, "too large from the start: the server never saw it");
+}
+
+#[test]
+fn a_chunked_body_that_grows_past_the_limit_is_cut() {
+    let proxied = Proxied::new("limits: { max_body_bytes: 1MiB }");
+    let chunk = "10000\r\n".to_owned() + &"a".repeat(65536) + "\r\n";
+    let answer = answer_to(
+        proxied.isobar.address(),
+        post("transfer-encoding: chunked", &chunk.repeat(17)),
+    )
+    .unwrap();
+    assert_eq!((answer.status(), answer.closed), (413, true));
     eventually("the server is rid of it", || proxied.origin.connections_open() == 0);
 }
 
