@@ -4,13 +4,16 @@
 
 pub(crate) mod authority;
 pub(crate) mod body;
+mod bytes;
 mod chunked;
 pub(crate) mod connection;
 mod facts;
 mod fields;
-mod lines;
+mod limits;
+mod refusal;
 pub(crate) mod request;
 pub(crate) mod response;
+mod scan;
 mod start_line;
 mod target;
 mod trailers;

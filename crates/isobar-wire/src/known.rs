@@ -71,68 +71,66 @@ pub enum Known {
 impl Known {
     /// The known field of this name, whatever its case.
     ///
-    /// *Cost*: a comparison of length and first byte for each of at most four candidates, and usually one of bytes.
+    /// *Cost*: a look at length and first byte, which leave one candidate or none, and a comparison of a few
+    /// instructions with its usual spelling. Other spellings cost a look at every byte.
     #[must_use]
     #[inline]
     pub fn from_name(name: &[u8]) -> Self {
         let Some(first) = name.first() else { return Self::Other };
-        for &(candidate, known) in candidates(name.len()) {
-            if candidate.first() == Some(&(first | 0x20)) {
-                if name.eq_ignore_ascii_case(candidate) {
-                    return known;
-                }
-                if is_lookalike(name, candidate) {
-                    return Self::Lookalike;
-                }
-            }
+        match (name.len(), first | 0x20) {
+            (2, b't') => spelled(name, b"TE", Self::Te),
+            (3, b'v') => spelled(name, b"Via", Self::Via),
+            (4, b'h') => spelled(name, b"Host", Self::Host),
+            (4, b'd') => spelled(name, b"Date", Self::Date),
+            (6, b'c') => spelled(name, b"Cookie", Self::Cookie),
+            (6, b's') => spelled(name, b"Server", Self::Server),
+            (6, b'e') => spelled(name, b"Expect", Self::Expect),
+            (7, b'r') => spelled(name, b"Referer", Self::Referer),
+            (7, b'u') => spelled(name, b"Upgrade", Self::Upgrade),
+            (7, b't') => spelled(name, b"Trailer", Self::Trailer),
+            (8, b'l') => spelled(name, b"Location", Self::Location),
+            (9, b'x') => spelled(name, b"X-Real-IP", Self::XRealIp),
+            (9, b'f') => spelled(name, b"Forwarded", Self::Forwarded),
+            (10, b'c') => spelled(name, b"Connection", Self::Connection),
+            (10, b'u') => spelled(name, b"User-Agent", Self::UserAgent),
+            (10, b's') => spelled(name, b"Set-Cookie", Self::SetCookie),
+            (10, b'k') => spelled(name, b"Keep-Alive", Self::KeepAlive),
+            (11, b'r') => spelled(name, b"Retry-After", Self::RetryAfter),
+            (12, b'c') => spelled(name, b"Content-Type", Self::ContentType),
+            (13, b'a') => spelled(name, b"Authorization", Self::Authorization),
+            (14, b'c') => spelled(name, b"Content-Length", Self::ContentLength),
+            (14, b'h') => spelled(name, b"HTTP2-Settings", Self::Http2Settings),
+            (15, b'x') => spelled(name, b"X-Forwarded-For", Self::XForwardedFor),
+            (16, b'x') => match spelled(name, b"X-Forwarded-Host", Self::XForwardedHost) {
+                Self::Other => spelled(name, b"X-Forwarded-Port", Self::XForwardedPort),
+                known => known,
+            },
+            (16, b'p') => spelled(name, b"Proxy-Connection", Self::ProxyConnection),
+            (17, b'x') => spelled(name, b"X-Forwarded-Proto", Self::XForwardedProto),
+            (17, b't') => spelled(name, b"Transfer-Encoding", Self::TransferEncoding),
+            _ => Self::Other,
         }
-        Self::Other
     }
 }
 
-/// The known fields whose names have this many bytes.
-#[inline]
-fn candidates(len: usize) -> &'static [(&'static [u8], Known)] {
-    match len {
-        2 => &[(b"te", Known::Te)],
-        3 => &[(b"via", Known::Via)],
-        4 => &[(b"host", Known::Host), (b"date", Known::Date)],
-        6 => &[
-            (b"cookie", Known::Cookie),
-            (b"server", Known::Server),
-            (b"expect", Known::Expect),
-        ],
-        7 => &[
-            (b"referer", Known::Referer),
-            (b"upgrade", Known::Upgrade),
-            (b"trailer", Known::Trailer),
-        ],
-        8 => &[(b"location", Known::Location)],
-        9 => &[(b"x-real-ip", Known::XRealIp), (b"forwarded", Known::Forwarded)],
-        10 => &[
-            (b"connection", Known::Connection),
-            (b"user-agent", Known::UserAgent),
-            (b"set-cookie", Known::SetCookie),
-            (b"keep-alive", Known::KeepAlive),
-        ],
-        11 => &[(b"retry-after", Known::RetryAfter)],
-        12 => &[(b"content-type", Known::ContentType)],
-        13 => &[(b"authorization", Known::Authorization)],
-        14 => &[
-            (b"content-length", Known::ContentLength),
-            (b"http2-settings", Known::Http2Settings),
-        ],
-        15 => &[(b"x-forwarded-for", Known::XForwardedFor)],
-        16 => &[
-            (b"x-forwarded-host", Known::XForwardedHost),
-            (b"x-forwarded-port", Known::XForwardedPort),
-            (b"proxy-connection", Known::ProxyConnection),
-        ],
-        17 => &[
-            (b"x-forwarded-proto", Known::XForwardedProto),
-            (b"transfer-encoding", Known::TransferEncoding),
-        ],
-        _ => &[],
+/// What a name of as many bytes as a known field's is, once its first byte agrees.
+#[inline(always)]
+fn spelled<const N: usize>(name: &[u8], usual: &[u8; N], known: Known) -> Known {
+    if name == usual {
+        known
+    } else {
+        unusually_spelled(name, usual, known)
+    }
+}
+
+#[inline(never)]
+fn unusually_spelled(name: &[u8], usual: &[u8], known: Known) -> Known {
+    if name.eq_ignore_ascii_case(usual) {
+        known
+    } else if is_lookalike(name, usual) {
+        Known::Lookalike
+    } else {
+        Known::Other
     }
 }
 
@@ -170,22 +168,75 @@ mod tests {
         check("", Known::Other);
     }
 
+    /// Every known field by its name.
+    const NAMES: [(&str, Known); Known::Http2Settings as usize - 1] = [
+        ("host", Known::Host),
+        ("connection", Known::Connection),
+        ("content-length", Known::ContentLength),
+        ("transfer-encoding", Known::TransferEncoding),
+        ("expect", Known::Expect),
+        ("upgrade", Known::Upgrade),
+        ("keep-alive", Known::KeepAlive),
+        ("proxy-connection", Known::ProxyConnection),
+        ("te", Known::Te),
+        ("trailer", Known::Trailer),
+        ("via", Known::Via),
+        ("forwarded", Known::Forwarded),
+        ("x-forwarded-for", Known::XForwardedFor),
+        ("x-forwarded-proto", Known::XForwardedProto),
+        ("x-forwarded-host", Known::XForwardedHost),
+        ("x-forwarded-port", Known::XForwardedPort),
+        ("x-real-ip", Known::XRealIp),
+        ("user-agent", Known::UserAgent),
+        ("referer", Known::Referer),
+        ("date", Known::Date),
+        ("server", Known::Server),
+        ("content-type", Known::ContentType),
+        ("cookie", Known::Cookie),
+        ("set-cookie", Known::SetCookie),
+        ("location", Known::Location),
+        ("retry-after", Known::RetryAfter),
+        ("authorization", Known::Authorization),
+        ("http2-settings", Known::Http2Settings),
+    ];
+
     #[test]
-    fn every_candidate_is_found_under_its_length_and_stands_once() {
-        let mut seen = std::vec::Vec::new();
-        for len in 0..32 {
-            for &(name, known) in candidates(len) {
-                assert_eq!(name.len(), len, "{known:?}");
-                assert_eq!(Known::from_name(name), known);
-                assert_eq!(Known::from_name(&name.to_ascii_uppercase()), known);
-                assert!(!seen.contains(&known), "{known:?} stands twice");
-                seen.push(known);
+    fn every_known_field_is_found_by_its_name_and_stands_once() {
+        for (index, (name, known)) in NAMES.into_iter().enumerate() {
+            assert_eq!(known as usize, index + 2, "{known:?} is not at its place");
+            assert_eq!(Known::from_name(name.as_bytes()), known);
+            assert_eq!(Known::from_name(name.to_ascii_uppercase().as_bytes()), known);
+            let lookalike = name.replace('-', "_");
+            let expected = if lookalike == name { known } else { Known::Lookalike };
+            assert_eq!(Known::from_name(lookalike.as_bytes()), expected, "{lookalike}");
+        }
+    }
+
+    /// What is read as a known field differs from it only in case, and in `_` for `-`.
+    #[test]
+    fn no_other_name_is_taken_for_a_known_field() {
+        for (name, known) in NAMES {
+            for place in 0..name.len() {
+                for byte in 0..=u8::MAX {
+                    let mut other = name.as_bytes().to_vec();
+                    other[place] = byte;
+                    let expected = NAMES
+                        .iter()
+                        .find(|(name, _)| other.eq_ignore_ascii_case(name.as_bytes()));
+                    let lookalike = name.as_bytes()[place] == b'-' && byte == b'_';
+                    let expected = match expected {
+                        Some(&(_, known)) => known,
+                        None if lookalike => Known::Lookalike,
+                        None => Known::Other,
+                    };
+                    assert_eq!(
+                        Known::from_name(&other),
+                        expected,
+                        "{known:?}: {}",
+                        other.escape_ascii()
+                    );
+                }
             }
         }
-        assert_eq!(
-            seen.len(),
-            Known::Http2Settings as usize - 1,
-            "a known field without a candidate"
-        );
     }
 }

@@ -32,6 +32,23 @@ impl Span {
         }
     }
 
+    /// The span of `len` bytes from `start`, which lie within the first 65,535 bytes.
+    #[inline(always)]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "heads are read within a window that 16 bits suffice for"
+    )]
+    pub(crate) fn within(start: usize, len: usize) -> Self {
+        debug_assert!(
+            start + len <= usize::from(u16::MAX),
+            "the window is larger than a head may be"
+        );
+        Self {
+            start: start as u16,
+            len: len as u16,
+        }
+    }
+
     /// The span of `piece`, which is a slice of `bytes`.
     #[inline]
     pub(crate) fn locate(bytes: &[u8], piece: &[u8]) -> Self {

@@ -1,75 +1,73 @@
 //! What are the fields of a head? Names and values are found and checked, and nothing is known of their meaning but
 //! which fields the proxy acts on.
+//!
+//! *Source*: RFC 9110 section 5, RFC 9112 section 5, without line folding.
 
 use alloc::vec::Vec;
 
-use httparse::{EMPTY_HEADER, Header};
-
-use super::lines::{FieldLines, MAX_FIELDS};
+use super::bytes::Class;
+use super::scan;
 use crate::{Field, HeadError, Known, Span};
 
-/// Reads field lines into `fields`. `head` are the bytes that spans are relative to; `lines` lie within them.
+/// What there was to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fields {
+    /// All fields of a head, which ends at `end`.
+    Complete { end: usize },
+    /// Well-formed fields, and the bytes end before the head does.
+    Incomplete,
+    /// A line that is not well-formed, or one too many: [`refusal::of_fields`](super::refusal::of_fields) says what
+    /// that means.
+    Refused,
+}
+
+/// Reads the field lines of a head, the first of which begins at `start`, into `fields`.
 ///
-/// *Errors*: of the first line at fault.
+/// *Shape*: `window` has at most 65,535 bytes, and `fields` is empty. What is in it is of use only where all fields
+/// were read.
+///
+/// *Cost*: one pass over the bytes.
 #[inline]
-pub(crate) fn parse(head: &[u8], lines: &FieldLines<'_>, fields: &mut Vec<Field>) -> Result<(), HeadError> {
-    // The room for httparse's headers is initialised, which is paid per header: so it is taken by need.
-    match lines.count {
-        0..=16 => parse_up_to::<16>(head, lines, fields),
-        17..=64 => parse_up_to::<64>(head, lines, fields),
-        _ => parse_up_to::<MAX_FIELDS>(head, lines, fields),
-    }
-}
-
-#[inline]
-fn parse_up_to<const N: usize>(head: &[u8], lines: &FieldLines<'_>, fields: &mut Vec<Field>) -> Result<(), HeadError> {
-    let mut room = [EMPTY_HEADER; N];
-    let Ok(httparse::Status::Complete((len, headers))) = httparse::parse_headers(lines.bytes, &mut room) else {
-        return Err(explain(lines.bytes));
-    };
-    if len != lines.bytes.len() || headers.len() != lines.count {
-        debug_assert!(false, "httparse and the search for line ends disagree");
-        return Err(HeadError::BadFieldValue);
-    }
-    fields.extend(headers.iter().map(|header| field(head, header)));
-    Ok(())
-}
-
-#[inline]
-fn field(head: &[u8], header: &Header<'_>) -> Field {
-    let name = header.name.as_bytes();
-    Field {
-        known: Known::from_name(name),
-        nominated: false,
-        name: Span::locate(head, name),
-        value: Span::locate(head, header.value),
-    }
-}
-
-/// What is wrong with field lines that httparse refuses.
-#[cold]
-fn explain(lines: &[u8]) -> HeadError {
-    let mut rest = lines;
-    while let Some(at) = memchr::memchr(b'\n', rest) {
-        let line = rest.get(..at).unwrap_or_default();
-        rest = rest.get(at + 1..).unwrap_or_default();
-        let Some(line) = line.strip_suffix(b"\r") else {
-            return HeadError::BareLf;
+pub(crate) fn read(window: &[u8], start: usize, max_fields: usize, fields: &mut Vec<Field>) -> Fields {
+    let mut rest = window.get(start..).unwrap_or_default();
+    loop {
+        match rest {
+            [b'\r', b'\n', after @ ..] => {
+                return Fields::Complete {
+                    end: window.len() - after.len(),
+                };
+            }
+            [] | [b'\r'] => return Fields::Incomplete,
+            _ if fields.len() == max_fields => return Fields::Refused,
+            _ => {}
+        }
+        let after_name = scan::after_token(rest);
+        let name = before(rest, after_name);
+        let value = match after_name {
+            [b':', value @ ..] if !name.is_empty() => skip_whitespace(value),
+            [] => return Fields::Incomplete,
+            _ => return Fields::Refused,
         };
-        if line.is_empty() {
-            break;
-        }
-        if let Err(error) = field_line(line) {
-            return error;
-        }
+        let after_value = scan::after_text(value);
+        let text = without_trailing_whitespace(before(value, after_value));
+        let after = match after_value {
+            [b'\r', b'\n', after @ ..] => after,
+            [] | [b'\r'] => return Fields::Incomplete,
+            _ => return Fields::Refused,
+        };
+        fields.push(Field {
+            known: Known::from_name(name),
+            nominated: false,
+            name: Span::within(window.len() - rest.len(), name.len()),
+            value: Span::within(window.len() - value.len(), text.len()),
+        });
+        rest = after;
     }
-    debug_assert!(false, "httparse refuses what is fine");
-    HeadError::BadFieldName
 }
 
 /// Splits one field line, without its CRLF, into name and value; the value without the whitespace around it.
 ///
-/// *Cost*: looks at every byte; for trailers and for explaining errors, where [`parse`] is fast.
+/// *Cost*: looks at every byte; for trailers and for explaining errors, where [`read`] is fast.
 pub(crate) fn field_line(line: &[u8]) -> Result<(&[u8], &[u8]), HeadError> {
     if line.first().is_none_or(|&byte| is_whitespace(byte)) {
         return Err(HeadError::ObsFold);
@@ -89,7 +87,7 @@ pub(crate) fn field_line(line: &[u8]) -> Result<(&[u8], &[u8]), HeadError> {
             HeadError::BadFieldName
         });
     }
-    if value.iter().any(|&byte| byte.is_ascii_control() && byte != b'\t') {
+    if Class::TEXT.prefix(value) < value.len() {
         return Err(HeadError::BadFieldValue);
     }
     Ok((name, trim(value)))
@@ -97,32 +95,39 @@ pub(crate) fn field_line(line: &[u8]) -> Result<(&[u8], &[u8]), HeadError> {
 
 /// Whether these bytes are a token. RFC 9110 section 5.6.2.
 pub(crate) fn is_token(bytes: &[u8]) -> bool {
-    !bytes.is_empty() && bytes.iter().all(|&byte| is_token_byte(byte))
-}
-
-/// Whether a token may have this byte. RFC 9110 section 5.6.2.
-#[inline]
-pub(crate) fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+    !bytes.is_empty() && Class::TOKEN.prefix(bytes) == bytes.len()
 }
 
 /// Whether this byte is optional whitespace. RFC 9110 section 5.6.3.
 #[inline]
-pub(crate) fn is_whitespace(byte: u8) -> bool {
+fn is_whitespace(byte: u8) -> bool {
     byte == b' ' || byte == b'\t'
 }
 
 /// These bytes without the optional whitespace around them.
-pub(crate) fn trim(mut bytes: &[u8]) -> &[u8] {
-    while let Some((&first, rest)) = bytes.split_first()
-        && is_whitespace(first)
-    {
-        bytes = rest;
-    }
-    while let Some((&last, rest)) = bytes.split_last()
-        && is_whitespace(last)
-    {
+#[inline]
+pub(crate) fn trim(bytes: &[u8]) -> &[u8] {
+    without_trailing_whitespace(skip_whitespace(bytes))
+}
+
+#[inline]
+fn skip_whitespace(mut bytes: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] = bytes {
         bytes = rest;
     }
     bytes
+}
+
+#[inline]
+fn without_trailing_whitespace(mut bytes: &[u8]) -> &[u8] {
+    while let [rest @ .., b' ' | b'\t'] = bytes {
+        bytes = rest;
+    }
+    bytes
+}
+
+/// What of `bytes` comes before `rest`, with which they end.
+#[inline(always)]
+pub(crate) fn before<'a>(bytes: &'a [u8], rest: &[u8]) -> &'a [u8] {
+    bytes.get(..bytes.len() - rest.len()).unwrap_or_default()
 }

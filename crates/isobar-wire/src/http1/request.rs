@@ -4,7 +4,8 @@
 
 use super::authority::Authority;
 use super::facts::{Expectation, Facts};
-use super::{fields, lines, start_line, target};
+use super::fields::Fields;
+use super::{fields, refusal, start_line, target};
 use crate::{BodyKind, HeadError, HeadLimits, Parsed, RequestHead, Span, TargetForm, Version};
 
 /// Reads the head at the front of `bytes`; see [`RequestHead::parse`].
@@ -14,16 +15,15 @@ pub(crate) fn parse(head: &mut RequestHead, bytes: &[u8], limits: HeadLimits) ->
     let Some(start) = skip_empty_line(window, limits)? else {
         return Ok(Parsed::Partial);
     };
-    start_line::check_method(window.get(start..).unwrap_or_default())?;
-    let Some(first) = lines::first_line(window, start, limits)? else {
-        return Ok(Parsed::Partial);
+    let Some(line) = start_line::request_line(window, start) else {
+        return refusal::of_request_line(window, start, limits);
     };
-    let line = start_line::request_line(window, first.line)?;
     let target = target::parse(window, line.target, line.method)?;
-    let Some(lines) = lines::field_lines(window, first.next, limits)? else {
-        return Ok(Parsed::Partial);
+    head.len = match fields::read(window, line.next, limits.fields(), &mut head.fields) {
+        Fields::Complete { end } => end,
+        Fields::Incomplete => return limits.wait_for_more(window),
+        Fields::Refused => return refusal::of_fields(window, line.next, limits),
     };
-    fields::parse(window, &lines, &mut head.fields)?;
 
     head.method = line.method;
     head.method_name = line.method_name;
@@ -31,7 +31,6 @@ pub(crate) fn parse(head: &mut RequestHead, bytes: &[u8], limits: HeadLimits) ->
     head.version = line.version;
     head.form = target.form;
     head.path = target.path;
-    head.len = lines.end;
     let facts = Facts::gather(window, &mut head.fields)?;
     head.authority = authority(window, line.version, target, facts.host)?;
     conclude(head, &facts)?;

@@ -3,7 +3,8 @@
 //! *Source*: RFC 9112 sections 4 and 6, RFC 9110 section 15.
 
 use super::facts::Facts;
-use super::{fields, lines, start_line};
+use super::fields::Fields;
+use super::{fields, refusal, start_line};
 use crate::{BodyKind, HeadError, HeadLimits, Method, Parsed, RequestKind, ResponseHead, Version};
 
 /// Reads the head at the front of `bytes`; see [`ResponseHead::parse`].
@@ -15,22 +16,18 @@ pub(crate) fn parse(
 ) -> Result<Parsed, HeadError> {
     head.clear();
     let window = limits.window(bytes);
-    start_line::check_status_line(window)?;
-    let first = lines::first_line(window, 0, limits).map_err(|error| match error {
-        HeadError::TargetTooLong => HeadError::HeadTooLarge,
-        other => other,
-    })?;
-    let Some(first) = first else { return Ok(Parsed::Partial) };
-    let line = start_line::status_line(window, first.line)?;
-    let Some(lines) = lines::field_lines(window, first.next, limits)? else {
-        return Ok(Parsed::Partial);
+    let Some(line) = start_line::status_line(window) else {
+        return refusal::of_status_line(window, limits);
     };
-    fields::parse(window, &lines, &mut head.fields)?;
+    head.len = match fields::read(window, line.next, limits.fields(), &mut head.fields) {
+        Fields::Complete { end } => end,
+        Fields::Incomplete => return limits.wait_for_more(window),
+        Fields::Refused => return refusal::of_fields(window, line.next, limits),
+    };
 
     head.version = line.version;
     head.status = line.status;
     head.reason = line.reason;
-    head.len = lines.end;
     let facts = Facts::gather(window, &mut head.fields)?;
     conclude(head, request, &facts)?;
     Ok(Parsed::Complete)

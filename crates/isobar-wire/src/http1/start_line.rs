@@ -1,8 +1,11 @@
-//! What do the first lines of messages say? Does not know about fields.
+//! What do the first lines of messages say? What is not well-formed is not read, and
+//! [`refusal`](super::refusal) says why; nothing is known of fields.
 //!
 //! *Source*: RFC 9112 sections 2.3, 3 and 4.
 
-use super::fields::is_token_byte;
+use super::bytes::Class;
+use super::fields::before;
+use super::scan;
 use crate::{HeadError, Method, Span, Version};
 
 /// A request line.
@@ -10,41 +13,35 @@ use crate::{HeadError, Method, Span, Version};
 pub(crate) struct RequestLine {
     pub(crate) method: Method,
     pub(crate) method_name: Span,
+    /// Visible ASCII without `#`, and not empty.
     pub(crate) target: Span,
     pub(crate) version: Version,
+    /// Where the next line begins.
+    pub(crate) next: usize,
 }
 
-/// Looks at what is there of a method, so that a peer that does not speak HTTP is told at its first bytes.
+/// Reads the request line that begins at `start`, which has at most 65,535 bytes before and in it; none: it is
+/// incomplete or not well-formed.
 #[inline]
-pub(crate) fn check_method(bytes: &[u8]) -> Result<(), HeadError> {
-    for (index, &byte) in bytes.iter().enumerate() {
-        match byte {
-            b' ' if index > 0 => return Ok(()),
-            b'\n' => return Err(HeadError::BareLf),
-            _ if !is_token_byte(byte) => return Err(HeadError::BadRequestLine),
-            _ if index == HeadError::MAX_METHOD_BYTES => return Err(HeadError::MethodTooLong),
-            _ => {}
-        }
+pub(crate) fn request_line(window: &[u8], start: usize) -> Option<RequestLine> {
+    let bytes = window.get(start..)?;
+    let longest = bytes.get(..=HeadError::MAX_METHOD_BYTES).unwrap_or(bytes);
+    let (method, rest) = bytes.split_at_checked(Class::TOKEN.prefix(longest))?;
+    let [b' ', after_method @ ..] = rest else { return None };
+    let rest = scan::after_target(after_method);
+    let target = before(after_method, rest);
+    let [b' ', after_target @ ..] = rest else { return None };
+    let (name, rest) = after_target.split_first_chunk()?;
+    let [b'\r', b'\n', after @ ..] = rest else { return None };
+    if method.is_empty() || method.len() > HeadError::MAX_METHOD_BYTES || target.is_empty() {
+        return None;
     }
-    Ok(())
-}
-
-/// Takes a request line apart. `line` lies within `head`, and [`check_method`] has seen it.
-#[inline]
-pub(crate) fn request_line(head: &[u8], line: &[u8]) -> Result<RequestLine, HeadError> {
-    let (method, rest) = split_at_space(line).ok_or(HeadError::BadRequestLine)?;
-    let (target, version_name) = split_at_space(rest).ok_or_else(|| blame_cr(line, HeadError::BadRequestLine))?;
-    if target.is_empty() || memchr::memchr(b' ', version_name).is_some() {
-        return Err(blame_cr(line, HeadError::BadRequestLine));
-    }
-    if memchr::memchr(b'\r', target).is_some() {
-        return Err(HeadError::BareCr);
-    }
-    Ok(RequestLine {
+    Some(RequestLine {
         method: Method::from_bytes(method),
-        method_name: Span::locate(head, method),
-        target: Span::locate(head, target),
-        version: version(version_name).map_err(|error| blame_cr(line, error))?,
+        method_name: Span::within(start, method.len()),
+        target: Span::within(window.len() - after_method.len(), target.len()),
+        version: http1_version(name)?,
+        next: window.len() - after.len(),
     })
 }
 
@@ -52,59 +49,63 @@ pub(crate) fn request_line(head: &[u8], line: &[u8]) -> Result<RequestLine, Head
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct StatusLine {
     pub(crate) version: Version,
+    /// 100 to 599.
     pub(crate) status: u16,
     pub(crate) reason: Span,
+    /// Where the next line begins.
+    pub(crate) next: usize,
 }
 
-/// Looks at what is there of a status line, so that a server that does not speak HTTP is found at its first bytes.
+/// Reads the status line that begins the window, which has at most 65,535 bytes; none: it is incomplete or not
+/// well-formed. The space before a reason that is not there may be missing too, as many servers have it.
 #[inline]
-pub(crate) fn check_status_line(bytes: &[u8]) -> Result<(), HeadError> {
-    let fine = bytes.iter().zip(b"HTTP/").all(|(byte, expected)| byte == expected);
-    if fine { Ok(()) } else { Err(HeadError::BadStatusLine) }
-}
-
-/// Takes a status line apart. `line` lies within `head`. The space before a reason that is not there may be
-/// missing too, as many servers have it.
-#[inline]
-pub(crate) fn status_line(head: &[u8], line: &[u8]) -> Result<StatusLine, HeadError> {
-    let (version_name, rest) = split_at_space(line).ok_or_else(|| blame_cr(line, HeadError::BadStatusLine))?;
-    let version = version(version_name).map_err(|error| blame_cr(line, error))?;
-    let (status, reason) = match rest {
-        [a, b, c] => ([*a, *b, *c], [].as_slice()),
-        [a, b, c, b' ', reason @ ..] => ([*a, *b, *c], reason),
-        _ => return Err(blame_cr(line, HeadError::BadStatusLine)),
-    };
-    let status = status_code(status).ok_or_else(|| blame_cr(line, HeadError::BadStatusLine))?;
-    if reason.iter().any(|&byte| byte.is_ascii_control() && byte != b'\t') {
-        return Err(blame_cr(line, HeadError::BadStatusLine));
-    }
-    let reason = if reason.is_empty() {
-        Span::default()
+pub(crate) fn status_line(window: &[u8]) -> Option<StatusLine> {
+    let (name, rest) = window.split_first_chunk()?;
+    let version = http1_version(name)?;
+    let [b' ', a, b, c, rest @ ..] = rest else { return None };
+    let status = status_code([*a, *b, *c])?;
+    let text = rest.strip_prefix(b" ").unwrap_or(rest);
+    let after_text = if text.len() < rest.len() {
+        scan::after_text(text)
     } else {
-        Span::locate(head, reason)
+        text
     };
-    Ok(StatusLine {
+    let [b'\r', b'\n', after @ ..] = after_text else {
+        return None;
+    };
+    let reason = match text.len() - after_text.len() {
+        0 => Span::default(),
+        len => Span::within(window.len() - text.len(), len),
+    };
+    Some(StatusLine {
         version,
         status,
         reason,
+        next: window.len() - after.len(),
     })
 }
 
+#[inline]
 fn status_code(digits: [u8; 3]) -> Option<u16> {
-    if !digits.iter().all(u8::is_ascii_digit) {
-        return None;
+    let [hundreds, tens, ones] = digits.map(|digit| u16::from(digit.wrapping_sub(b'0')));
+    let fine = matches!(hundreds, 1..=5) && tens < 10 && ones < 10;
+    fine.then_some(hundreds * 100 + tens * 10 + ones)
+}
+
+/// The version of this name where it is one of HTTP/1.
+#[inline]
+fn http1_version(name: &[u8; 8]) -> Option<Version> {
+    match name {
+        _ if name == b"HTTP/1.1" => Some(Version::Http11),
+        _ if name == b"HTTP/1.0" => Some(Version::Http10),
+        _ => version(name).ok(),
     }
-    let status = digits
-        .iter()
-        .fold(0, |status, &digit| status * 10 + u16::from(digit - b'0'));
-    (100..600).contains(&status).then_some(status)
 }
 
 /// The version of this name. A later minor version of HTTP/1 is read as HTTP/1.1 (RFC 9110 section 2.5).
-#[inline]
-fn version(name: &[u8]) -> Result<Version, HeadError> {
+#[cold]
+pub(crate) fn version(name: &[u8]) -> Result<Version, HeadError> {
     match name {
-        b"HTTP/1.1" => Ok(Version::Http11),
         b"HTTP/1.0" => Ok(Version::Http10),
         [b'H', b'T', b'T', b'P', b'/', major, b'.', minor] if major.is_ascii_digit() && minor.is_ascii_digit() => {
             match major {
@@ -115,19 +116,4 @@ fn version(name: &[u8]) -> Result<Version, HeadError> {
         }
         _ => Err(HeadError::BadVersion),
     }
-}
-
-/// The more precise reason where a CR without LF is to blame.
-#[cold]
-fn blame_cr(line: &[u8], error: HeadError) -> HeadError {
-    if memchr::memchr(b'\r', line).is_some() {
-        HeadError::BareCr
-    } else {
-        error
-    }
-}
-
-fn split_at_space(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let at = memchr::memchr(b' ', bytes)?;
-    Some((bytes.get(..at)?, bytes.get(at + 1..)?))
 }
