@@ -43,7 +43,7 @@ pub(crate) async fn attempt(
     exchange: &mut Exchange,
     place: &Place<Pool>,
     origin: Origin,
-) -> Result<ServerConnection, Failed> {
+) -> Result<Box<ServerConnection>, Failed> {
     let local_server = place.server();
     exchange.report.tries(ways.local.upstream(), local_server);
     exchange.head_sent = false;
@@ -89,7 +89,7 @@ pub(crate) async fn attempt(
 }
 
 /// Connects to one of the server's addresses, all within the one deadline: the next is tried where one refuses.
-async fn connect(ways: Ways<'_>, exchange: &mut Exchange, place: &Place<Pool>) -> Result<ServerConnection, Cause> {
+async fn connect(ways: Ways<'_>, exchange: &mut Exchange, place: &Place<Pool>) -> Result<Box<ServerConnection>, Cause> {
     let server = &place.server().server;
     let began = ways.worker.wheel.now();
     let deadline = began + ways.rules.timeouts.connect;
@@ -125,7 +125,7 @@ pub(crate) async fn deliver(
     client: &mut Client,
     exchange: &mut Exchange,
     place: Place<Pool>,
-    mut server: ServerConnection,
+    mut server: Box<ServerConnection>,
 ) -> Result<Next, Cause> {
     if exchange.response.upgrade {
         let cause = Box::pin(tunnel::run(ways, client, exchange, &mut server)).await;
@@ -164,7 +164,7 @@ pub(crate) async fn deliver(
 }
 
 /// Keeps a connection for the next request, unless its address is no longer the server's.
-fn give_back(ways: Ways<'_>, place: &Place<Pool>, mut connection: ServerConnection, now: Instant) {
+fn give_back(ways: Ways<'_>, place: &Place<Pool>, mut connection: Box<ServerConnection>, now: Instant) {
     let local_server = place.server();
     let moved = matches!(local_server.server.address(), ServerAddress::Name(..))
         && !local_server.server.addresses().contains(&connection.address);

@@ -229,6 +229,11 @@ impl Flow<'_> {
         let data = body.get(direct).unwrap_or_default();
         if !output.is_empty() && data.len() <= COPIED_BYTES {
             output.extend_from_slice(data);
+            if self.exchange.is_last() {
+                let Self { client, exchange, .. } = self;
+                let written = exchange.to_client.write_last(cx, &mut client.stream, output);
+                return written.map_err(|_| Cause::ClientClosed);
+            }
             return self.write_client(cx, output, &[]);
         }
         self.write_client(cx, output, data)

@@ -166,6 +166,11 @@ impl Exchange {
         machine.server_keeps() && !self.server_ahead
     }
 
+    /// Whether the client's connection closes behind what is written now.
+    pub(crate) fn is_last(&self) -> bool {
+        self.download.is_done() && self.upload.is_done() && !self.machine().announces_keep_alive()
+    }
+
     /// Whether the server has all of the request.
     pub(crate) fn is_upload_sent(&self) -> bool {
         self.upload.is_done() && self.to_server.is_empty() && self.upload_pipe.is_none() && !self.upload_refused

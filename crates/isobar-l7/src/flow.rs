@@ -86,6 +86,18 @@ impl Outgoing {
         Poll::Ready(Ok(()))
     }
 
+    /// Writes the last bytes before the connection is closed, and keeps what the peer does not take.
+    pub(crate) fn write_last(&mut self, cx: &mut Context<'_>, to: &mut Stream, bytes: &[u8]) -> std::io::Result<()> {
+        let mut taken = 0;
+        if self.is_empty()
+            && let Poll::Ready(written) = to.poll_write_last(cx, bytes)
+        {
+            taken = written?;
+        }
+        self.push(bytes.get(taken..).unwrap_or_default());
+        Ok(())
+    }
+
     /// Writes `head` and `data` in one call, and keeps what the peer does not take. How many bytes it took.
     pub(crate) fn write(
         &mut self,

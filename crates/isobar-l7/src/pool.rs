@@ -18,7 +18,7 @@ pub(crate) struct Pool {
 
 #[derive(Debug)]
 struct Idle {
-    connection: ServerConnection,
+    connection: Box<ServerConnection>,
     since: Instant,
 }
 
@@ -26,7 +26,7 @@ impl Pool {
     /// The connection used last among those that the server, as far as is known, has not closed.
     ///
     /// *Cost*: no system call while the reactor has seen nothing on it.
-    pub(crate) fn take(&self) -> Option<ServerConnection> {
+    pub(crate) fn take(&self) -> Option<Box<ServerConnection>> {
         let mut idle = self.idle.borrow_mut();
         while let Some(Idle { connection, .. }) = idle.pop() {
             if connection.is_quiet() {
@@ -37,7 +37,7 @@ impl Pool {
     }
 
     /// Keeps a connection that finished an exchange cleanly.
-    pub(crate) fn keep(&self, connection: ServerConnection, limits: &KeepAlive, now: Instant) {
+    pub(crate) fn keep(&self, connection: Box<ServerConnection>, limits: &KeepAlive, now: Instant) {
         let mut idle = self.idle.borrow_mut();
         if idle.len() < limits.max_idle as usize {
             idle.push(Idle { connection, since: now });

@@ -11,7 +11,8 @@ use isobar_net::wheel::Timer;
 
 use crate::Worker;
 
-/// A connection to a server.
+/// A connection to a server. Boxed wherever it is kept: it moves between the pool and exchanges, and would make every
+/// client connection's task larger by itself.
 #[derive(Debug)]
 pub(crate) struct ServerConnection {
     pub(crate) stream: Stream,
@@ -33,7 +34,11 @@ pub(crate) enum ConnectError {
 
 impl ServerConnection {
     /// Makes a connection.
-    pub(crate) async fn open(worker: &Worker, address: SocketAddr, deadline: Instant) -> Result<Self, ConnectError> {
+    pub(crate) async fn open(
+        worker: &Worker,
+        address: SocketAddr,
+        deadline: Instant,
+    ) -> Result<Box<Self>, ConnectError> {
         let timer = worker.wheel.timer();
         timer.set(deadline);
         let mut connect = std::pin::pin!(Stream::connect(address));
@@ -45,12 +50,12 @@ impl ServerConnection {
         });
         let stream = stream.await?;
         timer.clear();
-        Ok(Self {
+        Ok(Box::new(Self {
             stream,
             address,
             timer,
             reused: false,
-        })
+        }))
     }
 
     /// Whether the server has, as far as is known, neither closed it nor sent anything unasked.

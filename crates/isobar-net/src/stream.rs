@@ -139,6 +139,18 @@ impl Stream {
         })
     }
 
+    /// Writes as [`poll_write`](Self::poll_write) does, just before the stream is shut down or dropped: the kernel holds the
+    /// bytes back for a moment, so that they and the end of the stream travel in one packet.
+    pub fn poll_write_last(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_io(cx, Direction::Write, |socket| {
+            let bytes = send(socket, buf, SendFlags::NOSIGNAL | SendFlags::MORE)?;
+            Ok(Moved {
+                bytes,
+                exhausted: bytes < buf.len(),
+            })
+        })
+    }
+
     /// Writes several buffers in one system call as [`poll_write`](Self::poll_write) does one.
     ///
     /// *Shape*: at most 1,024 slices are looked at (`IOV_MAX`).
