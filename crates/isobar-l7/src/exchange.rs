@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 
 use isobar_net::splice::Pipe;
 use isobar_observe::Cause;
+use isobar_upstream::Server;
 use isobar_wire::exchange::{Exchange as Machine, ResponseFraming, ResponseStep};
 use isobar_wire::{BodyDecoder, HeadLimits, Parsed, RequestHead, ResponseHead, TargetForm};
 
@@ -61,8 +62,8 @@ pub(crate) struct Exchange {
     pub(crate) replayable: bool,
     /// Whether the client has sent more than this request, so that its connection need not be watched.
     pub(crate) client_ahead: bool,
-    /// Slots that failed this request.
-    pub(crate) tried: Vec<u32>,
+    /// Servers that failed this request.
+    pub(crate) tried: Vec<Arc<Server>>,
     pub(crate) report: Report,
 }
 

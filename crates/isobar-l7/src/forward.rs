@@ -55,7 +55,7 @@ pub(crate) async fn forward(ways: Ways<'_>, client: &mut Client, exchange: &mut 
             return Err(failed.cause);
         }
         stats.retries.increment();
-        exchange.tried.push(place.slot());
+        exchange.tried.push(Arc::clone(&place.server().server));
         failure = Some(failed.cause);
     }
 }

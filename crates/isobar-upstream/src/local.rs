@@ -118,11 +118,14 @@ impl<P> View<P> {
         &self.servers
     }
 
-    /// Picks a server that is not in `avoid` (slots of this view) and takes a place at it.
+    /// Picks a server that is not in `avoid` and takes a place at it.
     ///
-    /// *Cost*: no allocation, no lock; the rest is the algorithm's.
-    pub fn place(self: &Rc<Self>, avoid: &[u32], chance: &mut Chance) -> Result<Place<P>, Refusal> {
-        match self.members.group.pick(avoid, chance) {
+    /// What is avoided are servers and not slots, because a retry may meet another state than the attempt that
+    /// failed, in which the same slot is another server.
+    ///
+    /// *Cost*: no lock, and an allocation only where there is something to avoid; the rest is the algorithm's.
+    pub fn place(self: &Rc<Self>, avoid: &[Arc<Server>], chance: &mut Chance) -> Result<Place<P>, Refusal> {
+        match self.members.group.pick(&self.members.slots(avoid), chance) {
             Pick::Server { slot, tier } => Ok(Place {
                 view: Rc::clone(self),
                 slot: slot as usize,
@@ -141,12 +144,6 @@ impl<P> Place<P> {
     #[must_use]
     pub fn server(&self) -> &Rc<LocalServer<P>> {
         &self.view.servers[self.slot]
-    }
-
-    /// The server's slot, to be avoided by a retry.
-    #[must_use]
-    pub fn slot(&self) -> u32 {
-        u32::try_from(self.slot).unwrap_or(u32::MAX)
     }
 
     /// Whether it is a backup that was picked.

@@ -41,6 +41,15 @@ impl Members {
     pub(crate) fn epoch(&self) -> u64 {
         self.epoch
     }
+
+    /// The slots of those of `servers` that are here.
+    pub(crate) fn slots(&self, servers: &[Arc<Server>]) -> Vec<u32> {
+        let slot = |server| self.servers.iter().position(|known| Arc::ptr_eq(known, server));
+        servers
+            .iter()
+            .filter_map(|server| u32::try_from(slot(server)?).ok())
+            .collect()
+    }
 }
 
 impl AsRef<Self> for Upstream {

@@ -213,6 +213,33 @@ fn a_reload_keeps_counters_and_calls_the_queue() {
 }
 
 #[test]
+fn a_retry_avoids_the_server_that_failed_wherever_a_reload_puts_it() {
+    let upstream = upstream(vec![server("a", None), server("b", None)]);
+    let local = Local::<()>::new(Arc::clone(&upstream));
+    let failed = Arc::clone(&place(&local).unwrap().server().server);
+    let other = if &**failed.name() == "a" { "b" } else { "a" };
+    let check = |servers: Vec<Server>, expected: Result<&str, Refusal>| {
+        upstream.reconfigure(settings(servers));
+        let view = local.view();
+        let mut chance = Chance::new(1);
+        for _ in 0..8 {
+            let place = view.place(std::slice::from_ref(&failed), &mut chance);
+            assert_eq!(
+                place.map(|place| place.server().server.name().to_string()),
+                expected.map(str::to_owned)
+            );
+        }
+    };
+    check(vec![server("a", None), server("b", None)], Ok(other));
+    check(vec![server("b", None), server("a", None)], Ok(other));
+    check(vec![server("new", None), server(failed.name(), None)], Ok("new"));
+    check(vec![server(failed.name(), None)], Err(Refusal::NoneAvailable));
+    check(vec![server("new", None)], Ok("new"));
+    // The same name once more, but not the same server: it did not fail anybody yet.
+    check(vec![server(failed.name(), None)], Ok(failed.name()));
+}
+
+#[test]
 fn health_and_addresses_decide_who_is_available() {
     let second = Duration::from_secs(1);
     let check = HealthCheck {
