@@ -34,9 +34,12 @@ pub(crate) async fn forward(ways: Ways<'_>, client: &mut Client, exchange: &mut 
         let place = match claim(ways, client, exchange).await {
             Ok(place) => place,
             // All others were tried: what the last one did is the better answer.
-            Err(Cause::NoServer) => return Err(failure.unwrap_or(Cause::NoServer)),
+            Err(Cause::NoServer) => return Err(failure.unwrap_or_else(|| no_server(ways))),
             Err(cause) => return Err(cause),
         };
+        if let Some(failed) = exchange.tried.last() {
+            failed.stats(ways.worker.id).retries.increment();
+        }
         let mut failed = match attempt(ways, client, exchange, &place, Origin::Pooled).await {
             Ok(server) => return deliver(ways, client, exchange, place, server).await,
             Err(failed) => failed,
@@ -48,16 +51,21 @@ pub(crate) async fn forward(ways: Ways<'_>, client: &mut Client, exchange: &mut 
                 Err(failed) => failed,
             };
         }
-        let stats = place.server().server.stats(ways.worker.id);
-        stats.failures.count(failed.cause);
+        let server = &place.server().server;
+        server.stats(ways.worker.id).failures.count(failed.cause);
         let attempts_left = exchange.tried.len() < ways.local.view().settings().retry.attempts as usize;
         if !attempts_left || !is_tried_elsewhere(failed.cause) || !may_repeat(exchange, &failed) {
             return Err(failed.cause);
         }
-        stats.retries.increment();
-        exchange.tried.push(Arc::clone(&place.server().server));
+        exchange.tried.push(Arc::clone(server));
         failure = Some(failed.cause);
     }
+}
+
+/// Counts a request for which there was no server from the start.
+fn no_server(ways: Ways<'_>) -> Cause {
+    ways.local.upstream().stats(ways.worker.id).no_server.increment();
+    Cause::NoServer
 }
 
 /// Whether another server may do better. A time-out is not repeated: the client has waited long enough.
@@ -87,10 +95,7 @@ async fn claim(ways: Ways<'_>, client: &mut Client, exchange: &mut Exchange) -> 
         match view.place(&exchange.tried, &mut worker.chance.borrow_mut()) {
             Ok(place) => return Ok(place),
             Err(Refusal::Full) => {}
-            Err(Refusal::NoneAvailable) => {
-                stats.no_server.increment();
-                return Err(Cause::NoServer);
-            }
+            Err(Refusal::NoneAvailable) => return Err(Cause::NoServer),
         }
     }
     let limits = view.settings().queue;
@@ -109,7 +114,6 @@ async fn claim(ways: Ways<'_>, client: &mut Client, exchange: &mut Exchange) -> 
     match result {
         Ok(_) => ticket.served(),
         Err(Cause::QueueTimeout) => stats.queue_timeouts.increment(),
-        Err(Cause::NoServer) => stats.no_server.increment(),
         Err(_) => {}
     }
     result
