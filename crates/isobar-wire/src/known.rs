@@ -118,20 +118,35 @@ impl Known {
 fn spelled<const N: usize>(name: &[u8], usual: &[u8; N], known: Known) -> Known {
     if name == usual {
         known
-    } else {
+    } else if name
+        .last()
+        .zip(usual.last())
+        .is_some_and(|(a, b)| a.eq_ignore_ascii_case(b))
+    {
         unusually_spelled(name, usual, known)
+    } else {
+        Known::Other
     }
 }
 
+/// [`spelled`] for a name that is not spelled as usual, and ends with the same letter or digit.
 #[inline(never)]
 fn unusually_spelled(name: &[u8], usual: &[u8], known: Known) -> Known {
-    if name.eq_ignore_ascii_case(usual) {
+    if is_but_for_case(name, usual) {
         known
     } else if is_lookalike(name, usual) {
         Known::Lookalike
     } else {
         Known::Other
     }
+}
+
+/// Whether the names, which have the same length, differ in nothing but case.
+fn is_but_for_case(name: &[u8], usual: &[u8]) -> bool {
+    // Of the bytes of known names only letters have the bit 0x40, and they have 0x20 in lower case.
+    name.iter().zip(usual).fold(0, |other, (&byte, &usual)| {
+        other | ((byte ^ usual) & !((usual & 0x40) >> 1))
+    }) == 0
 }
 
 /// Whether the name becomes the candidate when `_` is read as `-`. Both have the same length.

@@ -4,6 +4,8 @@
 
 use core::net::Ipv6Addr;
 
+use super::bytes::Class;
+
 /// The parts of an authority.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Authority<'a> {
@@ -22,12 +24,11 @@ impl<'a> Authority<'a> {
                 let (host, rest) = bytes.split_at_checked(memchr::memchr(b']', bytes)? + 1)?;
                 is_ipv6(host).then_some((host, rest))?
             }
-            _ => {
-                let host_len = bytes.iter().take_while(|&&byte| byte != b':').count();
-                let (host, rest) = bytes.split_at_checked(host_len)?;
-                is_name(host).then_some((host, rest))?
-            }
+            _ => bytes.split_at_checked(name_len(bytes))?,
         };
+        if host.is_empty() {
+            return None;
+        }
         let port = match rest {
             [] | [b':'] => None,
             [b':', digits @ ..] => Some(port(digits)?),
@@ -45,25 +46,16 @@ fn is_ipv6(host: &[u8]) -> bool {
         .is_some_and(|inner| inner.parse::<Ipv6Addr>().is_ok())
 }
 
-/// Whether this is a `reg-name`, which IPv4 addresses are too.
-fn is_name(host: &[u8]) -> bool {
-    if host.is_empty() {
-        return false;
+/// How many bytes at the front are a `reg-name`, which IPv4 addresses are too.
+fn name_len(bytes: &[u8]) -> usize {
+    let mut len = Class::HOST_NAME.prefix(bytes);
+    while let Some([b'%', high, low, rest @ ..]) = bytes.get(len..)
+        && high.is_ascii_hexdigit()
+        && low.is_ascii_hexdigit()
+    {
+        len += 3 + Class::HOST_NAME.prefix(rest);
     }
-    let mut rest = host;
-    while let Some((&byte, after)) = rest.split_first() {
-        rest = match (byte, after) {
-            (b'%', [high, low, after @ ..]) if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => after,
-            (b'%', _) => return false,
-            _ if is_name_byte(byte) => after,
-            _ => return false,
-        };
-    }
-    true
-}
-
-fn is_name_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(&byte)
+    len
 }
 
 fn port(digits: &[u8]) -> Option<u16> {

@@ -28,6 +28,18 @@ impl Class {
     }
 }
 
+/// Whether this is a word, given in lower case, whatever the case it is written in.
+#[inline(always)]
+pub(crate) fn is_word<const N: usize>(bytes: &[u8], word: &[u8; N]) -> bool {
+    // Written in lower case, as it usually is, it takes a few instructions; else a look at every byte.
+    bytes == word || (bytes.len() == N && is_word_in_other_case(bytes, word))
+}
+
+#[inline(never)]
+fn is_word_in_other_case(bytes: &[u8], word: &[u8]) -> bool {
+    bytes.eq_ignore_ascii_case(word)
+}
+
 /// The classes of every byte.
 static CLASSES: [u8; 256] = {
     let mut classes = [0; 256];

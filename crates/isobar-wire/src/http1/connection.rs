@@ -2,6 +2,7 @@
 //!
 //! *Source*: RFC 9110 sections 7.6.1 and 7.8, RFC 9112 section 9.3.
 
+use super::bytes::is_word;
 use super::fields::{is_token, trim};
 use crate::{Field, HeadError, Known, Version};
 
@@ -65,22 +66,42 @@ impl Options {
     ///
     /// *Cost*: options times fields, both limited.
     pub(crate) fn read(&mut self, bytes: &[u8], value: &[u8], fields: &mut [Field]) -> Result<(), HeadError> {
+        if self.note(value) {
+            return self.count();
+        }
         for option in value.split(|&byte| byte == b',').map(trim) {
-            self.seen += 1;
-            if self.seen > HeadError::MAX_CONNECTION_OPTIONS {
-                return Err(HeadError::BadConnectionOptions);
-            }
-            if option.eq_ignore_ascii_case(b"keep-alive") {
-                self.keep_alive = true;
-            } else if option.eq_ignore_ascii_case(b"close") {
-                self.close = true;
-            } else if option.eq_ignore_ascii_case(b"upgrade") {
-                self.upgrade = true;
+            self.count()?;
+            if self.note(option) {
+                continue;
             } else if is_token(option) {
                 nominate(bytes, option, fields);
             } else if !option.is_empty() {
                 return Err(HeadError::BadConnectionOptions);
             }
+        }
+        Ok(())
+    }
+
+    /// Notes an option that is about the connection itself, and says whether it is one.
+    #[inline]
+    fn note(&mut self, option: &[u8]) -> bool {
+        let known = if is_word(option, b"keep-alive") {
+            &mut self.keep_alive
+        } else if is_word(option, b"close") {
+            &mut self.close
+        } else if is_word(option, b"upgrade") {
+            &mut self.upgrade
+        } else {
+            return false;
+        };
+        *known = true;
+        true
+    }
+
+    fn count(&mut self) -> Result<(), HeadError> {
+        self.seen += 1;
+        if self.seen > HeadError::MAX_CONNECTION_OPTIONS {
+            return Err(HeadError::BadConnectionOptions);
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! What do the fields of a head say about framing and the connection? One pass over the fields, for requests and
 //! responses alike; does not know which of the two it looks at.
 
+use super::bytes::is_word;
 use super::connection::Options;
 use super::fields::{is_token, trim};
 use crate::{BodyKind, Field, HeadError, Known, Span, Version};
@@ -39,23 +40,23 @@ pub(crate) enum Expectation {
 impl Facts {
     /// Looks at every field once, and marks those that `Connection` nominates.
     #[inline]
-    pub(crate) fn gather(bytes: &[u8], fields: &mut [Field]) -> Result<Self, HeadError> {
-        let mut facts = Self::default();
+    pub(crate) fn gather(&mut self, bytes: &[u8], fields: &mut [Field]) -> Result<(), HeadError> {
         for index in 0..fields.len() {
-            let Some(&field) = fields.get(index) else { break };
-            let value = field.value.of(bytes);
-            match field.known {
-                Known::Host => facts.host(field.value)?,
-                Known::ContentLength => facts.content_length(value)?,
-                Known::TransferEncoding => facts.transfer_encoding(value)?,
-                Known::Connection => facts.connection.read(bytes, value, fields)?,
-                Known::Upgrade => facts.upgrade(value),
-                Known::Te => facts.te(value),
-                Known::Expect => facts.expect(value),
+            let Some(&Field { known, value, .. }) = fields.get(index) else {
+                break;
+            };
+            match known {
+                Known::Host => self.host(value)?,
+                Known::ContentLength => self.content_length(value.of(bytes))?,
+                Known::TransferEncoding => self.transfer_encoding(value.of(bytes))?,
+                Known::Connection => self.connection.read(bytes, value.of(bytes), fields)?,
+                Known::Upgrade => self.upgrade(value.of(bytes)),
+                Known::Te => self.te(value.of(bytes)),
+                Known::Expect => self.expect(value.of(bytes)),
                 _ => {}
             }
         }
-        Ok(facts)
+        Ok(())
     }
 
     /// How the body ends, by the fields alone; none: they do not say.
@@ -88,7 +89,7 @@ impl Facts {
     }
 
     fn transfer_encoding(&mut self, value: &[u8]) -> Result<(), HeadError> {
-        if !value.eq_ignore_ascii_case(b"chunked") {
+        if !is_word(value, b"chunked") {
             return Err(unusable_coding(value));
         }
         if core::mem::replace(&mut self.chunked, true) {

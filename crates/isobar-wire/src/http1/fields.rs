@@ -29,39 +29,77 @@ pub(crate) enum Fields {
 /// *Cost*: one pass over the bytes.
 #[inline]
 pub(crate) fn read(window: &[u8], start: usize, max_fields: usize, fields: &mut Vec<Field>) -> Fields {
-    let mut rest = window.get(start..).unwrap_or_default();
+    let mut at = start;
     loop {
-        match rest {
-            [b'\r', b'\n', after @ ..] => {
-                return Fields::Complete {
-                    end: window.len() - after.len(),
-                };
-            }
-            [] | [b'\r'] => return Fields::Incomplete,
-            _ if fields.len() == max_fields => return Fields::Refused,
-            _ => {}
+        let Some(colon) = scan::colon_after_token(window, at) else {
+            return without_colon(window, at);
+        };
+        let name = match window.get(at..colon) {
+            Some(name @ [_, ..]) if fields.len() < max_fields => name,
+            _ => return Fields::Refused,
+        };
+        let value = skip_whitespace(window, colon + 1);
+        let Some(cr) = scan::cr_after_text(window, value) else {
+            return without_cr(window, value);
+        };
+        match window.get(cr + 1) {
+            Some(b'\n') => {}
+            Some(_) => return Fields::Refused,
+            None => return Fields::Incomplete,
         }
-        let after_name = scan::after_token(rest);
-        let name = before(rest, after_name);
-        let value = match after_name {
-            [b':', value @ ..] if !name.is_empty() => skip_whitespace(value),
-            [] => return Fields::Incomplete,
-            _ => return Fields::Refused,
-        };
-        let after_value = scan::after_text(value);
-        let text = without_trailing_whitespace(before(value, after_value));
-        let after = match after_value {
-            [b'\r', b'\n', after @ ..] => after,
-            [] | [b'\r'] => return Fields::Incomplete,
-            _ => return Fields::Refused,
-        };
         fields.push(Field {
             known: Known::from_name(name),
             nominated: false,
-            name: Span::within(window.len() - rest.len(), name.len()),
-            value: Span::within(window.len() - value.len(), text.len()),
+            name: Span::within(at, colon - at),
+            value: Span::within(value, trim_end(window, value, cr) - value),
         });
-        rest = after;
+        at = cr + 2;
+    }
+}
+
+/// What a line is that does not begin with a name and a colon.
+#[inline]
+fn without_colon(window: &[u8], line: usize) -> Fields {
+    match window.get(line..).unwrap_or_default() {
+        [b'\r', b'\n', ..] => Fields::Complete { end: line + 2 },
+        [b'\r'] => Fields::Incomplete,
+        rest if Class::TOKEN.prefix(rest) == rest.len() => Fields::Incomplete,
+        _ => Fields::Refused,
+    }
+}
+
+/// What a line is whose value does not end with a CR.
+#[cold]
+fn without_cr(window: &[u8], value: usize) -> Fields {
+    let rest = window.get(value..).unwrap_or_default();
+    if Class::TEXT.prefix(rest) == rest.len() {
+        Fields::Incomplete
+    } else {
+        Fields::Refused
+    }
+}
+
+/// Where the whitespace at `start` ends.
+#[inline(always)]
+fn skip_whitespace(window: &[u8], start: usize) -> usize {
+    match (window.get(start), window.get(start + 1)) {
+        (Some(b' '), Some(b'!'..)) => start + 1,
+        _ => skip_unusual_whitespace(window, start),
+    }
+}
+
+#[inline(never)]
+fn skip_unusual_whitespace(window: &[u8], start: usize) -> usize {
+    let rest = window.get(start..).unwrap_or_default();
+    start + rest.iter().take_while(|&&byte| is_whitespace(byte)).count()
+}
+
+/// Where the text between `start` and `end`, which begins with no whitespace, ends without the whitespace after them.
+#[inline(always)]
+fn trim_end(window: &[u8], start: usize, end: usize) -> usize {
+    match window.get(end - 1) {
+        Some(b'!'..) => end,
+        _ => start + trim(window.get(start..end).unwrap_or_default()).len(),
     }
 }
 
@@ -105,29 +143,12 @@ fn is_whitespace(byte: u8) -> bool {
 }
 
 /// These bytes without the optional whitespace around them.
-#[inline]
-pub(crate) fn trim(bytes: &[u8]) -> &[u8] {
-    without_trailing_whitespace(skip_whitespace(bytes))
-}
-
-#[inline]
-fn skip_whitespace(mut bytes: &[u8]) -> &[u8] {
+pub(crate) fn trim(mut bytes: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] = bytes {
         bytes = rest;
     }
-    bytes
-}
-
-#[inline]
-fn without_trailing_whitespace(mut bytes: &[u8]) -> &[u8] {
     while let [rest @ .., b' ' | b'\t'] = bytes {
         bytes = rest;
     }
     bytes
-}
-
-/// What of `bytes` comes before `rest`, with which they end.
-#[inline(always)]
-pub(crate) fn before<'a>(bytes: &'a [u8], rest: &[u8]) -> &'a [u8] {
-    bytes.get(..bytes.len() - rest.len()).unwrap_or_default()
 }

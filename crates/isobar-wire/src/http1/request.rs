@@ -31,7 +31,8 @@ pub(crate) fn parse(head: &mut RequestHead, bytes: &[u8], limits: HeadLimits) ->
     head.version = line.version;
     head.form = target.form;
     head.path = target.path;
-    let facts = Facts::gather(window, &mut head.fields)?;
+    let mut facts = Facts::default();
+    facts.gather(window, &mut head.fields)?;
     head.authority = authority(window, line.version, target, facts.host)?;
     conclude(head, &facts)?;
     Ok(Parsed::Complete)

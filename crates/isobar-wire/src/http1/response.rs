@@ -28,7 +28,8 @@ pub(crate) fn parse(
     head.version = line.version;
     head.status = line.status;
     head.reason = line.reason;
-    let facts = Facts::gather(window, &mut head.fields)?;
+    let mut facts = Facts::default();
+    facts.gather(window, &mut head.fields)?;
     conclude(head, request, &facts)?;
     Ok(Parsed::Complete)
 }

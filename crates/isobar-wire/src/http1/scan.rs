@@ -1,4 +1,4 @@
-//! How far does a name, a value or a target reach? Looks at eight bytes at a time; does not know what comes after.
+//! How far does a name, a value or a target reach? Looks at eight bytes at a time; does not know what they mean.
 //!
 //! A block knows the bytes that nearly all names, values and targets are made of. For the others, and for the bytes
 //! after the last whole block of the buffer, there is the table.
@@ -9,68 +9,92 @@ mod block;
 
 use block::Block;
 
-/// What follows the token at the front.
+/// Where the token that begins at `start` ends, and may be empty; none: no colon follows.
 #[inline(always)]
-pub(crate) fn after_token(bytes: &[u8]) -> &[u8] {
-    after(bytes, Block::word, Class::TOKEN)
+pub(crate) fn colon_after_token(bytes: &[u8], start: usize) -> Option<usize> {
+    end(bytes, start, Block::word, Class::TOKEN, b':')
 }
 
-/// What follows the text at the front.
+/// Where the text that begins at `start` ends, and may be empty; none: no CR follows.
 #[inline(always)]
-pub(crate) fn after_text(bytes: &[u8]) -> &[u8] {
-    after(bytes, Block::text, Class::TEXT)
+pub(crate) fn cr_after_text(bytes: &[u8], start: usize) -> Option<usize> {
+    end(bytes, start, Block::text, Class::TEXT, b'\r')
 }
 
-/// What follows the bytes at the front that may stand in a request target.
+/// Where the bytes that may stand in a request target end, the first of which is at `start`; there may be none of
+/// them. None: no space follows.
 #[inline(always)]
-pub(crate) fn after_target(bytes: &[u8]) -> &[u8] {
-    after(bytes, Block::target, Class::TARGET)
+pub(crate) fn space_after_target(bytes: &[u8], start: usize) -> Option<usize> {
+    end(bytes, start, Block::target, Class::TARGET, b' ')
 }
 
-/// What follows the bytes of a class at the front, of which `usual` says how many a block begins with.
+/// Where the bytes of a class end, the first of which is at `start`; none: no delimiter, which is not of the class,
+/// follows. `usual` says how many bytes of the class a block begins with, or fewer.
 #[inline(always)]
-fn after(bytes: &[u8], usual: impl Fn(Block) -> Option<usize>, class: Class) -> &[u8] {
-    let mut rest = bytes;
-    while let Some((block, after)) = rest.split_first_chunk() {
+fn end(
+    bytes: &[u8],
+    start: usize,
+    usual: impl Fn(Block) -> Option<usize>,
+    class: Class,
+    delimiter: u8,
+) -> Option<usize> {
+    let (blocks, _) = bytes.get(start..)?.as_chunks();
+    let mut at = start;
+    for block in blocks {
         if let Some(len) = usual(Block::load(block)) {
-            return match rest.split_at_checked(len) {
-                Some((_, [byte, ..])) if class.has(*byte) => bytewise(rest, class),
-                Some((_, rest)) => rest,
-                None => &[],
-            };
+            at += len;
+            if bytes.get(at) == Some(&delimiter) {
+                return Some(at);
+            }
+            break;
         }
-        rest = after;
+        at += Block::LEN;
     }
-    bytewise(rest, class)
+    end_bytewise(bytes, at, class, delimiter)
 }
 
-/// [`after`], without blocks.
+/// [`end`], without blocks.
 #[inline(never)]
-fn bytewise(bytes: &[u8], class: Class) -> &[u8] {
-    bytes.get(class.prefix(bytes)..).unwrap_or_default()
+fn end_bytewise(bytes: &[u8], start: usize, class: Class, delimiter: u8) -> Option<usize> {
+    let rest = bytes.get(start..)?;
+    let len = class.prefix(rest);
+    (rest.get(len) == Some(&delimiter)).then_some(start + len)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Every byte at every place of a few blocks, between others that pass.
+    /// Every byte at every place of a few blocks, between others that pass, with the delimiter and without.
     #[test]
     fn what_blocks_say_is_what_the_table_says() {
-        let check = |after: fn(&[u8]) -> &[u8], class: Class, filling: &[u8]| {
+        let check = |end: fn(&[u8], usize) -> Option<usize>, class: Class, delimiter: u8, filling: &[u8]| {
             for (byte, &fill) in (0..=u8::MAX).flat_map(|byte| filling.iter().map(move |fill| (byte, fill))) {
                 for place in 0..40 {
-                    let mut bytes = [fill; 40];
+                    let mut bytes = [fill; 41];
                     bytes[place] = byte;
-                    assert_eq!(after(&bytes), bytewise(&bytes, class), "{byte:#x} at {place}");
-                    let last = &bytes[..=place];
-                    assert_eq!(after(last), bytewise(last, class), "{byte:#x} last at {place}");
+                    bytes[40] = delimiter;
+                    for (start, len) in [
+                        (0, 41),
+                        (0, 40),
+                        (0, place + 1),
+                        (place / 2, 41),
+                        (place, 41),
+                        (place + 1, 41),
+                    ] {
+                        let bytes = &bytes[..len];
+                        assert_eq!(
+                            end(bytes, start),
+                            end_bytewise(bytes, start, class, delimiter),
+                            "{byte:#x} at {place} of {len} from {start}"
+                        );
+                    }
                 }
             }
         };
-        check(after_token, Class::TOKEN, b"a-Z9_");
-        check(after_text, Class::TEXT, b"a \t\xff~");
-        check(after_target, Class::TARGET, b"/~!\"$");
+        check(colon_after_token, Class::TOKEN, b':', b"a-Z9_");
+        check(cr_after_text, Class::TEXT, b'\r', b"a \t\xff~");
+        check(space_after_target, Class::TARGET, b' ', b"/~!\"$");
     }
 
     #[test]

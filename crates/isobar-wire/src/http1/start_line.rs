@@ -4,7 +4,6 @@
 //! *Source*: RFC 9112 sections 2.3, 3 and 4.
 
 use super::bytes::Class;
-use super::fields::before;
 use super::scan;
 use crate::{HeadError, Method, Span, Version};
 
@@ -24,24 +23,25 @@ pub(crate) struct RequestLine {
 /// incomplete or not well-formed.
 #[inline]
 pub(crate) fn request_line(window: &[u8], start: usize) -> Option<RequestLine> {
-    let bytes = window.get(start..)?;
-    let longest = bytes.get(..=HeadError::MAX_METHOD_BYTES).unwrap_or(bytes);
-    let (method, rest) = bytes.split_at_checked(Class::TOKEN.prefix(longest))?;
-    let [b' ', after_method @ ..] = rest else { return None };
-    let rest = scan::after_target(after_method);
-    let target = before(after_method, rest);
-    let [b' ', after_target @ ..] = rest else { return None };
-    let (name, rest) = after_target.split_first_chunk()?;
-    let [b'\r', b'\n', after @ ..] = rest else { return None };
-    if method.is_empty() || method.len() > HeadError::MAX_METHOD_BYTES || target.is_empty() {
+    let longest = start + HeadError::MAX_METHOD_BYTES;
+    let method = window.get(start..=longest).or_else(|| window.get(start..))?;
+    let method_end = start + Class::TOKEN.prefix(method);
+    let target_start = method_end + 1;
+    let target_end = scan::space_after_target(window, target_start)?;
+    let next = target_end + b" HTTP/1.1\r\n".len();
+    let &[b' ', ref version @ .., b'\r', b'\n'] = window.get(target_end..next)? else {
+        return None;
+    };
+    let fine = method_end > start && method_end <= longest && window.get(method_end) == Some(&b' ');
+    if !fine || target_end == target_start {
         return None;
     }
     Some(RequestLine {
-        method: Method::from_bytes(method),
-        method_name: Span::within(start, method.len()),
-        target: Span::within(window.len() - after_method.len(), target.len()),
-        version: http1_version(name)?,
-        next: window.len() - after.len(),
+        method: Method::from_bytes(window.get(start..method_end)?),
+        method_name: Span::within(start, method_end - start),
+        target: Span::within(target_start, target_end - target_start),
+        version: http1_version(version.try_into().ok()?)?,
+        next,
     })
 }
 
@@ -60,28 +60,28 @@ pub(crate) struct StatusLine {
 /// well-formed. The space before a reason that is not there may be missing too, as many servers have it.
 #[inline]
 pub(crate) fn status_line(window: &[u8]) -> Option<StatusLine> {
-    let (name, rest) = window.split_first_chunk()?;
-    let version = http1_version(name)?;
-    let [b' ', a, b, c, rest @ ..] = rest else { return None };
-    let status = status_code([*a, *b, *c])?;
-    let text = rest.strip_prefix(b" ").unwrap_or(rest);
-    let after_text = if text.len() < rest.len() {
-        scan::after_text(text)
-    } else {
-        text
-    };
-    let [b'\r', b'\n', after @ ..] = after_text else {
+    let (first, rest) = window.split_first_chunk::<12>()?;
+    let &[ref version @ .., b' ', a, b, c] = first else {
         return None;
     };
-    let reason = match text.len() - after_text.len() {
-        0 => Span::default(),
-        len => Span::within(window.len() - text.len(), len),
+    let reason = first.len() + usize::from(rest.first() == Some(&b' '));
+    let end = if reason > first.len() {
+        scan::cr_after_text(window, reason)?
+    } else {
+        reason
+    };
+    let [b'\r', b'\n', ..] = window.get(end..)? else {
+        return None;
     };
     Some(StatusLine {
-        version,
-        status,
-        reason,
-        next: window.len() - after.len(),
+        version: http1_version(version)?,
+        status: status_code([a, b, c])?,
+        reason: if end > reason {
+            Span::within(reason, end - reason)
+        } else {
+            Span::default()
+        },
+        next: end + 2,
     })
 }
 

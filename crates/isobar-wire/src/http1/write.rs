@@ -43,8 +43,17 @@ pub fn status_line(out: &mut Vec<u8>, version: Version, status: u16, reason: &[u
     } else {
         b"HTTP/1.1 "
     });
-    decimal(out, u64::from(status));
-    out.push(b' ');
+    match status {
+        100..1_000 => {
+            let digits = [status / 100, status / 10 % 10, status % 10];
+            let [hundreds, tens, ones] = digits.map(|value| b'0' + digit(u64::from(value)));
+            out.extend_from_slice(&[hundreds, tens, ones, b' ']);
+        }
+        _ => {
+            decimal(out, u64::from(status));
+            out.push(b' ');
+        }
+    }
     out.extend_from_slice(reason);
     end(out);
 }
@@ -59,17 +68,18 @@ pub fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
 
 /// Appends a number in decimal digits.
 pub fn decimal(out: &mut Vec<u8>, mut number: u64) {
-    let start = out.len();
-    loop {
-        out.push(b'0' + digit(number % 10));
+    // As many digits as the largest number has, filled in from the last.
+    let mut digits = [0; u64::MAX.ilog10() as usize + 1];
+    let mut start = digits.len();
+    for place in digits.iter_mut().rev() {
+        *place = b'0' + digit(number % 10);
         number /= 10;
+        start -= 1;
         if number == 0 {
             break;
         }
     }
-    if let Some(digits) = out.get_mut(start..) {
-        digits.reverse();
-    }
+    out.extend_from_slice(digits.get(start..).unwrap_or_default());
 }
 
 /// Appends the line before a chunk of `len` bytes. The chunk itself, and [`end`] after it, are the caller's. A `len`

@@ -13,9 +13,12 @@ pub(super) struct Block(u64);
 const HIGH: u64 = every(0x80);
 
 impl Block {
+    /// How many bytes a block has.
+    pub(super) const LEN: usize = 8;
+
     /// The block of these bytes.
     #[inline(always)]
-    pub(super) fn load(bytes: &[u8; 8]) -> Self {
+    pub(super) fn load(bytes: &[u8; Self::LEN]) -> Self {
         Self(u64::from_le_bytes(*bytes))
     }
 
