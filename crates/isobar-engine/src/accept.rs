@@ -12,7 +12,7 @@ use isobar_l7::{Accepted, Site, Worker, serve};
 use isobar_net::listen::Listener;
 use isobar_net::stream::Stream;
 use isobar_observe::WorkerStats;
-use isobar_plan::{Event, Name};
+use isobar_plan::Event;
 use isobar_upstream::Sharded;
 
 use crate::EventSink;
@@ -22,34 +22,56 @@ use crate::worker::{Command, Mailbox};
 /// How long accepting pauses while no descriptor is left, or the listener has all the connections it may have.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// One listener of one worker.
+/// One listening socket of one worker.
 pub(crate) struct Acceptor {
     pub(crate) worker: Rc<Worker>,
-    pub(crate) name: Name,
+    pub(crate) orders: Rc<Orders>,
     pub(crate) mailboxes: Rc<[Mailbox]>,
     pub(crate) events: EventSink,
     pub(crate) stats: Arc<Sharded<WorkerStats>>,
-    pub(crate) stop: Rc<Stop>,
 }
 
-/// Tells an acceptor to stop: it takes what already waits in its backlog, then closes its socket.
-#[derive(Debug, Default)]
-pub(crate) struct Stop {
-    asked: Cell<bool>,
+/// What an acceptor is told while it runs.
+#[derive(Debug)]
+pub(crate) struct Orders {
+    site: RefCell<Arc<Site>>,
+    closing: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
 
-impl Stop {
-    pub(crate) fn ask(&self) {
-        self.asked.set(true);
+impl Orders {
+    pub(crate) fn new(site: Arc<Site>) -> Self {
+        Self {
+            site: RefCell::new(site),
+            closing: Cell::new(false),
+            waker: RefCell::new(None),
+        }
+    }
+
+    /// From now on connections come in by these rules, perhaps under another name.
+    pub(crate) fn set_site(&self, site: Arc<Site>) {
+        *self.site.borrow_mut() = site;
+    }
+
+    /// Takes what already waits to be accepted, as far as there is room for it, then closes the socket.
+    pub(crate) fn close(&self) {
+        self.closing.set(true);
         if let Some(waker) = self.waker.borrow_mut().take() {
             waker.wake();
         }
     }
 
-    /// Ready when asked to stop.
-    fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.asked.get() {
+    fn site(&self) -> Arc<Site> {
+        Arc::clone(&self.site.borrow())
+    }
+
+    fn is_closing(&self) -> bool {
+        self.closing.get()
+    }
+
+    /// Ready when told to close.
+    fn poll_close(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.closing.get() {
             return Poll::Ready(());
         }
         *self.waker.borrow_mut() = Some(cx.waker().clone());
@@ -58,16 +80,20 @@ impl Stop {
 }
 
 impl Acceptor {
-    /// Accepts until told to stop.
+    /// Accepts until told to close.
     pub(crate) async fn run(self, listener: Listener) {
         let mut exhausted = false;
+        // Accepted since told to close: no more than can have waited, or whoever keeps coming would keep it open.
+        let mut late = 0;
         loop {
-            // Gone from the plan: nobody says any more how its connections are to be served.
-            let Some(site) = self.worker.site(&self.name) else {
+            let site = self.orders.site();
+            let limits = site.listener.limits;
+            let closing = self.orders.is_closing();
+            if closing && late > limits.backlog {
                 return;
-            };
-            if site.open.total() >= site.listener.limits.max_connections {
-                if self.stop.asked.get() {
+            }
+            if site.open.total() >= limits.max_connections {
+                if closing {
                     return;
                 }
                 tokio::time::sleep(PAUSE).await;
@@ -77,7 +103,8 @@ impl Acceptor {
                 None => return,
                 Some(Ok((stream, peer))) => {
                     exhausted = false;
-                    self.place(stream, peer, site).await;
+                    late += u32::from(closing);
+                    self.place(stream, peer).await;
                 }
                 Some(Err(_)) => {
                     let stats = self.stats.of(self.worker.id());
@@ -92,47 +119,172 @@ impl Acceptor {
         }
     }
 
-    /// The next connection; none: told to stop, and the backlog is empty.
+    /// The next connection; none: told to close, and none waits.
     async fn next(&self, listener: &Listener) -> Option<std::io::Result<(Stream, SocketAddr)>> {
-        poll_fn(|cx| match listener.poll_accept(cx) {
-            Poll::Ready(accepted) => Poll::Ready(Some(accepted)),
-            Poll::Pending => self.stop.poll(cx).map(|()| None),
-        })
-        .await
+        let waiting = |cx: &mut Context<'_>| match listener.poll_accept(cx) {
+            Poll::Ready(accepted) => Some(accepted),
+            Poll::Pending => None,
+        };
+        let next = poll_fn(|cx| match waiting(cx) {
+            Some(accepted) => Poll::Ready(Some(accepted)),
+            None => self.orders.poll_close(cx).map(|()| None),
+        });
+        if let Some(accepted) = next.await {
+            return Some(accepted);
+        }
+        // The reactor may not have told yet of what came last.
+        tokio::task::yield_now().await;
+        poll_fn(|cx| Poll::Ready(waiting(cx))).await
     }
 
     /// Serves a connection here, or gives it to a worker that has fewer. While the listener has all it may have, the
     /// connection waits: others may have accepted since that was looked at.
-    async fn place(&self, stream: Stream, peer: SocketAddr, mut site: Arc<Site>) {
+    async fn place(&self, stream: Stream, peer: SocketAddr) {
         let mine = self.worker.id();
+        let mut site = self.orders.site();
         site.stats.of(mine).connections_accepted.increment();
         let mut chosen = spread::choose(mine, site.open.by_worker());
         while !site.open.opens(chosen, site.listener.limits.max_connections) {
-            tokio::time::sleep(PAUSE).await;
-            match self.worker.site(&self.name) {
-                Some(newest) if !self.stop.asked.get() => site = newest,
-                _ => return,
+            if self.orders.is_closing() {
+                return;
             }
+            tokio::time::sleep(PAUSE).await;
+            site = self.orders.site();
             chosen = spread::choose(mine, site.open.by_worker());
         }
         if chosen == mine {
-            tokio::task::spawn_local(serve(Rc::clone(&self.worker), Accepted { stream, peer, site }));
+            self.serve(Accepted { stream, peer, site });
         } else {
-            self.hand_off(chosen, stream, peer, site);
+            self.hand_off(chosen, Accepted { stream, peer, site });
         }
     }
 
+    fn serve(&self, accepted: Accepted) {
+        tokio::task::spawn_local(serve(Rc::clone(&self.worker), accepted));
+    }
+
     /// Gives a connection, counted as its own, to another worker. One that is too far behind to take it loses it.
-    fn hand_off(&self, to: usize, stream: Stream, peer: SocketAddr, site: Arc<Site>) {
+    fn hand_off(&self, to: usize, accepted: Accepted) {
+        let Accepted { stream, peer, site } = accepted;
         let (open, stats) = (Arc::clone(&site.open), Arc::clone(&site.stats));
-        let sent = match (self.mailboxes.get(to), stream.into_std()) {
-            (Some(mailbox), Ok(socket)) => mailbox.offer(Command::Serve { socket, peer, site }),
-            _ => false,
+        let (Some(mailbox), Ok(socket)) = (self.mailboxes.get(to), stream.into_std()) else {
+            return open.closed(to);
         };
-        if sent {
+        if mailbox.offer(Command::Serve { socket, peer, site }).is_ok() {
             stats.of(self.worker.id()).connections_handed_off.increment();
         } else {
             open.closed(to);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+    use std::thread::JoinHandle;
+
+    use isobar_l7::{OpenConnections, Published, SiteParts, WorkerParts, World};
+    use isobar_net::listen::{ListenOptions, listen};
+    use isobar_net::runtime::{self, WorkerRuntime};
+    use tokio::sync::mpsc::Receiver;
+
+    use super::*;
+    use crate::sample::{any_port, listener};
+
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    /// A listener that the world does not name, and worker 0 of two.
+    struct Bench {
+        acceptor: Acceptor,
+        socket: std::net::TcpListener,
+        site: Arc<Site>,
+        /// They are full, and nobody looks into them.
+        _inboxes: Vec<Receiver<Command>>,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let site = Arc::new(Site::new(SiteParts {
+                listener: listener("gone", any_port()),
+                stats: Arc::new(Sharded::new(2)),
+                open: Arc::new(OpenConnections::new(2)),
+                routes: Vec::new(),
+            }));
+            let published = Published::new(World {
+                generation: 1,
+                sites: Vec::new(),
+                upstreams: Vec::new(),
+                log: None,
+            });
+            let worker = Rc::new(Worker::new(WorkerParts {
+                id: 0,
+                seed: 1,
+                published: Arc::new(published),
+            }));
+            let (mailboxes, inboxes): (Vec<_>, Vec<_>) = (0..2).map(|_| Mailbox::with_room(1)).unzip();
+            let full =
+                |mailbox: &Mailbox| mailbox.offer(Command::LookUp).is_ok() && mailbox.offer(Command::Stop).is_err();
+            assert!(mailboxes.iter().all(full));
+            let wheel = worker.wheel().clone();
+            tokio::task::spawn_local(async move { wheel.drive().await });
+            let acceptor = Acceptor {
+                worker,
+                orders: Rc::new(Orders::new(Arc::clone(&site))),
+                mailboxes: mailboxes.into(),
+                events: Arc::new(|_| {}),
+                stats: Arc::new(Sharded::new(2)),
+            };
+            let socket = listen(any_port(), ListenOptions { backlog: 16 }).unwrap();
+            Self {
+                acceptor,
+                socket,
+                site,
+                _inboxes: inboxes,
+            }
+        }
+
+        /// A client that waits to be accepted; its thread ends with the answer.
+        fn client(&self) -> JoinHandle<String> {
+            let mut stream = TcpStream::connect(self.socket.local_addr().unwrap()).unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
+            std::thread::spawn(move || {
+                let mut answer = String::new();
+                stream.read_to_string(&mut answer).unwrap();
+                answer
+            })
+        }
+    }
+
+    async fn answer_to(client: JoinHandle<String>) -> String {
+        let waiting = async {
+            while !client.is_finished() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, waiting).await.unwrap();
+        client.join().unwrap()
+    }
+
+    #[test]
+    fn what_waits_when_a_listener_closes_is_still_answered() {
+        let body = || async {
+            let bench = Bench::new();
+            let address = bench.socket.local_addr().unwrap();
+            let clients = [(); 1].map(|()| bench.client());
+            bench.acceptor.orders.close();
+            let listener = Listener::from_std(bench.socket).unwrap();
+            tokio::time::timeout(PATIENCE, bench.acceptor.run(listener))
+                .await
+                .expect("it closes");
+            assert!(TcpStream::connect(address).is_err());
+            for client in clients {
+                let answer = answer_to(client).await.to_lowercase();
+                assert!(answer.starts_with("http/1.1 404 "), "{answer}");
+                assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
+            }
+        };
+        runtime::run(WorkerRuntime::default(), body).unwrap();
     }
 }

@@ -8,24 +8,26 @@
 
 mod accept;
 mod assembly;
+mod bindings;
 mod health;
 mod log_writer;
 mod report;
+#[cfg(test)]
+mod sample;
 mod spread;
 mod worker;
 
-use std::collections::HashMap;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use isobar_l7::Published;
-use isobar_net::listen::{ListenOptions, listen};
 use isobar_observe::WorkerStats;
 use isobar_plan::{EngineState, Event, Listener, ListenerChange, Name, Plan, PlanDiff, ServerAddress};
 use isobar_upstream::Sharded;
 
 use crate::assembly::Registry;
+use crate::bindings::{BindingId, Bindings};
 use crate::health::Prober;
 use crate::worker::{Command, WorkerHandle};
 
@@ -55,8 +57,7 @@ struct State {
     plan: Plan,
     generation: u64,
     registry: Registry,
-    /// The address each listener really has.
-    addresses: HashMap<Name, SocketAddr>,
+    bindings: Bindings,
     running: EngineState,
 }
 
@@ -92,14 +93,6 @@ pub enum ApplyError {
     Draining,
 }
 
-/// A listener's sockets, one per worker, opened but not yet served.
-struct Opened {
-    name: Name,
-    address: SocketAddr,
-    change: ListenerChange,
-    sockets: Vec<TcpListener>,
-}
-
 impl Engine {
     /// Opens every listener and starts the workers. What operators want to read goes to `events`, from any thread;
     /// it must not block.
@@ -112,28 +105,30 @@ impl Engine {
     ) -> Result<Self, ApplyError> {
         let events: EventSink = Arc::from(events);
         let count = options.workers.max(1);
-        let opened = open_new(&[], &plan.listeners, count)?;
+        let mut bindings = Bindings::default();
+        let claims = bindings.claim(&plan.listeners, count)?;
         let mut registry = Registry::new(count);
         let world = registry.assemble(&plan, 1, &events)?;
         let published = Arc::new(Published::new(world));
         let worker_stats = Arc::new(Sharded::new(count));
         let workers = worker::start_all(&published, &worker_stats, &events).map_err(ApplyError::Worker)?;
         let prober = Prober::start(published.world(), Arc::clone(&events)).map_err(ApplyError::Worker)?;
-        let addresses = opened
-            .iter()
-            .map(|listener| (listener.name.clone(), listener.address))
-            .collect();
-        let diff = PlanDiff::default();
+        bindings.settle(claims, &plan.listeners);
+        let added = |listener: &Listener| (listener.name.clone(), ListenerChange::Added);
+        let all = PlanDiff {
+            listeners: plan.listeners.iter().map(added).collect(),
+            ..PlanDiff::default()
+        };
+        let news = listener_events(&bindings, &all, &[ListenerChange::Added]);
         let state = State {
             plan,
             generation: 1,
             registry,
-            addresses,
+            bindings,
             running: EngineState::Running,
         };
-        let started = Instant::now();
         let engine = Self {
-            started,
+            started: Instant::now(),
             workers,
             published,
             worker_stats,
@@ -141,7 +136,9 @@ impl Engine {
             events,
             state: Mutex::new(state),
         };
-        engine.serve(opened);
+        engine.listen(&mut engine.state().bindings, &[]);
+        news.into_iter().for_each(|event| (engine.events)(event));
+        let diff = PlanDiff::default();
         (engine.events)(Event::Applied { generation: 1, diff });
         Ok(engine)
     }
@@ -156,34 +153,23 @@ impl Engine {
         }
         let diff = PlanDiff::between(&state.plan, &plan);
         // Whatever can fail comes first.
-        let opened = open_new(&state.plan.listeners, &plan.listeners, self.workers.len())?;
+        let claims = state.bindings.claim(&plan.listeners, self.workers.len())?;
         let generation = state.generation + 1;
         let world = state.registry.assemble(&plan, generation, &self.events)?;
         self.published.publish(world);
+        let mut news = listener_events(&state.bindings, &diff, &[ListenerChange::Removed]);
+        let gone = state.bindings.settle(claims, &plan.listeners);
+        news.extend(listener_events(
+            &state.bindings,
+            &diff,
+            &[ListenerChange::Added, ListenerChange::Moved],
+        ));
         state.generation = generation;
         state.plan = plan;
-        let moved_or_gone = diff
-            .listeners
-            .iter()
-            .filter(|(_, change)| matches!(change, ListenerChange::Moved | ListenerChange::Removed));
-        for (name, change) in moved_or_gone {
-            self.tell(|| Command::Close(name.clone()));
-            if let Some(address) = state.addresses.remove(name)
-                && *change == ListenerChange::Removed
-            {
-                (self.events)(Event::Listener {
-                    name: name.clone(),
-                    address,
-                    change: *change,
-                });
-            }
-        }
-        state
-            .addresses
-            .extend(opened.iter().map(|listener| (listener.name.clone(), listener.address)));
-        self.serve(opened);
+        self.listen(&mut state.bindings, &gone);
         self.tell(|| Command::LookUp);
         self.prober.watch(self.published.world());
+        news.into_iter().for_each(|event| (self.events)(event));
         (self.events)(Event::Applied {
             generation,
             diff: diff.clone(),
@@ -216,7 +202,10 @@ impl Engine {
     /// Stops taking connections, lets what is there finish for at most `deadline`, and closes the rest. Blocks.
     /// How many connections were closed before they had finished.
     pub fn drain(&self, deadline: Duration) -> u32 {
-        self.state().running = EngineState::Draining;
+        let mut state = self.state();
+        state.running = EngineState::Draining;
+        state.bindings.close();
+        drop(state);
         self.tell(|| Command::Drain);
         let end = Instant::now() + deadline;
         let mut pause = Duration::from_millis(1);
@@ -245,23 +234,42 @@ impl Engine {
         }
     }
 
-    fn serve(&self, opened: Vec<Opened>) {
-        for Opened {
-            name,
-            address,
-            change,
-            sockets,
-        } in opened
-        {
+    /// Has the workers accept by the rules of the published world, and no longer from the sockets that are gone.
+    fn listen(&self, bindings: &mut Bindings, gone: &[BindingId]) {
+        for (binding, site) in bindings.iter_mut().zip(&self.published.world().sites) {
+            let id = binding.id;
+            let Some(sockets) = binding.take_fresh() else {
+                self.tell(|| Command::Follow {
+                    binding: id,
+                    site: Arc::clone(site),
+                });
+                continue;
+            };
             for (worker, socket) in self.workers.iter().zip(sockets) {
                 worker.tell(Command::Listen {
-                    name: name.clone(),
+                    binding: id,
+                    site: Arc::clone(site),
                     socket,
                 });
             }
-            (self.events)(Event::Listener { name, address, change });
+        }
+        for id in gone {
+            self.tell(|| Command::Close(*id));
         }
     }
+}
+
+/// What is to be said of the listeners to which one of these changes happens.
+fn listener_events(bindings: &Bindings, diff: &PlanDiff, changes: &[ListenerChange]) -> Vec<Event> {
+    let wanted = diff.listeners.iter().filter(|(_, change)| changes.contains(change));
+    let event = |(name, change): &(Name, ListenerChange)| {
+        Some(Event::Listener {
+            name: name.clone(),
+            address: bindings.address(name)?,
+            change: *change,
+        })
+    };
+    wanted.filter_map(event).collect()
 }
 
 impl Drop for Engine {
@@ -273,49 +281,4 @@ impl Drop for Engine {
         self.prober.stop();
         self.state().registry.close_log();
     }
-}
-
-/// Opens the sockets of listeners that are new or moved.
-fn open_new(old: &[Listener], new: &[Listener], workers: usize) -> Result<Vec<Opened>, ApplyError> {
-    let mut opened = Vec::new();
-    for listener in new {
-        let change = match old.iter().find(|other| other.name == listener.name) {
-            None => ListenerChange::Added,
-            Some(other) if other.address != listener.address => ListenerChange::Moved,
-            Some(_) => continue,
-        };
-        let name = listener.name.clone();
-        let open = open(listener, workers);
-        let (address, sockets) = open.map_err(|source| ApplyError::Listen {
-            name: name.clone(),
-            address: listener.address,
-            source,
-        })?;
-        opened.push(Opened {
-            name,
-            address,
-            change,
-            sockets,
-        });
-    }
-    Ok(opened)
-}
-
-/// Opens one socket per worker at a listener's address.
-fn open(listener: &Listener, workers: usize) -> std::io::Result<(SocketAddr, Vec<TcpListener>)> {
-    let mut address = listener.address;
-    if address.port() != 0 {
-        // A socket that shares nothing finds out whether somebody else is there; ours would silently share with them.
-        drop(TcpListener::bind(address)?);
-    }
-    let options = ListenOptions {
-        backlog: listener.limits.backlog,
-    };
-    let mut sockets = Vec::with_capacity(workers);
-    for _ in 0..workers {
-        let socket = listen(address, options)?;
-        address = socket.local_addr()?;
-        sockets.push(socket);
-    }
-    Ok((address, sockets))
 }

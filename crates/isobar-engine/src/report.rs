@@ -15,7 +15,7 @@ impl Engine {
         let state = self.state();
         let listeners = world.sites.iter().filter_map(|site| {
             let name = &site.listener.name;
-            let address = *state.addresses.get(name)?;
+            let address = state.bindings.address(name)?;
             Some(ListenerStatus {
                 name: name.clone(),
                 address,

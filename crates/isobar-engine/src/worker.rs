@@ -12,12 +12,12 @@ use isobar_net::listen::Listener;
 use isobar_net::runtime::{self, WorkerRuntime};
 use isobar_net::stream::Stream;
 use isobar_observe::WorkerStats;
-use isobar_plan::Name;
 use isobar_upstream::Sharded;
 use tokio::sync::mpsc;
 
 use crate::EventSink;
-use crate::accept::{Acceptor, Stop};
+use crate::accept::{Acceptor, Orders};
+use crate::bindings::BindingId;
 
 /// Commands that wait for a worker at most; most are connections that another worker accepted.
 const MAILBOX_COMMANDS: usize = 1024;
@@ -29,13 +29,22 @@ const FULL_MAILBOX_PAUSE: Duration = Duration::from_millis(1);
 pub(crate) enum Command {
     /// Accept connections for a listener.
     Listen {
+        /// Which sockets these are.
+        binding: BindingId,
         /// The listener.
-        name: Name,
+        site: Arc<Site>,
         /// This worker's socket.
         socket: TcpListener,
     },
-    /// Stop accepting for a listener; its connections go on.
-    Close(Name),
+    /// Accept by new rules, perhaps for a listener of another name.
+    Follow {
+        /// Which sockets are meant.
+        binding: BindingId,
+        /// The listener.
+        site: Arc<Site>,
+    },
+    /// Accept what waits, then close; connections go on.
+    Close(BindingId),
     /// Serve a connection that another worker accepted.
     Serve {
         /// The connection.
@@ -58,9 +67,15 @@ pub(crate) enum Command {
 pub(crate) struct Mailbox(mpsc::Sender<Command>);
 
 impl Mailbox {
-    /// Hands a command over without waiting. False: there is no room, or the worker is gone.
-    pub(crate) fn offer(&self, command: Command) -> bool {
-        self.0.try_send(command).is_ok()
+    /// A mailbox with room for this many commands, and what the worker reads them from.
+    pub(crate) fn with_room(commands: usize) -> (Self, mpsc::Receiver<Command>) {
+        let (sender, receiver) = mpsc::channel(commands);
+        (Self(sender), receiver)
+    }
+
+    /// Hands a command over without waiting, or gives it back: there is no room, or the worker is gone.
+    pub(crate) fn offer(&self, command: Command) -> Result<(), Command> {
+        self.0.try_send(command).map_err(mpsc::error::TrySendError::into_inner)
     }
 }
 
@@ -102,10 +117,7 @@ pub(crate) fn start_all(
 ) -> std::io::Result<Vec<WorkerHandle>> {
     let count = stats.iter().count();
     let cores = runtime::cores();
-    let (mailboxes, receivers): (Vec<_>, Vec<_>) = (0..count)
-        .map(|_| mpsc::channel(MAILBOX_COMMANDS))
-        .map(|(sender, receiver)| (Mailbox(sender), receiver))
-        .unzip();
+    let (mailboxes, receivers): (Vec<_>, Vec<_>) = (0..count).map(|_| Mailbox::with_room(MAILBOX_COMMANDS)).unzip();
     let mut handles = Vec::with_capacity(count);
     for (id, receiver) in receivers.into_iter().enumerate() {
         // More workers than cores share them as the kernel sees fit.
@@ -169,30 +181,22 @@ async fn work(parts: WorkerParts, around: Surroundings, mut commands: mpsc::Rece
     tokio::task::spawn_local(async move { wheel.drive().await });
     let chores = Rc::clone(&worker);
     tokio::task::spawn_local(async move { chores.chores().await });
-    let mut stops: HashMap<Name, Rc<Stop>> = HashMap::new();
+    let mut acceptors: HashMap<BindingId, Rc<Orders>> = HashMap::new();
     while let Some(command) = commands.recv().await {
         match command {
-            Command::Listen { name, socket } => {
-                let stop = Rc::new(Stop::default());
-                if let Some(old) = stops.insert(name.clone(), Rc::clone(&stop)) {
-                    old.ask();
-                }
-                let acceptor = Acceptor {
-                    worker: Rc::clone(&worker),
-                    name,
-                    mailboxes: Rc::clone(&around.mailboxes),
-                    events: Arc::clone(&around.events),
-                    stats: Arc::clone(&around.stats),
-                    stop,
-                };
-                // Its descriptor is open already, so the reactor has room for it unless memory is out.
-                if let Ok(listener) = Listener::from_std(socket) {
-                    tokio::task::spawn_local(acceptor.run(listener));
+            Command::Listen { binding, site, socket } => {
+                let orders = Rc::new(Orders::new(site));
+                acceptors.insert(binding, Rc::clone(&orders));
+                around.accept(&worker, orders, socket);
+            }
+            Command::Follow { binding, site } => {
+                if let Some(orders) = acceptors.get(&binding) {
+                    orders.set_site(site);
                 }
             }
-            Command::Close(name) => {
-                if let Some(stop) = stops.remove(&name) {
-                    stop.ask();
+            Command::Close(binding) => {
+                if let Some(orders) = acceptors.remove(&binding) {
+                    orders.close();
                 }
             }
             Command::Serve { socket, peer, site } => {
@@ -201,11 +205,27 @@ async fn work(parts: WorkerParts, around: Surroundings, mut commands: mpsc::Rece
             }
             Command::LookUp => worker.look_up(),
             Command::Drain => {
-                stops.drain().for_each(|(_, stop)| stop.ask());
+                acceptors.drain().for_each(|(_, orders)| orders.close());
                 worker.drain();
             }
             Command::Stop => break,
         }
     }
     worker.flush();
+}
+
+impl Surroundings {
+    fn accept(&self, worker: &Rc<Worker>, orders: Rc<Orders>, socket: TcpListener) {
+        let acceptor = Acceptor {
+            worker: Rc::clone(worker),
+            orders,
+            mailboxes: Rc::clone(&self.mailboxes),
+            events: Arc::clone(&self.events),
+            stats: Arc::clone(&self.stats),
+        };
+        // Its descriptor is open already, so the reactor has room for it unless memory is out.
+        if let Ok(listener) = Listener::from_std(socket) {
+            tokio::task::spawn_local(acceptor.run(listener));
+        }
+    }
 }
