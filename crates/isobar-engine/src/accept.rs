@@ -163,17 +163,23 @@ impl Acceptor {
         tokio::task::spawn_local(serve(Rc::clone(&self.worker), accepted));
     }
 
-    /// Gives a connection, counted as its own, to another worker. One that is too far behind to take it loses it.
+    /// Gives a connection, counted as its own, to another worker; one that is too far behind to take it is spared.
     fn hand_off(&self, to: usize, accepted: Accepted) {
         let Accepted { stream, peer, site } = accepted;
         let (open, stats) = (Arc::clone(&site.open), Arc::clone(&site.stats));
         let (Some(mailbox), Ok(socket)) = (self.mailboxes.get(to), stream.into_std()) else {
             return open.closed(to);
         };
-        if mailbox.offer(Command::Serve { socket, peer, site }).is_ok() {
-            stats.of(self.worker.id()).connections_handed_off.increment();
-        } else {
-            open.closed(to);
+        match mailbox.offer(Command::Serve { socket, peer, site }) {
+            Ok(()) => stats.of(self.worker.id()).connections_handed_off.increment(),
+            Err(Command::Serve { socket, peer, site }) => {
+                // In this order it is never uncounted; for a moment it counts twice.
+                let _ = open.opens(self.worker.id(), u32::MAX);
+                open.closed(to);
+                let stream = Stream::from_accepted(socket);
+                self.serve(Accepted { stream, peer, site });
+            }
+            Err(_) => open.closed(to),
         }
     }
 }
@@ -272,7 +278,7 @@ mod tests {
         let body = || async {
             let bench = Bench::new();
             let address = bench.socket.local_addr().unwrap();
-            let clients = [(); 1].map(|()| bench.client());
+            let clients = [(); 5].map(|()| bench.client());
             bench.acceptor.orders.close();
             let listener = Listener::from_std(bench.socket).unwrap();
             tokio::time::timeout(PATIENCE, bench.acceptor.run(listener))
@@ -284,6 +290,30 @@ mod tests {
                 assert!(answer.starts_with("http/1.1 404 "), "{answer}");
                 assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
             }
+        };
+        runtime::run(WorkerRuntime::default(), body).unwrap();
+    }
+
+    #[test]
+    fn a_worker_without_room_in_its_mailbox_costs_no_connection() {
+        let body = || async {
+            let bench = Bench::new();
+            let open = &bench.site.open;
+            assert!(open.opens(0, 100) && open.opens(0, 100), "worker 1 has fewer");
+            let client = bench.client();
+            bench.acceptor.orders.close();
+            let listener = Listener::from_std(bench.socket).unwrap();
+            bench.acceptor.run(listener).await;
+            let answer = answer_to(client).await;
+            assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+            let all_closed = async {
+                while open.total() > 2 {
+                    tokio::task::yield_now().await;
+                }
+            };
+            tokio::time::timeout(PATIENCE, all_closed).await.unwrap();
+            assert_eq!(open.by_worker().collect::<Vec<_>>(), [2, 0]);
+            assert_eq!(bench.site.stats.of(0).connections_handed_off.value(), 0);
         };
         runtime::run(WorkerRuntime::default(), body).unwrap();
     }
