@@ -100,7 +100,7 @@ async fn claim(ways: Ways<'_>, client: &mut Client, exchange: &mut Exchange) -> 
     }
     let limits = view.settings().queue;
     drop(view);
-    let Ok(mut ticket) = Ticket::join(Arc::clone(local.upstream()), limits.max) else {
+    let Ok(mut ticket) = Ticket::join(Arc::clone(local.upstream()), limits.max, &exchange.tried) else {
         stats.queue_rejected.increment();
         return Err(Cause::QueueFull);
     };

@@ -156,6 +156,6 @@ impl<P> Place<P> {
 impl<P> Drop for Place<P> {
     fn drop(&mut self) {
         self.server().server.state().release();
-        self.view.upstream.queue().call_one();
+        self.view.upstream.queue().call_for_room(&self.view.upstream);
     }
 }

@@ -1,23 +1,56 @@
 //! Who waits while every server is at its limit?
 //!
-//! First come, first served, over all workers. A released place calls the one at the front; whoever is called
-//! and does not use the call (the client left, the deadline passed) passes it on when dropped.
+//! First come, first served, over all workers. Whoever waits is *asleep* until *called*, looks for a place with
+//! [`View::place`](crate::View::place), and then leaves the queue or goes back to sleep where it stood. It keeps
+//! these promises:
+//!
+//! - **Nobody sleeps beside a free place.** While a place is free that a sleeper would be given, somebody is awake.
+//! - **Nobody is overtaken** by intent: no more are called than there are places for, and while anybody waits for
+//!   whichever place comes, newcomers join behind. Who misses nevertheless, because a newcomer had not yet seen the
+//!   queue or an algorithm gave the one place it may use to another, keeps its number.
+//! - **Calls end.** A call that finds no place does so because somebody else was given it: two that may not use what
+//!   is free never call each other in turn.
+//!
+//! One rule keeps all of them ([`WaitQueue::call_for_room`]): after whatever may leave a place to somebody (one was
+//! given back, the servers changed, somebody joined, went back to sleep or left) those are called, in order, for
+//! whom there is more room than there are others awake. Where that calls nobody although there is room, somebody
+//! is awake, and the same rule is applied when that one has looked. A retry sleeps with the servers that failed it,
+//! and room at those is no room for it, so that a place it may not use goes to the next behind it.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
+use crate::{Members, Server, Upstream};
+
 /// The queue of one upstream.
 #[derive(Debug, Default)]
 pub(crate) struct WaitQueue {
-    /// The length of `line`, to be read without its lock.
+    /// All in `line`, to be read without its lock.
     length: AtomicU32,
-    line: Mutex<VecDeque<Arc<Waiter>>>,
+    /// Those of them that a newcomer has to let go first, likewise.
+    ahead: AtomicU32,
+    line: Mutex<Line>,
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Waiter {
+struct Line {
+    /// Those not called, by their numbers.
+    asleep: BTreeMap<u64, Arc<Waiter>>,
+    /// Those of them that avoid a server.
+    choosy: u32,
+    /// How many were called and have not told what came of it.
+    awake: u32,
+    next_number: u64,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    /// Its place in the line, for as long as it waits.
+    number: u64,
+    /// The servers that failed it.
+    avoid: Box<[Arc<Server>]>,
     called: AtomicBool,
     waker: Mutex<Option<Waker>>,
 }
@@ -27,87 +60,124 @@ pub(crate) struct Waiter {
 pub struct QueueFull;
 
 impl WaitQueue {
+    /// How many wait.
     pub(crate) fn len(&self) -> u32 {
         self.length.load(Ordering::Relaxed)
     }
 
-    /// Joins the end of the line.
-    pub(crate) fn join(&self, max: u32) -> Result<Arc<Waiter>, QueueFull> {
+    /// Whether a newcomer that looked for a place now could take it from somebody who came before it. Sleepers that
+    /// avoid a server do not count, or the servers they avoid would stand idle for their sake.
+    pub(crate) fn has_precedence(&self) -> bool {
+        self.ahead.load(Ordering::Relaxed) > 0
+    }
+
+    /// Calls those for whom there is room now: to be told of whatever may have made some.
+    ///
+    /// *Cost*: a fence and a load while nobody waits. The fence orders what the caller did before the look at the
+    /// queue, and for who just joined, the joining before the look for room: one of the two sees the other.
+    pub(crate) fn call_for_room(&self, upstream: &Upstream) {
+        fence(Ordering::SeqCst);
+        if self.len() == 0 {
+            return;
+        }
+        let members = upstream.members();
+        let called = self.change(|line| line.call(&members));
+        // Out of the lock: to wake somebody may run code of others, which may drop a ticket.
+        for waiter in called {
+            waiter.call();
+        }
+    }
+
+    /// Works on the line, and publishes how long it is then.
+    fn change<T>(&self, work: impl FnOnce(&mut Line) -> T) -> T {
         let mut line = lock(&self.line);
-        if line.len() >= max as usize {
+        let result = work(&mut line);
+        self.length.store(line.len(), Ordering::SeqCst);
+        self.ahead.store(line.len() - line.choosy, Ordering::SeqCst);
+        result
+    }
+}
+
+impl Line {
+    fn len(&self) -> u32 {
+        let asleep = u32::try_from(self.asleep.len()).unwrap_or(u32::MAX);
+        asleep.saturating_add(self.awake)
+    }
+
+    fn join(&mut self, max: u32, avoid: &[Arc<Server>]) -> Result<Arc<Waiter>, QueueFull> {
+        if self.len() >= max {
             return Err(QueueFull);
         }
-        let waiter = Arc::new(Waiter::default());
-        line.push_back(Arc::clone(&waiter));
-        self.measure(&line);
-        drop(line);
-        fence(Ordering::SeqCst);
+        let waiter = Arc::new(Waiter {
+            number: self.next_number,
+            avoid: avoid.into(),
+            called: AtomicBool::new(false),
+            waker: Mutex::default(),
+        });
+        self.next_number += 1;
+        self.sleep(&waiter);
         Ok(waiter)
     }
 
-    /// A place may be free: calls the one at the front.
+    fn sleep(&mut self, waiter: &Arc<Waiter>) {
+        self.choosy += u32::from(waiter.is_choosy());
+        self.asleep.insert(waiter.number, Arc::clone(waiter));
+    }
+
+    /// Takes a waiter out of the line, wherever in it it is.
+    fn leave(&mut self, waiter: &Waiter) {
+        match self.asleep.remove(&waiter.number) {
+            Some(_) => self.choosy -= u32::from(waiter.is_choosy()),
+            None => self.awake -= 1,
+        }
+    }
+
+    /// Takes out, in order, those for whom there is more room than there are others awake, and those who would wait
+    /// for nothing because no server is left to them.
     ///
-    /// *Cost*: a fence and a load while nobody waits. The fence orders the caller's release of the place before
-    /// the look at the queue; [`Self::join`] has its counterpart, so that one of the two sees the other.
-    pub(crate) fn call_one(&self) {
-        fence(Ordering::SeqCst);
-        if self.length.load(Ordering::Relaxed) == 0 {
-            return;
+    /// *Cost*: a look at every server and at the sleepers that are called; while somebody sleeps that avoids a server,
+    /// at all sleepers before it.
+    fn call(&mut self, members: &Members) -> Vec<Arc<Waiter>> {
+        let mut called = Vec::new();
+        if self.asleep.is_empty() {
+            return called;
         }
-        let front = {
-            let mut line = lock(&self.line);
-            let front = line.pop_front();
-            self.measure(&line);
-            front
-        };
-        if let Some(waiter) = front {
-            waiter.call();
+        let mut awake = self.awake;
+        let mut choosy = self.choosy;
+        // Neighbours mostly avoid the same servers, as a rule none.
+        let mut avoid: &[Arc<Server>] = &[];
+        let mut room = members.room(avoid);
+        for waiter in self.asleep.values() {
+            choosy -= u32::from(waiter.is_choosy());
+            if !is_same(&waiter.avoid, avoid) {
+                avoid = &waiter.avoid;
+                room = members.room(avoid);
+            }
+            if room.is_none_or(|room| room > awake) {
+                awake += 1;
+                called.push(Arc::clone(waiter));
+            } else if choosy == 0 && !waiter.is_choosy() {
+                break;
+            }
         }
-    }
-
-    /// Several places may be free (a server came back, a limit was raised): calls everybody, in order.
-    pub(crate) fn call_all(&self) {
-        fence(Ordering::SeqCst);
-        let everybody = {
-            let mut line = lock(&self.line);
-            let everybody = std::mem::take(&mut *line);
-            self.measure(&line);
-            everybody
-        };
-        for waiter in everybody {
-            waiter.call();
+        for waiter in &called {
+            self.asleep.remove(&waiter.number);
+            self.choosy -= u32::from(waiter.is_choosy());
         }
-    }
-
-    fn rejoin_front(&self, waiter: &Arc<Waiter>) {
-        let mut line = lock(&self.line);
-        line.push_front(Arc::clone(waiter));
-        self.measure(&line);
-        drop(line);
-        fence(Ordering::SeqCst);
-    }
-
-    /// Takes a waiter out of the line; false: it was called already.
-    fn leave(&self, waiter: &Arc<Waiter>) -> bool {
-        let mut line = lock(&self.line);
-        let Some(position) = line.iter().position(|other| Arc::ptr_eq(other, waiter)) else {
-            return false;
-        };
-        line.remove(position);
-        self.measure(&line);
-        true
-    }
-
-    fn measure(&self, line: &VecDeque<Arc<Waiter>>) {
-        self.length
-            .store(u32::try_from(line.len()).unwrap_or(u32::MAX), Ordering::SeqCst);
+        self.awake = awake;
+        called
     }
 }
 
 impl Waiter {
+    fn is_choosy(&self) -> bool {
+        !self.avoid.is_empty()
+    }
+
     fn call(&self) {
         self.called.store(true, Ordering::Release);
-        if let Some(waker) = lock(&self.waker).take() {
+        let waker = lock(&self.waker).take();
+        if let Some(waker) = waker {
             waker.wake();
         }
     }
@@ -116,42 +186,43 @@ impl Waiter {
 /// How far a request has come in the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Turn {
-    /// In the line, with one try due: a place that was released just before it joined called nobody.
-    Look,
-    /// In the line, until called.
+    /// It sleeps until it is called.
     Waiting,
-    /// Called, and so out of the line; the call is not used yet.
+    /// It was called, and has not told what came of it.
     Called,
-    /// Out of the line, with the call used.
-    Served,
 }
 
 /// A request's place in the queue of an upstream. Dropping it leaves the queue, and passes an unused call on.
 #[derive(Debug)]
-pub struct Ticket<Q: AsRef<crate::Upstream>> {
+pub struct Ticket<Q: AsRef<Upstream>> {
     upstream: Q,
     waiter: Arc<Waiter>,
     turn: Turn,
 }
 
-impl<Q: AsRef<crate::Upstream>> Ticket<Q> {
-    /// Joins the queue of `upstream`, in which at most `max` wait.
-    pub fn join(upstream: Q, max: u32) -> Result<Self, QueueFull> {
-        let waiter = upstream.as_ref().queue().join(max)?;
-        Ok(Self {
+impl<Q: AsRef<Upstream>> Ticket<Q> {
+    /// Joins the queue of `upstream`, in which at most `max` wait, for a place at a server that is not in `avoid`.
+    ///
+    /// *Cost*: an allocation or two, and a lock shared by all workers.
+    pub fn join(upstream: Q, max: u32, avoid: &[Arc<Server>]) -> Result<Self, QueueFull> {
+        let waiter = upstream.as_ref().queue().change(|line| line.join(max, avoid))?;
+        let ticket = Self {
             upstream,
             waiter,
-            turn: Turn::Look,
-        })
+            turn: Turn::Waiting,
+        };
+        // A place that was given back just before somebody was in the queue called nobody.
+        ticket.call_for_room();
+        Ok(ticket)
     }
 
-    /// Ready when this request may try for a place; then [`Self::served`] or [`Self::missed`] must be told.
+    /// Ready when this request is to look for a place; then [`Self::served`] or [`Self::missed`] must be told.
     pub fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        match self.turn {
-            Turn::Look | Turn::Called | Turn::Served => return Poll::Ready(()),
-            Turn::Waiting => {}
+        if self.turn == Turn::Called {
+            return Poll::Ready(());
         }
-        *lock(&self.waiter.waker) = Some(cx.waker().clone());
+        let before = lock(&self.waiter.waker).replace(cx.waker().clone());
+        drop(before);
         if self.waiter.called.swap(false, Ordering::AcqRel) {
             self.turn = Turn::Called;
             return Poll::Ready(());
@@ -159,43 +230,42 @@ impl<Q: AsRef<crate::Upstream>> Ticket<Q> {
         Poll::Pending
     }
 
-    /// A place was had.
-    pub fn served(mut self) {
-        if self.turn != Turn::Called && !self.queue().leave(&self.waiter) {
-            // Called while it looked: one call too many, and somebody else's.
-            self.queue().call_one();
-        }
-        self.turn = Turn::Served;
+    /// A place was had: leaves the queue.
+    pub fn served(self) {
+        drop(self);
     }
 
-    /// There was none: back to the front of the line if it had left it, and one more look, because a place
-    /// may have been released between the try and the return to the line.
+    /// There was none: back to where it stood in the line.
     pub fn missed(&mut self) {
-        self.turn = match self.turn {
-            Turn::Called => {
-                self.queue().rejoin_front(&self.waiter);
-                Turn::Look
-            }
-            Turn::Look | Turn::Waiting | Turn::Served => Turn::Waiting,
-        };
+        if self.turn == Turn::Called {
+            self.turn = Turn::Waiting;
+            let waiter = &self.waiter;
+            self.queue().change(|line| {
+                line.awake -= 1;
+                line.sleep(waiter);
+            });
+            self.call_for_room();
+        }
     }
 
     fn queue(&self) -> &WaitQueue {
         self.upstream.as_ref().queue()
     }
+
+    fn call_for_room(&self) {
+        self.queue().call_for_room(self.upstream.as_ref());
+    }
 }
 
-impl<Q: AsRef<crate::Upstream>> Drop for Ticket<Q> {
+impl<Q: AsRef<Upstream>> Drop for Ticket<Q> {
     fn drop(&mut self) {
-        let unused_call = match self.turn {
-            Turn::Served => false,
-            Turn::Called => true,
-            Turn::Look | Turn::Waiting => !self.queue().leave(&self.waiter),
-        };
-        if unused_call {
-            self.queue().call_one();
-        }
+        self.queue().change(|line| line.leave(&self.waiter));
+        self.call_for_room();
     }
+}
+
+fn is_same(left: &[Arc<Server>], right: &[Arc<Server>]) -> bool {
+    left.len() == right.len() && left.iter().zip(right).all(|(left, right)| Arc::ptr_eq(left, right))
 }
 
 /// A queue is whole between any two lock holders, so one that panicked left nothing half-done.

@@ -33,6 +33,8 @@ pub struct Members {
     pub servers: Box<[Arc<Server>]>,
     /// Those that may be picked, and the algorithm over them.
     pub group: Group,
+    /// The servers in `group`.
+    candidates: Box<[Candidate]>,
     /// Counts the states.
     epoch: u64,
 }
@@ -49,6 +51,28 @@ impl Members {
             .iter()
             .filter_map(|server| u32::try_from(slot(server)?).ok())
             .collect()
+    }
+
+    /// How many places are free at the servers from which a request that avoids `avoid` would be given one; none:
+    /// no server is left to it. Says what a pick from `group` would find.
+    pub(crate) fn room(&self, avoid: &[Arc<Server>]) -> Option<u32> {
+        self.room_in(Tier::Primary, avoid)
+            .or_else(|| self.room_in(Tier::Backup, avoid))
+    }
+
+    fn room_in(&self, tier: Tier, avoid: &[Arc<Server>]) -> Option<u32> {
+        let is_avoided = |slot: u32| {
+            let server = self.servers.get(slot as usize);
+            server.is_some_and(|server| avoid.iter().any(|other| Arc::ptr_eq(other, server)))
+        };
+        self.candidates
+            .iter()
+            .filter(|candidate| candidate.tier == tier && !is_avoided(candidate.slot))
+            .map(|Candidate { state, .. }| match state.limit() {
+                Some(limit) => limit.saturating_sub(state.in_flight()),
+                None => u32::MAX,
+            })
+            .reduce(u32::saturating_add)
     }
 }
 
@@ -147,10 +171,10 @@ impl Upstream {
         }
     }
 
-    /// Whether requests wait for a place.
+    /// Whether requests wait that a new one has to let go first: it joins the queue before it looks for a place.
     #[must_use]
     pub fn has_queue(&self) -> bool {
-        self.queue.len() > 0
+        self.queue.has_precedence()
     }
 
     pub(crate) fn queue(&self) -> &WaitQueue {
@@ -160,9 +184,11 @@ impl Upstream {
     fn publish(&self, settings: isobar_plan::Upstream, servers: Box<[Arc<Server>]>) {
         let epoch = self.epoch.load(Ordering::Relaxed) + 1;
         let next = Arc::new(members(settings, servers, epoch));
-        *self.members.write().unwrap_or_else(PoisonError::into_inner) = next;
+        // The epoch first: a worker that goes by it is never behind those who look at the state itself, as the queue
+        // does. In between, workers read the old state once more.
         self.epoch.store(epoch, Ordering::Release);
-        self.queue.call_all();
+        *self.members.write().unwrap_or_else(PoisonError::into_inner) = next;
+        self.queue.call_for_room(self);
     }
 }
 
@@ -172,22 +198,25 @@ fn members(settings: isobar_plan::Upstream, servers: Box<[Arc<Server>]>, epoch: 
         .iter()
         .zip(&settings.servers)
         .enumerate()
-        .filter(|(_, (server, _))| server.is_available());
-    let candidates = candidates.map(|(slot, (server, settings))| Candidate {
-        slot: u32::try_from(slot).unwrap_or(u32::MAX),
-        weight: settings.weight,
-        tier: if settings.backup { Tier::Backup } else { Tier::Primary },
-        state: Arc::clone(server.state()),
-    });
+        .filter(|(_, (server, settings))| server.is_available() && settings.weight > 0);
+    let candidates: Vec<_> = candidates
+        .map(|(slot, (server, settings))| Candidate {
+            slot: u32::try_from(slot).unwrap_or(u32::MAX),
+            weight: settings.weight,
+            tier: if settings.backup { Tier::Backup } else { Tier::Primary },
+            state: Arc::clone(server.state()),
+        })
+        .collect();
     let seed = settings
         .name
         .bytes()
         .fold(epoch, |hash, byte| hash.wrapping_mul(0x100_0000_01b3) ^ u64::from(byte));
-    let group = Group::new(settings.balance, candidates.collect(), seed);
+    let group = Group::new(settings.balance, candidates.clone(), seed);
     Members {
         settings,
         servers,
         group,
+        candidates: candidates.into(),
         epoch,
     }
 }

@@ -1,12 +1,14 @@
 //! Do places, the queue for them and reloads keep their promises, from one thread and from many?
 
-use std::future::poll_fn;
+mod line;
+mod queue;
+mod threads;
+
 use std::net::{Ipv4Addr, SocketAddr};
-use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use isobar_balance::Chance;
@@ -60,8 +62,17 @@ fn place(local: &Local<()>) -> Result<Place<()>, Refusal> {
     local.view().place(&[], &mut Chance::new(1))
 }
 
+/// A request in the queue, polled by hand.
+#[derive(Debug)]
+struct Waiting {
+    woken: Arc<Woken>,
+    waker: Waker,
+    avoid: Vec<Arc<isobar_upstream::Server>>,
+    ticket: Ticket<Arc<Upstream>>,
+}
+
 /// Counts how often it is woken.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Woken(AtomicU32);
 
 impl Wake for Woken {
@@ -70,25 +81,26 @@ impl Wake for Woken {
     }
 }
 
-struct Waiting {
-    woken: Arc<Woken>,
-    waker: Waker,
-    ticket: Ticket<Arc<Upstream>>,
-}
-
 impl Waiting {
-    /// Joins, and uses up the one look that a newcomer has.
     fn join(upstream: &Arc<Upstream>) -> Self {
+        Self::avoiding(upstream, &[])
+    }
+
+    /// Joins as a retry that servers of these names failed.
+    fn avoiding(upstream: &Arc<Upstream>, names: &[&str]) -> Self {
+        let is_avoided = |server: &&Arc<isobar_upstream::Server>| names.contains(&&**server.name());
+        let avoid: Vec<_> = upstream.members().servers.iter().filter(is_avoided).cloned().collect();
+        let ticket = Ticket::join(Arc::clone(upstream), 100, &avoid).unwrap();
         let woken = Arc::new(Woken::default());
         let waker = Waker::from(Arc::clone(&woken));
         let mut waiting = Self {
             woken,
             waker,
-            ticket: Ticket::join(Arc::clone(upstream), 100).unwrap(),
+            avoid,
+            ticket,
         };
-        assert!(waiting.is_called(), "a newcomer looks once");
-        waiting.ticket.missed();
-        assert!(!waiting.is_called(), "and then waits");
+        // Leaves the waker, as a task that waits does.
+        waiting.is_called();
         waiting
     }
 
@@ -99,6 +111,30 @@ impl Waiting {
     fn woken(&self) -> u32 {
         self.woken.0.load(Ordering::SeqCst)
     }
+
+    /// Looks for a place, which only who is called may; with none the waiting goes on.
+    fn look(mut self, local: &Local<()>) -> Result<Place<()>, (Refusal, Self)> {
+        assert!(self.is_called());
+        match local.view().place(&self.avoid, &mut Chance::new(1)) {
+            Ok(place) => {
+                self.ticket.served();
+                Ok(place)
+            }
+            Err(refusal) => {
+                self.ticket.missed();
+                Err((refusal, self))
+            }
+        }
+    }
+}
+
+/// Which of them are called, by index.
+fn called(waiting: &mut [Waiting]) -> Vec<usize> {
+    let indices = waiting
+        .iter_mut()
+        .enumerate()
+        .filter_map(|(index, waiting)| waiting.is_called().then_some(index));
+    indices.collect()
 }
 
 #[test]
@@ -116,75 +152,6 @@ fn a_place_is_given_back_however_it_is_lost() {
     }));
     assert!(panicked.is_err());
     assert_eq!(upstream.status().servers[0].in_flight, 0);
-}
-
-#[test]
-fn first_come_first_served() {
-    let upstream = upstream(vec![server("a", Some(1))]);
-    let local = Local::<()>::new(Arc::clone(&upstream));
-    let held = place(&local).unwrap();
-    let (mut first, mut second) = (Waiting::join(&upstream), Waiting::join(&upstream));
-    assert_eq!(upstream.status().queued, 2);
-    drop(held);
-    assert_eq!((first.woken(), second.woken()), (1, 0));
-    assert!(first.is_called());
-    assert!(!second.is_called());
-    let taken = place(&local).unwrap();
-    first.ticket.served();
-    assert_eq!(upstream.status().queued, 1);
-    drop(taken);
-    assert!(second.is_called());
-}
-
-#[test]
-fn a_call_that_is_not_used_goes_to_the_next() {
-    let upstream = upstream(vec![server("a", Some(1))]);
-    let local = Local::<()>::new(Arc::clone(&upstream));
-    let held = place(&local).unwrap();
-    let (mut first, mut second, third) = (
-        Waiting::join(&upstream),
-        Waiting::join(&upstream),
-        Waiting::join(&upstream),
-    );
-    drop(held);
-    drop(first.ticket);
-    assert_eq!(
-        (second.woken(), third.woken()),
-        (1, 0),
-        "called, but left before it looked"
-    );
-    assert!(second.is_called());
-    drop(second.ticket);
-    assert_eq!(third.woken(), 1, "called, looked, and left");
-    first = third;
-    assert!(first.is_called());
-    assert_eq!(upstream.status().queued, 0);
-}
-
-#[test]
-fn who_misses_goes_back_to_the_front() {
-    let upstream = upstream(vec![server("a", Some(1))]);
-    let local = Local::<()>::new(Arc::clone(&upstream));
-    let held = place(&local).unwrap();
-    let (mut first, mut second) = (Waiting::join(&upstream), Waiting::join(&upstream));
-    drop(held);
-    assert!(first.is_called());
-    let thief = place(&local).unwrap();
-    first.ticket.missed();
-    assert!(first.is_called(), "one look after the return to the line");
-    first.ticket.missed();
-    assert!(!first.is_called());
-    drop(thief);
-    assert!(first.is_called());
-    assert!(!second.is_called());
-}
-
-#[test]
-fn a_full_queue_takes_no_more() {
-    let upstream = upstream(vec![server("a", Some(1))]);
-    let _one = Ticket::join(Arc::clone(&upstream), 1).unwrap();
-    assert!(Ticket::join(Arc::clone(&upstream), 1).is_err());
-    assert!(Ticket::join(Arc::clone(&upstream), 0).is_err());
 }
 
 #[test]
@@ -273,7 +240,7 @@ fn health_and_addresses_decide_who_is_available() {
         result: Err("refused".into()),
         took: second,
     };
-    let transition = server.probed(failed.clone()).unwrap();
+    let transition = server.probed(failed).unwrap();
     assert_eq!(
         (transition.from, transition.to),
         (HealthState::Unknown, HealthState::Unhealthy)
@@ -289,76 +256,4 @@ fn health_and_addresses_decide_who_is_available() {
     assert!(server.resolved(Err("no such name".into())));
     assert!(!available());
     assert!(!server.resolved(Ok(vec![])), "still down");
-}
-
-/// Runs a future on this thread, parking while it waits.
-fn block_on<T>(future: impl Future<Output = T>) -> T {
-    struct Unpark(std::thread::Thread);
-    impl Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
-    let mut future = pin!(future);
-    loop {
-        if let Poll::Ready(value) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            return value;
-        }
-        let parked = std::time::Instant::now();
-        std::thread::park_timeout(Duration::from_secs(10));
-        assert!(
-            parked.elapsed() < Duration::from_secs(10),
-            "a place was free and nobody was called"
-        );
-    }
-}
-
-async fn wait_for_place(local: &Local<()>, upstream: &Arc<Upstream>) -> Place<()> {
-    if !upstream.has_queue()
-        && let Ok(place) = place(local)
-    {
-        return place;
-    }
-    let mut ticket = Ticket::join(Arc::clone(upstream), 100).unwrap();
-    let taken = poll_fn(|cx| {
-        while ticket.poll_turn(cx).is_ready() {
-            match place(local) {
-                Ok(place) => return Poll::Ready(place),
-                Err(_) => ticket.missed(),
-            }
-        }
-        Poll::Pending
-    })
-    .await;
-    ticket.served();
-    taken
-}
-
-#[test]
-fn nobody_sleeps_while_a_place_is_free_and_the_limit_holds() {
-    const THREADS: usize = 8;
-    const ROUNDS: usize = 3000;
-    let upstream = upstream(vec![server("a", Some(1)), server("b", Some(1))]);
-    let busy = AtomicU32::new(0);
-    std::thread::scope(|scope| {
-        for thread in 0..THREADS {
-            let (upstream, busy) = (&upstream, &busy);
-            scope.spawn(move || {
-                let local = Local::<()>::new(Arc::clone(upstream));
-                for round in 0..ROUNDS {
-                    let place = block_on(wait_for_place(&local, upstream));
-                    assert!(busy.fetch_add(1, Ordering::SeqCst) < 2, "more places than there are");
-                    if (round + thread) % 7 == 0 {
-                        std::thread::yield_now();
-                    }
-                    busy.fetch_sub(1, Ordering::SeqCst);
-                    drop(place);
-                }
-            });
-        }
-    });
-    let status = upstream.status();
-    assert_eq!(status.queued, 0);
-    assert!(status.servers.iter().all(|server| server.in_flight == 0));
 }

@@ -1,0 +1,206 @@
+//! Whatever happens in whatever order: does nobody sleep beside a free place, and does the line keep its order?
+
+use std::sync::Arc;
+
+use isobar_plan::Server;
+use isobar_upstream::{Local, Place, Refusal, Upstream};
+use proptest::prelude::*;
+
+use crate::{Waiting, place, server, settings};
+
+const NAMES: [&str; 3] = ["a", "b", "backup"];
+
+#[derive(Debug, Clone)]
+enum Step {
+    /// A request joins that the servers of this mask failed.
+    Join(u8),
+    /// One of those called looks for a place.
+    Look(usize),
+    /// One of those that wait, called or not, gives up.
+    Leave(usize),
+    /// One of those that have a place gives it back.
+    Release(usize),
+    /// A request that has not seen the queue takes a place.
+    Steal,
+    /// A reload gives a server another weight and limit, and moves it to another slot.
+    Reload(usize, u32, Option<u32>),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let limit = prop_oneof![4 => (0u32..3).prop_map(Some), 1 => Just(None)];
+    prop_oneof![
+        4 => prop_oneof![3 => Just(0), 1 => 1u8..7].prop_map(Step::Join),
+        4 => any::<usize>().prop_map(Step::Look),
+        1 => any::<usize>().prop_map(Step::Leave),
+        3 => any::<usize>().prop_map(Step::Release),
+        1 => Just(Step::Steal),
+        1 => (0..NAMES.len(), 0u32..2, limit).prop_map(|(index, weight, limit)| Step::Reload(index, weight, limit)),
+    ]
+}
+
+/// One that waits, and what is known of it.
+struct Guest {
+    waiting: Waiting,
+    avoid: u8,
+    came: usize,
+    was_called: bool,
+}
+
+struct Scene {
+    upstream: Arc<Upstream>,
+    local: Local<()>,
+    servers: Vec<Server>,
+    held: Vec<Place<()>>,
+    guests: Vec<Guest>,
+    came: usize,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let mut servers = NAMES.map(|name| server(name, Some(1))).to_vec();
+        servers[2].backup = true;
+        let upstream = Arc::new(Upstream::new(settings(servers.clone()), 1));
+        Self {
+            local: Local::new(Arc::clone(&upstream)),
+            upstream,
+            servers,
+            held: Vec::new(),
+            guests: Vec::new(),
+            came: 0,
+        }
+    }
+
+    fn take(&mut self, step: &Step) {
+        match *step {
+            Step::Join(avoid) => self.join(avoid),
+            Step::Look(which) => {
+                let called: Vec<_> = (0..self.guests.len())
+                    .filter(|&index| self.guests[index].was_called)
+                    .collect();
+                if !called.is_empty() {
+                    self.look(called[which % called.len()]);
+                }
+            }
+            Step::Leave(which) if !self.guests.is_empty() => {
+                self.guests.remove(which % self.guests.len());
+            }
+            Step::Release(which) if !self.held.is_empty() => {
+                self.held.remove(which % self.held.len());
+            }
+            Step::Steal => self.held.extend(place(&self.local)),
+            Step::Reload(index, weight, limit) => {
+                let mut server = self.servers.remove(index);
+                server.weight = weight;
+                server.max_connections = limit;
+                self.servers.push(server);
+                self.upstream.reconfigure(settings(self.servers.clone()));
+            }
+            Step::Leave(_) | Step::Release(_) => {}
+        }
+    }
+
+    fn join(&mut self, avoid: u8) {
+        let names = NAMES.into_iter().enumerate().filter(|(bit, _)| avoid >> bit & 1 == 1);
+        let names: Vec<_> = names.map(|(_, name)| name).collect();
+        self.guests.push(Guest {
+            waiting: Waiting::avoiding(&self.upstream, &names),
+            avoid,
+            came: self.came,
+            was_called: false,
+        });
+        self.came += 1;
+    }
+
+    fn look(&mut self, index: usize) {
+        let guest = self.guests.remove(index);
+        match guest.waiting.look(&self.local) {
+            Ok(place) => self.held.push(place),
+            Err((Refusal::NoneAvailable, _)) => {}
+            Err((Refusal::Full, waiting)) => self.guests.push(Guest {
+                waiting,
+                was_called: false,
+                ..guest
+            }),
+        }
+    }
+
+    /// The free places from which a request that avoids these would be given one; none: it has no server.
+    fn room(&self, avoid: u8) -> Option<u32> {
+        let status = self.upstream.status().servers;
+        let mut tiers = [None::<u32>; 2];
+        for (settings, status) in self.servers.iter().zip(status) {
+            let bit = NAMES.iter().position(|&name| name == &*settings.name).unwrap();
+            if settings.weight > 0 && avoid >> bit & 1 == 0 {
+                let free = settings
+                    .max_connections
+                    .map_or(1000, |limit| limit.saturating_sub(status.in_flight));
+                let tier = &mut tiers[usize::from(settings.backup)];
+                *tier = Some(tier.unwrap_or(0) + free);
+            }
+        }
+        tiers[0].or(tiers[1])
+    }
+
+    fn check(&mut self) {
+        let mut newly = Vec::new();
+        for guest in &mut self.guests {
+            let is_called = guest.waiting.is_called();
+            if is_called && !guest.was_called {
+                newly.push((guest.came, guest.avoid));
+            }
+            guest.was_called = is_called;
+        }
+        let is_anybody_awake = self.guests.iter().any(|guest| guest.was_called);
+        for asleep in self.guests.iter().filter(|guest| !guest.was_called) {
+            let room = self.room(asleep.avoid);
+            assert_ne!(room, None, "{} waits for nothing", asleep.came);
+            assert!(
+                room == Some(0) || is_anybody_awake,
+                "{} sleeps beside a free place",
+                asleep.came
+            );
+            for (came, avoid) in &newly {
+                assert!(
+                    *avoid != asleep.avoid || *came < asleep.came || self.room(*avoid).is_none(),
+                    "{came} was called before {}",
+                    asleep.came
+                );
+            }
+        }
+        assert_eq!(self.upstream.status().queued as usize, self.guests.len());
+    }
+
+    /// Lets everybody have a place and give it back.
+    fn finish(mut self) {
+        for round in 0.. {
+            self.held.clear();
+            self.check();
+            let Some(called) = self.guests.iter().position(|guest| guest.was_called) else {
+                break;
+            };
+            assert!(round < 10_000, "calls without an end");
+            self.look(called);
+        }
+        for guest in &self.guests {
+            assert_eq!(self.room(guest.avoid), Some(0), "{} was forgotten", guest.came);
+        }
+        self.guests.clear();
+        let status = self.upstream.status();
+        assert_eq!(status.queued, 0);
+        assert!(status.servers.iter().all(|server| server.in_flight == 0));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    #[test]
+    fn nobody_sleeps_beside_a_free_place(steps in prop::collection::vec(step(), 1..80)) {
+        let mut scene = Scene::new();
+        for step in &steps {
+            scene.take(step);
+            scene.check();
+        }
+        scene.finish();
+    }
+}

@@ -1,0 +1,148 @@
+//! Do the queue's promises hold when everything happens at once?
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::{Duration, Instant};
+
+use isobar_balance::Chance;
+use isobar_upstream::{Local, Place, Refusal, Server, Ticket, Upstream};
+
+use crate::{server, settings, upstream};
+
+const THREADS: usize = 8;
+const ROUNDS: usize = 3000;
+
+/// Runs a future on this thread, parking while it waits.
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    struct Unpark(std::thread::Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut future = pin!(future);
+    loop {
+        if let Poll::Ready(value) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return value;
+        }
+        let parked = Instant::now();
+        std::thread::park_timeout(Duration::from_secs(10));
+        assert!(
+            parked.elapsed() < Duration::from_secs(10),
+            "a place was free and nobody was called"
+        );
+    }
+}
+
+/// How one visitor behaves.
+struct Visitor<'a> {
+    local: &'a Local<()>,
+    upstream: &'a Arc<Upstream>,
+    avoid: &'a [Arc<Server>],
+    /// How often it is polled before it gives up; none: it never does.
+    patience: Option<usize>,
+}
+
+impl Visitor<'_> {
+    fn look(&self, chance: &mut Chance) -> Result<Place<()>, Refusal> {
+        self.local.view().place(self.avoid, chance)
+    }
+
+    /// A place; none when it gave up, or when no server was left to it.
+    async fn wait(self, chance: &mut Chance) -> Option<Place<()>> {
+        if !self.upstream.has_queue()
+            && let Ok(place) = self.look(chance)
+        {
+            return Some(place);
+        }
+        let mut ticket = Ticket::join(Arc::clone(self.upstream), 100, self.avoid).unwrap();
+        let mut patience = self.patience;
+        let taken = poll_fn(|cx| {
+            while ticket.poll_turn(cx).is_ready() {
+                match self.look(chance) {
+                    Ok(place) => return Poll::Ready(Some(place)),
+                    Err(Refusal::Full) => ticket.missed(),
+                    Err(Refusal::NoneAvailable) => return Poll::Ready(None),
+                }
+            }
+            match &mut patience {
+                Some(0) => return Poll::Ready(None),
+                // Whoever is not called meanwhile gives up at the next poll.
+                Some(left) => {
+                    *left -= 1;
+                    cx.waker().wake_by_ref();
+                }
+                None => {}
+            }
+            Poll::Pending
+        })
+        .await;
+        if taken.is_some() {
+            ticket.served();
+        }
+        taken
+    }
+}
+
+#[test]
+fn nobody_sleeps_while_a_place_is_free_and_the_limit_holds() {
+    run(|_, _| {});
+}
+
+#[test]
+fn nor_when_servers_come_and_go() {
+    // Only those who are served reload: a reload looks after the line, and would cover for a call that was lost.
+    run(|upstream, round| {
+        if round % 20 == 0 {
+            let mut servers = vec![server("a", Some(1)), server("b", Some(1))];
+            servers[round / 20 % 2].weight = u32::from(round % 60 != 0);
+            servers.rotate_left(round / 40 % 2);
+            upstream.reconfigure(settings(servers));
+        }
+        if round % 50 == 0 {
+            upstream.refresh();
+        }
+    });
+}
+
+fn run(meanwhile: impl Fn(&Upstream, usize) + Sync) {
+    let upstream = upstream(vec![server("a", Some(1)), server("b", Some(1))]);
+    let servers = upstream.members().servers.clone();
+    let busy = AtomicU32::new(0);
+    let work = |thread: usize| {
+        let local = Local::<()>::new(Arc::clone(&upstream));
+        let mut chance = Chance::new(thread as u64);
+        for round in 0..ROUNDS {
+            let avoided = chance.index(6);
+            let visitor = Visitor {
+                local: &local,
+                upstream: &upstream,
+                avoid: servers.get(avoided..=avoided).unwrap_or_default(),
+                patience: (chance.index(4) == 0).then(|| chance.index(3)),
+            };
+            let Some(place) = block_on(visitor.wait(&mut chance)) else {
+                continue;
+            };
+            assert!(busy.fetch_add(1, Ordering::SeqCst) < 2, "more places than there are");
+            meanwhile(&upstream, round);
+            if (round + thread).is_multiple_of(7) {
+                std::thread::yield_now();
+            }
+            busy.fetch_sub(1, Ordering::SeqCst);
+            drop(place);
+        }
+    };
+    std::thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let work = &work;
+            scope.spawn(move || work(thread));
+        }
+    });
+    let status = upstream.status();
+    assert_eq!(status.queued, 0);
+    assert!(status.servers.iter().all(|server| server.in_flight == 0));
+}
