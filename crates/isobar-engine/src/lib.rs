@@ -23,13 +23,19 @@ use std::time::{Duration, Instant};
 
 use isobar_l7::Published;
 use isobar_observe::WorkerStats;
-use isobar_plan::{EngineState, Event, Listener, ListenerChange, Name, Plan, PlanDiff, ServerAddress};
+use isobar_plan::{Event, Listener, ListenerChange, Name, Plan, PlanDiff, ServerAddress};
 use isobar_upstream::Sharded;
 
 use crate::assembly::Registry;
 use crate::bindings::{BindingId, Bindings};
 use crate::health::Prober;
 use crate::worker::{Command, WorkerHandle};
+
+/// How long connections whose time is up have to say so and to be logged.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// How long a drain looks away at most while it waits for connections to end.
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
 /// How an engine is started; unlike a plan, none of it can change while it runs.
 #[derive(Debug, Clone, Copy)]
@@ -58,7 +64,8 @@ struct State {
     generation: u64,
     registry: Registry,
     bindings: Bindings,
-    running: EngineState,
+    /// When draining ends at the latest; none: the instance is not draining.
+    drain_until: Option<Instant>,
 }
 
 /// Why a plan could not be taken into service. Nothing has changed then.
@@ -125,7 +132,7 @@ impl Engine {
             generation: 1,
             registry,
             bindings,
-            running: EngineState::Running,
+            drain_until: None,
         };
         let engine = Self {
             started: Instant::now(),
@@ -148,7 +155,7 @@ impl Engine {
     /// *Errors*: nothing has changed.
     pub fn apply(&self, plan: Plan) -> Result<PlanDiff, ApplyError> {
         let mut state = self.state();
-        if state.running == EngineState::Draining {
+        if state.drain_until.is_some() {
             return Err(ApplyError::Draining);
         }
         let diff = PlanDiff::between(&state.plan, &plan);
@@ -199,23 +206,45 @@ impl Engine {
         self.state().registry.reopen_log();
     }
 
-    /// Stops taking connections, lets what is there finish for at most `deadline`, and closes the rest. Blocks.
-    /// How many connections were closed before they had finished.
+    /// Stops taking connections, lets what is there finish for at most `deadline`, and ends the rest. Blocks.
+    /// How many connections were ended before they had finished.
+    ///
+    /// While it drains already, a further call brings the deadline forward and returns at once.
     pub fn drain(&self, deadline: Duration) -> u32 {
-        let mut state = self.state();
-        state.running = EngineState::Draining;
-        state.bindings.close();
-        drop(state);
-        self.tell(|| Command::Drain);
-        let end = Instant::now() + deadline;
-        let mut pause = Duration::from_millis(1);
-        while self.open_connections() > 0 && Instant::now() < end {
-            std::thread::sleep(pause.min(end.saturating_duration_since(Instant::now())));
-            pause = (pause * 2).min(Duration::from_millis(50));
+        if !self.begin_drain(Instant::now() + deadline) {
+            return self.open_connections();
         }
+        self.tell(|| Command::Drain);
+        self.wait_for_connections(|| self.state().drain_until);
         let cut = self.open_connections();
+        if cut > 0 {
+            self.tell(|| Command::Cut);
+            let end = Instant::now() + LAST_WORDS;
+            self.wait_for_connections(|| Some(end));
+        }
         (self.events)(Event::Drained { cut });
         cut
+    }
+
+    /// Notes when draining is to end; false: it has begun before.
+    fn begin_drain(&self, until: Instant) -> bool {
+        let mut state = self.state();
+        let before = state.drain_until;
+        state.drain_until = Some(before.map_or(until, |before| before.min(until)));
+        // The workers have sockets of their own, which they close when nothing waits in them.
+        state.bindings.close();
+        before.is_none()
+    }
+
+    /// Waits until no client connection is open, or the end has come, which may change meanwhile.
+    fn wait_for_connections(&self, end: impl Fn() -> Option<Instant>) {
+        let mut pause = Duration::from_millis(1);
+        while self.open_connections() > 0
+            && let Some(left) = end().and_then(|end| end.checked_duration_since(Instant::now()))
+        {
+            std::thread::sleep(pause.min(left));
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
     }
 
     /// Client connections open at all listeners, those that are gone included.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use isobar_observe::{ListenerSnapshot, RouteSnapshot, ServerSnapshot, Snapshot, UpstreamSnapshot, WorkerSnapshot};
-use isobar_plan::{ListenerStatus, Status};
+use isobar_plan::{EngineState, ListenerStatus, Status};
 
 use crate::Engine;
 
@@ -23,7 +23,10 @@ impl Engine {
             })
         });
         Status {
-            state: state.running,
+            state: match state.drain_until {
+                None => EngineState::Running,
+                Some(_) => EngineState::Draining,
+            },
             workers: self.workers.len(),
             uptime: self.started.elapsed(),
             generation: state.generation,

@@ -58,6 +58,8 @@ pub(crate) enum Command {
     LookUp,
     /// Stop accepting, and finish what is there.
     Drain,
+    /// The time to finish is over: end every connection, and log what it was doing.
+    Cut,
     /// Stop now.
     Stop,
 }
@@ -208,6 +210,7 @@ async fn work(parts: WorkerParts, around: Surroundings, mut commands: mpsc::Rece
                 acceptors.drain().for_each(|(_, orders)| orders.close());
                 worker.drain();
             }
+            Command::Cut => worker.cut(),
             Command::Stop => break,
         }
     }
