@@ -41,6 +41,8 @@ pub trait Target: Send + Sync + 'static {
 
     /// Stops taking connections and returns when the last one is done, or at the deadline.
     ///
+    /// A further call while it drains brings the deadline forward, and returns at once.
+    ///
     /// *Cost*: blocks that long. *Returns* the connections that were cut.
     fn drain(&self, deadline: Duration) -> u32;
 }

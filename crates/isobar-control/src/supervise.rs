@@ -6,7 +6,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::timeout;
+
 use crate::{Reloader, Signal, Signals, Target, Watcher};
+
+/// How long the target has to end what it was draining after a second signal to stop.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,9 +100,14 @@ impl Supervisor {
             tokio::select! {
                 // A drain that panicked leaves nothing to wait for.
                 cut = &mut drained => return cut.map_or(Ending::AtOnce, |cut| Ending::Drained { cut }),
-                signal = self.signals.next() => if signal == Signal::Stop { return Ending::AtOnce },
+                signal = self.signals.next() => if signal == Signal::Stop { break },
             }
         }
+        let target = Arc::clone(&self.target);
+        tokio::task::spawn_blocking(move || target.drain(Duration::ZERO));
+        // What is cut short is still logged; a target that does not come to an end is left behind.
+        let _ = timeout(LAST_WORDS, drained).await;
+        Ending::AtOnce
     }
 }
 
