@@ -3,10 +3,11 @@
 //! One pool per worker and server, so that none is locked. The connection used last is taken first: the others age
 //! and are closed.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::time::Instant;
 
 use isobar_plan::KeepAlive;
+use isobar_upstream::Retire;
 
 use crate::server::ServerConnection;
 
@@ -14,6 +15,8 @@ use crate::server::ServerConnection;
 #[derive(Debug, Default)]
 pub(crate) struct Pool {
     idle: RefCell<Vec<Idle>>,
+    /// Whether the server left, so that nobody would take or sweep what is kept.
+    retired: Cell<bool>,
 }
 
 #[derive(Debug)]
@@ -36,10 +39,10 @@ impl Pool {
         None
     }
 
-    /// Keeps a connection that finished an exchange cleanly.
+    /// Keeps a connection that finished an exchange cleanly, or closes it where there is no use for it.
     pub(crate) fn keep(&self, connection: Box<ServerConnection>, limits: &KeepAlive, now: Instant) {
         let mut idle = self.idle.borrow_mut();
-        if idle.len() < limits.max_idle as usize {
+        if idle.len() < limits.max_idle as usize && !self.retired.get() {
             idle.push(Idle { connection, since: now });
         }
     }
@@ -49,5 +52,12 @@ impl Pool {
         self.idle.borrow_mut().retain(|idle| {
             now.saturating_duration_since(idle.since) < limits.idle_timeout && idle.connection.is_quiet()
         });
+    }
+}
+
+impl Retire for Pool {
+    fn retire(&self) {
+        self.retired.set(true);
+        drop(self.idle.take());
     }
 }

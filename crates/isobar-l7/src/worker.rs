@@ -199,7 +199,9 @@ impl Worker {
         let mut world = self.world.borrow_mut();
         if world.world.generation != self.published.generation() {
             self.flush_log(&world);
-            *world = Rc::new(LocalWorld::new(self.published.world(), &world.upstreams));
+            let next = Rc::new(LocalWorld::new(self.published.world(), &world.upstreams));
+            let last = std::mem::replace(&mut *world, next);
+            last.retire_all_but(&world.upstreams);
         }
         Rc::clone(&world)
     }
@@ -242,6 +244,12 @@ impl LocalWorld {
             sites,
             upstreams,
         }
+    }
+
+    /// Lets go of what is kept for upstreams that left: a tunnel may hold on to this world for hours.
+    fn retire_all_but(&self, upstreams: &[Rc<Local<Pool>>]) {
+        let is_left = |local: &&Rc<_>| !upstreams.iter().any(|other| Rc::ptr_eq(local, other));
+        self.upstreams.iter().filter(is_left).for_each(|local| local.retire());
     }
 
     /// The rules of a listener; none: it is gone.

@@ -13,7 +13,7 @@ mod server;
 mod sharded;
 mod upstream;
 
-pub use local::{Local, LocalServer, Place, Refusal, View};
+pub use local::{Local, LocalServer, Place, Refusal, Retire, View};
 pub use queue::{QueueFull, Ticket};
 pub use server::{ProbeOutcome, Server, Transition};
 pub use sharded::Sharded;

@@ -8,6 +8,18 @@ use isobar_balance::{Chance, Pick, Tier};
 
 use crate::{Members, Server, Upstream};
 
+/// What a worker keeps for a server.
+pub trait Retire {
+    /// The server left: lets go of what is kept, and keeps nothing from now on. Whoever still has a [`Place`] at the
+    /// server holds on to this, perhaps for hours.
+    fn retire(&self);
+}
+
+/// Nothing is kept.
+impl Retire for () {
+    fn retire(&self) {}
+}
+
 /// One worker's way to an upstream. `P` is what the worker keeps per server, such as a pool of connections.
 #[derive(Debug)]
 pub struct Local<P> {
@@ -49,7 +61,7 @@ pub enum Refusal {
     NoneAvailable,
 }
 
-impl<P: Default> Local<P> {
+impl<P: Default + Retire> Local<P> {
     /// A worker's way to `upstream`.
     #[must_use]
     pub fn new(upstream: Arc<Upstream>) -> Self {
@@ -63,15 +75,25 @@ impl<P: Default> Local<P> {
         &self.upstream
     }
 
-    /// The upstream as it is now; servers that stayed keep what the worker has for them.
+    /// The upstream as it is now; servers that stayed keep what the worker has for them, and those that left lose it.
     ///
     /// *Cost*: one load and a reference count while nothing changed.
     pub fn view(&self) -> Rc<View<P>> {
         let mut view = self.view.borrow_mut();
         if view.members.epoch() != self.upstream.epoch() {
-            *view = Rc::new(View::new(&self.upstream, &view.servers));
+            let next = Rc::new(View::new(&self.upstream, &view.servers));
+            let last = std::mem::replace(&mut *view, next);
+            let left = last.servers.iter().filter(|server| !view.has(server));
+            left.for_each(|server| server.own.retire());
         }
         Rc::clone(&view)
+    }
+
+    /// The upstream left: so did all its servers.
+    pub fn retire(&self) {
+        for server in self.view().servers() {
+            server.own.retire();
+        }
     }
 }
 
@@ -110,6 +132,10 @@ impl<P> View<P> {
     #[must_use]
     pub fn upstream(&self) -> &Arc<Upstream> {
         &self.upstream
+    }
+
+    fn has(&self, server: &Rc<LocalServer<P>>) -> bool {
+        self.servers.iter().any(|other| Rc::ptr_eq(other, server))
     }
 
     /// The servers, by slot.

@@ -4,6 +4,7 @@ mod line;
 mod queue;
 mod threads;
 
+use std::cell::Cell;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use isobar_plan::{
     Balance, HealthCheck, HealthProbe, HealthState, KeepAlive, Queue, Retry, Server, ServerAddress, Timeouts,
     Upstream as Settings,
 };
-use isobar_upstream::{Local, Place, ProbeOutcome, Refusal, Ticket, Upstream};
+use isobar_upstream::{Local, Place, ProbeOutcome, Refusal, Retire, Ticket, Upstream};
 
 fn server(name: &str, max_connections: Option<u32>) -> Server {
     let address = ServerAddress::Socket(SocketAddr::from((Ipv4Addr::LOCALHOST, 9)));
@@ -177,6 +178,39 @@ fn a_reload_keeps_counters_and_calls_the_queue() {
         0,
         "a place at a server that left is given back too"
     );
+}
+
+/// Keeps nothing but whether it should.
+#[derive(Debug, Default)]
+struct Kept(Cell<bool>);
+
+impl Retire for Kept {
+    fn retire(&self) {
+        self.0.set(true);
+    }
+}
+
+#[test]
+fn what_a_worker_keeps_for_a_server_ends_with_it_also_while_a_place_lasts() {
+    let upstream = upstream(vec![server("a", None)]);
+    let local = Local::<Kept>::new(Arc::clone(&upstream));
+    let tunnel = local.view().place(&[], &mut Chance::new(1)).unwrap();
+    let is_retired = |place: &Place<Kept>| place.server().own.0.get();
+    upstream.refresh();
+    upstream.reconfigure(settings(vec![server("b", None), server("a", Some(2))]));
+    local.view();
+    assert!(!is_retired(&tunnel), "a stays, in another slot");
+    upstream.reconfigure(settings(vec![server("b", None)]));
+    local.view();
+    assert!(is_retired(&tunnel));
+    let other = local.view().place(&[], &mut Chance::new(1)).unwrap();
+    assert!(!is_retired(&other), "b stays");
+    // Both at once: servers that nobody here has looked at yet leave with their upstream.
+    upstream.reconfigure(settings(vec![server("c", None)]));
+    local.retire();
+    assert!(is_retired(&other));
+    let late = local.view().place(&[], &mut Chance::new(1)).unwrap();
+    assert!(is_retired(&late), "c left with its upstream");
 }
 
 #[test]
