@@ -5,7 +5,7 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use isobar_wire::{BodyDecoder, BodyKind, HeadLimits, RequestHead, ResponseHead};
+use isobar_wire::{BodyDecoder, BodyKind, HeadLimits, Method, RequestHead, RequestKind, ResponseHead};
 
 const LIMITS: HeadLimits = HeadLimits {
     max_bytes: 16_384,
@@ -37,7 +37,14 @@ fn main() {
     measure("request, incomplete", partial.len(), || {
         assert!(request.parse(black_box(partial), LIMITS).is_ok());
     });
-    let kind = request.kind();
+    let long = [TYPICAL.get(..TYPICAL.len() - 4).unwrap_or_default(), &[b'x'; 14_000]].concat();
+    measure("request, incomplete and long", long.len(), || {
+        assert!(request.parse(black_box(&long), LIMITS).is_ok());
+    });
+    let kind = RequestKind {
+        method: Method::Get,
+        upgrade: false,
+    };
     let mut response = ResponseHead::new();
     measure("response, 8 fields", RESPONSE.len(), || {
         assert!(response.parse(black_box(RESPONSE), kind, LIMITS).is_ok());

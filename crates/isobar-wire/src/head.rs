@@ -128,9 +128,9 @@ impl RequestHead {
 
     /// Reads the head at the front of `bytes`.
     ///
-    /// *Cost*: allocates only where `fields` has to grow. Every call reads from the start, and a call that finds the
-    /// head incomplete costs one search for line ends: a client that sends 64 KiB byte by byte makes us search
-    /// 2 GiB, about as much work as its 65,536 packets. The limits bound it.
+    /// *Cost*: allocates only where `fields` has to grow. Every call reads from the start, also when it finds the head
+    /// incomplete: then it reads the first 2 KiB and searches the rest for its end, so that a client that sends 64 KiB
+    /// byte by byte makes us search 2 GiB, about as much work as its 65,536 packets. The limits bound it.
     ///
     /// *Errors*: the client's fault. The same bytes give the same error however they were split.
     pub fn parse(&mut self, bytes: &[u8], limits: HeadLimits) -> Result<Parsed, HeadError> {

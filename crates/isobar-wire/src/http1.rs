@@ -9,6 +9,7 @@ mod chunked;
 pub(crate) mod connection;
 mod facts;
 mod fields;
+mod growing;
 mod limits;
 mod refusal;
 pub(crate) mod request;

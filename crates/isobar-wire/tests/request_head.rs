@@ -538,6 +538,65 @@ fn limits_have_limits() {
     check(2, 65_536 - overhead, Err(HeadError::HeadTooLarge));
 }
 
+/// Heads of more bytes than are read at once, and what is there of them at any time.
+#[test]
+fn long_heads() {
+    let limits = HeadLimits {
+        max_bytes: 65_535,
+        max_fields: 256,
+    };
+    let check = |start: &str, filling: &str, count: usize, end: &str, expected| {
+        let bytes = [start, &filling.repeat(count), end].concat().into_bytes();
+        assert!(bytes.len() > 2_048, "it is long");
+        let outcome = RequestHead::new().parse(&bytes, limits);
+        assert_eq!(outcome, expected, "{start:?} {filling:?} {end:?}");
+        let mut decided = false;
+        for len in (0..bytes.len()).filter(|len| len % 61 == 0 || bytes.len() - len < 9 || len.abs_diff(2_048) < 9) {
+            let part = RequestHead::new().parse(&bytes[..len], limits);
+            decided |= part != Ok(Parsed::Partial);
+            assert_eq!(
+                part,
+                if decided { expected } else { Ok(Parsed::Partial) },
+                "after {len} bytes"
+            );
+        }
+    };
+    let end = "\r\n\r\n";
+    let head = "GET / HTTP/1.1\r\nHost: a";
+    check("GET /", "x", 3_000, " HTTP/1.0\r\n\r\n", Ok(Parsed::Complete));
+    check(
+        "GET /",
+        "x",
+        3_000,
+        " HTTP/1.1\r\nHost: a\r\n\r\n",
+        Ok(Parsed::Complete),
+    );
+    check("GET /", "x", 3_000, " HTTP/1.1\r\n\r\n", Err(HeadError::MissingHost));
+    check("GET /", "x", 3_000, "", Ok(Parsed::Partial));
+    check("GET /", "\t", 3_000, " HTTP/1.0\r\n\r\n", Err(HeadError::BadTarget));
+    check("GET / HTTP/1.0\r\nA:", "\t", 3_000, end, Ok(Parsed::Complete));
+    check(
+        "GET / HTTP/1.0\r\nA: b",
+        " ",
+        3_000,
+        "\u{1}\r\n\r\n",
+        Err(HeadError::BadFieldValue),
+    );
+    check("GET / HTTP/1.0\r\nA", "_", 3_000, ": b\r\n\r\n", Ok(Parsed::Complete));
+    check(
+        "GET / HTTP/1.0\r\nA",
+        "_",
+        3_000,
+        " : b\r\n\r\n",
+        Err(HeadError::WhitespaceBeforeColon),
+    );
+    check("GET / HTTP/1.0\r\nA: b", "c", 3_000, "\n\r\n", Err(HeadError::BareLf));
+    check(head, "\r\nA: bcdefghi", 255, end, Ok(Parsed::Complete));
+    check(head, "\r\nA: bcdefghi", 255, "\r\n", Ok(Parsed::Partial));
+    check(head, "\r\nA: bcdefghi", 256, end, Err(HeadError::TooManyFields));
+    check(head, "\r\nA: bcdefghi", 255, "\r\nB\r\n", Err(HeadError::TooManyFields));
+}
+
 #[test]
 fn every_error_has_an_answer() {
     let check = |error: HeadError, status| assert_eq!(error.status(), status, "{error}");

@@ -6,7 +6,7 @@
 use alloc::vec::Vec;
 
 use super::bytes::Class;
-use super::scan;
+use super::{growing, scan};
 use crate::{Field, HeadError, Known, Span};
 
 /// What there was to read.
@@ -16,8 +16,8 @@ pub(crate) enum Fields {
     Complete { end: usize },
     /// Well-formed fields, and the bytes end before the head does.
     Incomplete,
-    /// A line that is not well-formed, or one too many: [`refusal::of_fields`](super::refusal::of_fields) says what
-    /// that means.
+    /// A line that is not well-formed, one too many, or a long head that has not ended:
+    /// [`refusal::of_fields`](super::refusal::of_fields) says what that means.
     Refused,
 }
 
@@ -26,9 +26,26 @@ pub(crate) enum Fields {
 /// *Shape*: `window` has at most 65,535 bytes, and `fields` is empty. What is in it is of use only where all fields
 /// were read.
 ///
-/// *Cost*: one pass over the bytes.
+/// *Cost*: one pass over the bytes; more for heads that are longer than nearly all are.
 #[inline]
 pub(crate) fn read(window: &[u8], start: usize, max_fields: usize, fields: &mut Vec<Field>) -> Fields {
+    let front = growing::front(window);
+    match read_within(front, start, max_fields, fields) {
+        Fields::Incomplete if front.len() < window.len() => {
+            fields.clear();
+            if growing::are_fields_worth_reading(window, start) {
+                read_within(window, start, max_fields, fields)
+            } else {
+                Fields::Refused
+            }
+        }
+        outcome => outcome,
+    }
+}
+
+/// [`read`], with as many bytes as there are.
+#[inline(never)]
+fn read_within(window: &[u8], start: usize, max_fields: usize, fields: &mut Vec<Field>) -> Fields {
     let mut at = start;
     loop {
         let Some(colon) = scan::colon_after_token(window, at) else {
@@ -94,7 +111,7 @@ fn skip_unusual_whitespace(window: &[u8], start: usize) -> usize {
     start + rest.iter().take_while(|&&byte| is_whitespace(byte)).count()
 }
 
-/// Where the text between `start` and `end`, which begins with no whitespace, ends without the whitespace after them.
+/// Where the text between `start` and `end`, which begins with no whitespace, ends without the whitespace after it.
 #[inline(always)]
 fn trim_end(window: &[u8], start: usize, end: usize) -> usize {
     match window.get(end - 1) {

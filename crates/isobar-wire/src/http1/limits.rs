@@ -6,7 +6,7 @@ use crate::{HeadError, HeadLimits, Parsed};
 const MAX_HEAD_BYTES: usize = u16::MAX as usize;
 
 /// Fields of a head at most.
-const MAX_FIELDS: usize = 256;
+pub(crate) const MAX_FIELDS: usize = 256;
 
 impl HeadLimits {
     /// The bytes that may belong to the head.

@@ -4,7 +4,7 @@
 //! *Source*: RFC 9112 sections 2.3, 3 and 4.
 
 use super::bytes::Class;
-use super::scan;
+use super::{growing, scan};
 use crate::{HeadError, Method, Span, Version};
 
 /// A request line.
@@ -23,6 +23,9 @@ pub(crate) struct RequestLine {
 /// incomplete or not well-formed.
 #[inline]
 pub(crate) fn request_line(window: &[u8], start: usize) -> Option<RequestLine> {
+    if !growing::is_line_worth_reading(window, start) {
+        return None;
+    }
     let longest = start + HeadError::MAX_METHOD_BYTES;
     let method = window.get(start..=longest).or_else(|| window.get(start..))?;
     let method_end = start + Class::TOKEN.prefix(method);
@@ -65,10 +68,12 @@ pub(crate) fn status_line(window: &[u8]) -> Option<StatusLine> {
         return None;
     };
     let reason = first.len() + usize::from(rest.first() == Some(&b' '));
-    let end = if reason > first.len() {
+    let end = if reason == first.len() {
+        reason
+    } else if growing::is_line_worth_reading(window, reason) {
         scan::cr_after_text(window, reason)?
     } else {
-        reason
+        return None;
     };
     let [b'\r', b'\n', ..] = window.get(end..)? else {
         return None;
