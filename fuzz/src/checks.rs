@@ -3,7 +3,7 @@
 
 use isobar_wire::exchange::{Exchange, ResponseFraming, ResponseStep};
 use isobar_wire::{
-    BodyDecoder, BodyError, BodyKind, HeadError, HeadLimits, Known, Method, Parsed, RequestHead, RequestKind,
+    BodyDecoder, BodyError, BodyKind, Field, HeadError, HeadLimits, Known, Method, Parsed, RequestHead, RequestKind,
     ResponseHead, Span, TargetForm, Version, is_hop_by_hop, write,
 };
 
@@ -22,13 +22,21 @@ const WIDE: HeadLimits = HeadLimits {
 /// A request head reads the same however it is split, keeps to its bytes, and is understood the same by the server it
 /// is sent on to.
 pub(crate) fn request_head(input: &[u8]) {
+    request_head_within(input, LIMITS);
+    if input.len() > LIMITS.max_bytes {
+        request_head_within(input, WIDE);
+    }
+}
+
+fn request_head_within(input: &[u8], limits: HeadLimits) {
     let mut head = RequestHead::new();
-    let outcome = head.parse(input, LIMITS);
+    let outcome = head.parse(input, limits);
     same_for_every_prefix(input, &(outcome, head.clone()), |bytes| {
         let mut head = RequestHead::new();
-        let outcome = head.parse(bytes, LIMITS);
+        let outcome = head.parse(bytes, limits);
         (outcome, head)
     });
+    httparse_agrees_on_request(input, outcome, &head);
     if outcome != Ok(Parsed::Complete) {
         return;
     }
@@ -74,7 +82,7 @@ fn forwarded(head: &RequestHead, text: &[u8]) -> Vec<u8> {
     sent
 }
 
-fn is_end_to_end(field: &isobar_wire::Field) -> bool {
+fn is_end_to_end(field: &Field) -> bool {
     let rewritten = matches!(
         field.known,
         Known::Host | Known::ContentLength | Known::TransferEncoding | Known::Expect
@@ -103,14 +111,21 @@ pub(crate) fn response_head(input: &[u8]) {
     let Some((&first, input)) = input.split_first() else {
         return;
     };
-    let request = asked(first);
+    response_head_within(input, asked(first), LIMITS);
+    if input.len() > LIMITS.max_bytes {
+        response_head_within(input, asked(first), WIDE);
+    }
+}
+
+fn response_head_within(input: &[u8], request: RequestKind, limits: HeadLimits) {
     let mut head = ResponseHead::new();
-    let outcome = head.parse(input, request, LIMITS);
+    let outcome = head.parse(input, request, limits);
     same_for_every_prefix(input, &(outcome, head.clone()), |bytes| {
         let mut head = ResponseHead::new();
-        let outcome = head.parse(bytes, request, LIMITS);
+        let outcome = head.parse(bytes, request, limits);
         (outcome, head)
     });
+    httparse_agrees_on_response(input, outcome, &head);
     if outcome != Ok(Parsed::Complete) {
         return;
     }
@@ -368,6 +383,76 @@ fn same_for_every_prefix<H: PartialEq + std::fmt::Debug>(
             assert_eq!(outcome, whole.0, "after {len} bytes");
             assert!(outcome.is_err() || head == whole.1, "after {len} bytes");
         }
+    }
+}
+
+fn httparse_agrees_on_request(input: &[u8], outcome: Result<Parsed, HeadError>, head: &RequestHead) {
+    let spelled = with_known_version(input, |line| line.split(|&byte| byte == b' ').nth(2));
+    let mut headers = [httparse::EMPTY_HEADER; 256];
+    let mut request = httparse::Request::new(&mut headers);
+    let status = request.parse(&spelled);
+    if outcome == Ok(Parsed::Complete) {
+        assert_eq!(request.method.map(str::as_bytes), Some(head.method_name.of(input)));
+        assert_eq!(request.path.map(str::as_bytes), Some(head.target.of(input)));
+    }
+    httparse_agrees(input, (outcome, head.len, &head.fields), (status, request.headers));
+}
+
+fn httparse_agrees_on_response(input: &[u8], outcome: Result<Parsed, HeadError>, head: &ResponseHead) {
+    let spelled = with_known_version(input, |line| line.split(|&byte| byte == b' ').next());
+    let mut headers = [httparse::EMPTY_HEADER; 256];
+    let mut response = httparse::Response::new(&mut headers);
+    let status = response.parse(&spelled);
+    if outcome == Ok(Parsed::Complete) {
+        assert_eq!(response.code, Some(head.status));
+    }
+    httparse_agrees(input, (outcome, head.len, &head.fields), (status, response.headers));
+}
+
+/// The input with `HTTP/1.1` in place of a later minor version in its first line that is not empty: httparse knows no
+/// such versions, and we read them as HTTP/1.1.
+fn with_known_version(input: &[u8], name: impl Fn(&[u8]) -> Option<&[u8]>) -> Vec<u8> {
+    let mut spelled = input.to_vec();
+    let start = if input.starts_with(b"\r\n") { 2 } else { 0 };
+    let line = input[start..].split(|&byte| byte == b'\r').next().unwrap_or_default();
+    if let Some(name) = name(line)
+        && name.len() == 8
+        && name.starts_with(b"HTTP/1.")
+        && name[7].is_ascii_digit()
+        && name[7] != b'0'
+    {
+        let at = name.as_ptr().addr() - input.as_ptr().addr() + 7;
+        spelled[at] = b'1';
+    }
+    spelled
+}
+
+/// What httparse refuses is refused, what it needs more of is not complete, and the fields are the same. It accepts
+/// more than we do: lines that end with LF alone, above all.
+fn httparse_agrees(
+    input: &[u8],
+    (outcome, len, fields): (Result<Parsed, HeadError>, usize, &[Field]),
+    (status, headers): (httparse::Result<usize>, &[httparse::Header<'_>]),
+) {
+    match outcome {
+        Ok(Parsed::Complete) => {
+            assert_eq!(status, Ok(httparse::Status::Complete(len)), "{}", input.escape_ascii());
+            let ours: Vec<_> = fields
+                .iter()
+                .map(|field| (field.name.of(input), field.value.of(input)))
+                .collect();
+            let theirs: Vec<_> = headers
+                .iter()
+                .map(|header| (header.name.as_bytes(), header.value))
+                .collect();
+            assert_eq!(ours, theirs);
+        }
+        Ok(Parsed::Partial) => assert!(
+            !matches!(status, Ok(httparse::Status::Complete(_))),
+            "{}",
+            input.escape_ascii()
+        ),
+        Err(_) => {}
     }
 }
 

@@ -83,6 +83,30 @@ fn values() -> impl Strategy<Value = Vec<u8>> {
     vec(inner, 0..24).prop_map(|value| value.trim_ascii().to_vec())
 }
 
+/// Heads of more bytes than are read at once: one of their bytes is repeated.
+fn long_heads() -> impl Strategy<Value = Vec<u8>> {
+    (heads(), any::<prop::sample::Index>(), 2_000..2_200_usize).prop_map(|(head, position, count)| {
+        let at = if head.is_empty() { 0 } else { position.index(head.len()) };
+        let filling = head.get(at).copied().unwrap_or(b'a');
+        [&head[..at], &[filling].repeat(count), &head[at..]].concat()
+    })
+}
+
+proptest! {
+    // Every prefix of a long head is looked at.
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn long_request_heads_of_any_bytes(head in long_heads()) {
+        checks::request_head(&head);
+    }
+
+    #[test]
+    fn long_response_heads_of_any_bytes(request in any::<u8>(), head in long_heads()) {
+        checks::response_head(&[&[request][..], &head].concat());
+    }
+}
+
 proptest! {
     #[test]
     fn request_heads_of_any_bytes(head in heads()) {
