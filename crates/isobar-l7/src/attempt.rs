@@ -38,7 +38,7 @@ pub(crate) enum Origin {
 
 /// Sends the request to one server and reads until the head of its answer is on its way to the client.
 pub(crate) async fn attempt(
-    ways: Ways<'_>,
+    ways: &Ways<'_>,
     client: &mut Client,
     exchange: &mut Exchange,
     place: &Place<Pool>,
@@ -89,7 +89,11 @@ pub(crate) async fn attempt(
 }
 
 /// Connects to one of the server's addresses, all within the one deadline: the next is tried where one refuses.
-async fn connect(ways: Ways<'_>, exchange: &mut Exchange, place: &Place<Pool>) -> Result<Box<ServerConnection>, Cause> {
+async fn connect(
+    ways: &Ways<'_>,
+    exchange: &mut Exchange,
+    place: &Place<Pool>,
+) -> Result<Box<ServerConnection>, Cause> {
     let server = &place.server().server;
     let began = ways.worker.wheel.now();
     let deadline = began + ways.rules.timeouts.connect;
@@ -121,7 +125,7 @@ fn is_ours(error: &std::io::Error) -> bool {
 
 /// Passes the rest of the answer on, and gives the server back as soon as it has done its part.
 pub(crate) async fn deliver(
-    ways: Ways<'_>,
+    ways: &Ways<'_>,
     client: &mut Client,
     exchange: &mut Exchange,
     place: Place<Pool>,
@@ -164,7 +168,7 @@ pub(crate) async fn deliver(
 }
 
 /// Keeps a connection for the next request, unless its address is no longer the server's.
-fn give_back(ways: Ways<'_>, place: &Place<Pool>, mut connection: Box<ServerConnection>, now: Instant) {
+fn give_back(ways: &Ways<'_>, place: &Place<Pool>, mut connection: Box<ServerConnection>, now: Instant) {
     let local_server = place.server();
     let moved = matches!(local_server.server.address(), ServerAddress::Name(..))
         && !local_server.server.addresses().contains(&connection.address);

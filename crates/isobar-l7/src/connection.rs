@@ -56,61 +56,69 @@ pub(crate) struct Client {
 /// How long a new connection may wait with its first request once no more are taken.
 const FIRST_REQUEST: Duration = Duration::from_secs(1);
 
-/// Uncounts a connection whichever way it ends.
-struct Counted<'w> {
-    worker: &'w Worker,
+/// A client connection in its worker; uncounts itself whichever way it ends.
+struct Session {
+    worker: Rc<Worker>,
+    client: Client,
     open: Arc<OpenConnections>,
-    seat: usize,
 }
 
-impl Drop for Counted<'_> {
+impl Drop for Session {
     fn drop(&mut self) {
-        self.worker.roster.leave(self.seat);
+        self.worker.roster.leave(self.client.seat);
         self.open.closed(self.worker.id);
     }
 }
 
 /// Serves one client connection until it ends.
-pub async fn serve(worker: Rc<Worker>, accepted: Accepted) {
-    let seat = worker.roster.enter();
-    let _counted = Counted {
-        worker: &worker,
-        open: Arc::clone(&accepted.site.open),
-        seat,
-    };
-    let world = worker.world();
-    // A listener that is gone still answers those who came before.
-    let newest = world.site(&accepted.site.listener.name);
-    let orphaned = newest.is_none();
-    let site = newest.map_or_else(|| Rc::new(LocalSite::orphan(&accepted.site, &world)), Rc::clone);
-    let mut client = Client {
-        stream: accepted.stream,
-        timer: worker.wheel.timer(),
-        peer: accepted.peer,
-        peer_text: AddressText::of(accepted.peer.ip()),
-        site,
-        number: worker.connection_number(),
-        idle_since: worker.wheel.now(),
-        orphaned,
-        served: false,
-        hurried: false,
-        seat,
-    };
-    drop(world);
-    while let Some(mut exchange) = client.first_bytes(&worker).await {
-        let next = loop {
-            match exchange::run(&worker, &mut client, &mut exchange).await {
-                // Bytes of the next request are here already.
-                Next::KeepAlive if exchange.begin_next() => {}
-                next => break next,
-            }
+///
+/// *Cost*: one allocation, of the future; what is in it is what an idle connection costs.
+pub fn serve(worker: Rc<Worker>, accepted: Accepted) -> impl Future<Output = ()> {
+    let mut session = Session::new(worker, accepted);
+    async move { session.run().await }
+}
+
+impl Session {
+    fn new(worker: Rc<Worker>, accepted: Accepted) -> Self {
+        let world = worker.world();
+        // A listener that is gone still answers those who came before.
+        let newest = world.site(&accepted.site.listener.name);
+        let orphaned = newest.is_none();
+        let site = newest.map_or_else(|| Rc::new(LocalSite::orphan(&accepted.site, &world)), Rc::clone);
+        let client = Client {
+            stream: accepted.stream,
+            timer: worker.wheel.timer(),
+            peer: accepted.peer,
+            peer_text: AddressText::of(accepted.peer.ip()),
+            site,
+            number: worker.connection_number(),
+            idle_since: worker.wheel.now(),
+            orphaned,
+            served: false,
+            hurried: false,
+            seat: worker.roster.enter(),
         };
-        client.served = true;
-        worker.recycle(exchange);
-        match next {
-            Next::KeepAlive => {}
-            Next::Linger => return client.linger(&worker).await,
-            Next::Close => return,
+        let open = Arc::clone(&accepted.site.open);
+        Self { worker, client, open }
+    }
+
+    async fn run(&mut self) {
+        let Self { worker, client, .. } = self;
+        while let Some(mut exchange) = client.first_bytes(worker).await {
+            let next = loop {
+                match exchange::run(worker, client, &mut exchange).await {
+                    // Bytes of the next request are here already.
+                    Next::KeepAlive if exchange.begin_next() => {}
+                    next => break next,
+                }
+            };
+            client.served = true;
+            worker.recycle(exchange);
+            match next {
+                Next::KeepAlive => {}
+                Next::Linger => return Box::pin(client.linger(worker)).await,
+                Next::Close => return,
+            }
         }
     }
 }

@@ -250,17 +250,13 @@ async fn serve(worker: &Worker, client: &mut Client, exchange: &mut Exchange) ->
     let (Some((rules, _)), Some(local)) = (site.site.rules(route), site.upstream(route)) else {
         return Err(Cause::Internal);
     };
-    forward(
-        Ways {
-            worker,
-            site: &site,
-            rules,
-            local,
-        },
-        client,
-        exchange,
-    )
-    .await
+    let ways = Ways {
+        worker,
+        site: &site,
+        rules,
+        local,
+    };
+    forward(&ways, client, exchange).await
 }
 
 /// Reads until the request head is whole.

@@ -23,7 +23,7 @@ const KEPT_BUFFER_BYTES: usize = 4 * 1024;
 
 /// Two connections, and the exchange between them.
 pub(crate) struct Flow<'a> {
-    pub(crate) ways: Ways<'a>,
+    pub(crate) ways: &'a Ways<'a>,
     pub(crate) client: &'a mut Client,
     pub(crate) server: &'a mut ServerConnection,
     pub(crate) exchange: &'a mut Exchange,
@@ -170,7 +170,7 @@ impl Flow<'_> {
 /// Sends the client what is left of the answer, after the server has done its part.
 pub(crate) fn poll_flushed(
     cx: &mut Context<'_>,
-    ways: Ways<'_>,
+    ways: &Ways<'_>,
     client: &mut Client,
     exchange: &mut Exchange,
 ) -> Poll<Result<(), Cause>> {
@@ -219,7 +219,7 @@ pub(crate) fn poll_watch(cx: &mut Context<'_>, client: &mut Client, exchange: &m
 /// for that, and short ones never need to. The request's own timer has nothing else to do by then.
 pub(crate) fn poll_watch_patiently(
     cx: &mut Context<'_>,
-    ways: Ways<'_>,
+    ways: &Ways<'_>,
     client: &mut Client,
     exchange: &mut Exchange,
 ) -> Poll<Cause> {

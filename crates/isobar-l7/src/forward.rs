@@ -19,7 +19,6 @@ use crate::pool::Pool;
 use crate::worker::LocalSite;
 
 /// Where a request goes, and by which rules.
-#[derive(Clone, Copy)]
 pub(crate) struct Ways<'a> {
     pub(crate) worker: &'a Worker,
     pub(crate) site: &'a LocalSite,
@@ -28,10 +27,15 @@ pub(crate) struct Ways<'a> {
 }
 
 /// Sends the request to a server, to others when it fails, and passes the answer on.
-pub(crate) async fn forward(ways: Ways<'_>, client: &mut Client, exchange: &mut Exchange) -> Result<Next, Cause> {
+pub(crate) async fn forward(ways: &Ways<'_>, client: &mut Client, exchange: &mut Exchange) -> Result<Next, Cause> {
     let mut failure = None;
     loop {
-        let place = match claim(ways, client, exchange).await {
+        let claimed = match claim(ways, exchange) {
+            Err(Refusal::Full) => Box::pin(wait(ways, client, exchange)).await,
+            Err(Refusal::NoneAvailable) => Err(Cause::NoServer),
+            Ok(place) => Ok(place),
+        };
+        let place = match claimed {
             Ok(place) => place,
             // All others were tried: what the last one did is the better answer.
             Err(Cause::NoServer) => return Err(failure.unwrap_or_else(|| no_server(ways))),
@@ -40,17 +44,19 @@ pub(crate) async fn forward(ways: Ways<'_>, client: &mut Client, exchange: &mut 
         if let Some(failed) = exchange.tried.last() {
             failed.stats(ways.worker.id).retries.increment();
         }
-        let mut failed = match attempt(ways, client, exchange, &place, Origin::Pooled).await {
+        let mut tried = attempt(ways, client, exchange, &place, Origin::Pooled).await;
+        // The server closed an idle connection just as it was used again: that is no failure of the server's.
+        if let Err(failed) = &tried
+            && failed.reused
+            && failed.cause == Cause::ServerClosed
+            && may_repeat(exchange, failed)
+        {
+            tried = Box::pin(attempt(ways, client, exchange, &place, Origin::Fresh)).await;
+        }
+        let failed = match tried {
             Ok(server) => return deliver(ways, client, exchange, place, server).await,
             Err(failed) => failed,
         };
-        // The server closed an idle connection just as it was used again: that is no failure of the server's.
-        if failed.reused && failed.cause == Cause::ServerClosed && may_repeat(exchange, &failed) {
-            failed = match attempt(ways, client, exchange, &place, Origin::Fresh).await {
-                Ok(server) => return deliver(ways, client, exchange, place, server).await,
-                Err(failed) => failed,
-            };
-        }
         let server = &place.server().server;
         server.stats(ways.worker.id).failures.count(failed.cause);
         let attempts_left = exchange.tried.len() < ways.local.view().settings().retry.attempts as usize;
@@ -63,7 +69,7 @@ pub(crate) async fn forward(ways: Ways<'_>, client: &mut Client, exchange: &mut 
 }
 
 /// Counts a request for which there was no server from the start.
-fn no_server(ways: Ways<'_>) -> Cause {
+fn no_server(ways: &Ways<'_>) -> Cause {
     ways.local.upstream().stats(ways.worker.id).no_server.increment();
     Cause::NoServer
 }
@@ -85,21 +91,21 @@ fn may_repeat(exchange: &Exchange, failed: &Failed) -> bool {
     safe && exchange.replayable && !exchange.report.answer_begun
 }
 
-/// Claims a place at a server, waiting in the queue if all are at their limit.
-async fn claim(ways: Ways<'_>, client: &mut Client, exchange: &mut Exchange) -> Result<Place<Pool>, Cause> {
-    let Ways { worker, local, .. } = ways;
-    let stats = local.upstream().stats(worker.id);
-    let view = local.view();
-    // Whoever waits comes first.
-    if !local.upstream().has_queue() {
-        match view.place(&exchange.tried, &mut worker.chance.borrow_mut()) {
-            Ok(place) => return Ok(place),
-            Err(Refusal::Full) => {}
-            Err(Refusal::NoneAvailable) => return Err(Cause::NoServer),
-        }
+/// Claims a place at a server, unless others wait for one: they come first.
+fn claim(ways: &Ways<'_>, exchange: &Exchange) -> Result<Place<Pool>, Refusal> {
+    if ways.local.upstream().has_queue() {
+        return Err(Refusal::Full);
     }
-    let limits = view.settings().queue;
-    drop(view);
+    ways.local
+        .view()
+        .place(&exchange.tried, &mut ways.worker.chance.borrow_mut())
+}
+
+/// Waits in the queue for a place at a server.
+async fn wait(ways: &Ways<'_>, client: &mut Client, exchange: &mut Exchange) -> Result<Place<Pool>, Cause> {
+    let Ways { worker, local, .. } = *ways;
+    let stats = local.upstream().stats(worker.id);
+    let limits = local.view().settings().queue;
     let Ok(mut ticket) = Ticket::join(Arc::clone(local.upstream()), limits.max, &exchange.tried) else {
         stats.queue_rejected.increment();
         return Err(Cause::QueueFull);
@@ -121,7 +127,7 @@ async fn claim(ways: Ways<'_>, client: &mut Client, exchange: &mut Exchange) -> 
 
 fn poll_claim(
     cx: &mut Context<'_>,
-    ways: Ways<'_>,
+    ways: &Ways<'_>,
     client: &mut Client,
     exchange: &mut Exchange,
     ticket: &mut Ticket<Arc<Upstream>>,

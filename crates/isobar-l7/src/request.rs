@@ -80,7 +80,7 @@ fn address_of(element: &[u8]) -> Option<IpAddr> {
 }
 
 /// Writes the head of the forwarded request.
-pub(crate) fn compose(output: &mut Vec<u8>, ways: Ways<'_>, client: &Client, exchange: &Exchange) {
+pub(crate) fn compose(output: &mut Vec<u8>, ways: &Ways<'_>, client: &Client, exchange: &Exchange) {
     let head = exchange.inbound.get(..exchange.request.len).unwrap_or_default();
     let request = &exchange.request;
     let forwarding = &ways.site.site.listener.forwarding;
@@ -115,7 +115,7 @@ pub(crate) fn compose(output: &mut Vec<u8>, ways: Ways<'_>, client: &Client, exc
         head,
         request,
         peer,
-        peer_text: client.peer_text.as_bytes(),
+        peer_text: &client.peer_text,
         trusted,
         forwarding,
     };
@@ -149,7 +149,7 @@ struct Forwarded<'a> {
     head: &'a [u8],
     request: &'a RequestHead,
     peer: IpAddr,
-    peer_text: &'a [u8],
+    peer_text: &'a AddressText,
     trusted: bool,
     forwarding: &'a Forwarding,
 }
@@ -165,14 +165,18 @@ impl Forwarded<'_> {
 fn write_forwarding(output: &mut Vec<u8>, facts: &Forwarded<'_>, is_replaced: impl Fn(&[u8]) -> bool) {
     if !is_replaced(b"x-forwarded-for") {
         list(output, b"X-Forwarded-For: ", facts.values(Known::XForwardedFor));
-        output.extend_from_slice(facts.peer_text);
+        facts.peer_text.push(output);
         write::end(output);
     }
     if !is_replaced(b"x-real-ip") {
-        match client_address(facts.peer, facts.head, facts.request, facts.forwarding) {
-            peer if peer == facts.peer => write::field(output, b"X-Real-IP", facts.peer_text),
-            client => write::field(output, b"X-Real-IP", AddressText::of(client).as_bytes()),
+        let client = client_address(facts.peer, facts.head, facts.request, facts.forwarding);
+        output.extend_from_slice(b"X-Real-IP: ");
+        if client == facts.peer {
+            facts.peer_text.push(output);
+        } else {
+            AddressText::of(client).push(output);
         }
+        write::end(output);
     }
     if facts.values(Known::XForwardedProto).next().is_none() && !is_replaced(b"x-forwarded-proto") {
         output.extend_from_slice(b"X-Forwarded-Proto: http\r\n");
@@ -184,7 +188,7 @@ fn write_forwarding(output: &mut Vec<u8>, facts: &Forwarded<'_>, is_replaced: im
     }
     if facts.forwarding.forwarded && !is_replaced(b"forwarded") {
         list(output, b"Forwarded: ", facts.values(Known::Forwarded));
-        write_forwarded(output, facts.peer_text, host);
+        write_forwarded(output, facts, host);
     }
 }
 
@@ -198,15 +202,16 @@ fn list<'v>(output: &mut Vec<u8>, name: &[u8], values: impl Iterator<Item = &'v 
 }
 
 /// Ends the `Forwarded` field with our element (RFC 7239 section 4).
-fn write_forwarded(output: &mut Vec<u8>, peer: &[u8], host: &[u8]) {
-    output.extend_from_slice(b"for=");
-    if peer.contains(&b':') {
-        output.extend_from_slice(b"\"[");
-        output.extend_from_slice(peer);
-        output.extend_from_slice(b"]\"");
+fn write_forwarded(output: &mut Vec<u8>, facts: &Forwarded<'_>, host: &[u8]) {
+    let (open, close): (&[u8], &[u8]) = if facts.peer.is_ipv6() {
+        (b"\"[", b"]\"")
     } else {
-        output.extend_from_slice(peer);
-    }
+        (b"", b"")
+    };
+    output.extend_from_slice(b"for=");
+    output.extend_from_slice(open);
+    facts.peer_text.push(output);
+    output.extend_from_slice(close);
     output.extend_from_slice(b";proto=http");
     if !host.is_empty() {
         // An authority holds neither a quote nor a backslash: the parser saw to that.

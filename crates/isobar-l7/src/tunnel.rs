@@ -47,7 +47,7 @@ enum Turn {
 
 /// Passes bytes both ways until the tunnel ends.
 pub(crate) async fn run(
-    ways: Ways<'_>,
+    ways: &Ways<'_>,
     client: &mut Client,
     exchange: &mut Exchange,
     server: &mut ServerConnection,

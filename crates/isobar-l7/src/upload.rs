@@ -35,7 +35,7 @@ impl Flow<'_> {
             exchange,
         } = self;
         ways.worker.scratch.with(|_, output| {
-            request::compose(output, *ways, client, exchange);
+            request::compose(output, ways, client, exchange);
             exchange.forward_prefix(output)?;
             exchange.uploaded(0, ways.site.site.listener.limits.max_body_bytes)?;
             // An error here means that the server closed the connection before: it has seen nothing.
