@@ -48,6 +48,12 @@ impl HealthTracker {
         }
     }
 
+    /// Takes other thresholds, 0 again counting as 1; what is known, and the probes counted against it, stay.
+    pub fn reconfigure(&mut self, rise: u32, fall: u32) {
+        self.rise = rise.max(1);
+        self.fall = fall.max(1);
+    }
+
     /// What is known now.
     #[must_use]
     pub const fn health(&self) -> Health {
@@ -118,6 +124,29 @@ mod tests {
         check((1, 1), "+-+-", "HUHU");
         check((0, 0), "+-+-", "HUHU");
         check((3, 1), "-++-+++", "UUUUUUH");
+    }
+
+    #[test]
+    fn other_thresholds_change_what_comes_and_not_what_is_known() {
+        let check = |before, (rise, fall), after, expected| {
+            let mut tracker = HealthTracker::new(2, 3);
+            run(&mut tracker, before);
+            let known = tracker.health();
+            tracker.reconfigure(rise, fall);
+            assert_eq!(tracker.health(), known, "{before}");
+            assert_eq!(
+                run(&mut tracker, after),
+                expected,
+                "{before} then {rise} {fall} {after}"
+            );
+        };
+        check("", (1, 1), "+", "H");
+        check("-", (5, 5), "++++-+++++", "UUUUUUUUUH");
+        check("-+", (3, 3), "++", "UH");
+        check("+--", (2, 5), "---", "HHU");
+        check("+--", (2, 1), "-", "U");
+        check("+--", (2, 1), "+-", "HU");
+        check("-", (0, 0), "+-", "HU");
     }
 
     #[test]

@@ -168,6 +168,13 @@ impl Server {
             return;
         }
         let mut record = self.record();
+        if let (Some(tracker), Some(old), Some(new)) = (&mut record.tracker, old, new)
+            && old.probe == new.probe
+        {
+            // The same question is asked, only at other times or more patiently: the answers so far still count.
+            tracker.reconfigure(new.rise, new.fall);
+            return;
+        }
         record.tracker = new.map(tracker);
         record.last_probe = None;
         if !self.addresses().is_empty() {
@@ -222,5 +229,61 @@ fn state_of(health: Health) -> HealthState {
         Health::Unknown => HealthState::Unknown,
         Health::Healthy => HealthState::Healthy,
         Health::Unhealthy => HealthState::Unhealthy,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use isobar_plan::HealthProbe;
+
+    use super::*;
+
+    fn check(probe: HealthProbe, interval_s: u64, fall: u32) -> HealthCheck {
+        HealthCheck {
+            probe,
+            interval: Duration::from_secs(interval_s),
+            timeout: Duration::from_secs(1),
+            rise: 2,
+            fall,
+        }
+    }
+
+    fn http(path: &str) -> HealthProbe {
+        HealthProbe::Http {
+            path: path.into(),
+            host: None,
+            expect: isobar_plan::StatusRanges(vec![(200, 299)]),
+        }
+    }
+
+    #[test]
+    fn other_settings_of_the_same_probe_revive_no_dead_server() {
+        let settings = isobar_plan::Server {
+            name: "a".into(),
+            address: ServerAddress::Socket(SocketAddr::from(([127, 0, 0, 1], 9))),
+            weight: 1,
+            max_connections: None,
+            backup: false,
+        };
+        let after = |old: HealthCheck, new: Option<HealthCheck>| {
+            let server = Server::new(&settings, Some(&old), 1);
+            server.probed(ProbeOutcome {
+                result: Err("refused".to_owned()),
+                took: Duration::from_secs(1),
+            });
+            assert!(!server.is_available());
+            server.reconfigure(&settings, Some(&old), new.as_ref());
+            let status = server.status(&settings);
+            (server.is_available(), status.health, status.reason)
+        };
+        let dead = (false, HealthState::Unhealthy, "refused".to_owned());
+        let fresh = (true, HealthState::Unknown, String::new());
+        let tcp = || check(HealthProbe::Tcp, 1, 3);
+        assert_eq!(after(tcp(), Some(tcp())), dead);
+        assert_eq!(after(tcp(), Some(check(HealthProbe::Tcp, 9, 5))), dead);
+        assert_eq!(after(check(http("/a"), 1, 3), Some(check(http("/a"), 1, 1))), dead);
+        assert_eq!(after(check(http("/a"), 1, 3), Some(check(http("/b"), 1, 3))), fresh);
+        assert_eq!(after(tcp(), Some(check(http("/a"), 1, 3))), fresh);
+        assert_eq!(after(tcp(), None), fresh);
     }
 }
