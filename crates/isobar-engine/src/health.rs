@@ -153,7 +153,7 @@ impl Schedule {
             // The resolver has said why.
             return Err("its name does not resolve".to_owned());
         };
-        let probe = probe::run(address, self.server.name(), &self.check.probe);
+        let probe = probe::run(address, self.server.address(), &self.check.probe);
         match tokio::time::timeout(self.check.timeout, probe).await {
             Ok(result) => result,
             Err(_) => Err(format!("no answer within {:?}", self.check.timeout)),

@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::net::SocketAddr;
 
 use isobar_net::stream::Stream;
-use isobar_plan::HealthProbe;
+use isobar_plan::{HealthProbe, ServerAddress};
 use isobar_wire::{HeadLimits, Method, Parsed, RequestKind, ResponseHead, write};
 
 /// What is read of an answer's head at most.
@@ -16,19 +16,39 @@ const LIMITS: HeadLimits = HeadLimits {
 /// Probes a server once. Waits without bound: the caller has a deadline.
 ///
 /// *Errors*: what was wrong, in words.
-pub(crate) async fn run(address: SocketAddr, name: &str, probe: &HealthProbe) -> Result<(), String> {
+pub(crate) async fn run(address: SocketAddr, server: &ServerAddress, probe: &HealthProbe) -> Result<(), String> {
     let mut stream = Stream::connect(address)
         .await
         .map_err(|error| format!("connect to {address}: {error}"))?;
     let HealthProbe::Http { path, host, expect } = probe else {
         return Ok(());
     };
-    send(&mut stream, &request(path, host.as_deref().unwrap_or(name))).await?;
+    let own = || authority(server);
+    send(
+        &mut stream,
+        &request(path, &host.as_deref().map_or_else(own, str::to_owned)),
+    )
+    .await?;
     let status = read_status(&mut stream).await?;
     if expect.contains(status) {
         Ok(())
     } else {
         Err(format!("GET {path} answered {status}"))
+    }
+}
+
+/// The server's address as a Host field has it: without the port that HTTP has anyway (RFC 9110 section 7.2).
+fn authority(server: &ServerAddress) -> String {
+    const DEFAULT_PORT: u16 = 80;
+    let (host, port) = match server {
+        ServerAddress::Name(name, port) => (name.to_string(), *port),
+        ServerAddress::Socket(SocketAddr::V4(address)) => (address.ip().to_string(), address.port()),
+        ServerAddress::Socket(SocketAddr::V6(address)) => (format!("[{}]", address.ip()), address.port()),
+    };
+    if port == DEFAULT_PORT {
+        host
+    } else {
+        format!("{host}:{port}")
     }
 }
 
@@ -79,5 +99,24 @@ async fn read_status(stream: &mut Stream) -> Result<u16, String> {
                 Parsed::Complete => return Ok(head.status),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use isobar_plan::ServerAddress;
+
+    use super::authority;
+
+    #[test]
+    fn the_host_is_the_address_without_the_usual_port() {
+        let check = |server, expected: &str| assert_eq!(authority(&server), expected);
+        let socket = |address: &str| ServerAddress::Socket(address.parse().unwrap());
+        check(socket("10.0.0.1:8080"), "10.0.0.1:8080");
+        check(socket("10.0.0.1:80"), "10.0.0.1");
+        check(socket("[fd00::1]:80"), "[fd00::1]");
+        check(socket("[fd00::1]:443"), "[fd00::1]:443");
+        check(ServerAddress::Name("api.internal".into(), 80), "api.internal");
+        check(ServerAddress::Name("api.internal".into(), 8080), "api.internal:8080");
     }
 }
