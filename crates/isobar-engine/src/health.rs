@@ -3,6 +3,7 @@
 //! One thread probes all servers, whatever the number of workers, each server on its own schedule. Its connections
 //! are its own: no probe touches a pool or an in-flight counter.
 
+mod any;
 mod probe;
 
 use std::sync::Arc;
@@ -101,7 +102,7 @@ fn start_watch(upstream: &Arc<Upstream>, server: &Arc<Server>, check: &HealthChe
     let schedule = Schedule {
         upstream: Arc::clone(upstream),
         server: Arc::clone(server),
-        check: check.clone(),
+        check: Arc::new(check.clone()),
         events: Arc::clone(events),
     };
     let task = tokio::task::spawn_local(schedule.run()).abort_handle();
@@ -119,7 +120,7 @@ const UNRESOLVED_PAUSE: Duration = Duration::from_millis(50);
 struct Schedule {
     upstream: Arc<Upstream>,
     server: Arc<Server>,
-    check: HealthCheck,
+    check: Arc<HealthCheck>,
     events: EventSink,
 }
 
@@ -149,15 +150,16 @@ impl Schedule {
     }
 
     async fn probe(&self) -> Result<(), String> {
-        let Some(address) = self.server.addresses().first().copied() else {
+        let addresses = self.server.addresses();
+        if addresses.is_empty() {
             // The resolver has said why.
             return Err("its name does not resolve".to_owned());
-        };
-        let probe = probe::run(address, self.server.address(), &self.check.probe);
-        match tokio::time::timeout(self.check.timeout, probe).await {
-            Ok(result) => result,
-            Err(_) => Err(format!("no answer within {:?}", self.check.timeout)),
         }
+        let ask = |address| {
+            let (server, check) = (Arc::clone(&self.server), Arc::clone(&self.check));
+            async move { probe::run(address, server.address(), &check.probe).await }
+        };
+        any::any(&addresses, self.check.timeout, ask).await
     }
 
     fn take(&self, outcome: ProbeOutcome) {
