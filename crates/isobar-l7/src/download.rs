@@ -95,8 +95,29 @@ impl Flow<'_> {
         })
     }
 
-    /// Takes the heads at the front of `bytes`: interim ones, then the final one with the beginning of its body.
-    fn take_heads(&mut self, cx: &mut Context<'_>, mut bytes: &[u8], output: &mut Vec<u8>) -> Result<Answer, Cause> {
+    /// Takes the heads at the front of `bytes`, with the worker's room for their fields: they are needed in this turn
+    /// only, and a thousand exchanges with room of their own would not fit the cache.
+    fn take_heads(&mut self, cx: &mut Context<'_>, bytes: &[u8], output: &mut Vec<u8>) -> Result<Answer, Cause> {
+        let worker = self.ways.worker;
+        mem::swap(
+            &mut self.exchange.response.fields,
+            &mut worker.response_fields.borrow_mut(),
+        );
+        let answer = self.take_each_head(cx, bytes, output);
+        mem::swap(
+            &mut self.exchange.response.fields,
+            &mut worker.response_fields.borrow_mut(),
+        );
+        answer
+    }
+
+    /// Takes interim heads, then the final one with the beginning of its body.
+    fn take_each_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut bytes: &[u8],
+        output: &mut Vec<u8>,
+    ) -> Result<Answer, Cause> {
         loop {
             let kind = self.exchange.request.kind();
             let parsed = self.exchange.response.parse(bytes, kind, RESPONSE_HEAD);

@@ -10,6 +10,7 @@ use isobar_net::scratch::Scratch;
 use isobar_net::splice::Pipes;
 use isobar_net::wheel::Wheel;
 use isobar_upstream::Local;
+use isobar_wire::Field;
 
 use crate::exchange::Exchange;
 use crate::log::Lines;
@@ -19,6 +20,9 @@ use crate::{Published, Site, World};
 
 /// Idle exchanges kept for reuse: about as many as requests are under way at once on one worker.
 const MAX_SPARE_EXCHANGES: usize = 1024;
+
+/// Idle exchanges that are never given back.
+const MIN_SPARE_EXCHANGES: usize = 64;
 
 /// Pipes kept for the next large body.
 const MAX_IDLE_PIPES: usize = 64;
@@ -37,6 +41,8 @@ pub struct Worker {
     pub(crate) chance: RefCell<Chance>,
     pub(crate) roster: Roster,
     pub(crate) lines: Lines,
+    /// Room for the fields of the response head that is being read.
+    pub(crate) response_fields: RefCell<Vec<Field>>,
     published: Arc<Published>,
     world: RefCell<Rc<LocalWorld>>,
     /// Boxed, because it is the boxes that are reused: an idle connection holds none.
@@ -108,6 +114,7 @@ impl Worker {
             chance: RefCell::new(Chance::new(parts.seed)),
             roster: Roster::default(),
             lines: Lines::default(),
+            response_fields: RefCell::new(Vec::new()),
             published: parts.published,
             world: RefCell::new(Rc::new(world)),
             spare: RefCell::new(Vec::new()),
@@ -176,7 +183,15 @@ impl Worker {
                 }
             }
             self.flush_log(&world);
+            self.give_back_spare();
         }
+    }
+
+    /// After a burst, idle exchanges are given back by halves.
+    fn give_back_spare(&self) {
+        let mut spare = self.spare.borrow_mut();
+        let kept = (spare.len() / 2).max(MIN_SPARE_EXCHANGES);
+        spare.truncate(kept);
     }
 
     /// Hands over the log lines that wait.
