@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use isobar_l7::{LogHandle, OpenConnections, Site, SiteParts, SiteRoute, World};
 use isobar_observe::{ListenerStats, RouteStats};
-use isobar_plan::{AccessLog, Action, Listener, Name, Plan, Route, UpstreamId};
+use isobar_plan::{AccessLog, Action, Listener, Name, Plan, Route, ServerAddress, UpstreamId};
 use isobar_upstream::{Sharded, Upstream};
 
 use crate::log_writer::LogWriter;
+use crate::names::Names;
 use crate::{ApplyError, EventSink};
 
 /// What outlives plans, by name.
@@ -17,6 +18,7 @@ pub(crate) struct Registry {
     listeners: HashMap<Name, Kept>,
     upstreams: HashMap<Name, Arc<Upstream>>,
     log: Option<Log>,
+    names: Names,
     /// Listeners that are gone, for as long as they have connections.
     leaving: Vec<Arc<OpenConnections>>,
 }
@@ -42,6 +44,7 @@ impl Registry {
             listeners: HashMap::new(),
             upstreams: HashMap::new(),
             log: None,
+            names: Names::default(),
             leaving: Vec::new(),
         }
     }
@@ -64,6 +67,11 @@ impl Registry {
             upstreams,
             log: self.log.as_ref().map(|log| Arc::clone(&log.handle)),
         })
+    }
+
+    /// What is known of the names of servers.
+    pub(crate) fn names(&mut self) -> &mut Names {
+        &mut self.names
     }
 
     /// The writer of the access log.
@@ -117,13 +125,14 @@ impl Registry {
     }
 
     fn upstream(&mut self, settings: &isobar_plan::Upstream) -> Arc<Upstream> {
-        if let Some(known) = self.upstreams.get(&settings.name) {
-            if known.members().settings != *settings {
-                known.reconfigure(settings.clone());
+        let known = |address: &ServerAddress| self.names.resolution(address);
+        if let Some(same) = self.upstreams.get(&settings.name) {
+            if same.members().settings != *settings {
+                same.reconfigure_knowing(settings.clone(), known);
             }
-            return Arc::clone(known);
+            return Arc::clone(same);
         }
-        let upstream = Arc::new(Upstream::new(settings.clone(), self.workers));
+        let upstream = Arc::new(Upstream::knowing(settings.clone(), self.workers, known));
         self.upstreams.insert(settings.name.clone(), Arc::clone(&upstream));
         upstream
     }

@@ -11,6 +11,7 @@ mod assembly;
 mod bindings;
 mod health;
 mod log_writer;
+mod names;
 mod report;
 #[cfg(test)]
 mod sample;
@@ -155,6 +156,14 @@ impl Engine {
     /// *Errors*: nothing has changed.
     pub fn apply(&self, plan: Plan) -> Result<PlanDiff, ApplyError> {
         let mut state = self.state();
+        let applied = self.take(&mut state, plan);
+        // What was told of the names of this plan only is of use no more if it was refused.
+        let State { plan, registry, .. } = &mut *state;
+        registry.names().retain(plan);
+        applied
+    }
+
+    fn take(&self, state: &mut State, plan: Plan) -> Result<PlanDiff, ApplyError> {
         if state.drain_until.is_some() {
             return Err(ApplyError::Draining);
         }
@@ -187,11 +196,16 @@ impl Engine {
     /// Tells at which addresses the servers are whose name and port these are
     /// ([`ServerAddress::Name`]). An error, or no address: they are down until told better. After a success the
     /// caller decides whether an error means that the old addresses stay: then it does not call.
+    ///
+    /// What is told of a name that only the next plan has is remembered until that was applied, or refused.
     pub fn resolved(&self, name: &str, port: u16, outcome: Result<Vec<SocketAddr>, String>) {
+        let address = ServerAddress::Name(name.into(), port);
+        // Held to the end, so that no plan comes between what is remembered and what the servers are told.
+        let mut state = self.state();
         for upstream in &self.published.world().upstreams {
             let mut changed = false;
             for server in &upstream.members().servers {
-                if matches!(server.address(), ServerAddress::Name(n, p) if **n == *name && *p == port) {
+                if *server.address() == address {
                     changed |= server.resolved(outcome.clone());
                 }
             }
@@ -199,6 +213,7 @@ impl Engine {
                 upstream.refresh();
             }
         }
+        state.registry.names().learn(address, outcome);
     }
 
     /// Opens the access log's file again, after it was moved away.

@@ -11,6 +11,9 @@ use isobar_plan::{HealthCheck, HealthState, Name, ServerAddress, ServerStatus};
 
 use crate::Sharded;
 
+/// What a name stands for, or why that is not known.
+pub(crate) type Resolution = Result<Vec<SocketAddr>, String>;
+
 /// One server. It lives as long as its upstream names it, whatever else a reload changes.
 #[derive(Debug)]
 pub struct Server {
@@ -142,7 +145,7 @@ impl Server {
     }
 
     /// Takes in what its name stands for now; true when that changes whether it is available.
-    pub fn resolved(&self, outcome: Result<Vec<SocketAddr>, String>) -> bool {
+    pub fn resolved(&self, outcome: Resolution) -> bool {
         let mut record = self.record();
         let addresses = match outcome {
             Ok(addresses) if addresses.is_empty() => Err("its name has no address".to_owned()),

@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use isobar_balance::{Candidate, Group, Tier};
 use isobar_observe::UpstreamStats;
-use isobar_plan::{Name, UpstreamStatus};
+use isobar_plan::{Name, ServerAddress, UpstreamStatus};
 
 use crate::queue::WaitQueue;
+use crate::server::Resolution;
 use crate::{Server, Sharded};
 
 /// A set of servers that can answer the same requests, as all workers share it.
@@ -83,15 +84,22 @@ impl AsRef<Self> for Upstream {
 }
 
 impl Upstream {
-    /// An upstream for `workers` workers.
+    /// An upstream for `workers` workers. Of its servers' names nothing is known.
     #[must_use]
     pub fn new(settings: isobar_plan::Upstream, workers: usize) -> Self {
-        let health = settings.health.as_ref();
-        let servers = settings
-            .servers
-            .iter()
-            .map(|s| Arc::new(Server::new(s, health, workers)))
-            .collect();
+        Self::knowing(settings, workers, |_| None)
+    }
+
+    /// An upstream whose servers' names stand for what `known` says of them; what it does not know is to be
+    /// [told](Server::resolved).
+    #[must_use]
+    pub fn knowing(
+        settings: isobar_plan::Upstream,
+        workers: usize,
+        known: impl Fn(&ServerAddress) -> Option<Resolution>,
+    ) -> Self {
+        let new = |server| new_server(server, &settings, workers, &known);
+        let servers = settings.servers.iter().map(new).collect();
         let members = members(settings.clone(), servers, 1);
         Self {
             name: settings.name,
@@ -122,19 +130,30 @@ impl Upstream {
         self.epoch.load(Ordering::Acquire)
     }
 
-    /// Takes new settings. Servers of the same name and address keep counters, health and connections.
+    /// Takes new settings. Servers of the same name and address keep counters, health and connections; of the names of
+    /// others nothing is known.
     pub fn reconfigure(&self, settings: isobar_plan::Upstream) {
+        self.reconfigure_knowing(settings, |_| None);
+    }
+
+    /// Takes new settings, as [`reconfigure`](Self::reconfigure) does; the names of new servers stand for what `known`
+    /// says of them.
+    pub fn reconfigure_knowing(
+        &self,
+        settings: isobar_plan::Upstream,
+        known: impl Fn(&ServerAddress) -> Option<Resolution>,
+    ) {
         let _change = self.change.lock().unwrap_or_else(PoisonError::into_inner);
         let old = self.members();
         let (old_health, health) = (old.settings.health.as_ref(), settings.health.as_ref());
         let servers = settings.servers.iter().map(|server| {
             let same = |known: &&Arc<Server>| *known.name() == server.name && *known.address() == server.address;
             match old.servers.iter().find(same) {
-                Some(known) => {
-                    known.reconfigure(server, old_health, health);
-                    Arc::clone(known)
+                Some(same) => {
+                    same.reconfigure(server, old_health, health);
+                    Arc::clone(same)
                 }
-                None => Arc::new(Server::new(server, health, self.workers)),
+                None => new_server(server, &settings, self.workers, &known),
             }
         });
         let servers = servers.collect();
@@ -190,6 +209,21 @@ impl Upstream {
         *self.members.write().unwrap_or_else(PoisonError::into_inner) = next;
         self.queue.call_for_room(self);
     }
+}
+
+fn new_server(
+    server: &isobar_plan::Server,
+    of: &isobar_plan::Upstream,
+    workers: usize,
+    known: impl Fn(&ServerAddress) -> Option<Resolution>,
+) -> Arc<Server> {
+    let new = Server::new(server, of.health.as_ref(), workers);
+    if matches!(server.address, ServerAddress::Name(..))
+        && let Some(outcome) = known(&server.address)
+    {
+        new.resolved(outcome);
+    }
+    Arc::new(new)
 }
 
 /// The name's hash and the epoch move the random start of rotating algorithms from state to state.
