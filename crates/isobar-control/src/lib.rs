@@ -14,7 +14,7 @@ mod supervise;
 mod watch;
 
 pub use reload::{Configuration, Disposition, History, LoadError, Past, Refusal, Reloader, Running, load};
-pub use resolve::{DnsClient, Resolver};
+pub use resolve::{DnsClient, Resolution, Resolver};
 pub use signals::{Signal, Signals};
 pub use source::{MAX_BYTES, ReadError, read, read_from};
 pub use supervise::{Ending, Supervisor};
@@ -33,7 +33,7 @@ pub trait Target: Send + Sync + 'static {
     /// *Errors*: why not, in words; then nothing has changed.
     fn apply(&self, plan: Plan) -> Result<PlanDiff, String>;
 
-    /// Tells where a server is that the plan names. An error comes only when the name was never resolved before.
+    /// Tells where a server is that the plan names, or the plan that is about to be applied. An error comes only when the name was never resolved before.
     fn resolved(&self, name: &str, port: u16, outcome: Result<Vec<SocketAddr>, String>);
 
     /// Opens log files again, after they were moved away.

@@ -191,7 +191,9 @@ impl Reloader {
         if !configuration.warnings.is_empty() {
             tracing::warn!("{name} is valid, but:\n{}", configuration.warnings.trim_end());
         }
-        self.resolver.prepare(&configuration.plan).await;
+        for known in self.resolver.prepare(&configuration.plan).await {
+            self.target.resolved(&known.name, known.port, known.outcome);
+        }
         match self.apply(configuration.plan.clone()).await {
             Ok(diff) => {
                 self.running = configuration.plan;

@@ -9,7 +9,7 @@ mod schedule;
 pub use client::DnsClient;
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -25,6 +25,17 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Questions under way at most; further names wait their turn.
 const MAX_CONCURRENT: usize = 64;
 
+/// What is known of the servers of one name and port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resolution {
+    /// Their name.
+    pub name: Arc<str>,
+    /// Their port.
+    pub port: u16,
+    /// Their addresses, sorted, or why there are none.
+    pub outcome: Result<Vec<SocketAddr>, String>,
+}
+
 /// Keeps the addresses of named servers true. Ends when dropped.
 #[derive(Debug)]
 pub struct Resolver {
@@ -35,6 +46,10 @@ enum Command {
     Prepare {
         names: BTreeSet<Arc<str>>,
         known: oneshot::Sender<()>,
+    },
+    Recall {
+        endpoints: Endpoints,
+        recalled: oneshot::Sender<Vec<Resolution>>,
     },
     Settle {
         endpoints: Endpoints,
@@ -64,16 +79,21 @@ impl Resolver {
     }
 
     /// Asks for the names of a plan that is about to be applied, beside those that are followed already. Returns when
-    /// each has an outcome, after a second at the latest.
-    pub async fn prepare(&self, plan: &Plan) {
-        let names: BTreeSet<_> = endpoints(plan).into_iter().map(|(name, _)| name).collect();
-        if names.is_empty() {
-            return;
+    /// each has an outcome, after a second at the latest, with those outcomes there are: who tells a [`Target`] of them
+    /// before it takes the plan has no server in it that waits for its address.
+    pub async fn prepare(&self, plan: &Plan) -> Vec<Resolution> {
+        let endpoints = endpoints(plan);
+        if endpoints.is_empty() {
+            return Vec::new();
         }
+        let names = names(&endpoints);
         let (known, all_known) = oneshot::channel();
         // The worker ends only with this handle, so neither the sending nor the answer can fail.
         let _ = self.commands.send(Command::Prepare { names, known }).await;
         let _ = tokio::time::timeout(PATIENCE, all_known).await;
+        let (recalled, all_recalled) = oneshot::channel();
+        let _ = self.commands.send(Command::Recall { endpoints, recalled }).await;
+        all_recalled.await.unwrap_or_default()
     }
 
     /// Follows the names of the plan that runs now and no others, and tells the target what is known of each: before
@@ -101,6 +121,10 @@ fn endpoints(plan: &Plan) -> Endpoints {
             ServerAddress::Socket(_) => None,
         })
         .collect()
+}
+
+fn names(endpoints: &Endpoints) -> BTreeSet<Arc<str>> {
+    endpoints.iter().map(|(name, _)| Arc::clone(name)).collect()
 }
 
 struct Worker {
@@ -157,12 +181,17 @@ impl Worker {
                 self.waiting.push((names, known));
                 self.release_waiting();
             }
+            Command::Recall { endpoints, recalled } => {
+                let known = endpoints.iter().filter_map(|(name, port)| self.resolution(name, *port));
+                // Whoever asked may have gone on.
+                let _ = recalled.send(known.collect());
+            }
             Command::Settle {
                 endpoints,
                 target,
                 told,
             } => {
-                let names: BTreeSet<_> = endpoints.iter().map(|(name, _)| Arc::clone(name)).collect();
+                let names = names(&endpoints);
                 self.schedule.follow(names.iter().cloned(), Instant::now());
                 self.schedule.retain(&names);
                 self.target = Some(target);
@@ -194,19 +223,26 @@ impl Worker {
     }
 
     fn tell(&self, name: &str) {
-        let (Some(target), Some(known)) = (&self.target, self.schedule.known(name)) else {
+        let Some(target) = &self.target else {
             return;
         };
-        for (_, port) in self.endpoints.iter().filter(|(other, _)| **other == *name) {
-            let outcome = match known {
-                Ok(addresses) => Ok(addresses
-                    .iter()
-                    .map(|&address| SocketAddr::new(address, *port))
-                    .collect()),
-                Err(error) => Err(error.to_owned()),
-            };
-            target.resolved(name, *port, outcome);
+        for (name, port) in self.endpoints.iter().filter(|(other, _)| **other == *name) {
+            if let Some(Resolution { name, port, outcome }) = self.resolution(name, *port) {
+                target.resolved(&name, port, outcome);
+            }
         }
+    }
+
+    fn resolution(&self, name: &Arc<str>, port: u16) -> Option<Resolution> {
+        let at_port = |address: &IpAddr| SocketAddr::new(*address, port);
+        Some(Resolution {
+            name: Arc::clone(name),
+            port,
+            outcome: match self.schedule.known(name)? {
+                Ok(addresses) => Ok(addresses.iter().map(at_port).collect()),
+                Err(error) => Err(error.to_owned()),
+            },
+        })
     }
 
     fn release_waiting(&mut self) {
@@ -229,6 +265,6 @@ async fn sleep_until(at: Option<Instant>) {
     }
 }
 
-fn list(addresses: &[std::net::IpAddr]) -> String {
+fn list(addresses: &[IpAddr]) -> String {
     addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }

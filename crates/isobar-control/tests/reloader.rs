@@ -15,7 +15,11 @@ use tempfile::TempDir;
 #[derive(Default)]
 struct Instance {
     applied: Mutex<Vec<Plan>>,
+    resolved: Mutex<Vec<Resolved>>,
 }
+
+/// How many plans were applied when a name was told, and which with how many addresses.
+type Resolved = (usize, String, Option<usize>);
 
 impl Target for Instance {
     fn apply(&self, plan: Plan) -> Result<PlanDiff, String> {
@@ -33,7 +37,11 @@ impl Target for Instance {
         Ok(diff)
     }
 
-    fn resolved(&self, _: &str, _: u16, _: Result<Vec<SocketAddr>, String>) {}
+    fn resolved(&self, name: &str, port: u16, outcome: Result<Vec<SocketAddr>, String>) {
+        let applied = self.applied.lock().unwrap().len();
+        let told = (applied, format!("{name}:{port}"), outcome.ok().map(|a| a.len()));
+        self.resolved.lock().unwrap().push(told);
+    }
 
     fn reopen_logs(&self) {}
 
@@ -162,4 +170,16 @@ async fn what_cannot_be_used_is_refused_and_changes_nothing() {
     assert_eq!(bench.reloader.drain_timeout(), Duration::from_secs(7));
     assert!(matches!(bench.change(TEXT).await, Disposition::Applied(_)));
     assert_eq!(bench.last_error(), None);
+}
+
+#[tokio::test]
+async fn new_names_are_told_before_the_plan_is_applied() {
+    let mut bench = Bench::new();
+    let text = TEXT.replace("127.0.0.1:9001", "localhost:9001");
+    assert!(matches!(bench.change(&text).await, Disposition::Applied(_)));
+    let told = bench.instance.resolved.lock().unwrap().clone();
+    let before = told.iter().find(|(applied, ..)| *applied == 1);
+    let (_, name, addresses) = before.unwrap_or_else(|| panic!("nothing was told in time: {told:?}"));
+    assert_eq!(name, "localhost:9001");
+    assert!(addresses.is_some_and(|count| count > 0), "{told:?}");
 }

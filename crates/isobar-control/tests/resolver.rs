@@ -109,8 +109,12 @@ async fn both_families_arrive_sorted_for_every_port() {
     let (resolver, target) = (start(&server), Arc::new(Listener::default()));
     let plan = plan(&[("api.test.", 80), ("api.test.", 81)]);
 
-    resolver.prepare(&plan).await;
-    assert!(target.told().is_empty(), "nobody is told before the plan is in service");
+    let known = resolver.prepare(&plan).await;
+    let known: Vec<_> = known.iter().map(|known| (known.port, known.outcome.clone())).collect();
+    let addresses = |port| ["10.0.0.1", "10.0.0.2", "[fd00::1]"].map(|ip| format!("{ip}:{port}"));
+    let expected = [80, 81].map(|port| (port, at(&addresses(port).each_ref().map(String::as_str))));
+    assert_eq!(known, expected);
+    assert!(target.told().is_empty(), "whoever prepares tells as it likes");
     resolver.settle(&plan, Arc::clone(&target) as Arc<dyn Target>).await;
     let told = target.until("both ports are told", |told| told.len() == 2).await;
     assert_eq!(
@@ -204,7 +208,8 @@ async fn a_silent_name_server_does_not_hold_up_the_start() {
     server.answer("api.test.", Zone::Silent);
     let resolver = start(&server);
     let before = Instant::now();
-    resolver.prepare(&plan(&[("api.test.", 80)])).await;
+    let known = resolver.prepare(&plan(&[("api.test.", 80)])).await;
+    assert_eq!(known, []);
     assert!(before.elapsed() < Duration::from_secs(3), "{:?}", before.elapsed());
 }
 
