@@ -94,6 +94,13 @@ impl Model {
             health: HealthState::Unknown,
         };
         let asked_for = options.listen.0;
+        let started = Instant::now();
+        // What is seen first is compared with the nothing before it.
+        let nothing = Moment {
+            at: started,
+            requests: [0; SERVERS.len()],
+            answers: 0,
+        };
         Self {
             listen,
             moved_from: (asked_for.port() != 0 && asked_for != listen).then_some(asked_for),
@@ -105,8 +112,8 @@ impl Model {
             },
             elapsed: Duration::ZERO,
             notes: VecDeque::new(),
-            started: Instant::now(),
-            history: VecDeque::new(),
+            started,
+            history: VecDeque::from([nothing]),
         }
     }
 
@@ -204,7 +211,7 @@ mod tests {
     #[test]
     fn shares_and_rate_are_those_of_the_window() {
         let mut model = Model::new("127.0.0.1:8080".parse().unwrap(), &DemoOptions::default());
-        let start = Instant::now();
+        let start = model.started;
         let mut check = |after_s, requests, answers, shares: [f64; 3], rate| {
             model.remember(Moment {
                 at: start + Duration::from_secs(after_s),
