@@ -269,7 +269,11 @@ fn a_chunked_body_past_the_limit_is_cut() {
     )
     .unwrap();
     assert_eq!((answer.status(), answer.closed), (413, true));
-    assert_eq!(proxied.origin.request_count(), 0, "too large from the start: the server never saw it");
+    assert_eq!(
+        proxied.origin.request_count(),
+        0,
+        "too large from the start: the server never saw it"
+    );
 }
 
 #[test]
