@@ -85,8 +85,15 @@ fn a_second_signal_leaves_no_line_unwritten() {
 fn a_standard_output_that_nobody_reads_does_not_hold_up_the_end() {
     const UNREAD: &str = "mkfifo unread && exec 3<>unread && exec \"$0\" \"$@\" >unread";
     let origin = Origin::named("a");
-    let configuration = Configuration::to(&[origin.address()]).top("access_log: { format: json }");
-    let mut isobar = binary!().through(&["sh", "-c", UNREAD]).run(&configuration);
+    let yaml = Configuration::to(&[origin.address()])
+        .top("access_log: { format: json }")
+        .yaml();
+    // Whoever asks at the admin listener shares the engine, which then ends on a thread that nobody waits for.
+    let yaml = yaml.replace("admin: { address: 127.0.0.1:0 }\n", "");
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("isobar.yaml");
+    fs::write(&file, yaml).unwrap();
+    let mut isobar = binary!().through(&["sh", "-c", UNREAD]).run_file(directory, &file);
     let path = format!("/{}", "x".repeat(4000));
     let mut client = Client::connect(isobar.address()).unwrap();
     // More than a pipe holds.
