@@ -1,8 +1,8 @@
 //! What do people write, and is it valid?
 //!
-//! A text becomes a tree in which every value knows its place ([`tree`]), the tree becomes a [`Document`] of values
+//! A text becomes a tree in which every value knows its place (`tree`), the tree becomes a [`Document`] of values
 //! that are valid each by itself ([`document`]), and the document becomes a [`Plan`] in which they fit together
-//! ([`bridge`]). Every problem of the whole text is reported at once, with its place and what to do about it.
+//! (`bridge`). Every problem of the whole text is reported at once, with its place and what to do about it.
 //!
 //! Each setting is declared once, in [`document`]: reading it, `check --effective`, the JSON Schema and the reference
 //! page come from that declaration. This crate opens no file and no socket: a text comes in as a [`Source`].

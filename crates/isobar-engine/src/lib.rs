@@ -1,7 +1,7 @@
 //! A plan becomes running listeners.
 //!
 //! The [`Engine`] owns the worker threads, the prober and the writer of the access log. It turns a plan into a world
-//! ([`assembly`]), opens what has to be opened before anything else changes, publishes the world and tells the
+//! (`assembly`), opens what has to be opened before anything else changes, publishes the world and tells the
 //! workers. It goes on serving the last plan whatever happens to those who gave it; it knows no file but the access
 //! log, no configuration text and no name resolution.
 #![forbid(unsafe_code)]

@@ -49,10 +49,11 @@ pub(crate) async fn attempt(
     exchange.head_sent = false;
     let stats = local_server.server.stats(ways.worker.id);
     stats.requests.increment();
-    let pooled = if origin == Origin::Pooled {
-        local_server.own.take()
-    } else {
-        None
+    let pooled = match origin {
+        Origin::Pooled if exchange.request.method.is_idempotent() => local_server.own.take(),
+        // It could not be sent again, so a system call more makes sure that the server has not just closed.
+        Origin::Pooled => std::iter::from_fn(|| local_server.own.take()).find(|pooled| pooled.stream.is_silent()),
+        Origin::Fresh => None,
     };
     let mut server = match pooled {
         Some(server) => {

@@ -1,6 +1,6 @@
 //! HTTP: a request comes in, an answer goes out.
 //!
-//! Follow a request: [`connection::serve`](serve) waits for its first bytes, `exchange` reads its head and finds the
+//! Follow a request: [`serve`] waits for its first bytes, `exchange` reads its head and finds the
 //! route, `forward` chooses servers until one answers, `attempt` is one try at one, `flow` with `upload` and `download`
 //! moves the bytes of both directions at once, `record` writes down how it ended. What bytes
 //! mean is `isobar-wire`'s, which server is `isobar-balance`'s, which rule is `isobar-route`'s; this crate knows

@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, ipproto, recv, send, sockopt};
 use tokio::io::Interest;
 use tokio::task::coop;
@@ -99,7 +100,7 @@ impl Stream {
         let mut stream = Self::from_accepted(TcpStream::from(socket));
         match rustix::net::connect(stream.socket.socket(), &address) {
             Ok(()) => return Ok(stream),
-            Err(rustix::io::Errno::INPROGRESS) => {}
+            Err(Errno::INPROGRESS) => {}
             Err(error) => return Err(error.into()),
         }
         // The readiness is kept: the first write goes out at once.
@@ -186,6 +187,16 @@ impl Stream {
             recv(self.socket.socket(), &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT).map_err(io::Error::from)
         });
         matches!(seen, Err(error) if error.kind() == ErrorKind::WouldBlock)
+    }
+
+    /// Whether, as far as the kernel knows, the peer has neither sent nor closed. [`is_quiet`](Self::is_quiet) says what the
+    /// reactor knew when it last looked.
+    ///
+    /// *Cost*: a system call.
+    #[must_use]
+    pub fn is_silent(&self) -> bool {
+        let seen = recv(self.socket.socket(), &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT);
+        matches!(seen, Err(Errno::AGAIN))
     }
 
     /// Joins the reactor now, so that [`poll_event`](Self::poll_event) has something to tell.

@@ -1,5 +1,5 @@
 //! What does a message head say? Ranges over bytes that live elsewhere, and the facts the proxy acts on; the same
-//! for every HTTP version. Does not know how a version spells it: that is [`http1`](crate::http1).
+//! for every HTTP version. Does not know how a version spells it: that is [`crate::http1`].
 
 pub(crate) mod error;
 
