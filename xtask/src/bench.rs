@@ -78,6 +78,9 @@ pub(crate) fn run(options: &BenchOptions) -> Result<Outcome> {
         std::thread::available_parallelism()?.get() >= 2,
         "two cores are needed, one of them for the proxy alone"
     );
+    let proxies = proxies(options);
+    // Pinned to one core, this process would see only that.
+    let machine = Machine::read(&proxies);
     process::raise_descriptor_limit()?;
     process::pin(OUR_CORE)?;
     let (rounds, seconds) = if options.quick {
@@ -85,7 +88,6 @@ pub(crate) fn run(options: &BenchOptions) -> Result<Outcome> {
     } else {
         (options.rounds, options.seconds)
     };
-    let proxies = proxies(options);
     let mut origin = Running::start(ourselves("bench-origin")?.stdout(Stdio::piped()), OUR_CORE, OUR_CORE)?;
     let address = origin
         .first_line()?
@@ -97,7 +99,7 @@ pub(crate) fn run(options: &BenchOptions) -> Result<Outcome> {
         time: Duration::from_secs_f64(seconds),
     };
     let mut report = Report {
-        machine: Machine::read(&proxies),
+        machine,
         rounds,
         seconds,
         rows: Vec::new(),
