@@ -41,7 +41,7 @@ pub(crate) fn sentence(event: &Event) -> String {
             )
         }
         Event::Applied { generation, .. } => format!("plan {generation} is in service"),
-        Event::AccessLogFailed { error } => format!("the access log cannot be written: {error}; lines are dropped"),
+        Event::AccessLogFailed { error } => format!("the access log cannot be written or opened anew: {error}"),
         Event::OutOfDescriptors => {
             "no file descriptors are left; accepting pauses for a moment (raise the limit: ulimit -n)".to_owned()
         }

@@ -144,3 +144,37 @@ fn slow_clients_do_not_hold_up_others() {
         slow.len()
     );
 }
+
+#[test]
+fn a_server_that_is_silent_to_an_expectation_is_504() {
+    let origin = Origin::silent();
+    let configuration = Configuration::to(&[origin.address()])
+        .listener("timeouts: { body: 20s }")
+        .upstream("timeouts: { read: 300ms }");
+    let isobar = binary!().run(&configuration);
+    let mut client = Client::connect(isobar.address()).unwrap();
+    let start = Instant::now();
+    client
+        .send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\nexpect: 100-continue\r\n\r\n")
+        .unwrap();
+    // The client waits because it was told to; it is the server that keeps it waiting.
+    assert_eq!(client.receive().expect("an answer").status, 504);
+    assert!(start.elapsed() >= DEADLINE && start.elapsed() < DEADLINE * 10);
+}
+
+#[test]
+fn the_read_deadline_does_not_count_the_time_the_request_took() {
+    let origin = Origin::start(|exchange| {
+        std::thread::sleep(Duration::from_millis(700));
+        exchange.reply(200, &[], b"late but in time")
+    });
+    let configuration = Configuration::to(&[origin.address()]).upstream("timeouts: { read: 1s }");
+    let isobar = binary!().run(&configuration);
+    let mut client = Client::connect(isobar.address()).unwrap();
+    // A first exchange leaves a connection in the pool, so that no time passes before the second is sent.
+    assert_eq!(client.get("/").unwrap().status, 200);
+    client.send("GET / HTTP/1.1\r\nhost: a\r\n").unwrap();
+    std::thread::sleep(Duration::from_millis(800));
+    client.send("\r\n").unwrap();
+    assert_eq!(client.receive().expect("an answer").status, 200);
+}
