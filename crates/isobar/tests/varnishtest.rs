@@ -12,7 +12,8 @@ fn passes(script: &str) {
     let configuration = Configuration::to(&[server.address()])
         .upstream("retry: { attempts: 0 }\ntimeouts: { connect: 2s, read: 1s }")
         .listener("timeouts: { head: 1s, body: 1s }\nlimits: { max_head_bytes: 8KiB, max_headers: 50 }");
-    let isobar = binary!().run(&configuration);
+    // The scripts' server takes one connection, and connections to servers are kept by worker.
+    let isobar = binary!().workers(1).run(&configuration);
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/vtc")
         .join(script)
