@@ -42,6 +42,22 @@ fn what_is_in_flight_finishes() {
 }
 
 #[test]
+fn a_connection_that_was_accepted_still_has_its_first_request_answered() {
+    let gate = Gate::new();
+    let origin = gated(&gate);
+    let (isobar, mut busy) = with_request_in_flight("30s", &origin);
+    let (address, mut fresh) = (isobar.address(), Client::connect(isobar.address()).unwrap());
+    isobar.signal(Signal::TERM);
+    eventually("new connections are refused", || Client::connect(address).is_err());
+    gate.open();
+    fresh.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
+    let answer = fresh.receive().unwrap();
+    assert_eq!(answer.text(), "done");
+    assert!(answer.fields.lists("connection", "close"), "{:?}", answer.fields);
+    assert_eq!(busy.receive().unwrap().text(), "done");
+}
+
+#[test]
 fn what_does_not_finish_is_cut_at_the_deadline() {
     let gate = Gate::new();
     let origin = gated(&gate);
