@@ -127,7 +127,10 @@ fn a_client_that_has_finished_sending_still_gets_its_answer() {
     let origin = path_echo();
     let isobar = before(&origin);
     let mut client = Client::connect(isobar.address()).unwrap();
-    client.send("GET /last HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
+    // It says that this is its last request: without that, the end of its side means that it has left.
+    client
+        .send("GET /last HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
+        .unwrap();
     client.finish().unwrap();
     assert_eq!(client.receive().unwrap().text(), "/last");
     assert!(client.sees_close());
