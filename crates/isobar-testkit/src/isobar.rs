@@ -95,12 +95,6 @@ impl Binary {
         let mut process = Process::spawn(self.command().args(arguments)).expect("the program starts");
         let status = process.wait(PATIENCE).expect("its status is known");
         let status = status.unwrap_or_else(|| panic!("{arguments:?} did not end; it wrote\n{}", process.stderr()));
-        // The outputs are read by threads; the last lines come a moment after the end.
-        let (mut before, mut after) = (String::new(), process.stderr() + &process.stdout());
-        while before != after {
-            std::thread::sleep(Duration::from_millis(20));
-            before = std::mem::replace(&mut after, process.stderr() + &process.stdout());
-        }
         Outcome {
             status,
             stdout: process.stdout(),

@@ -12,12 +12,15 @@ use std::time::{Duration, Instant};
 pub use rustix::process::Signal;
 use rustix::process::{Pid, kill_process};
 
+use crate::PATIENCE;
+
 /// A child process whose outputs are kept; it is killed by its id when dropped.
 #[derive(Debug)]
 pub struct Process {
     child: Child,
     stdout: Arc<Mutex<String>>,
     stderr: Arc<Mutex<String>>,
+    readers: [thread::JoinHandle<Option<()>>; 2],
 }
 
 impl Process {
@@ -29,9 +32,13 @@ impl Process {
             .stderr(Stdio::piped())
             .spawn()?;
         let (stdout, stderr) = (Arc::default(), Arc::default());
-        keep(child.stdout.take(), &stdout);
-        keep(child.stderr.take(), &stderr);
-        Ok(Self { child, stdout, stderr })
+        let readers = [keep(child.stdout.take(), &stdout), keep(child.stderr.take(), &stderr)];
+        Ok(Self {
+            child,
+            stdout,
+            stderr,
+            readers,
+        })
     }
 
     /// Its process id.
@@ -61,15 +68,23 @@ impl Process {
         Ok(kill_process(id, signal)?)
     }
 
-    /// Waits for it to end; none: it still runs after that time.
+    /// Waits for it to end, and then for the last of what it wrote; none: it still runs after that time.
     pub fn wait(&mut self, within: Duration) -> io::Result<Option<ExitStatus>> {
         let deadline = Instant::now() + within;
-        loop {
+        let status = loop {
             match self.child.try_wait()? {
                 None if Instant::now() < deadline => thread::sleep(Duration::from_millis(5)),
-                status => return Ok(status),
+                status => break status,
+            }
+        };
+        if status.is_some() {
+            // A child of its own may hold the outputs open for longer than it lived.
+            let last = Instant::now() + PATIENCE;
+            while !self.readers.iter().all(thread::JoinHandle::is_finished) && Instant::now() < last {
+                thread::sleep(Duration::from_millis(1));
             }
         }
+        Ok(status)
     }
 
     /// How many descriptors it has open.
@@ -135,7 +150,7 @@ fn established(port: u16) -> io::Result<HashSet<String>> {
     Ok(fs::read_to_string("/proc/net/tcp")?.lines().filter_map(inode).collect())
 }
 
-fn keep(output: Option<impl Read + Send + 'static>, kept: &Arc<Mutex<String>>) {
+fn keep(output: Option<impl Read + Send + 'static>, kept: &Arc<Mutex<String>>) -> thread::JoinHandle<Option<()>> {
     let kept = Arc::clone(kept);
     thread::spawn(move || {
         let mut reader = BufReader::new(output?);
@@ -147,5 +162,5 @@ fn keep(output: Option<impl Read + Send + 'static>, kept: &Arc<Mutex<String>>) {
             line.clear();
         }
         Some(())
-    });
+    })
 }
