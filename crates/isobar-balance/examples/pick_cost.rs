@@ -7,7 +7,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Instant;
 
-use isobar_balance::{Balance, Candidate, Chance, Group, Pick, ServerState, Tier};
+use isobar_balance::{Balance, Candidate, Chance, Group, Pick, Query, ServerState, Tier};
 
 const ROUNDS: u32 = 7;
 
@@ -53,7 +53,7 @@ fn nanoseconds_per_pick(balance: Balance, candidates: &[Candidate]) -> f64 {
     let mut round = || {
         let start = Instant::now();
         for _ in 0..picks {
-            if let Pick::Server { slot, .. } = black_box(group.pick(black_box(&[]), &mut chance)) {
+            if let Pick::Server { slot, .. } = black_box(group.pick(black_box(&Query::default()), &mut chance)) {
                 candidates[slot as usize].state.release();
             }
         }

@@ -8,7 +8,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::policy::{self, Member, Policy, View};
-use crate::{Balance, Chance, ServerState};
+use crate::{Balance, Chance, Query, ServerState};
 
 /// Times a pick asks the algorithm again because another worker took the place it was about to take.
 const MAX_LOST_RACES: u32 = 8;
@@ -87,14 +87,14 @@ impl Group {
         self.primaries.members.is_empty() && self.backups.members.is_empty()
     }
 
-    /// Picks a server and takes a place on it; `avoid` holds the slots this request has tried already.
+    /// Picks a server for a request and takes a place on it.
     ///
     /// *Cost*: that of the algorithm, times the number of races lost to other workers, at most 8; no allocation and
     /// no lock.
-    pub fn pick(&self, avoid: &[u32], chance: &mut Chance) -> Pick {
+    pub fn pick(&self, query: &Query<'_>, chance: &mut Chance) -> Pick {
         let slot = |member: &Member| member.slot;
-        let (place, tier) = match self.primaries.take_place(avoid, chance) {
-            Place::NoneAvailable => (self.backups.take_place(avoid, chance), Tier::Backup),
+        let (place, tier) = match self.primaries.take_place(query, chance) {
+            Place::NoneAvailable => (self.backups.take_place(query, chance), Tier::Backup),
             place => (place, Tier::Primary),
         };
         match place {
@@ -135,11 +135,11 @@ impl Pool {
         Self { members, policy }
     }
 
-    fn take_place(&self, avoid: &[u32], chance: &mut Chance) -> Place<'_> {
+    fn take_place(&self, query: &Query<'_>, chance: &mut Chance) -> Place<'_> {
         if self.members.is_empty() {
             return Place::NoneAvailable;
         }
-        let view = View::new(&self.members, avoid);
+        let view = View::new(&self.members, query);
         for _ in 0..MAX_LOST_RACES {
             let Some(chosen) = self.policy.choose(&view, chance) else {
                 break;

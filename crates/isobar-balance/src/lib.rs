@@ -26,6 +26,7 @@ mod chance;
 mod group;
 mod health;
 mod policy;
+mod query;
 mod server;
 
 pub use balance::Balance;
@@ -33,4 +34,5 @@ pub use chance::Chance;
 pub use group::{Candidate, Group, Pick, Tier};
 pub use health::{Health, HealthTracker};
 pub use policy::{Member, Policy, View};
+pub use query::{Moment, Query};
 pub use server::ServerState;

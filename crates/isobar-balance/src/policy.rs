@@ -8,7 +8,7 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::fmt::Debug;
 
-use crate::{Balance, Chance, ServerState};
+use crate::{Balance, Chance, Query, ServerState};
 
 use least_connections::LeastConnections;
 use random::Random;
@@ -47,14 +47,20 @@ pub(crate) fn new(balance: Balance, members: &[Member], chance: &mut Chance) -> 
 #[derive(Debug, Clone, Copy)]
 pub struct View<'a> {
     members: &'a [Member],
-    avoid: &'a [u32],
+    query: &'a Query<'a>,
 }
 
 impl<'a> View<'a> {
-    /// The view of a request that has already tried the slots in `avoid`.
+    /// The view of a request.
     #[must_use]
-    pub const fn new(members: &'a [Member], avoid: &'a [u32]) -> Self {
-        Self { members, avoid }
+    pub const fn new(members: &'a [Member], query: &'a Query<'a>) -> Self {
+        Self { members, query }
+    }
+
+    /// The request.
+    #[must_use]
+    pub const fn query(&self) -> &'a Query<'a> {
+        self.query
     }
 
     /// The members, eligible or not.
@@ -66,7 +72,7 @@ impl<'a> View<'a> {
     /// Whether the request has not tried this member yet.
     #[must_use]
     pub fn is_untried(&self, member: &Member) -> bool {
-        !self.avoid.contains(&member.slot)
+        !self.query.avoid.contains(&member.slot)
     }
 
     /// Whether this member may be chosen: not tried yet, and not at its limit.

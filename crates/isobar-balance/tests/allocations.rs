@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use isobar_balance::{Balance, Candidate, Chance, Group, Pick, ServerState, Tier};
+use isobar_balance::{Balance, Candidate, Chance, Group, Pick, Query, ServerState, Tier};
 
 #[global_allocator]
 static ALLOCATOR: dhat::Alloc = dhat::Alloc;
@@ -35,20 +35,23 @@ fn a_pick_allocates_nothing() {
         let before = allocations();
         for _ in 0..1000 {
             assert!(matches!(
-                group.pick(&[3, 5], &mut chance),
+                group.pick(&Query::avoiding(&[3, 5]), &mut chance),
                 Pick::Server {
                     tier: Tier::Primary,
                     ..
                 }
             ));
             assert!(matches!(
-                group.pick(&every_primary, &mut chance),
+                group.pick(&Query::avoiding(&every_primary), &mut chance),
                 Pick::Server { tier: Tier::Backup, .. }
             ));
-            assert_eq!(group.pick(&every_server, &mut chance), Pick::NoneAvailable);
+            assert_eq!(
+                group.pick(&Query::avoiding(&every_server), &mut chance),
+                Pick::NoneAvailable
+            );
         }
         servers.iter().for_each(|server| server.state.set_limit(Some(0)));
-        assert_eq!(group.pick(&[], &mut chance), Pick::Full);
+        assert_eq!(group.pick(&Query::default(), &mut chance), Pick::Full);
         assert_eq!(allocations(), before, "{balance}");
     }
 }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Barrier};
 use std::thread;
 
-use isobar_balance::{Balance, Candidate, Chance, Group, Pick, ServerState, Tier};
+use isobar_balance::{Balance, Candidate, Chance, Group, Pick, Query, ServerState, Tier};
 
 const WORKERS: usize = 8;
 const PICKS: usize = 20_000;
@@ -40,7 +40,7 @@ fn work(group: &Group, servers: &[Candidate], witness: &Witness, seed: u64) -> u
         servers[slot as usize].state.release();
     };
     for _ in 0..PICKS {
-        match group.pick(&[], &mut chance) {
+        match group.pick(&Query::default(), &mut chance) {
             Pick::Server { slot, .. } => {
                 witness.enter(slot);
                 held.push(slot);
@@ -108,7 +108,7 @@ fn room_is_found_among_contended_servers() {
                     let mut chance = Chance::new(seed);
                     start.wait();
                     for _ in 0..PICKS {
-                        match group.pick(&[], &mut chance) {
+                        match group.pick(&Query::default(), &mut chance) {
                             Pick::Server { slot, .. } => servers[slot as usize].state.release(),
                             other => panic!("{balance}: server 0 has room, but the pick was {other:?}"),
                         }

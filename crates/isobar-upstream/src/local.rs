@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use isobar_balance::{Chance, Pick, Tier};
+use isobar_balance::{Chance, Pick, Query, Tier};
 
 use crate::{Members, Server, Upstream};
 
@@ -151,7 +151,11 @@ impl<P> View<P> {
     ///
     /// *Cost*: no lock, and an allocation only where there is something to avoid; the rest is the algorithm's.
     pub fn place(self: &Rc<Self>, avoid: &[Arc<Server>], chance: &mut Chance) -> Result<Place<P>, Refusal> {
-        match self.members.group.pick(&self.members.slots(avoid), chance) {
+        let query = Query {
+            avoid: &self.members.slots(avoid),
+            ..Query::default()
+        };
+        match self.members.group.pick(&query, chance) {
             Pick::Server { slot, tier } => Ok(Place {
                 view: Rc::clone(self),
                 slot: slot as usize,

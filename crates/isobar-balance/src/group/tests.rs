@@ -1,7 +1,7 @@
 //! Tiers, limits and slots already tried, which hold for every algorithm alike.
 
 use super::{Candidate, Group, Pick, Tier};
-use crate::{Balance, Chance, ServerState};
+use crate::{Balance, Chance, Query, ServerState};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use proptest::prelude::*;
@@ -37,7 +37,7 @@ fn check(servers: &[Server], avoid: &[u32], expected: &Expected<'_>) {
     for &balance in Balance::ALL {
         for seed in 0..20 {
             let group = Group::new(balance, candidates(servers), seed);
-            let pick = group.pick(avoid, &mut Chance::new(seed));
+            let pick = group.pick(&Query::avoiding(avoid), &mut Chance::new(seed));
             let right = match *expected {
                 Expected::OneOf(tier, slots) => slots.iter().any(|&slot| pick == Pick::Server { slot, tier }),
                 Expected::Nothing(nothing) => pick == nothing,
@@ -126,12 +126,15 @@ fn a_pick_takes_one_place_and_a_new_group_sees_it() {
             slot: 100,
             tier: Primary,
         };
-        assert_eq!(Group::new(balance, servers.clone(), 1).pick(&[], &mut chance), server);
+        assert_eq!(
+            Group::new(balance, servers.clone(), 1).pick(&Query::default(), &mut chance),
+            server
+        );
         assert_eq!(servers[0].state.in_flight(), 1);
         let rebuilt = Group::new(balance, servers.clone(), 2);
-        assert_eq!(rebuilt.pick(&[], &mut chance), Pick::Full);
+        assert_eq!(rebuilt.pick(&Query::default(), &mut chance), Pick::Full);
         servers[0].state.release();
-        assert_eq!(rebuilt.pick(&[], &mut chance), server);
+        assert_eq!(rebuilt.pick(&Query::default(), &mut chance), server);
     }
 }
 
@@ -178,7 +181,7 @@ proptest! {
             let (with_room, some_left) = allowed(&servers, &avoid);
             let counts = || servers.iter().map(|server| server.state.in_flight()).sum::<u32>();
             let before = counts();
-            match group.pick(&avoid, &mut chance) {
+            match group.pick(&Query::avoiding(&avoid), &mut chance) {
                 Pick::Server { slot, tier } => {
                     prop_assert!(with_room.contains(&slot));
                     prop_assert_eq!(servers.iter().find(|server| server.slot == slot).unwrap().tier, tier);

@@ -70,9 +70,9 @@ impl Load {
 #[cfg(test)]
 mod tests {
     use super::LeastConnections;
-    use crate::Chance;
     use crate::policy::testing::{chi_square, members, shares};
     use crate::policy::{Policy, View};
+    use crate::{Chance, Query};
     use proptest::prelude::*;
 
     #[test]
@@ -83,7 +83,7 @@ mod tests {
                 assert!((0..in_flight).all(|_| member.state.try_acquire()));
             }
             for seed in 0..20 {
-                let chosen = LeastConnections.choose(&View::new(&members, &[]), &mut Chance::new(seed));
+                let chosen = LeastConnections.choose(&View::new(&members, &Query::default()), &mut Chance::new(seed));
                 assert_eq!(chosen, Some(expected), "(in flight, weight) {servers:?}, seed {seed}");
             }
         };
@@ -100,7 +100,7 @@ mod tests {
     fn nothing_overflows() {
         let members = members(&[u32::MAX, u32::MAX - 1]);
         assert_eq!(
-            LeastConnections.choose(&View::new(&members, &[]), &mut Chance::new(1)),
+            LeastConnections.choose(&View::new(&members, &Query::default()), &mut Chance::new(1)),
             Some(0)
         );
     }
@@ -111,7 +111,12 @@ mod tests {
         let members = members(&[1, 1, 1, 1, 1]);
         assert!(members[1].state.try_acquire() && members[2].state.try_acquire());
         let mut chance = Chance::new(11);
-        let counts = shares(&LeastConnections, &View::new(&members, &[]), &mut chance, 30_000);
+        let counts = shares(
+            &LeastConnections,
+            &View::new(&members, &Query::default()),
+            &mut chance,
+            30_000,
+        );
         assert_eq!((counts[1], counts[2]), (0, 0));
         let statistic = chi_square(&[counts[0], counts[3], counts[4]], &[1, 1, 1]);
         assert!(statistic < 13.8, "seed 11: {counts:?} has statistic {statistic}");
@@ -125,7 +130,7 @@ mod tests {
             let total: u32 = weights.iter().sum();
             let mut chance = Chance::new(seed);
             for _ in 0..total * 3 {
-                let chosen = LeastConnections.choose(&View::new(&members, &[]), &mut chance).unwrap();
+                let chosen = LeastConnections.choose(&View::new(&members, &Query::default()), &mut chance).unwrap();
                 prop_assert!(members[chosen].state.try_acquire());
             }
             for (member, weight) in members.iter().zip(weights) {

@@ -73,9 +73,9 @@ impl Policy for Random {
 #[cfg(test)]
 mod tests {
     use super::Random;
-    use crate::Chance;
     use crate::policy::testing::{chi_square, members, shares};
     use crate::policy::{Policy, View};
+    use crate::{Chance, Query};
     use proptest::prelude::*;
 
     /// Counts that a fair draw would pass but once in a thousand seeds, by degrees of freedom.
@@ -83,7 +83,12 @@ mod tests {
         let seed = 20_261_121;
         let members = members(weights);
         let policy = Random::new(&members);
-        let counts = shares(&policy, &View::new(&members, avoid), &mut Chance::new(seed), 200_000);
+        let counts = shares(
+            &policy,
+            &View::new(&members, &Query::avoiding(avoid)),
+            &mut Chance::new(seed),
+            200_000,
+        );
         let tried = |position: &usize| avoid.contains(&u32::try_from(*position).unwrap());
         assert!((0..weights.len()).filter(tried).all(|position| counts[position] == 0));
         let (weights, counts): (std::vec::Vec<_>, std::vec::Vec<_>) = (0..weights.len())
@@ -132,7 +137,7 @@ mod tests {
             let members = members(&weights);
             let all: std::vec::Vec<u32> = members.iter().map(|member| member.slot).collect();
             let policy = Random::new(&members);
-            prop_assert_eq!(policy.choose(&View::new(&members, &all), &mut Chance::new(seed)), None);
+            prop_assert_eq!(policy.choose(&View::new(&members, &Query::avoiding(&all)), &mut Chance::new(seed)), None);
         }
     }
 }

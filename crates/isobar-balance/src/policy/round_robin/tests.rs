@@ -1,9 +1,9 @@
 //! The sequences against nginx's published ones and against its rule carried out literally.
 
 use super::{LONGEST_CYCLE, RoundRobin, Turns, smooth_cycle};
-use crate::Chance;
 use crate::policy::testing::{letters, members, shares};
 use crate::policy::{Policy, View};
+use crate::{Chance, Query};
 use alloc::vec::Vec;
 use proptest::prelude::*;
 use std::vec;
@@ -118,7 +118,7 @@ fn the_start_follows_from_chance() {
     let first = |seed| {
         let mut chance = Chance::new(seed);
         RoundRobin::new(&members, &mut chance)
-            .choose(&View::new(&members, &[]), &mut chance)
+            .choose(&View::new(&members, &Query::default()), &mut chance)
             .unwrap()
     };
     let starts: std::collections::BTreeSet<usize> = (0..100).map(first).collect();
@@ -132,7 +132,12 @@ fn the_rest_share_a_skipped_turn_by_weight() {
         let members = members(weights);
         let mut chance = Chance::new(3);
         let policy = RoundRobin::new(&members, &mut chance);
-        let counts = shares(&policy, &View::new(&members, avoid), &mut chance, picks);
+        let counts = shares(
+            &policy,
+            &View::new(&members, &Query::avoiding(avoid)),
+            &mut chance,
+            picks,
+        );
         assert_eq!(counts, expected, "{weights:?} without {avoid:?}");
     };
     check(&[1, 1, 1, 1], &[1], 300, &[100, 0, 100, 100]);
@@ -146,7 +151,12 @@ fn a_heavy_member_that_is_full_is_passed_in_bounded_time() {
     let members = members(&[4_000, 2, 1]);
     let mut chance = Chance::new(3);
     let policy = RoundRobin::new(&members, &mut chance);
-    let counts = shares(&policy, &View::new(&members, &[0]), &mut chance, 30_000);
+    let counts = shares(
+        &policy,
+        &View::new(&members, &Query::avoiding(&[0])),
+        &mut chance,
+        30_000,
+    );
     assert_eq!(counts[0], 0);
     assert!((19_500..20_500).contains(&counts[1]), "seed 3: {counts:?}");
 }
@@ -165,7 +175,7 @@ proptest! {
         let members = members(&weights);
         let mut chance = Chance::new(seed);
         let policy = RoundRobin::new(&members, &mut chance);
-        let counts = shares(&policy, &View::new(&members, &[]), &mut chance, weights.iter().sum());
+        let counts = shares(&policy, &View::new(&members, &Query::default()), &mut chance, weights.iter().sum());
         prop_assert_eq!(counts, weights);
     }
 
