@@ -49,6 +49,11 @@ pub(crate) const FOR_TESTS: &[Package] = &[
         package: "prometheus",
         why: "checks the names and the format of the metrics",
     },
+    Package {
+        program: "python3",
+        package: "python3",
+        why: "takes io_uring away from a program, as containers do",
+    },
 ];
 
 /// What the benchmark measures itself against; each may be missing.

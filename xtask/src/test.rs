@@ -48,6 +48,8 @@ enum Step {
     Doc,
     /// Every test of every crate.
     Tests,
+    /// The end-to-end tests once more, on epoll: where io_uring is allowed, it is what they run on before.
+    Epoll,
     /// The examples in the documentation.
     Doctests,
 }
@@ -111,13 +113,19 @@ fn run_step(step: Step, filter: &[String]) -> Result<Outcome> {
             "--document-private-items",
             "--locked",
         ])),
-        Step::Tests => tests(filter),
+        Step::Tests => status(tests(&["--workspace"]).args(filter)),
+        Step::Epoll => status(
+            tests(&["--package", "isobar"])
+                .args(filter)
+                .env("ISOBAR_TEST_IO", "epoll"),
+        ),
         Step::Doctests => status(cargo().args(["test", "--workspace", "--doc", "--locked"])),
     }
 }
 
-/// Runs the tests with nextest, which runs them beside each other, or with what every Rust has.
-fn tests(filter: &[String]) -> Result<Outcome> {
+/// Runs the tests of some packages with nextest, which runs them beside each other, or with what every Rust has; the names
+/// of tests may follow.
+fn tests(packages: &[&str]) -> Command {
     let nextest = cargo()
         .args(["nextest", "--version"])
         .output()
@@ -125,30 +133,16 @@ fn tests(filter: &[String]) -> Result<Outcome> {
     let mut command = cargo();
     if nextest {
         command
-            .args([
-                "nextest",
-                "run",
-                "--workspace",
-                "--locked",
-                "--no-fail-fast",
-                "--no-tests",
-                "warn",
-            ])
-            .args(filter);
+            .args(["nextest", "run"])
+            .args(packages)
+            .args(["--locked", "--no-fail-fast", "--no-tests", "warn"]);
     } else {
-        command.args([
-            "test",
-            "--workspace",
-            "--lib",
-            "--bins",
-            "--tests",
-            "--locked",
-            "--no-fail-fast",
-            "--",
-        ]);
-        command.args(filter);
+        command
+            .arg("test")
+            .args(packages)
+            .args(["--lib", "--bins", "--tests", "--locked", "--no-fail-fast", "--"]);
     }
-    status(&mut command)
+    command
 }
 
 /// Runs a command in the foreground and says how it ended.

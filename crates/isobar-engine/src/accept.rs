@@ -291,7 +291,9 @@ mod tests {
                 assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
             }
         };
-        runtime::run(WorkerRuntime::default(), body).unwrap();
+        for &io in runtime::ways() {
+            runtime::run(WorkerRuntime { core: None, io }, body).unwrap();
+        }
     }
 
     #[test]
@@ -315,6 +317,8 @@ mod tests {
             assert_eq!(open.by_worker().collect::<Vec<_>>(), [2, 0]);
             assert_eq!(bench.site.stats.of(0).connections_handed_off.value(), 0);
         };
-        runtime::run(WorkerRuntime::default(), body).unwrap();
+        for &io in runtime::ways() {
+            runtime::run(WorkerRuntime { core: None, io }, body).unwrap();
+        }
     }
 }

@@ -43,7 +43,7 @@ impl Prober {
     pub(crate) fn start(world: Arc<World>, events: EventSink) -> std::io::Result<Self> {
         let (sender, receiver) = watch::channel(world);
         let body = move || {
-            if let Err(error) = runtime::run(WorkerRuntime { core: None }, || supervise(receiver, events)) {
+            if let Err(error) = runtime::run(WorkerRuntime::default(), || supervise(receiver, events)) {
                 panic!("the prober has no reactor: {error}");
             }
         };

@@ -27,6 +27,8 @@ use isobar_observe::WorkerStats;
 use isobar_plan::{Event, Listener, ListenerChange, Name, Plan, PlanDiff, ServerAddress};
 use isobar_upstream::Sharded;
 
+pub use isobar_net::runtime::Io;
+
 use crate::assembly::Registry;
 use crate::bindings::{BindingId, Bindings};
 use crate::health::Prober;
@@ -43,6 +45,8 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 pub struct EngineOptions {
     /// Worker threads; at least 1.
     pub workers: usize,
+    /// How their connections move bytes.
+    pub io: Io,
 }
 
 /// Takes what operators want to read.
@@ -119,7 +123,7 @@ impl Engine {
         let world = registry.assemble(&plan, 1, &events)?;
         let published = Arc::new(Published::new(world));
         let worker_stats = Arc::new(Sharded::new(count));
-        let workers = worker::start_all(&published, &worker_stats, &events).map_err(ApplyError::Worker)?;
+        let workers = worker::start_all(&published, &worker_stats, &events, options.io).map_err(ApplyError::Worker)?;
         let prober = Prober::start(published.world(), Arc::clone(&events)).map_err(ApplyError::Worker)?;
         bindings.settle(claims, &plan.listeners);
         let added = |listener: &Listener| (listener.name.clone(), ListenerChange::Added);

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use isobar_l7::{Accepted, Published, Site, Worker, WorkerParts, serve};
 use isobar_net::listen::Listener;
-use isobar_net::runtime::{self, WorkerRuntime};
+use isobar_net::runtime::{self, Io, WorkerRuntime};
 use isobar_net::stream::Stream;
 use isobar_observe::WorkerStats;
 use isobar_upstream::Sharded;
@@ -116,6 +116,7 @@ pub(crate) fn start_all(
     published: &Arc<Published>,
     stats: &Arc<Sharded<WorkerStats>>,
     events: &EventSink,
+    io: Io,
 ) -> std::io::Result<Vec<WorkerHandle>> {
     let count = stats.iter().count();
     let cores = runtime::cores();
@@ -147,8 +148,8 @@ pub(crate) fn start_all(
                     receiver,
                 )
             };
-            if let Err(error) = runtime::run(WorkerRuntime { core }, run) {
-                panic!("worker {id} has no reactor: {error}");
+            if let Err(error) = runtime::run(WorkerRuntime { core, io }, run) {
+                panic!("worker {id} has no reactor or ring: {error}");
             }
         };
         let thread = std::thread::Builder::new().name(format!("worker-{id}")).spawn(body)?;

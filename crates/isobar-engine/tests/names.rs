@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use isobar_engine::{Engine, EngineOptions};
+use isobar_engine::{Engine, EngineOptions, Io};
 use isobar_plan::{AccessLog, Timeouts, Upstream};
 use isobar_plan::{Balance, KeepAlive, LogDestination, LogFormat, Plan, Queue, Retry, Server, ServerAddress};
 
@@ -50,7 +50,10 @@ fn plan(upstreams: Vec<Upstream>) -> Plan {
 }
 
 fn engine() -> Engine {
-    let options = EngineOptions { workers: 1 };
+    let options = EngineOptions {
+        workers: 1,
+        io: Io::Epoll,
+    };
     Engine::start(plan(vec![upstream("api", &[])]), options, Box::new(|_| {})).unwrap()
 }
 

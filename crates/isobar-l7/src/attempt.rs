@@ -176,6 +176,9 @@ fn give_back(ways: &Ways<'_>, place: &Place<Pool>, mut connection: Box<ServerCon
     if !moved {
         connection.reused = true;
         connection.timer.clear();
+        if connection.stream.watch().is_err() {
+            return;
+        }
         let limits = ways.local.view().settings().keep_alive;
         local_server.own.keep(connection, &limits, now);
     }

@@ -250,12 +250,16 @@ impl Flow<'_> {
         let data = body.get(direct).unwrap_or_default();
         if !output.is_empty() && data.len() <= COPIED_BYTES {
             output.extend_from_slice(data);
-            if self.exchange.is_last() {
-                let Self { client, exchange, .. } = self;
-                let written = exchange.to_client.write_last(cx, &mut client.stream, output);
-                return written.map_err(|_| Cause::ClientClosed);
-            }
-            return self.write_client(cx, output, &[]);
+            let whole = self.exchange.download.is_done() && self.exchange.upload.is_done();
+            let Self { client, exchange, .. } = self;
+            let written = if exchange.is_last() {
+                exchange.to_client.write_last(cx, &mut client.stream, output)
+            } else if whole {
+                exchange.to_client.write_soon(cx, &mut client.stream, output).map(drop)
+            } else {
+                exchange.to_client.write(cx, &mut client.stream, output, &[]).map(drop)
+            };
+            return written.map_err(|_| Cause::ClientClosed);
         }
         self.write_client(cx, output, data)
     }

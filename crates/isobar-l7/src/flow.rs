@@ -98,6 +98,24 @@ impl Outgoing {
         Ok(())
     }
 
+    /// Leaves a small message with the worker's ring where it may ([`Stream::poll_write_soon`]), and keeps what the peer does
+    /// not take. How many bytes it took.
+    pub(crate) fn write_soon(
+        &mut self,
+        cx: &mut Context<'_>,
+        to: &mut Stream,
+        message: &[u8],
+    ) -> std::io::Result<usize> {
+        let mut taken = 0;
+        if self.is_empty()
+            && let Poll::Ready(written) = to.poll_write_soon(cx, message)
+        {
+            taken = written?;
+        }
+        self.push(message.get(taken..).unwrap_or_default());
+        Ok(taken)
+    }
+
     /// Writes `head` and `data` in one call, and keeps what the peer does not take. How many bytes it took.
     pub(crate) fn write(
         &mut self,
@@ -223,7 +241,7 @@ pub(crate) fn poll_watch_patiently(
     client: &mut Client,
     exchange: &mut Exchange,
 ) -> Poll<Cause> {
-    if !client.stream.is_registered() {
+    if !client.stream.is_watched() {
         let deadline = || ways.worker.wheel.now() + WATCH_PATIENCE;
         let patient = exchange.upload_wait.poll_for(cx, Wait::Watch, &client.timer, deadline);
         if patient.is_pending() {

@@ -38,8 +38,13 @@ impl Flow<'_> {
             request::compose(output, ways, client, exchange);
             exchange.forward_prefix(output)?;
             exchange.uploaded(0, ways.site.site.listener.limits.max_body_bytes)?;
+            let sent = if exchange.upload.is_done() && exchange.request.method.is_idempotent() {
+                // Whether the server was still there is told by the answer; a request that may be repeated loses nothing.
+                exchange.to_server.write_soon(cx, &mut server.stream, output)
+            } else {
+                exchange.to_server.write(cx, &mut server.stream, output, &[])
+            };
             // An error here means that the server closed the connection before: it has seen nothing.
-            let sent = exchange.to_server.write(cx, &mut server.stream, output, &[]);
             match sent {
                 Ok(0) => {}
                 Ok(_) => exchange.report.nothing_sent = false,

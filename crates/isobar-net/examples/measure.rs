@@ -89,6 +89,7 @@ fn relay(way: Way) -> io::Result<Duration> {
         run(
             WorkerRuntime {
                 core: cores().first().copied(),
+                ..WorkerRuntime::default()
             },
             || async move {
                 let (mut from, _) = Listener::from_std(entrance)?.accept().await?;

@@ -4,13 +4,15 @@
 //! here is shared between threads. This crate knows addresses, bytes and instants; it knows no protocol, no plan and no
 //! policy: what the bytes mean, who may connect and when a peer is too slow is decided by its users.
 //!
-//! Linux only: `accept4`, `SO_REUSEPORT`, `splice` and edge-triggered epoll are taken for granted.
+//! Linux only: `accept4`, `SO_REUSEPORT`, `splice` and edge-triggered epoll are taken for granted; io_uring is used where it
+//! is allowed and asked for.
 
+mod kernel;
 pub mod limits;
 pub mod listen;
+mod ring;
 pub mod runtime;
 pub mod scratch;
 pub mod splice;
 pub mod stream;
-mod watch;
 pub mod wheel;

@@ -12,8 +12,8 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, acceptfrom_with, ipproto, sockopt};
 use tokio::io::Interest;
 
+use crate::kernel::Watched;
 use crate::stream::Stream;
-use crate::watch::Watched;
 
 /// How a socket listens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,6 +9,8 @@ use std::thread::available_parallelism;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use tokio::runtime::{Builder, LocalOptions};
 
+use crate::ring;
+
 /// How many tasks are polled between two looks at the reactor while there is always another task to poll.
 ///
 /// tokio's default of 61 makes a worker with many ready connections call `epoll_wait` in the middle of a batch. A batch
@@ -25,6 +27,35 @@ const TASKS_PER_REMOTE_LOOK: u32 = 127;
 pub struct WorkerRuntime {
     /// The core it stays on; none: the kernel decides.
     pub core: Option<usize>,
+    /// How its streams move bytes.
+    pub io: Io,
+}
+
+/// How the streams of a thread move bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Io {
+    /// Each asks for itself when the reactor says that it may.
+    #[default]
+    Epoll,
+    /// Through an io_uring they share, as far as messages are small: one system call for many of them.
+    IoUring,
+}
+
+/// Whether this process may have an io_uring as it is needed here; if not, why.
+///
+/// *Errors*: the kernel is older than Linux 6.1 or does not let this process have one, as in many containers.
+pub fn io_uring_allowed() -> io::Result<()> {
+    crate::kernel::Uring::new().map(drop)
+}
+
+/// The ways to move bytes that there are for this process.
+#[must_use]
+pub fn ways() -> &'static [Io] {
+    if io_uring_allowed().is_ok() {
+        &[Io::Epoll, Io::IoUring]
+    } else {
+        &[Io::Epoll]
+    }
 }
 
 /// Runs a future to its end on this thread's own runtime, on the core of its options.
@@ -32,7 +63,7 @@ pub struct WorkerRuntime {
 /// `main` is called inside the runtime, so that it can register sockets and spawn local tasks. Tasks that are left when
 /// the future ends are dropped. A core that cannot be had is no error: the thread then runs anywhere (see [`pin`]).
 ///
-/// *Errors*: the kernel gave no epoll or event descriptor.
+/// *Errors*: the kernel gave no epoll or event descriptor, or no io_uring where one is wanted.
 pub fn run<F: Future>(options: WorkerRuntime, main: impl FnOnce() -> F) -> io::Result<F::Output> {
     if let Some(core) = options.core {
         // Cores can be taken away at any time; a worker that floats serves as well, only slower.
@@ -44,7 +75,13 @@ pub fn run<F: Future>(options: WorkerRuntime, main: impl FnOnce() -> F) -> io::R
         .event_interval(TASKS_PER_REACTOR_LOOK)
         .global_queue_interval(TASKS_PER_REMOTE_LOOK)
         .build_local(LocalOptions::default())?;
-    Ok(runtime.block_on(async move { main().await }))
+    runtime.block_on(async move {
+        if options.io == Io::IoUring {
+            let ring = ring::install()?;
+            tokio::task::spawn_local(ring.drive());
+        }
+        Ok(main().await)
+    })
 }
 
 /// Binds the calling thread to one core.
@@ -76,7 +113,7 @@ mod tests {
     use super::*;
 
     fn cores_of_a_worker(core: Option<usize>) -> Vec<usize> {
-        thread::spawn(move || run(WorkerRuntime { core }, || async { cores() }).unwrap())
+        thread::spawn(move || run(WorkerRuntime { core, io: Io::Epoll }, || async { cores() }).unwrap())
             .join()
             .unwrap()
     }

@@ -14,23 +14,33 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, 
 use tokio::io::Interest;
 use tokio::task::coop;
 
-use crate::watch::Watched;
+use crate::kernel::{BUFFER_BYTES, Watched};
+use crate::ring::{Link, SMALL_BYTES, Seen, Taken};
 
 /// What the reactor watches a stream for.
 const BOTH: Interest = Interest::READABLE.add(Interest::WRITABLE);
 
-/// A TCP stream that enters the reactor only when it first has to wait.
+/// A TCP stream that is watched only from when it first has to wait.
 ///
 /// A short connection whose request is already there when it is accepted costs no `epoll_ctl` and no turn of the reactor.
-/// Once registered it stays so until it is dropped or handed off.
+/// Where the thread has a ring, a stream waits for bytes by having it receive them. It goes by the reactor's readiness
+/// where there is none, where it has to wait for room to write, and while it receives much at a time. What was begun goes
+/// on until the stream is dropped or handed off.
 ///
 /// All waiting is for one task: the last one that polled a direction is woken for it.
 #[derive(Debug)]
 pub struct Stream {
+    /// The stream's part in the ring; ends before the socket is closed, because fields are dropped in the order written.
+    link: Option<Link>,
     socket: Watched<TcpStream>,
     /// Of a stream outside the reactor: the last read took everything there was, so another one would be a wasted call.
     drained: bool,
+    /// How many reads in a row were small while the reactor watched a stream that could do with the ring.
+    small_reads: u8,
 }
+
+/// Small reads in a row that bring a stream back to the ring.
+const SLIM_AFTER: u8 = 32;
 
 /// What one successful system call moved.
 #[derive(Debug, Clone, Copy)]
@@ -68,8 +78,10 @@ impl Stream {
     #[must_use]
     pub fn from_accepted(socket: TcpStream) -> Self {
         Self {
+            link: None,
             socket: Watched::new(socket),
             drained: false,
+            small_reads: 0,
         }
     }
 
@@ -77,9 +89,12 @@ impl Stream {
     ///
     /// *Cost*: one system call if it was registered, otherwise none.
     ///
-    /// *Errors*: none so far.
+    /// *Errors*: the ring is receiving or sending for it.
     pub fn into_std(self) -> io::Result<TcpStream> {
-        Ok(self.socket.into_socket())
+        match &self.link {
+            Some(link) if link.owes() || link.seen() != Seen::Off => Err(ErrorKind::ResourceBusy.into()),
+            _ => Ok(self.socket.into_socket()),
+        }
     }
 
     /// Connects without delayed small writes (`TCP_NODELAY`).
@@ -106,6 +121,12 @@ impl Stream {
         // The readiness is kept: the first write goes out at once.
         stream.socket.watch_for(BOTH)?.writable().await?.retain_ready();
         sockopt::socket_error(stream.socket.socket())??;
+        stream.link = Link::new();
+        if stream.link.is_some() {
+            // It was watched for the connection to be made. Nothing has come yet, and the ring will tell when it does.
+            stream.socket.unwatch();
+            stream.drained = true;
+        }
         Ok(stream)
     }
 
@@ -117,14 +138,146 @@ impl Stream {
     /// *Errors*: the connection is broken, by the peer or the network.
     pub fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         debug_assert!(!buf.is_empty(), "reading nothing looks like the end of the stream");
-        // Not by libc, whose wrappers are cancellation points: some nanoseconds more on every call.
-        self.poll_io(cx, Direction::Read, |socket| {
+        if let Some(link) = &self.link {
+            if link.has_rest()
+                && let Poll::Ready(Err(error)) = self.poll_rest(cx)
+            {
+                return Poll::Ready(Err(error));
+            }
+            if let Some(read) = self.poll_received(cx, buf) {
+                return read;
+            }
+        }
+        let len = buf.len();
+        let mut attempt = |socket: &TcpStream| {
+            // Not by libc, whose wrappers are cancellation points: some nanoseconds more on every call.
             let (_, bytes) = recv(socket, &mut *buf, RecvFlags::empty())?;
             Ok(Moved {
                 bytes,
-                exhausted: 0 < bytes && bytes < buf.len(),
+                exhausted: 0 < bytes && bytes < len,
             })
-        })
+        };
+        if self.socket.watch().is_none() {
+            if let Some(read) = self.poll_unwatched(cx, Direction::Read, &mut attempt) {
+                return read;
+            }
+            if self.receives()
+                && let Some(link) = &self.link
+            {
+                link.note(cx);
+                return Poll::Pending;
+            }
+        }
+        let read = self.poll_io(cx, Direction::Read, attempt);
+        if let Poll::Ready(Ok(bytes)) = read
+            && self.socket.watch().is_some()
+        {
+            self.weigh(bytes);
+        }
+        read
+    }
+
+    /// What comes by way of the ring; none: the stream has to be read in another way.
+    fn poll_received(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Option<Poll<io::Result<usize>>> {
+        let link = self.link.as_ref()?;
+        let share = match coop::poll_proceed(cx) {
+            Poll::Ready(share) => share,
+            Poll::Pending => return Some(Poll::Pending),
+        };
+        let result = match link.take(buf) {
+            Taken::Off => return None,
+            Taken::Waiting => {
+                link.note(cx);
+                return Some(Poll::Pending);
+            }
+            Taken::Bytes(count) => Ok(count),
+            Taken::End => Ok(0),
+            Taken::Broken(code) => Err(io::Error::from_raw_os_error(code)),
+        };
+        share.made_progress();
+        // Behind what the ring received may be more.
+        self.drained = false;
+        Some(Poll::Ready(result))
+    }
+
+    /// Lets a stream that the reactor watches go back to the ring when it has read little at a time for a while.
+    fn weigh(&mut self, bytes: usize) {
+        let Some(link) = &self.link else { return };
+        self.small_reads = if bytes < BUFFER_BYTES { self.small_reads + 1 } else { 0 };
+        if self.small_reads >= SLIM_AFTER {
+            self.small_reads = 0;
+            link.slimmed();
+            self.socket.unwatch();
+            self.drained = false;
+        }
+    }
+
+    /// Has the ring receive for this stream; false: it has to go by readiness.
+    fn receives(&mut self) -> bool {
+        if self.link.is_none() {
+            self.link = Link::new();
+        }
+        let socket = self.socket.socket().as_fd();
+        self.link
+            .as_ref()
+            .is_some_and(|link| !link.is_bulky() && link.receive(socket).is_ok())
+    }
+
+    /// Sends what was left with the ring and not taken by the socket, or waits for room; ready when there is no such thing.
+    fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            let Some(link) = &self.link else {
+                return Poll::Ready(Ok(()));
+            };
+            if !link.owes() {
+                return Poll::Ready(Ok(()));
+            }
+            link.settle();
+            let socket = self.socket.socket();
+            let written = link.write_rest(|rest| uninterrupted(|| Ok(send(socket, rest, SendFlags::NOSIGNAL)?)));
+            match written {
+                Ok(true) => {}
+                Ok(false) => {
+                    // The kernel takes nothing now; the driver tries again, and wakes this task.
+                    link.note(cx);
+                    return if link.owes() {
+                        Poll::Pending
+                    } else {
+                        Poll::Ready(Ok(()))
+                    };
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    let watch = self.socket.watch_for(BOTH)?;
+                    ready!(watch.poll_write_ready(cx))?.clear_ready();
+                }
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+
+    /// Leaves a small message with the ring, which sends it together with those of the other tasks that run now; without a
+    /// ring, and for a larger message, as [`poll_write`](Self::poll_write).
+    ///
+    /// A stream that receives much at a time writes at once as well: its peer begins to answer earlier.
+    ///
+    /// What was left is tried within this turn of the thread. What the socket does not take then is sent when the stream is
+    /// read from or written to the next time, or lost when it is dropped; that the connection is broken is told by the
+    /// next read or write.
+    pub fn poll_write_soon(&mut self, cx: &mut Context<'_>, message: &[u8]) -> Poll<io::Result<usize>> {
+        if message.len() <= SMALL_BYTES {
+            if self.link.is_none() {
+                self.link = Link::new();
+            }
+            let socket = self.socket.socket().as_fd();
+            if self
+                .link
+                .as_ref()
+                .is_some_and(|link| !link.is_bulky() && link.send(socket, message))
+            {
+                return Poll::Ready(Ok(message.len()));
+            }
+        }
+        self.poll_write(cx, message)
     }
 
     /// Writes as much as the kernel takes, at least one byte, or waits.
@@ -172,6 +325,11 @@ impl Stream {
     /// where the last read filled its buffer to the brim; [`is_quiet`](Self::is_quiet) finds out.
     #[must_use]
     pub fn has_event(&self) -> bool {
+        match self.seen() {
+            Seen::Off => {}
+            Seen::Waiting => return false,
+            Seen::Bytes | Seen::End | Seen::Broken => return true,
+        }
         self.socket
             .watch()
             .is_some_and(|watch| watch.try_io(Interest::READABLE, |_| Ok(())).is_ok())
@@ -182,6 +340,11 @@ impl Stream {
     /// *Cost*: a system call only where [`has_event`](Self::has_event) says yes.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
+        match self.seen() {
+            Seen::Off => {}
+            Seen::Waiting => return true,
+            Seen::Bytes | Seen::End | Seen::Broken => return false,
+        }
         let Some(watch) = self.socket.watch() else { return true };
         let seen = watch.try_io(Interest::READABLE, |_| {
             recv(self.socket.socket(), &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT).map_err(io::Error::from)
@@ -195,20 +358,45 @@ impl Stream {
     /// *Cost*: a system call.
     #[must_use]
     pub fn is_silent(&self) -> bool {
+        if let Some(link) = &self.link {
+            link.look();
+        }
+        if matches!(self.seen(), Seen::Bytes | Seen::End | Seen::Broken) {
+            return false;
+        }
         let seen = recv(self.socket.socket(), &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT);
         matches!(seen, Err(Errno::AGAIN))
     }
 
-    /// Joins the reactor now, so that [`poll_event`](Self::poll_event) has something to tell.
+    /// Is watched from now on, so that [`poll_event`](Self::poll_event) has something to tell.
     ///
     /// *Errors*: the reactor has no room.
     pub fn watch(&mut self) -> io::Result<()> {
+        if self.is_watched() || self.receives() {
+            return Ok(());
+        }
         self.socket.watch_for(BOTH).map(|_| ())
     }
 
-    /// Ready when the reactor has seen something to read (bytes, end, error) that no read has drained; otherwise the task
-    /// is woken when it does. For watching a peer that owes nothing. A stream outside the reactor is never ready.
+    /// Ready when there is something to read (bytes, end, error) that no read has drained; otherwise the task is woken when
+    /// there is. For watching a peer that owes nothing. A stream that is not [watched](Self::is_watched) is never ready.
     pub fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(link) = &self.link {
+            match link.seen() {
+                // It received too much at a time and was told to stop: from now on the reactor watches it.
+                Seen::Off if link.is_bulky() => {
+                    if self.socket.watch_for(BOTH).is_err() {
+                        return Poll::Ready(());
+                    }
+                }
+                Seen::Off => {}
+                Seen::Waiting => {
+                    link.note(cx);
+                    return Poll::Pending;
+                }
+                Seen::Bytes | Seen::End | Seen::Broken => return Poll::Ready(()),
+            }
+        }
         match self.socket.watch() {
             Some(watch) => watch.poll_read_ready(cx).map(|_| ()),
             None => Poll::Pending,
@@ -220,6 +408,12 @@ impl Stream {
     /// *Cost*: a system call.
     #[must_use]
     pub fn peek(&self) -> Peeked {
+        match self.seen() {
+            Seen::Off | Seen::Waiting => {}
+            Seen::Bytes => return Peeked::Data,
+            Seen::End => return Peeked::End,
+            Seen::Broken => return Peeked::Broken,
+        }
         let socket = self.socket.socket();
         let look = || recv(socket, &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT).map_err(io::Error::from);
         let seen = match self.socket.watch() {
@@ -237,7 +431,13 @@ impl Stream {
     /// Tells the peer that no more bytes will come; reading goes on.
     ///
     /// *Errors*: the connection is gone already.
-    pub fn shutdown_write(&self) -> io::Result<()> {
+    pub fn shutdown_write(&mut self) -> io::Result<()> {
+        if let Some(link) = &self.link {
+            link.settle();
+            let socket = self.socket.socket();
+            // What does not fit now is lost, as it would be with the connection.
+            let _ = link.write_rest(|rest| uninterrupted(|| Ok(send(socket, rest, SendFlags::NOSIGNAL)?)));
+        }
         self.socket.socket().shutdown(Shutdown::Write)
     }
 
@@ -262,10 +462,38 @@ impl Stream {
         self.socket.socket().local_addr()
     }
 
-    /// Whether the stream is in the reactor.
+    /// Whether something to read would be noticed.
     #[must_use]
-    pub fn is_registered(&self) -> bool {
-        self.socket.watch().is_some()
+    pub fn is_watched(&self) -> bool {
+        self.socket.watch().is_some() || self.seen() != Seen::Off
+    }
+
+    /// What the ring has for this stream.
+    fn seen(&self) -> Seen {
+        self.link.as_ref().map_or(Seen::Off, Link::seen)
+    }
+
+    /// Takes the oldest of what came by way of the ring, as far as `f` says that it used it, and has no more come that way.
+    /// Ready when there is nothing of the kind, and will be none.
+    pub(crate) fn poll_unlink(
+        &mut self,
+        cx: &mut Context<'_>,
+        f: impl FnOnce(&[u8]) -> io::Result<usize>,
+    ) -> Poll<Option<io::Result<usize>>> {
+        let Some(link) = &self.link else {
+            return Poll::Ready(None);
+        };
+        link.stop();
+        match link.seen() {
+            Seen::Off => Poll::Ready(None),
+            Seen::Waiting => {
+                link.note(cx);
+                Poll::Pending
+            }
+            Seen::Bytes => Poll::Ready(Some(link.lend(f))),
+            Seen::End => Poll::Ready(Some(Ok(0))),
+            Seen::Broken => Poll::Ready(Some(Err(ErrorKind::ConnectionReset.into()))),
+        }
     }
 
     /// Tries a system call until it moves something, fails or has to wait. It must fail with `WouldBlock` only where this
@@ -276,18 +504,13 @@ impl Stream {
         direction: Direction,
         mut attempt: impl FnMut(&TcpStream) -> io::Result<Moved>,
     ) -> Poll<io::Result<usize>> {
-        if self.socket.watch().is_none() && !(self.drained && direction == Direction::Read) {
-            // The reactor counts towards a task's share of the thread; a stream outside must do so itself.
-            let share = ready!(coop::poll_proceed(cx));
-            match uninterrupted(|| attempt(self.socket.socket())) {
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                Err(error) => return Poll::Ready(Err(error)),
-                Ok(moved) => {
-                    share.made_progress();
-                    self.drained |= direction == Direction::Read && moved.exhausted;
-                    return Poll::Ready(Ok(moved.bytes));
-                }
-            }
+        if direction == Direction::Write && self.link.as_ref().is_some_and(Link::owes) {
+            ready!(self.poll_rest(cx))?;
+        }
+        if self.socket.watch().is_none()
+            && let Some(moved) = self.poll_unwatched(cx, direction, &mut attempt)
+        {
+            return moved;
         }
         self.socket.watch_for(BOTH)?;
         let Some(watch) = self.socket.watch() else {
@@ -317,6 +540,37 @@ impl Stream {
                     }
                     return Poll::Ready(Ok(moved.bytes));
                 }
+            }
+        }
+    }
+}
+
+impl Stream {
+    /// Tries a system call on a stream that the reactor does not watch; none: it has to wait.
+    fn poll_unwatched(
+        &mut self,
+        cx: &mut Context<'_>,
+        direction: Direction,
+        attempt: &mut impl FnMut(&TcpStream) -> io::Result<Moved>,
+    ) -> Option<Poll<io::Result<usize>>> {
+        let reads = direction == Direction::Read;
+        if self.drained && reads {
+            return None;
+        }
+        // The reactor counts towards a task's share of the thread; a stream outside must do so itself.
+        let Poll::Ready(share) = coop::poll_proceed(cx) else {
+            return Some(Poll::Pending);
+        };
+        match uninterrupted(|| attempt(self.socket.socket())) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                self.drained |= reads;
+                None
+            }
+            Err(error) => Some(Poll::Ready(Err(error))),
+            Ok(moved) => {
+                share.made_progress();
+                self.drained |= reads && moved.exhausted;
+                Some(Poll::Ready(Ok(moved.bytes)))
             }
         }
     }

@@ -11,7 +11,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use isobar_net::listen::{ListenOptions, Listener, listen};
-use isobar_net::runtime::{WorkerRuntime, run};
+use isobar_net::runtime::{WorkerRuntime, run, ways};
 use isobar_net::scratch::Scratch;
 use isobar_net::splice::Pipes;
 use isobar_net::stream::Stream;
@@ -102,5 +102,8 @@ fn nothing_is_allocated_once_warm() {
         }
         allocations() - before
     };
-    assert_eq!(run(WorkerRuntime::default(), counted).unwrap(), 0);
+    for &io in ways() {
+        let allocated = run(WorkerRuntime { core: None, io }, counted).unwrap();
+        assert_eq!(allocated, 0, "with {io:?}");
+    }
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use isobar_net::limits::open_descriptors;
 use isobar_net::listen::{ListenOptions, Listener, listen};
-use isobar_net::runtime::{WorkerRuntime, run};
+use isobar_net::runtime::{WorkerRuntime, run, ways};
 use isobar_net::splice::Pipes;
 use isobar_net::stream::Stream;
 use rustix::io::Errno;
@@ -105,8 +105,11 @@ async fn accept_under_exhaustion() {
 #[test]
 fn descriptors_come_back() {
     let round = || {
-        run(WorkerRuntime::default(), everything_begun_and_dropped).unwrap();
-        run(WorkerRuntime::default(), accept_under_exhaustion).unwrap();
+        for &io in ways() {
+            let runtime = WorkerRuntime { core: None, io };
+            run(runtime, everything_begun_and_dropped).unwrap();
+            run(runtime, accept_under_exhaustion).unwrap();
+        }
     };
     // What a process opens once and keeps is open after this.
     round();

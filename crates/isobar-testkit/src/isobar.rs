@@ -12,12 +12,15 @@ use tempfile::TempDir;
 use crate::process::{Process, Signal};
 use crate::{Configuration, Metrics, PATIENCE, get, wait_for};
 
-/// The program under test. Use [`binary!`](crate::binary) to name the one Cargo built.
+/// The program under test. Use [`binary!`](crate::binary) to name the one Cargo built. It moves bytes in its own default
+/// way, or in the one that `ISOBAR_TEST_IO` names.
 #[derive(Debug, Clone)]
 pub struct Binary {
     path: PathBuf,
     wrapper: Vec<String>,
     workers: usize,
+    /// What is given to `--io`; none: nothing is.
+    io: Option<String>,
 }
 
 /// The program Cargo built for this test, or the one `ISOBAR_UNDER_TEST` names.
@@ -56,6 +59,7 @@ impl Binary {
             path,
             wrapper: Vec::new(),
             workers: 2,
+            io: std::env::var("ISOBAR_TEST_IO").ok(),
         }
     }
 
@@ -63,6 +67,13 @@ impl Binary {
     #[must_use]
     pub fn workers(mut self, workers: usize) -> Self {
         self.workers = workers;
+        self
+    }
+
+    /// Runs it with this way to move bytes, whatever `ISOBAR_TEST_IO` says.
+    #[must_use]
+    pub fn io(mut self, way: &str) -> Self {
+        self.io = Some(way.to_owned());
         self
     }
 
@@ -123,6 +134,9 @@ impl Binary {
         let mut command = self.command();
         command.current_dir(directory.path()).arg("run").arg(configuration);
         command.arg("--workers").arg(self.workers.to_string());
+        if let Some(io) = &self.io {
+            command.arg("--io").arg(io);
+        }
         let process = Process::spawn(&mut command).expect("the program starts");
         let mut isobar = Isobar {
             process,

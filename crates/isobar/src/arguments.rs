@@ -3,9 +3,14 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
+use anyhow::{Result, anyhow};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use isobar_balance::Balance;
 use isobar_config::units::{ListenAddress, Span, Target, UnitError};
+use isobar_engine::{EngineOptions, Io};
+use isobar_net::runtime::{cores, io_uring_allowed};
+
+use crate::failure::io_reason;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -89,19 +94,45 @@ pub(crate) struct RunOptions {
     pub(crate) workers: Workers,
 }
 
-/// How many threads serve.
+/// How many threads serve, and how they move bytes.
 #[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct Workers {
     /// Worker threads; without it, one per core this process may use
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     workers: Option<u16>,
+    /// How bytes are moved between the kernel and the workers
+    #[arg(long, value_name = "WAY", value_enum, default_value_t = IoChoice::Auto)]
+    io: IoChoice,
+}
+
+/// The ways to move bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum IoChoice {
+    /// io_uring where this kernel and this container allow it, otherwise epoll
+    Auto,
+    /// A system call for each read and write
+    Epoll,
+    /// One system call for many of them; an error where it is not allowed (Linux 6.1 and later)
+    #[value(name = "io_uring")]
+    IoUring,
 }
 
 impl Workers {
-    /// How many worker threads there are to be.
-    pub(crate) fn count(self) -> usize {
-        self.workers
-            .map_or_else(|| isobar_net::runtime::cores().len().max(1), usize::from)
+    /// What the engine is to be started with.
+    ///
+    /// *Errors*: io_uring was asked for, and is not allowed.
+    pub(crate) fn options(self) -> Result<EngineOptions> {
+        let workers = self.workers.map_or_else(|| cores().len().max(1), usize::from);
+        let io = match self.io {
+            IoChoice::Epoll => Io::Epoll,
+            IoChoice::Auto if io_uring_allowed().is_err() => Io::Epoll,
+            IoChoice::Auto => Io::IoUring,
+            IoChoice::IoUring => {
+                io_uring_allowed().map_err(|error| anyhow!("failed to use io_uring: {}", io_reason(&error)))?;
+                Io::IoUring
+            }
+        };
+        Ok(EngineOptions { workers, io })
     }
 }
 

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use isobar_balance::Balance;
-use isobar_engine::{Engine, EngineOptions};
+use isobar_engine::{Engine, EngineOptions, Io};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, interval_at};
 
@@ -83,7 +83,14 @@ async fn demonstrate(options: &DemoOptions) -> Result<()> {
     let (tell, mut news) = mpsc::channel(MAX_NEWS);
     let events = Box::new(move |event| drop(tell.try_send(event)));
     let first = plan::plan(listen, &servers.addresses(), options.balance)?;
-    let engine = Engine::start(first, EngineOptions { workers: WORKERS }, events);
+    let engine = Engine::start(
+        first,
+        EngineOptions {
+            workers: WORKERS,
+            io: Io::Epoll,
+        },
+        events,
+    );
     let engine = engine.map_err(|error| anyhow!(apply_reason(&error)))?;
 
     let statistics = Arc::new(Statistics::default());

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, Result, anyhow};
 use isobar_config::Color;
 use isobar_control::{DnsClient, Ending, History, Reloader, Resolver, Running, Signals, Supervisor, Target, Watcher};
-use isobar_engine::EngineOptions;
+use isobar_engine::{EngineOptions, Io};
 use isobar_plan::{Event, Plan};
 
 use crate::events;
@@ -27,8 +27,8 @@ pub(crate) struct Service {
     pub(crate) plan: Plan,
     /// Where it comes from.
     pub(crate) origin: Origin,
-    /// Worker threads.
-    pub(crate) workers: usize,
+    /// Worker threads, and how they move bytes.
+    pub(crate) workers: EngineOptions,
     /// Whether errors of later configurations have colours in the log.
     pub(crate) color: Color,
 }
@@ -88,7 +88,7 @@ async fn supervised(service: Service) -> Result<Ending> {
     let started = Arc::new(AtomicBool::new(false));
     let instance = Instance::start(Start {
         plan: plan.clone(),
-        options: EngineOptions { workers },
+        options: workers,
         events: log_events(Arc::clone(&started)),
         history: Arc::clone(&history),
         source: match &origin {
@@ -99,7 +99,7 @@ async fn supervised(service: Service) -> Result<Ending> {
     let instance = Arc::new(instance.map_err(|error| anyhow!(error))?);
     let target: Arc<dyn Target> = Arc::clone(&instance) as _;
     resolver.settle(&plan, Arc::clone(&target)).await;
-    announce(&instance);
+    announce(&instance, workers);
     started.store(true, Ordering::Release);
 
     let drain_timeout = plan.drain_timeout;
@@ -139,7 +139,12 @@ fn log_events(started: Arc<AtomicBool>) -> Box<dyn Fn(Event) + Send + Sync> {
 }
 
 /// Says where clients and operators come in. Tests and scripts wait for these lines.
-fn announce(instance: &Instance) {
+fn announce(instance: &Instance, EngineOptions { workers, io }: EngineOptions) {
+    let way = match io {
+        Io::Epoll => "epoll",
+        Io::IoUring => "io_uring",
+    };
+    tracing::info!("{workers} worker{} on {way}", if workers == 1 { "" } else { "s" });
     for listener in instance.engine().status().listeners {
         tracing::info!("listening on {} ({})", listener.address, listener.name);
     }

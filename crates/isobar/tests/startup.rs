@@ -190,3 +190,53 @@ fn the_demonstration_ends_by_itself_when_told_to() {
     assert_eq!(outcome.status.code(), Some(0), "{}", outcome.stderr);
     assert!(!outcome.stdout.is_empty());
 }
+
+/// Runs a program without io_uring, as most containers do: a seccomp filter answers `io_uring_setup` (425) with EPERM.
+const WITHOUT_IO_URING: &str = r"
+import ctypes, os, struct, sys
+LOAD, EQUAL, RETURN = 0x20, 0x15, 0x06
+ALLOW, EPERM = 0x7fff0000, 0x00050001
+steps = [(LOAD, 0, 0, 0), (EQUAL, 0, 1, 425), (RETURN, 0, 0, EPERM), (RETURN, 0, 0, ALLOW)]
+code = ctypes.create_string_buffer(b''.join(struct.pack('HBBI', *step) for step in steps))
+program = ctypes.create_string_buffer(struct.pack('HP', len(steps), ctypes.addressof(code)))
+prctl = ctypes.CDLL(None, use_errno=True).prctl
+prctl.argtypes = [ctypes.c_int] + [ctypes.c_ulong] * 4
+NO_NEW_PRIVILEGES, SECCOMP, FILTER = 38, 22, 2
+assert prctl(NO_NEW_PRIVILEGES, 1, 0, 0, 0) == 0
+assert prctl(SECCOMP, FILTER, ctypes.addressof(program), 0, 0) == 0, os.strerror(ctypes.get_errno())
+os.execv(sys.argv[1], sys.argv[1:])
+";
+
+#[test]
+fn without_io_uring_it_serves_on_epoll_and_says_so() {
+    let origin = Origin::named("a");
+    let confined = binary!().through(&["python3", "-c", WITHOUT_IO_URING]);
+    let isobar = confined.clone().io("auto").run(&Configuration::to(&[origin.address()]));
+    assert!(isobar.log().contains("2 workers on epoll"), "{}", isobar.log());
+    assert_eq!(isobar_testkit::get(isobar.address(), "/").unwrap().text(), "a");
+
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("isobar.yaml");
+    fs::write(&file, yaml("127.0.0.1:0")).unwrap();
+    let arguments = ["run", file.to_str().unwrap(), "--io", "io_uring"];
+    fails(
+        &confined,
+        &arguments,
+        &["failed to use io_uring", "operation not permitted"],
+    );
+}
+
+#[test]
+fn the_log_names_the_way_bytes_move() {
+    let origin = Origin::named("a");
+    let configuration = Configuration::to(&[origin.address()]);
+    let isobar = binary!().io("epoll").workers(1).run(&configuration);
+    assert!(isobar.log().contains("1 worker on epoll"), "{}", isobar.log());
+    // Where the kernel has io_uring and does not keep it from everybody.
+    let disabled = fs::read_to_string("/proc/sys/kernel/io_uring_disabled");
+    if disabled.is_ok_and(|value| value.trim() == "0") {
+        let isobar = binary!().io("io_uring").run(&configuration);
+        assert!(isobar.log().contains("2 workers on io_uring"), "{}", isobar.log());
+        assert_eq!(isobar_testkit::get(isobar.address(), "/").unwrap().text(), "a");
+    }
+}

@@ -19,7 +19,7 @@ fn accepts_with_the_address_of_the_peer() {
             assert_eq!(address, peer.local_addr().unwrap());
             assert_eq!(stream.peer_addr().unwrap(), address);
             assert_eq!(stream.local_addr().unwrap(), listener.local_addr().unwrap());
-            assert!(!stream.is_registered());
+            assert!(!stream.is_watched());
         }
     });
 }

@@ -8,6 +8,7 @@
 )]
 
 mod accept;
+mod ring;
 mod splice;
 mod stream;
 
@@ -17,7 +18,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use isobar_net::listen::{ListenOptions, Listener, listen};
-use isobar_net::runtime::{WorkerRuntime, run};
+use isobar_net::runtime::{WorkerRuntime, run, ways};
 use isobar_net::stream::Stream;
 
 /// An address with a port for the kernel to choose.
@@ -25,14 +26,16 @@ fn any_port() -> SocketAddr {
     (Ipv4Addr::LOCALHOST, 0).into()
 }
 
-/// Runs a test in a worker's runtime; one that hangs fails.
-fn in_worker<F: Future>(test: impl FnOnce() -> F) -> F::Output {
-    let bounded = || async {
-        tokio::time::timeout(Duration::from_secs(60), test())
-            .await
-            .expect("the test hangs")
-    };
-    run(WorkerRuntime::default(), bounded).unwrap()
+/// Runs a test in a worker's runtime, once for each way to move bytes; one that hangs fails.
+fn in_worker<F: Future<Output = ()>>(test: impl Fn() -> F) {
+    for &io in ways() {
+        let bounded = || async {
+            tokio::time::timeout(Duration::from_secs(60), test())
+                .await
+                .unwrap_or_else(|_| panic!("the test hangs with {io:?}"));
+        };
+        run(WorkerRuntime { core: None, io }, bounded).unwrap();
+    }
 }
 
 fn listener() -> Listener {

@@ -22,7 +22,7 @@ pub(crate) fn proxy(options: &ProxyOptions) -> Result<()> {
     serve(Service {
         plan,
         origin: Origin::Arguments,
-        workers: options.workers.count(),
+        workers: options.workers.options()?,
         color,
     })
 }

@@ -25,7 +25,7 @@ pub(crate) fn run(options: &RunOptions) -> Result<()> {
     serve(Service {
         plan: configuration.plan,
         origin: Origin::File { path, text },
-        workers: options.workers.count(),
+        workers: options.workers.options()?,
         color,
     })
 }

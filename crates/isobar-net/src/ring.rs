@@ -1,0 +1,243 @@
+//! How does a stream wait for bytes without asking the kernel each time?
+//!
+//! The streams of a worker share one io_uring. A stream that waits for the first time asks it to receive from then on;
+//! what comes is put into the ring's buffers and its task is woken. Small messages can be left with the ring, which sends
+//! those of all tasks that ran in one call. With many connections a call serves dozens of messages.
+//!
+//! Streams that receive much at a time are better served by larger buffers or by splice(2): they are told so
+//! ([`Link::is_bulky`]) and go back to readiness. What the bytes mean is not known here.
+
+mod driver;
+mod slots;
+
+use std::cell::RefCell;
+use std::fmt;
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::rc::Rc;
+use std::task::Context;
+
+use self::slots::{Receive, Slots};
+use crate::kernel::Uring;
+
+pub(crate) use self::driver::install;
+pub(crate) use self::slots::{Seen, Taken};
+
+/// Larger messages are written at once: for them a call of their own is little, and the copy is much.
+pub(crate) const SMALL_BYTES: usize = 4 * 1024;
+
+/// Room for small messages that is kept for the next ones.
+const SPARE: usize = 256;
+
+thread_local! {
+    static CURRENT: RefCell<Option<Rc<Ring>>> = const { RefCell::new(None) };
+}
+
+/// The ring of one worker thread.
+pub(crate) struct Ring {
+    inner: RefCell<Inner>,
+}
+
+struct Inner {
+    uring: Uring,
+    slots: Slots,
+    /// Room for messages to send.
+    spare: Vec<Vec<u8>>,
+    /// Who takes care of the ring; none: it is about to, or has not begun.
+    driver: Option<std::task::Waker>,
+}
+
+/// A stream's part in the ring. Dropping it ends everything that goes on, before the socket is closed.
+pub(crate) struct Link {
+    ring: Rc<Ring>,
+    index: u32,
+}
+
+impl Link {
+    /// A part in this thread's ring; none: it has no ring, or no room in it.
+    pub(crate) fn new() -> Option<Self> {
+        let ring = CURRENT.with_borrow(Option::clone)?;
+        let index = ring.inner.borrow_mut().slots.enter()?;
+        Some(Self { ring, index })
+    }
+
+    fn with<R>(&self, f: impl FnOnce(&mut Inner) -> R) -> R {
+        f(&mut self.ring.inner.borrow_mut())
+    }
+
+    /// Has this task woken for what comes.
+    pub(crate) fn note(&self, cx: &Context<'_>) {
+        let last = self.with(|inner| {
+            let slot = inner.slots.at(self.index);
+            let is_known = slot.waker.as_ref().is_some_and(|known| known.will_wake(cx.waker()));
+            if is_known {
+                None
+            } else {
+                slot.waker.replace(cx.waker().clone())
+            }
+        });
+        // Dropped when nothing is borrowed: it may be the last that holds its task.
+        drop(last);
+    }
+
+    /// What there is to take.
+    pub(crate) fn seen(&self) -> Seen {
+        self.with(|inner| inner.slots.at(self.index).seen())
+    }
+
+    /// Whether it receives more at a time than the ring is made for.
+    pub(crate) fn is_bulky(&self) -> bool {
+        self.with(|inner| inner.slots.at(self.index).bulky)
+    }
+
+    /// It may receive by way of the ring once more.
+    pub(crate) fn slimmed(&self) {
+        self.with(|inner| inner.slots.at(self.index).bulky = false);
+    }
+
+    /// Receives from now on, unless it does already or the stream has ended.
+    ///
+    /// *Errors*: the kernel takes nothing now.
+    pub(crate) fn receive(&self, socket: BorrowedFd<'_>) -> io::Result<()> {
+        self.with(|inner| {
+            let slot = inner.slots.at(self.index);
+            if slot.receive != Receive::Off || slot.end.is_some() {
+                return Ok(());
+            }
+            inner.uring.receive(self.index, socket)?;
+            inner.slots.at(self.index).receive = Receive::On;
+            inner.wake_driver();
+            Ok(())
+        })
+    }
+
+    /// Receives no more than what is on its way; [`Seen::Waiting`] until that has come.
+    pub(crate) fn stop(&self) {
+        self.with(|inner| inner.stop(self.index));
+    }
+
+    /// Takes what has come, as far as there is room for it. The room is not empty.
+    pub(crate) fn take(&self, room: &mut [u8]) -> Taken {
+        self.with(|inner| inner.slots.take(self.index, &mut inner.uring, room))
+    }
+
+    /// Lends the oldest of what has come, until `f` says how much of it was used.
+    pub(crate) fn lend<E>(&self, f: impl FnOnce(&[u8]) -> Result<usize, E>) -> Result<usize, E> {
+        self.with(|inner| inner.slots.lend(self.index, &mut inner.uring, f))
+    }
+
+    /// Leaves a small message with the ring. No: the last one is still there, or nothing can be taken now.
+    pub(crate) fn send(&self, socket: BorrowedFd<'_>, message: &[u8]) -> bool {
+        self.with(|inner| {
+            let slot = inner.slots.at(self.index);
+            if slot.sending || slot.rest.is_some() {
+                return false;
+            }
+            let mut bytes = inner.spare.pop().unwrap_or_default();
+            bytes.extend_from_slice(message);
+            if let Err(bytes) = inner.uring.send(self.index, socket, bytes) {
+                inner.keep_spare(bytes);
+                return false;
+            }
+            inner.slots.at(self.index).sending = true;
+            inner.wake_driver();
+            true
+        })
+    }
+
+    /// Whether something left with the ring has been tried and was not taken by the socket.
+    pub(crate) fn has_rest(&self) -> bool {
+        self.with(|inner| inner.slots.at(self.index).rest.is_some())
+    }
+
+    /// Whether something that was left with the ring has not been taken by the socket.
+    pub(crate) fn owes(&self) -> bool {
+        self.with(|inner| inner.slots.at(self.index).owes())
+    }
+
+    /// Has the kernel try now what was left with the ring.
+    pub(crate) fn settle(&self) {
+        self.with(|inner| {
+            if inner.slots.at(self.index).sending {
+                // What goes wrong now goes right when the driver tries, and then this task is woken.
+                let _ = inner.uring.enter();
+                inner.collect();
+                let slot = inner.slots.at(self.index);
+                slot.awaits_sent = slot.sending;
+            }
+        });
+    }
+
+    /// Lends what the socket did not take, until `write` says how much of it was used. False: there is nothing.
+    pub(crate) fn write_rest(&self, write: impl FnOnce(&[u8]) -> io::Result<usize>) -> io::Result<bool> {
+        // The rest is out of the slot while it is lent: `write` may come back to the ring.
+        let Some(mut rest) = self.with(|inner| inner.slots.at(self.index).rest.take()) else {
+            return Ok(false);
+        };
+        let written = write(rest.bytes.get(rest.sent..).unwrap_or_default());
+        rest.sent += written.as_ref().map_or(0, |&count| count);
+        self.with(|inner| {
+            if rest.sent < rest.bytes.len() {
+                inner.slots.at(self.index).rest = Some(rest);
+            } else {
+                inner.keep_spare(rest.bytes);
+            }
+        });
+        written.map(|_| true)
+    }
+
+    /// Looks at what has come in the meantime.
+    pub(crate) fn look(&self) {
+        self.with(Inner::collect);
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        let last = self.with(|inner| {
+            inner.stop(self.index);
+            if inner.uring.is_behind() {
+                // What is asked for names the socket by its number, which another one may have in a moment.
+                let _ = inner.uring.enter();
+            }
+            inner.slots.leave(self.index, &mut inner.uring)
+        });
+        drop(last);
+    }
+}
+
+impl Inner {
+    fn stop(&mut self, index: u32) {
+        if self.slots.at(index).receive == Receive::On && self.uring.cancel_receive(index).is_ok() {
+            self.slots.at(index).receive = Receive::Stopping;
+            self.wake_driver();
+        }
+    }
+
+    fn keep_spare(&mut self, mut bytes: Vec<u8>) {
+        if self.spare.len() < SPARE {
+            bytes.clear();
+            self.spare.push(bytes);
+        }
+    }
+
+    fn wake_driver(&mut self) {
+        if let Some(driver) = self.driver.take() {
+            driver.wake();
+        }
+    }
+}
+
+impl fmt::Debug for Ring {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ring").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Link")
+            .field("index", &self.index)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,365 @@
+//! What does the ring know of each stream?
+
+use std::task::Waker;
+
+use rustix::io::Errno;
+
+use crate::kernel::{BUFFERS, Filled, Uring};
+
+/// Buffers that may wait for one stream. A stream that fills more at a time is bulky; until the kernel has heard that it is
+/// to stop, some 30 more may come.
+const BURST: u16 = 4;
+
+/// Streams that a ring takes. Past it they go by readiness, as without a ring.
+const MAX_SLOTS: usize = 1 << 20;
+
+/// No buffer.
+const NONE: u16 = u16::MAX;
+
+/// Every stream's part.
+pub(super) struct Slots {
+    all: Vec<Slot>,
+    free: Vec<u32>,
+    /// By the buffer's number: what is in it, and which one comes behind it for the same stream.
+    waiting: Box<[Waiting]>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    filled: Option<Filled>,
+    next: u16,
+}
+
+/// One stream's part. 64 bytes, a cache line of them: it is what a stream that waits costs.
+pub(super) struct Slot {
+    /// Whom to wake.
+    pub(super) waker: Option<Waker>,
+    /// What the socket did not take of a message.
+    pub(super) rest: Option<Box<Rest>>,
+    /// How the stream ended; taken after what came before.
+    pub(super) end: Option<End>,
+    /// The oldest buffer that waits to be taken, the newest, and how many there are.
+    first: u16,
+    last: u16,
+    count: u16,
+    /// Bytes that were taken of the first.
+    taken: u16,
+    pub(super) receive: Receive,
+    /// Whether a message is with the kernel.
+    pub(super) sending: bool,
+    /// Whether the task waits until it is not.
+    pub(super) awaits_sent: bool,
+    /// Whether too much came at a time.
+    pub(super) bulky: bool,
+    /// Whether the stream is gone: the slot is free once the kernel has let go of it.
+    gone: bool,
+}
+
+/// What is left of a message.
+#[derive(Debug)]
+pub(super) struct Rest {
+    pub(super) bytes: Vec<u8>,
+    /// How many of them the socket has taken.
+    pub(super) sent: usize,
+}
+
+/// Whether the kernel receives for a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Receive {
+    /// No.
+    Off,
+    /// Yes.
+    On,
+    /// It was told to stop, and has not said that it did.
+    Stopping,
+}
+
+/// How a stream ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// The peer said so.
+    Clean,
+    /// By this error.
+    Broken(i32),
+}
+
+/// What there is to take from a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Seen {
+    /// Nothing, and nothing will come by itself.
+    Off,
+    /// Nothing yet.
+    Waiting,
+    /// Bytes.
+    Bytes,
+    /// The end.
+    End,
+    /// An error.
+    Broken,
+}
+
+/// What was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// Nothing, and nothing will come by itself.
+    Off,
+    /// Nothing yet.
+    Waiting,
+    /// So many bytes.
+    Bytes(usize),
+    /// The end.
+    End,
+    /// An error, by its number.
+    Broken(i32),
+}
+
+/// Whether a stream gets more than the ring is made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Amount {
+    Right,
+    TooMuch,
+}
+
+impl Amount {
+    pub(super) fn is_too_much(self) -> bool {
+        self == Self::TooMuch
+    }
+}
+
+impl Slot {
+    const fn new() -> Self {
+        Self {
+            waker: None,
+            rest: None,
+            end: None,
+            first: NONE,
+            last: NONE,
+            count: 0,
+            taken: 0,
+            receive: Receive::Off,
+            sending: false,
+            awaits_sent: false,
+            bulky: false,
+            gone: false,
+        }
+    }
+
+    pub(super) fn owes(&self) -> bool {
+        self.sending || self.rest.is_some()
+    }
+
+    pub(super) fn seen(&self) -> Seen {
+        match self.end {
+            _ if self.count > 0 => Seen::Bytes,
+            Some(End::Clean) => Seen::End,
+            Some(End::Broken(_)) => Seen::Broken,
+            None if self.receive == Receive::Off => Seen::Off,
+            None => Seen::Waiting,
+        }
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = &self.waker {
+            waker.wake_by_ref();
+        }
+    }
+}
+
+impl Slots {
+    pub(super) fn new() -> Self {
+        Self {
+            all: Vec::new(),
+            free: Vec::new(),
+            waiting: std::iter::repeat_with(Waiting::default)
+                .take(usize::from(BUFFERS))
+                .collect(),
+        }
+    }
+
+    /// A slot for a new stream; none: there are too many.
+    pub(super) fn enter(&mut self) -> Option<u32> {
+        if let Some(index) = self.free.pop() {
+            return Some(index);
+        }
+        let index = u32::try_from(self.all.len())
+            .ok()
+            .filter(|_| self.all.len() < MAX_SLOTS)?;
+        self.all.push(Slot::new());
+        Some(index)
+    }
+
+    /// A stream's slot.
+    ///
+    /// *Panics* for a number that [`enter`](Self::enter) did not give out.
+    pub(super) fn at(&mut self, index: u32) -> &mut Slot {
+        &mut self.all[index as usize]
+    }
+
+    /// A stream is gone. The waker that it had, to be dropped when nothing is borrowed.
+    pub(super) fn leave(&mut self, index: u32, uring: &mut Uring) -> Option<Waker> {
+        while let Some(filled) = self.remove_first(index) {
+            uring.give_back(filled);
+        }
+        let slot = self.at(index);
+        slot.gone = true;
+        slot.rest = None;
+        let waker = slot.waker.take();
+        self.free_if_let_go(index);
+        waker
+    }
+
+    fn free_if_let_go(&mut self, index: u32) {
+        let slot = self.at(index);
+        if slot.gone && slot.receive == Receive::Off && !slot.sending {
+            *slot = Slot::new();
+            self.free.push(index);
+        }
+    }
+
+    /// Bytes came for a stream, or its end.
+    pub(super) fn received(
+        &mut self,
+        index: u32,
+        outcome: Result<Option<Filled>, i32>,
+        more: bool,
+        uring: &mut Uring,
+    ) -> Amount {
+        let slot = self.at(index);
+        if !more {
+            slot.receive = Receive::Off;
+        }
+        if slot.gone {
+            if let Ok(Some(filled)) = outcome {
+                uring.give_back(filled);
+            }
+            self.free_if_let_go(index);
+            return Amount::Right;
+        }
+        match outcome {
+            Ok(Some(filled)) => self.append(index, filled),
+            Ok(None) => slot.end = Some(End::Clean),
+            // The stream may be read all the same: there was no buffer or no memory, or it was told to stop.
+            Err(code) if is_passing(code) => {}
+            Err(code) => slot.end = Some(End::Broken(code)),
+        }
+        let slot = self.at(index);
+        slot.wake();
+        if slot.count < BURST {
+            return Amount::Right;
+        }
+        slot.bulky = true;
+        Amount::TooMuch
+    }
+
+    /// A message was sent, or a part of it, or nothing. What is left over is room for another one.
+    pub(super) fn sent(&mut self, index: u32, outcome: Result<usize, i32>, bytes: Vec<u8>) -> Option<Vec<u8>> {
+        let slot = self.at(index);
+        slot.sending = false;
+        let sent = match outcome {
+            Ok(sent) => sent,
+            Err(code) if is_passing(code) => 0,
+            // The connection is broken, which whoever uses it next finds out by himself.
+            Err(_) => bytes.len(),
+        };
+        let left = sent < bytes.len() && !slot.gone;
+        if left || std::mem::take(&mut slot.awaits_sent) {
+            slot.wake();
+        }
+        if left {
+            slot.rest = Some(Box::new(Rest { bytes, sent }));
+            return None;
+        }
+        self.free_if_let_go(index);
+        Some(bytes)
+    }
+
+    /// Copies what came into `room`, and lets go of the buffers that are empty then.
+    pub(super) fn take(&mut self, index: u32, uring: &mut Uring, room: &mut [u8]) -> Taken {
+        let mut copied = 0;
+        while let Some(rest) = room.get_mut(copied..).filter(|rest| !rest.is_empty())
+            && self.at(index).count > 0
+        {
+            let Ok(count) = self.lend(index, uring, |bytes| {
+                let count = bytes.len().min(rest.len());
+                if let (Some(to), Some(from)) = (rest.get_mut(..count), bytes.get(..count)) {
+                    to.copy_from_slice(from);
+                }
+                Ok::<_, std::convert::Infallible>(count)
+            });
+            copied += count;
+        }
+        if copied > 0 {
+            return Taken::Bytes(copied);
+        }
+        let slot = self.at(index);
+        match slot.end {
+            Some(End::Clean) => Taken::End,
+            Some(End::Broken(code)) => Taken::Broken(code),
+            None if slot.receive == Receive::Off => Taken::Off,
+            None => Taken::Waiting,
+        }
+    }
+
+    /// Lends what is in the first buffer, and lets go of it when all of it was used. Nothing is lent as nothing.
+    pub(super) fn lend<E>(
+        &mut self,
+        index: u32,
+        uring: &mut Uring,
+        f: impl FnOnce(&[u8]) -> Result<usize, E>,
+    ) -> Result<usize, E> {
+        let Some(slot) = self.all.get_mut(index as usize) else {
+            return f(&[]);
+        };
+        let filled = self
+            .waiting
+            .get(usize::from(slot.first))
+            .and_then(|it| it.filled.as_ref());
+        let Some(filled) = filled else { return f(&[]) };
+        let bytes = uring.bytes(filled).get(usize::from(slot.taken)..).unwrap_or_default();
+        let used = f(bytes)?;
+        if used < bytes.len() {
+            // Less than a buffer's size, which is 2 KiB.
+            slot.taken = slot.taken.saturating_add(u16::try_from(used).unwrap_or(0));
+        } else if let Some(empty) = self.remove_first(index) {
+            uring.give_back(empty);
+        }
+        Ok(used)
+    }
+
+    fn append(&mut self, index: u32, filled: Filled) {
+        let id = filled.id();
+        let slot = &mut self.all[index as usize];
+        let before = std::mem::replace(&mut slot.last, id);
+        slot.count += 1;
+        if slot.first == NONE {
+            slot.first = id;
+        } else if let Some(before) = self.waiting.get_mut(usize::from(before)) {
+            before.next = id;
+        }
+        if let Some(place) = self.waiting.get_mut(usize::from(id)) {
+            *place = Waiting {
+                filled: Some(filled),
+                next: NONE,
+            };
+        }
+    }
+
+    fn remove_first(&mut self, index: u32) -> Option<Filled> {
+        let slot = &mut self.all[index as usize];
+        let place = self.waiting.get_mut(usize::from(slot.first))?;
+        let filled = place.filled.take()?;
+        slot.first = place.next;
+        slot.taken = 0;
+        slot.count -= 1;
+        if slot.first == NONE {
+            slot.last = NONE;
+        }
+        Some(filled)
+    }
+}
+
+/// Whether an error says nothing of the connection.
+fn is_passing(code: i32) -> bool {
+    let passing = [Errno::NOBUFS, Errno::CANCELED, Errno::AGAIN, Errno::INTR, Errno::NOMEM];
+    passing.contains(&Errno::from_raw_os_error(code))
+}
