@@ -285,7 +285,9 @@ impl Lines {
         // An error at the very end is about the last line that says something.
         let written = text.trim_end().len();
         let start = if span.start >= text.len() { written } else { span.start };
-        let end = span.end.clamp(start, text.len());
+        // The parser ends some spans a byte behind their beginning, whatever is written there.
+        let start = text.floor_char_boundary(start);
+        let end = text.ceil_char_boundary(span.end.clamp(start, text.len()));
         let line = self.0.partition_point(|&begin| begin <= start);
         let begin = line
             .checked_sub(1)

@@ -114,6 +114,19 @@ fn piece() -> impl Strategy<Value = &'static str> {
     proptest::sample::select(pieces)
 }
 
+/// What was found once stays found.
+#[test]
+fn known_troublemakers() {
+    for text in [
+        "~: listeners:|\nupstreams:\r\n- \u{85}",
+        "- \u{85}",
+        "a:\n- \u{85}",
+        "é:\n- \u{2028}\u{85}",
+    ] {
+        examine(text);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
 
