@@ -98,7 +98,7 @@ pub enum Discipline {
 /// *Source*: the antagonists of Wydrowski et al., "Load is not what you should balance" (NSDI 2024), as two states.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Antagonist {
-    /// What is left of the server's speed while it is there, 0 to 1.
+    /// What is left of the server's speed while it is there: above 0, up to 1.
     pub speed: f64,
     /// How long it stays, on average.
     pub busy: f64,
@@ -119,7 +119,7 @@ impl Antagonist {
 pub struct Wear {
     /// What it loses of its speed in a second.
     pub per_second: f64,
-    /// What is left in the end, 0 to 1.
+    /// What is left in the end: above 0, up to 1.
     pub least: f64,
 }
 
@@ -325,8 +325,10 @@ impl Scenario {
         let server = |server: &Server| {
             let antagonist = server
                 .antagonist
-                .is_none_or(|it| share(it.speed) && positive(it.busy) && positive(it.quiet));
-            let wear = server.wear.is_none_or(|it| positive(it.per_second) && share(it.least));
+                .is_none_or(|it| positive(it.speed) && share(it.speed) && positive(it.busy) && positive(it.quiet));
+            let wear = server
+                .wear
+                .is_none_or(|it| positive(it.per_second) && positive(it.least) && share(it.least));
             positive(server.speed) && server.slots > 0 && antagonist && wear
         };
         let keys = self

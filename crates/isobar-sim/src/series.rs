@@ -141,14 +141,14 @@ mod tests {
 
     fn full() -> Series {
         let mut series = Series::new(10, 2);
-        for at in 0..MAX_POINTS as u32 {
+        for at in (0u16..).take(MAX_POINTS) {
             let point = Point {
                 come: 1,
                 time: 2.0,
                 ..Point::default()
             };
-            let cell = |load| Cell { load, sent: at };
-            series.push(point, [cell(at as f32), cell(1.0)].into_iter());
+            let cell = |load| Cell { load, sent: at.into() };
+            series.push(point, [cell(at.into()), cell(1.0)].into_iter());
         }
         series
     }
