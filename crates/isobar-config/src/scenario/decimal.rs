@@ -132,6 +132,9 @@ fn written(millionths: u64) -> String {
 /// What was probably meant: a percentage, a decimal comma, a digit left out.
 fn help(text: &str) -> Option<(u64, String)> {
     let plain = text.trim().replace(',', ".");
+    if !plain.contains(|c: char| c.is_ascii_digit()) {
+        return None;
+    }
     let meant = match plain.strip_suffix('%') {
         Some(percent) => millionths(percent.trim())? / 100,
         None => millionths(&format!("0{plain}")).or_else(|| millionths(&format!("{plain}0")))?,
