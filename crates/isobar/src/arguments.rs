@@ -1,11 +1,17 @@
 //! What can be asked for on the command line?
 
+mod simulation;
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use isobar_balance::Balance;
 use isobar_config::units::{ListenAddress, Span, Target, UnitError};
+
+pub(crate) use simulation::{
+    Affinity, Cost, Hardware, Lifetime, RecommendOptions, SchemaOptions, SimulateOptions, Workload, load,
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -15,6 +21,8 @@ Examples:
   isobar check isobar.yaml                 every error at once, with its line
   isobar check isobar.yaml --effective     the same configuration with every default written out
   isobar schema > isobar.schema.json       for completion in editors
+  isobar simulate scenario.yaml --compare all --html report.html
+  isobar recommend                         which algorithm fits, by trying them
 
 Exit codes: 0 done, 1 failed (one line says why), 2 wrong usage.";
 
@@ -47,7 +55,11 @@ pub(crate) enum Command {
     /// Says whether a configuration file is valid, with every error at once
     Check(CheckOptions),
     /// Prints the JSON Schema of configuration files
-    Schema,
+    Schema(SchemaOptions),
+    /// Runs a scenario of servers, requests and mishaps in virtual time, with the real balancing
+    Simulate(SimulateOptions),
+    /// Says which algorithm fits a workload, by trying them in the simulator
+    Recommend(RecommendOptions),
 }
 
 /// How the demonstration is run.
