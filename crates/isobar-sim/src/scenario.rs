@@ -288,7 +288,18 @@ impl Scenario {
     /// What requests ask for, as a part of what the servers can do.
     #[must_use]
     pub fn load(&self) -> f64 {
-        self.rate() * self.service.mean / 1e9 / self.capacity()
+        self.rate() * self.mean_work() / 1e9 / self.capacity()
+    }
+
+    /// The mean work of a request, in nanoseconds.
+    fn mean_work(&self) -> f64 {
+        match &self.arrivals {
+            Arrivals::Trace(trace) if !trace.is_empty() => {
+                let works = trace.iter().map(|traced| traced.work.unwrap_or(self.service.mean));
+                works.sum::<f64>() / trace.len() as f64
+            }
+            _ => self.service.mean,
+        }
     }
 
     /// Whether it can be run.

@@ -21,6 +21,17 @@ pub(crate) fn milliseconds(nanoseconds: f64) -> String {
     }
 }
 
+/// A round time in nanoseconds, as it stands at an axis.
+pub(super) fn round_time(nanoseconds: f64) -> String {
+    let in_unit = |length: f64| (nanoseconds / length * 1e6).round() / 1e6;
+    match nanoseconds {
+        _ if nanoseconds == 0.0 => "0".to_owned(),
+        _ if nanoseconds >= 1e9 => format!("{} s", in_unit(1e9)),
+        _ if nanoseconds >= 1e6 => format!("{} ms", in_unit(1e6)),
+        _ => format!("{} µs", in_unit(1e3)),
+    }
+}
+
 /// A part as a percentage: exact enough that one in ten thousand shows, and nothing only when it is nothing.
 pub(crate) fn percent(part: f64) -> String {
     let value = part * 100.0;
@@ -73,6 +84,10 @@ mod tests {
             assert_eq!(milliseconds(value), expected);
         }
         assert_eq!(milliseconds(f64::INFINITY), "-");
+        let round = [(0.0, "0"), (2e5, "200 µs"), (5e6, "5 ms"), (1.5e9, "1.5 s")];
+        for (value, expected) in round {
+            assert_eq!(round_time(value), expected);
+        }
         let parts = [(0.0, "0 %"), (1e-6, "<0.01 %"), (0.00123, "0.12 %"), (0.5, "50.0 %")];
         for (value, expected) in parts {
             assert_eq!(percent(value), expected);

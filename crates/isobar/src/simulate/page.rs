@@ -34,8 +34,9 @@ pub(super) fn page(outcome: &Outcome) -> String {
         &tables::figures(outcome),
     ));
     page.push_str(&charts::latency(outcome));
-    page.push_str(&grid(&charts::loads(outcome)));
-    page.push_str(&grid(&charts::over_time(outcome)));
+    let mut halves = charts::loads(outcome);
+    halves.extend(charts::over_time(outcome));
+    page.push_str(&grid(&halves));
     page.push_str(&tables::servers(outcome));
     page.push_str(&footer(outcome));
     page.push_str("</main>\n</body>\n</html>\n");
@@ -86,14 +87,7 @@ fn section(title: &str, about: &str, content: &str) -> String {
 
 /// Parts side by side where there is room.
 fn grid(sections: &[String]) -> String {
-    match sections {
-        [] => String::new(),
-        [one] => one.clone(),
-        several => format!(
-            "<div class=\"grid2\">\n{}</div>\n<div style=\"height:1rem\"></div>\n",
-            several.concat()
-        ),
-    }
+    format!("<div class=\"halves\">\n{}</div>\n", sections.concat())
 }
 
 /// The class of the colour of a run.

@@ -5,9 +5,30 @@
 
 use std::fmt::Write as _;
 
-/// The size of a chart in its own units.
-const WIDTH: f64 = 720.0;
-const HEIGHT: f64 = 270.0;
+/// The size of a chart in its own units, so chosen that its words are of one size on the page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Size {
+    /// As wide as the page.
+    Wide,
+    /// Half as wide.
+    Half,
+}
+
+impl Size {
+    const fn width(self) -> f64 {
+        match self {
+            Self::Wide => 1080.0,
+            Self::Half => 510.0,
+        }
+    }
+
+    const fn height(self) -> f64 {
+        match self {
+            Self::Wide => 360.0,
+            Self::Half => 250.0,
+        }
+    }
+}
 
 /// What is around the area that is drawn on.
 const LEFT: f64 = 62.0;
@@ -19,6 +40,7 @@ const BOTTOM: f64 = 42.0;
 pub(super) struct Chart<'a> {
     /// What it shows, for those who cannot see it.
     pub(super) title: &'a str,
+    pub(super) size: Size,
     pub(super) x: Axis,
     pub(super) y: Axis,
     pub(super) bands: Vec<Band>,
@@ -114,13 +136,15 @@ impl Chart<'_> {
     /// The chart as an SVG element.
     pub(super) fn svg(&self) -> String {
         let mut svg = format!(
-            "<svg class=\"chart\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}\">",
+            "<svg class=\"chart\" viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"{}\">",
+            self.size.width(),
+            self.size.height(),
             escape(self.title)
         );
         self.write_grid(&mut svg);
         self.write_marks(&mut svg);
         // A view of its own cuts off what runs out of the area.
-        let (width, height) = (WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM);
+        let (width, height) = (self.right() - LEFT, self.bottom() - TOP);
         let _ = write!(
             svg,
             "<svg x=\"{LEFT}\" y=\"{TOP}\" width=\"{width}\" height=\"{height}\" viewBox=\"{LEFT} {TOP} {width} \
@@ -132,17 +156,25 @@ impl Chart<'_> {
         svg
     }
 
+    const fn right(&self) -> f64 {
+        self.size.width() - RIGHT
+    }
+
+    const fn bottom(&self) -> f64 {
+        self.size.height() - BOTTOM
+    }
+
     fn x(&self, number: f64) -> f64 {
-        LEFT + self.x.place(number) * (WIDTH - LEFT - RIGHT)
+        LEFT + self.x.place(number) * (self.right() - LEFT)
     }
 
     /// Kept within twice the area, so that a number past every bound does no harm.
     fn y(&self, number: f64) -> f64 {
-        HEIGHT - BOTTOM - self.y.place(number).clamp(-1.0, 2.0) * (HEIGHT - TOP - BOTTOM)
+        self.bottom() - self.y.place(number).clamp(-1.0, 2.0) * (self.bottom() - TOP)
     }
 
     fn write_grid(&self, svg: &mut String) {
-        let (right, bottom) = (WIDTH - RIGHT, HEIGHT - BOTTOM);
+        let (right, bottom) = (self.right(), self.bottom());
         // Writing to a string never fails.
         for tick in self.y.ticks() {
             let y = self.y(tick);
@@ -178,7 +210,7 @@ impl Chart<'_> {
         let _ = write!(
             svg,
             "<text class=\"label\" x=\"{right}\" y=\"{}\" text-anchor=\"end\">{}</text>",
-            HEIGHT - 8.0,
+            self.size.height() - 8.0,
             escape(&self.x.label)
         );
         let _ = write!(
@@ -189,9 +221,13 @@ impl Chart<'_> {
     }
 
     fn write_marks(&self, svg: &mut String) {
-        let bottom = HEIGHT - BOTTOM;
+        let bottom = self.bottom();
         let mut free_from = [f64::NEG_INFINITY; 2];
-        for (at, text) in &self.marks {
+        let within = self
+            .marks
+            .iter()
+            .filter(|(at, _)| (0.0..=1.0).contains(&self.x.place(*at)));
+        for (at, text) in within {
             let x = self.x(*at);
             let _ = write!(
                 svg,
@@ -199,7 +235,7 @@ impl Chart<'_> {
             );
             // Two rows of words; what fits in neither stays a line.
             let width = 6.0 * text.chars().count() as f64 + 10.0;
-            let start = x.min(WIDTH - width);
+            let start = x.min(self.size.width() - width);
             if let Some(row) = free_from.iter().position(|free| *free <= start) {
                 free_from[row] = start + width;
                 let y = TOP + 11.0 + 12.0 * row as f64;
@@ -294,6 +330,7 @@ mod tests {
     fn what_is_drawn_stays_inside_and_is_escaped() {
         let chart = Chart {
             title: "a \"title\"",
+            size: Size::Half,
             x: axis(Scale::Linear, 0.0, 10.0),
             y: axis(Scale::Log, 1.0, 100.0),
             bands: vec![Band {
@@ -312,7 +349,7 @@ mod tests {
             ],
         };
         let svg = chart.svg();
-        assert!(svg.contains("d=\"M62.0 228.0L706.0 26.0\""), "{svg}");
+        assert!(svg.contains("d=\"M62.0 208.0L496.0 26.0\""), "{svg}");
         assert!(svg.contains("a &amp; b") && svg.contains("&lt;x&gt;") && svg.contains("a &quot;title&quot;"));
         assert!(svg.contains(">here<") && svg.contains(">there<") && !svg.contains(">nowhere<"));
         assert!(!svg.contains("NaN") && !svg.contains("inf"));

@@ -3,8 +3,8 @@
 use isobar_sim::{Cell, Point, Report, What};
 
 use super::super::Outcome;
-use super::super::figures::{milliseconds, percent};
-use super::super::plot::{Axis, Band, Chart, Curve, Scale};
+use super::super::figures::{percent, round_time};
+use super::super::plot::{Axis, Band, Chart, Curve, Scale, Size};
 use super::{color, legend, section};
 
 /// Servers whose curves are drawn one by one at most.
@@ -18,7 +18,7 @@ const LEAST_PART: f64 = 1e-5;
 
 /// The distribution of times, with theory's lines.
 pub(super) fn latency(outcome: &Outcome) -> String {
-    let least = outcome.reports.iter().map(|report| report.latency.quantile(0.02)).min();
+    let least = outcome.reports.iter().map(|report| report.latency.quantile(0.05)).min();
     let most = outcome.reports.iter().map(|report| report.latency.greatest()).max();
     let (from, to) = (least.unwrap_or(1).max(1) as f64, most.unwrap_or(1).max(2) as f64);
     let from = from.max(to / 1e5).min(to / 2.0);
@@ -48,12 +48,13 @@ pub(super) fn latency(outcome: &Outcome) -> String {
     let legend = legend(curves.iter().map(|curve| (curve.class.clone(), curve.name.as_str())));
     let chart = Chart {
         title: "The part of requests that took longer than a time",
+        size: Size::Wide,
         x: Axis {
             label: "time (log scale)".to_owned(),
             scale: Scale::Log,
             from,
             to,
-            write: milliseconds,
+            write: round_time,
         },
         y: Axis {
             label: "part of requests that took longer (log scale)".to_owned(),
@@ -74,10 +75,7 @@ pub(super) fn latency(outcome: &Outcome) -> String {
 }
 
 fn percent_of_power(part: f64) -> String {
-    match part {
-        _ if part >= 0.01 => format!("{:.0} %", part * 100.0),
-        _ => format!("{} %", part * 100.0).replace("0.10000000000000002", "0.1"),
-    }
+    format!("{} %", (part * 1e8).round() / 1e6)
 }
 
 /// The middle of each interval, in seconds.
@@ -168,6 +166,7 @@ pub(super) fn loads(outcome: &Outcome) -> Vec<String> {
         let title = format!("Load over time: {}", report.balance);
         let chart = Chart {
             title: &title,
+            size: Size::Half,
             x: time_axis(outcome),
             y: linear("requests at a server", to, plain),
             bands: bands(report, run),
@@ -274,7 +273,7 @@ const OVERLAYS: [Overlay; 3] = [
         title: "Mean time over time",
         about: "The mean of the requests that ended in each interval.",
         label: "mean time",
-        write: |value| milliseconds(value),
+        write: round_time,
         value: |point| (point.ended > 0).then(|| point.time / point.ended as f64),
     },
     Overlay {
@@ -343,6 +342,7 @@ fn overlay(outcome: &Outcome, shape: &Overlay, values: impl Fn(&Report) -> Vec<(
     let legend = legend(curves.iter().map(|curve| (curve.class.clone(), curve.name.as_str())));
     let chart = Chart {
         title: shape.title,
+        size: Size::Half,
         x: time_axis(outcome),
         y: linear(shape.label, to, shape.write),
         bands: Vec::new(),
@@ -380,6 +380,7 @@ pub(super) fn sorted_shares(outcome: &Outcome) -> String {
     let legend = legend(curves.iter().map(|curve| (curve.class.clone(), curve.name.as_str())));
     let chart = Chart {
         title: "Shares of the servers, sorted",
+        size: Size::Wide,
         x: Axis {
             label: "servers, from the most used to the least".to_owned(),
             scale: Scale::Linear,

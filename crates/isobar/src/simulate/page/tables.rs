@@ -46,7 +46,7 @@ pub(super) fn figures(outcome: &Outcome) -> String {
         for (name, value, write) in &columns {
             let own = write(value(report));
             let best = outcome.reports.iter().map(value).fold(f64::INFINITY, f64::min);
-            let is_best = outcome.reports.len() > 1 && own == write(best);
+            let is_best = outcome.reports.len() > 1 && *name != "retries" && own == write(best);
             let class = if is_best { " class=\"best\"" } else { "" };
             let sure = if *name == "mean" && report.half_width.is_finite() {
                 format!(" ± {}", milliseconds(report.half_width))
@@ -113,7 +113,7 @@ fn cell(run: usize, report: &Report, at: usize, most: f64) -> String {
     format!(
         "<td class=\"{class}\"><span class=\"fill {}\" style=\"width:{:.1}%\"></span>{} · busy {:.0} %{failed}</td>",
         color(run),
-        server.share / most * 42.0,
+        server.share / most * 34.0,
         percent(server.share),
         server.utilisation * 100.0
     )
