@@ -78,10 +78,12 @@ fn percent_of_power(part: f64) -> String {
     format!("{} %", (part * 1e8).round() / 1e6)
 }
 
-/// The middle of each interval, in seconds.
+/// The middle of each interval, in seconds, up to the last in which requests came: how the rest drains away says
+/// nothing about an algorithm.
 fn middles(report: &Report) -> impl Iterator<Item = f64> {
     let interval = report.series.interval() as f64 / 1e9;
-    (0..report.series.points().len()).map(move |at| (at as f64 + 0.5) * interval)
+    let last = report.series.points().iter().rposition(|point| point.come > 0);
+    (0..last.map_or(0, |last| last + 1)).map(move |at| (at as f64 + 0.5) * interval)
 }
 
 /// Virtual time over all runs.

@@ -32,6 +32,9 @@ fn columns(outcome: &Outcome) -> Vec<Column> {
     columns
 }
 
+/// The width of the longest bar, in pixels.
+const BAR_PX: f64 = 110.0;
+
 /// A row for each algorithm, and one for each law of theory.
 pub(super) fn figures(outcome: &Outcome) -> String {
     let columns = columns(outcome);
@@ -111,9 +114,9 @@ fn cell(run: usize, report: &Report, at: usize, most: f64) -> String {
     };
     let class = if server.failed > 0 { "bar bad" } else { "bar" };
     format!(
-        "<td class=\"{class}\"><span class=\"fill {}\" style=\"width:{:.1}%\"></span>{} · busy {:.0} %{failed}</td>",
+        "<td class=\"{class}\"><span class=\"fill {}\" style=\"width:{:.0}px\"></span>{} · busy {:.0} %{failed}</td>",
         color(run),
-        server.share / most * 34.0,
+        server.share / most * BAR_PX,
         percent(server.share),
         server.utilisation * 100.0
     )
