@@ -39,16 +39,16 @@ mod tests {
         );
     }
 
-    /// Small numbers, as tests and careless callers use them, give mixtures without a pattern: of a million pairs
+    /// Small numbers, as tests and careless callers use them, give mixtures without a pattern: of 90,000 pairs
     /// none collide, and each bit is set in half of them, to five standard deviations.
     #[test]
     fn small_numbers_mix_well() {
-        let mixed = || (0..1000).flat_map(|a| (0..1000).map(move |b| mix(a, b)));
+        let mixed = || (0..300).flat_map(|a| (0..300).map(move |b| mix(a, b)));
         let distinct: std::collections::HashSet<u64> = mixed().collect();
-        assert_eq!(distinct.len(), 1_000_000);
+        assert_eq!(distinct.len(), 90_000);
         for bit in 0..64 {
             let set = mixed().filter(|mixture| mixture >> bit & 1 == 1).count();
-            assert!(set.abs_diff(500_000) < 2_500, "bit {bit} is set {set} times");
+            assert!(set.abs_diff(45_000) < 750, "bit {bit} is set {set} times");
         }
     }
 

@@ -201,3 +201,6 @@ proptest! {
         }
     }
 }
+
+mod arrangements;
+mod bounds;

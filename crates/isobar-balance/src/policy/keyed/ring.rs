@@ -56,15 +56,12 @@ impl Ring {
     /// *Cost*: O(v log v) in the number of points.
     pub(crate) fn new(members: &[Member]) -> Self {
         let weights: u64 = members.iter().map(|member| u64::from(member.weight)).sum();
-        let halvings = (0..64)
-            .find(|&halvings| (weights.saturating_mul(POINTS) >> halvings) <= MAX_POINTS)
-            .unwrap_or(0);
-        let points = |member: &Member| {
+        let halvings = halvings(weights);
+        let places = |member: &Member| {
             let id = member.id;
-            let count = ((u64::from(member.weight) * POINTS) >> halvings).max(1);
-            (0..count).map(move |number| place(mix(id, number)))
+            (0..points(member.weight, halvings)).map(move |number| place(mix(id, number)))
         };
-        Self::of(members, points, Hashing::Mixed)
+        Self::of(members, places, Hashing::Mixed)
     }
 
     /// The ring on which each member stands at the places that `points` gives it. A place given twice is that of the
@@ -149,6 +146,17 @@ impl Ring {
     pub(super) fn len(&self) -> usize {
         self.points.len()
     }
+}
+
+/// How often the number of points is halved for weights of this sum.
+pub(super) fn halvings(weights: u64) -> u32 {
+    let fits = |&halvings: &u32| weights.saturating_mul(POINTS) >> halvings <= MAX_POINTS;
+    (0..64).find(fits).unwrap_or(63)
+}
+
+/// How many points a member has.
+pub(super) fn points(weight: u32, halvings: u32) -> u64 {
+    ((u64::from(weight) * POINTS) >> halvings).max(1)
 }
 
 /// The upper half of a hash.
