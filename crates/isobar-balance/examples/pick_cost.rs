@@ -7,7 +7,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Instant;
 
-use isobar_balance::{Balance, Candidate, Chance, Group, Pick, Query, ServerState, Tier};
+use isobar_balance::{Balance, Candidate, Chance, Group, Pick, Query, ServerState};
 
 const ROUNDS: u32 = 7;
 
@@ -36,10 +36,8 @@ fn candidates(servers: Servers, count: u32) -> Vec<Candidate> {
         };
         assert!((0..in_flight).all(|_| state.try_acquire()));
         Candidate {
-            slot,
             weight,
-            tier: Tier::Primary,
-            state,
+            ..Candidate::new(slot, u64::from(slot), state)
         }
     };
     (0..count).map(candidate).collect()

@@ -21,18 +21,29 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+mod arrangement;
 mod balance;
 mod chance;
+mod fixed;
 mod group;
 mod health;
+mod md5;
+mod mix;
 mod policy;
 mod query;
 mod server;
+mod slow_start;
+mod subset;
+mod tally;
 
+pub use arrangement::{Arrangement, Bound, Locality, Zone};
 pub use balance::Balance;
 pub use chance::Chance;
-pub use group::{Candidate, Group, Pick, Tier};
+pub use group::{Candidate, Group, Pick, Standing, Tier};
 pub use health::{Health, HealthTracker};
-pub use policy::{Member, Policy, View};
+pub use policy::{Member, Policy, View, ketama_key};
 pub use query::{Moment, Query};
 pub use server::ServerState;
+pub use slow_start::{SlowStart, Warmth};
+pub use subset::{Aperture, Portion, random_subset};
+pub use tally::Tally;

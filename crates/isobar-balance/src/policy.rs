@@ -1,5 +1,6 @@
 //! What is an algorithm, and what may it see?
 
+mod keyed;
 mod least_connections;
 mod random;
 mod round_robin;
@@ -8,8 +9,11 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::fmt::Debug;
 
-use crate::{Balance, Chance, Query, ServerState};
+use crate::mix::mix;
+use crate::{Balance, Chance, Query, ServerState, Warmth};
 
+pub use keyed::ketama_key;
+pub(crate) use keyed::{Cap, Keyed};
 use least_connections::LeastConnections;
 use random::Random;
 use round_robin::RoundRobin;
@@ -19,10 +23,28 @@ use round_robin::RoundRobin;
 pub struct Member {
     /// The caller's index of it.
     pub slot: u32,
+    /// What tells it apart wherever it stands; no two members have the same.
+    pub id: u64,
+    /// What the points of a ketama ring are made of; none: the id.
+    pub label: Option<Arc<str>>,
     /// Its share relative to the other members; never 0 within a tier.
     pub weight: u32,
+    /// The part of its keys that it takes now, relative to the warmest member; all of them but for algorithms by key,
+    /// the others find it in the weight.
+    pub warmth: Warmth,
+    /// Whether it may be picked now; always but for algorithms by key, whose members keep their places while they are
+    /// away.
+    pub available: bool,
     /// Its counters.
     pub state: Arc<ServerState>,
+}
+
+impl Member {
+    /// Whether the key is one of those that it takes while it is new. Which these are follows from the key and the
+    /// member alone: as it warms up, keys come to it and none leaves.
+    fn takes(&self, key: u64) -> bool {
+        self.warmth == Warmth::FULL || mix(key, !self.id) % 1000 < u64::from(self.warmth.thousandths())
+    }
 }
 
 /// One algorithm, made for the weights of one tier's members; shared by all workers.
@@ -34,12 +56,16 @@ pub trait Policy: Debug + Send + Sync {
     fn choose(&self, view: &View<'_>, chance: &mut Chance) -> Option<usize>;
 }
 
-/// Makes the algorithm for these members, which keep their places for its lifetime.
+/// Makes the algorithm for these members, which keep their places for its lifetime; one [by key](Balance::is_keyed)
+/// without a past.
 pub(crate) fn new(balance: Balance, members: &[Member], chance: &mut Chance) -> Box<dyn Policy> {
     match balance {
         Balance::RoundRobin => Box::new(RoundRobin::new(members, chance)),
         Balance::LeastConnections => Box::new(LeastConnections),
         Balance::Random => Box::new(Random::new(members)),
+        Balance::RingHash | Balance::Ketama | Balance::Maglev | Balance::Rendezvous | Balance::Memento => {
+            Box::new(Keyed::new(balance, members, None))
+        }
     }
 }
 
@@ -48,13 +74,34 @@ pub(crate) fn new(balance: Balance, members: &[Member], chance: &mut Chance) -> 
 pub struct View<'a> {
     members: &'a [Member],
     query: &'a Query<'a>,
+    cap: Option<Cap>,
+}
+
+/// Whether a member fits a request, as an algorithm by key sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fit {
+    /// It may be chosen.
+    Fits,
+    /// It takes the request neither now nor soon: it is away, was tried, or is too new for this key.
+    Away,
+    /// It would, but for what it has in flight.
+    Full,
 }
 
 impl<'a> View<'a> {
     /// The view of a request.
     #[must_use]
     pub const fn new(members: &'a [Member], query: &'a Query<'a>) -> Self {
-        Self { members, query }
+        Self {
+            members,
+            query,
+            cap: None,
+        }
+    }
+
+    /// The view of a request under a bound on the load.
+    pub(crate) const fn within(self, cap: Cap) -> Self {
+        Self { cap: Some(cap), ..self }
     }
 
     /// The request.
@@ -75,12 +122,32 @@ impl<'a> View<'a> {
         !self.query.avoid.contains(&member.slot)
     }
 
-    /// Whether this member may be chosen: not tried yet, and not at its limit.
+    /// Whether this member may be chosen: available, not tried yet, and not at its limit or under its bound.
     #[must_use]
     pub fn eligible(&self, position: usize) -> bool {
         self.members
             .get(position)
-            .is_some_and(|member| self.is_untried(member) && !member.state.is_full())
+            .is_some_and(|member| member.available && self.is_untried(member) && self.has_room(member))
+    }
+
+    /// Whether this member fits a request with this key.
+    pub(crate) fn fit(&self, position: usize, key: u64) -> Fit {
+        match self.members.get(position) {
+            Some(member) if member.available && self.is_untried(member) && member.takes(key) => {
+                if self.has_room(member) { Fit::Fits } else { Fit::Full }
+            }
+            _ => Fit::Away,
+        }
+    }
+
+    fn has_room(&self, member: &Member) -> bool {
+        let cap = self.cap_of(member);
+        member.state.in_flight_with_room().is_some_and(|count| count < cap)
+    }
+
+    /// The most this member may have in flight under the bound.
+    pub(crate) fn cap_of(&self, member: &Member) -> u32 {
+        self.cap.map_or(u32::MAX, |cap| cap.of(member.weight))
     }
 
     /// Draws among the eligible members in proportion to their weights; none: there is none.
@@ -115,7 +182,7 @@ pub(crate) mod testing {
     //! Members, and the runs of picks that the tests of the algorithms look at.
 
     use super::{Chance, Member, Policy, View};
-    use crate::ServerState;
+    use crate::{ServerState, Warmth};
     use alloc::sync::Arc;
     use alloc::vec::Vec;
     use std::string::String;
@@ -124,7 +191,11 @@ pub(crate) mod testing {
     pub(crate) fn members(weights: &[u32]) -> Vec<Member> {
         let member = |(slot, &weight)| Member {
             slot,
+            id: u64::from(slot) + 1000,
+            label: None,
             weight,
+            warmth: Warmth::FULL,
+            available: true,
             state: Arc::new(ServerState::new(None)),
         };
         (0..).zip(weights).map(member).collect()

@@ -1,6 +1,9 @@
 //! How many requests does a server have in flight, and may it take one more?
 
+use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU32, Ordering};
+
+use crate::Tally;
 
 /// A limit that no count reaches.
 const NO_LIMIT: u32 = u32::MAX;
@@ -17,6 +20,8 @@ const NO_LIMIT: u32 = u32::MAX;
 pub struct ServerState {
     in_flight: AtomicU32,
     limit: AtomicU32,
+    /// Counts the requests of all servers it belongs to.
+    tally: Option<Arc<Tally>>,
 }
 
 impl ServerState {
@@ -26,7 +31,25 @@ impl ServerState {
         Self {
             in_flight: AtomicU32::new(0),
             limit: AtomicU32::new(stored(limit)),
+            tally: None,
         }
+    }
+
+    /// A server as [`new`](Self::new) makes it, whose requests are counted in a tally too.
+    ///
+    /// *Cost*: each take and each release write the tally's cache line as well.
+    #[must_use]
+    pub const fn counted_in(tally: Arc<Tally>, limit: Option<u32>) -> Self {
+        Self {
+            in_flight: AtomicU32::new(0),
+            limit: AtomicU32::new(stored(limit)),
+            tally: Some(tally),
+        }
+    }
+
+    /// Where its requests are counted beside here.
+    pub(crate) const fn tally(&self) -> Option<&Arc<Tally>> {
+        self.tally.as_ref()
     }
 
     /// Requests in flight, over all workers.
@@ -63,7 +86,27 @@ impl ServerState {
     /// Exact: however many workers call at once, no more succeed than there are places.
     #[must_use]
     pub fn try_acquire(&self) -> bool {
-        let limit = self.limit.load(Ordering::SeqCst);
+        self.try_acquire_within(u32::MAX)
+    }
+
+    /// Takes one place as [`try_acquire`](Self::try_acquire) does, if there are then no more than `cap` in flight.
+    pub(crate) fn try_acquire_within(&self, cap: u32) -> bool {
+        match &self.tally {
+            None => self.take(cap),
+            Some(tally) => {
+                tally.enter();
+                let taken = self.take(cap);
+                if !taken {
+                    tally.leave();
+                }
+                taken
+            }
+        }
+    }
+
+    /// Takes one place for a request that has entered the tally already, under the limit and a cap.
+    pub(crate) fn take(&self, cap: u32) -> bool {
+        let limit = self.limit.load(Ordering::SeqCst).min(cap);
         let one_more = |count: u32| (count < limit).then_some(count.saturating_add(1));
         self.in_flight
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more)
@@ -80,6 +123,9 @@ impl ServerState {
             .in_flight
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less);
         debug_assert!(released.is_ok(), "a place was released that nobody had acquired");
+        if let (Ok(_), Some(tally)) = (released, &self.tally) {
+            tally.leave();
+        }
     }
 }
 
@@ -93,6 +139,8 @@ const fn stored(limit: Option<u32>) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::ServerState;
+    use crate::Tally;
+    use alloc::sync::Arc;
 
     #[test]
     fn takes_as_many_as_the_limit_allows() {
@@ -124,6 +172,20 @@ mod tests {
         server.set_limit(None);
         assert_eq!(server.limit(), None);
         assert!(server.try_acquire());
+    }
+
+    #[test]
+    fn a_tally_counts_what_its_servers_count() {
+        let tally = Arc::new(Tally::new());
+        let servers = [Some(1), None].map(|limit| ServerState::counted_in(Arc::clone(&tally), limit));
+        assert!(servers[0].try_acquire() && servers[1].try_acquire());
+        assert!(!servers[0].try_acquire(), "it is full");
+        assert!(!servers[1].try_acquire_within(1), "it is at the cap");
+        assert!(servers[1].try_acquire_within(2));
+        assert_eq!(tally.in_flight(), 3);
+        servers[0].release();
+        servers[1].release();
+        assert_eq!(tally.in_flight(), 1);
     }
 
     #[test]

@@ -21,10 +21,13 @@ fn a_pick_allocates_nothing() {
 
     for &balance in Balance::ALL {
         let candidate = |slot: u32| Candidate {
-            slot,
             weight: 1 + slot % 7,
-            tier: if slot < 40 { Tier::Primary } else { Tier::Backup },
-            state: Arc::new(ServerState::new(slot.is_multiple_of(2).then_some(2))),
+            tier: if slot < 40 { Tier::PRIMARY } else { Tier::Backup },
+            ..Candidate::new(
+                slot,
+                u64::from(slot),
+                Arc::new(ServerState::new(slot.is_multiple_of(2).then_some(2))),
+            )
         };
         let servers: Vec<Candidate> = (0..50).map(candidate).collect();
         let group = Group::new(balance, servers.clone(), 1);
@@ -37,7 +40,7 @@ fn a_pick_allocates_nothing() {
             assert!(matches!(
                 group.pick(&Query::avoiding(&[3, 5]), &mut chance),
                 Pick::Server {
-                    tier: Tier::Primary,
+                    tier: Tier::PRIMARY,
                     ..
                 }
             ));

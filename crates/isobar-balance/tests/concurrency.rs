@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Barrier};
 use std::thread;
 
-use isobar_balance::{Balance, Candidate, Chance, Group, Pick, Query, ServerState, Tier};
+use isobar_balance::{Balance, Candidate, Chance, Group, Pick, Query, ServerState};
 
 const WORKERS: usize = 8;
 const PICKS: usize = 20_000;
@@ -61,10 +61,8 @@ fn work(group: &Group, servers: &[Candidate], witness: &Witness, seed: u64) -> u
 fn limits_are_exact_and_counts_return_to_zero() {
     for &balance in Balance::ALL {
         let candidate = |(slot, limit): (u32, u32)| Candidate {
-            slot,
             weight: limit,
-            tier: Tier::Primary,
-            state: Arc::new(ServerState::new(Some(limit))),
+            ..Candidate::new(slot, u64::from(slot), Arc::new(ServerState::new(Some(limit))))
         };
         let servers: Vec<Candidate> = (0..).zip(LIMITS).map(candidate).collect();
         let group = Group::new(balance, servers.clone(), 1);
@@ -93,10 +91,12 @@ fn limits_are_exact_and_counts_return_to_zero() {
 fn room_is_found_among_contended_servers() {
     for &balance in Balance::ALL {
         let candidate = |slot| Candidate {
-            slot,
             weight: if slot == 0 { 1 } else { 1000 },
-            tier: Tier::Primary,
-            state: Arc::new(ServerState::new((slot != 0).then_some(1))),
+            ..Candidate::new(
+                slot,
+                u64::from(slot),
+                Arc::new(ServerState::new((slot != 0).then_some(1))),
+            )
         };
         let servers: Vec<Candidate> = (0..5).map(candidate).collect();
         let group = Group::new(balance, servers.clone(), 1);

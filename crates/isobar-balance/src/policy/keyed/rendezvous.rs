@@ -1,0 +1,62 @@
+//! The member that draws highest for the key.
+//!
+//! For each member the key and its id make a fraction `u` that looks random, and the member with the greatest
+//! `-weight / ln(u)` is first: then each is first for exactly its share of all keys, whatever the weights. A new member
+//! takes its share from all others and nothing else moves; nor does anything when weights of others change.
+//!
+//! *Source*: Thaler and Ravishankar, "Using name-based mappings to increase hit rates", 1998 (highest random weight);
+//! the score is that of Schindelhauer and Schomaker, "Weighted distributed hash tables", 2005, section 4. It is compared
+//! as `-log2(u) / weight`, the least of which wins, in integers that are the same everywhere; see `fixed.rs`.
+
+use crate::fixed::halvings;
+use crate::mix::mix;
+use crate::policy::{Fit, Member, View};
+
+/// What a member draws for a key; less is better.
+#[derive(Debug, Clone, Copy)]
+struct Draw {
+    /// How many halvings its fraction is away from 1.
+    halvings: u64,
+    weight: u32,
+    /// The numerator of the fraction, which decides where the logarithms are equal.
+    fraction: u64,
+}
+
+impl Draw {
+    fn of(member: &Member, key: u64) -> Self {
+        let fraction = mix(key, member.id);
+        Self {
+            halvings: halvings(fraction),
+            weight: member.weight,
+            fraction,
+        }
+    }
+
+    /// Both products are below 2^63 times 2^32 and fit.
+    fn is_better_than(&self, other: &Self) -> bool {
+        let own = u128::from(self.halvings) * u128::from(other.weight);
+        let others = u128::from(other.halvings) * u128::from(self.weight);
+        own < others || (own == others && self.fraction > other.fraction)
+    }
+}
+
+/// The first in the key's order that may be chosen; none: there is none.
+///
+/// Members that are too new for the key come after all others. *Cost*: O(n): 5 ns a member with its logarithm; its
+/// counters are looked at only when it would be the best so far, which happens about ln(n) times.
+pub(super) fn first(view: &View<'_>, key: u64) -> Option<usize> {
+    best(view, key, |position| view.fit(position, key) == Fit::Fits)
+        .or_else(|| best(view, key, |position| view.eligible(position)))
+}
+
+fn best(view: &View<'_>, key: u64, may_be_chosen: impl Fn(usize) -> bool) -> Option<usize> {
+    let mut best: Option<(usize, Draw)> = None;
+    for (position, member) in view.members().iter().enumerate() {
+        let draw = Draw::of(member, key);
+        let is_better = best.as_ref().is_none_or(|(_, best)| draw.is_better_than(best));
+        if is_better && may_be_chosen(position) {
+            best = Some((position, draw));
+        }
+    }
+    best.map(|(position, _)| position)
+}
