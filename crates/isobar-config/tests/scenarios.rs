@@ -93,12 +93,12 @@ fn a_scenario_becomes_what_it_says() {
     let expected = [
         (1, 1, What::Away),
         (2, 0, What::Speed(0.0)),
-        (3, 1, What::Leave),
+        (3, 1, What::Doubted),
         // The stall is over before the three seconds after which it would have been noticed.
         (3, 0, What::Speed(1.0)),
         (4, 2, What::Join),
         (11, 1, What::Back),
-        (13, 1, What::Join),
+        (13, 1, What::Trusted),
     ];
     let sorted = |mut changes: Vec<(u64, usize, What)>| {
         changes.sort_by_key(|(at, server, _)| (*at, *server));

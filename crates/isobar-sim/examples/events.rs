@@ -26,6 +26,7 @@ fn scenario(balance: Balance, servers: u32) -> Scenario {
     };
     Scenario {
         balance,
+        bound_percent: None,
         balancers: Balancers {
             count: 1,
             counters: Counters::Shared,

@@ -17,6 +17,8 @@ use crate::service::Service;
 pub struct Scenario {
     /// How a server is chosen.
     pub balance: Balance,
+    /// What a server may have in flight, in hundredths of its share, for algorithms by key; none: no bound.
+    pub bound_percent: Option<u32>,
     /// Who chooses.
     pub balancers: Balancers,
     /// Who is chosen from; a server's position is its slot.
@@ -213,8 +215,12 @@ pub enum What {
     Back,
     /// Balancers take it in.
     Join,
-    /// Balancers give it nothing new.
+    /// Balancers are told to forget it; it finishes what it has.
     Leave,
+    /// Balancers find out that it does not answer, as by its probes, and give it nothing new.
+    Doubted,
+    /// Balancers find out that it answers again.
+    Trusted,
     /// Balancers know it by this weight.
     Weight(u32),
 }

@@ -425,7 +425,7 @@ impl Simulation {
         let outcome = self.servers.change(self.now, change, &mut self.agenda);
         if outcome.is_known_otherwise {
             for front in &mut self.fronts {
-                front.regroup(self.scenario.balance, self.servers.known());
+                front.regroup(self.servers.known());
             }
             self.freed
                 .extend(0..u32::try_from(self.fronts.len()).unwrap_or_default());

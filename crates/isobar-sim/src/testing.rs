@@ -12,6 +12,7 @@ use crate::service::{Service, Shape};
 pub(crate) fn scenario(servers: u32) -> Scenario {
     Scenario {
         balance: Balance::Random,
+        bound_percent: None,
         balancers: Balancers {
             count: 1,
             counters: Counters::Shared,

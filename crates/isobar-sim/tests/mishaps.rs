@@ -24,6 +24,7 @@ fn scenario(servers: u32) -> Scenario {
     };
     Scenario {
         balance: Balance::LeastConnections,
+        bound_percent: None,
         balancers: Balancers {
             count: 1,
             counters: Counters::Shared,
@@ -132,9 +133,9 @@ fn away_and_back() {
     scenario.requests = 2_000;
     scenario.changes = vec![
         at(5, 0, What::Away),
-        at(7, 0, What::Leave),
+        at(7, 0, What::Doubted),
         at(15, 0, What::Back),
-        at(16, 0, What::Join),
+        at(16, 0, What::Trusted),
     ];
     let report = run(scenario);
     assert!(report.ends.failed > 50, "{:?}", report.ends);
@@ -199,19 +200,58 @@ fn without_servers_nothing_is_tried() {
     assert_eq!(report.ends.unavailable, 10_000);
 }
 
-/// Three servers, of which one joins in the middle: keys stay where they are for as long as nothing changes only
-/// under an algorithm that keeps them together; chance moves two in three, and with one server none moves.
+/// Keys go where they went before under an algorithm by key; under chance two in three of three servers do not, and
+/// with one server all do.
 #[test]
 fn moved_keys_are_counted() {
-    let moved = |servers| {
+    let moved = |balance, servers| {
         let mut scenario = scenario(servers);
-        scenario.balance = Balance::Random;
+        scenario.balance = balance;
         scenario.keys = Some(Keys { count: 50, skew: 0.8 });
         run(scenario).moved_rate().unwrap()
     };
-    assert_eq!(moved(1), 0.0);
-    assert!((moved(3) - 2.0 / 3.0).abs() < 0.03);
+    assert_eq!(moved(Balance::Random, 1), 0.0);
+    assert!((moved(Balance::Random, 3) - 2.0 / 3.0).abs() < 0.03);
+    for &balance in Balance::ALL.iter().filter(|balance| balance.is_keyed()) {
+        assert_eq!(moved(balance, 3), 0.0, "{balance}");
+    }
     assert_eq!(run(scenario(1)).moved_rate(), None);
+}
+
+/// One of eight servers leaves for the middle third: each of its keys moves twice, and of the others none on a ring.
+#[test]
+fn a_server_that_leaves_moves_its_own_keys_only() {
+    let run = |balance| {
+        let mut scenario = scenario(8);
+        scenario.balance = balance;
+        scenario.keys = Some(Keys { count: 400, skew: 0.0 });
+        scenario.changes = vec![at(8, 2, What::Leave), at(16, 2, What::Join)];
+        run(scenario)
+    };
+    for balance in [Balance::RingHash, Balance::Rendezvous] {
+        let report = run(balance);
+        assert!(
+            report.moved > 0 && report.moved <= 2 * 400 / 8 + 40,
+            "{balance}: {}",
+            report.moved
+        );
+    }
+    assert!(run(Balance::Maglev).moved < 400);
+}
+
+/// A bound keeps the load of what everybody asks for off one server.
+#[test]
+fn a_bound_spreads_what_everybody_asks_for() {
+    let imbalance = |bound_percent| {
+        let mut scenario = scenario(8);
+        scenario.balance = Balance::RingHash;
+        scenario.keys = Some(Keys { count: 1000, skew: 1.2 });
+        scenario.bound_percent = bound_percent;
+        scenario.timeout = Some(2_000 * MS);
+        run(scenario).imbalance()
+    };
+    let (free, bound) = (imbalance(None), imbalance(Some(125)));
+    assert!(bound < free / 4.0, "{bound} instead of {free}");
 }
 
 #[test]
@@ -296,6 +336,8 @@ fn any_change() -> impl Strategy<Value = Change> {
         Just(What::Back),
         Just(What::Join),
         Just(What::Leave),
+        Just(What::Doubted),
+        Just(What::Trusted),
         (0u32..4).prop_map(What::Weight),
         (0.0..2.0f64).prop_map(What::Speed),
         (0.0..1.0f64, 0.0..2.0f64).prop_map(|(share, work)| What::Failing(Some(Failing { share, work }))),

@@ -27,6 +27,7 @@ fn scenario(balance: Balance, servers: u32, load: f64) -> Scenario {
     };
     Scenario {
         balance,
+        bound_percent: None,
         balancers: Balancers {
             count: 1,
             counters: Counters::Shared,

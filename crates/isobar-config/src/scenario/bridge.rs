@@ -9,6 +9,7 @@ mod servers;
 
 use isobar_sim::{Balancers, Counters, Keys, Queue, Retry, Scenario, Service, Shape};
 
+use super::Decimal;
 use super::document::{self, ScenarioDocument, ServiceKind};
 use crate::document::OrNone;
 use crate::problem::{Path, Problem, Problems};
@@ -36,6 +37,7 @@ fn bridge(document: &ScenarioDocument, problems: &mut Problems) -> Scenario {
         arrivals,
         service,
         balance,
+        bounded_load,
         balancers,
         keys,
         timeout,
@@ -49,7 +51,8 @@ fn bridge(document: &ScenarioDocument, problems: &mut Problems) -> Scenario {
     let mut list = servers::servers(servers, problems);
     let changes = events::changes(events, &mut list, problems);
     let mut scenario = Scenario {
-        balance: *balance,
+        balance: balance.0,
+        bound_percent: bounded_load.0.map(hundredths),
         balancers: self::balancers(balancers),
         servers: list.servers,
         arrivals: isobar_sim::Arrivals::Poisson { rate: 1.0 },
@@ -74,6 +77,15 @@ fn bridge(document: &ScenarioDocument, problems: &mut Problems) -> Scenario {
 )]
 fn part(whole: u64, part: f64) -> u64 {
     (whole as f64 * part) as u64
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the factor is from 1 to 1000"
+)]
+fn hundredths(factor: Decimal<1_000, 1_000_000>) -> u32 {
+    (factor.value() * 100.0).round() as u32
 }
 
 fn nanoseconds(span: Span) -> u64 {
@@ -170,6 +182,10 @@ fn warn(document: &ScenarioDocument, scenario: &Scenario, problems: &mut Problem
         if !limited {
             problems.push(Problem::warning(arrivals, message).on_key());
         }
+    }
+    if document.bounded_load.0.is_some() && !scenario.balance.is_keyed() {
+        let message = format!("a bound on the load has no effect on `{}`", scenario.balance);
+        problems.push(Problem::warning(Path::ROOT.key("bounded_load"), message).on_key());
     }
     let seconds = scenario.requests as f64 / scenario.rate();
     let events = Path::ROOT.key("events");

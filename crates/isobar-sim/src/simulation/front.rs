@@ -7,19 +7,23 @@ use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use isobar_balance::{Balance, Candidate, Chance, Group, ServerState, Tier};
+use isobar_balance::{Arrangement, Bound, Candidate, Chance, Group, ServerState, Standing};
 
 use crate::agenda::Ticket;
-use crate::scenario::{Retry, Scenario};
+use crate::scenario::{Retry, Scenario, Server};
 
 /// What the budget for retries holds at most, and at the start: enough for a fault to be met at once.
 const MAX_BUDGET: f64 = 10.0;
 
+/// As in the data plane: a server that is not thought to answer is never tried, however few others there are.
+const NO_PANIC: u32 = 0;
+
 /// One set of counters and what goes with it.
 #[derive(Debug)]
 pub(super) struct Front {
+    arrangement: Arrangement,
     group: Group,
-    states: Vec<Arc<ServerState>>,
+    servers: Vec<Entry>,
     seeds: Chance,
     waiting: VecDeque<Ticket>,
     /// Of those, the ones that still wait.
@@ -27,17 +31,41 @@ pub(super) struct Front {
     budget: f64,
 }
 
-/// A server that balancers know, by its slot, and its weight.
-pub(super) type Known = (u32, u32);
+/// What a front has of a server, whether it knows it now or not.
+#[derive(Debug)]
+struct Entry {
+    id: u64,
+    label: Arc<str>,
+    state: Arc<ServerState>,
+}
+
+/// A server that balancers know.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Known {
+    pub(super) slot: u32,
+    pub(super) weight: u32,
+    /// Whether it is thought to answer.
+    pub(super) standing: Standing,
+}
 
 impl Front {
     pub(super) fn new(scenario: &Scenario, known: impl Iterator<Item = Known>, seed: u64) -> Self {
-        let state = |limit| Arc::new(ServerState::new(limit));
-        let states: Vec<_> = scenario.servers.iter().map(|server| state(server.limit)).collect();
+        let entry = |server: &Server| Entry {
+            id: name_hash(&server.name),
+            label: Arc::from(&*server.name),
+            state: Arc::new(ServerState::new(server.limit)),
+        };
+        let servers: Vec<Entry> = scenario.servers.iter().map(entry).collect();
         let mut seeds = Chance::new(seed);
+        let arrangement = Arrangement {
+            bound: scenario.bound_percent.map(|percent| Bound { percent }),
+            panic_percent: NO_PANIC,
+            ..Arrangement::new(scenario.balance)
+        };
         Self {
-            group: group(scenario.balance, &states, known, seeds.bits()),
-            states,
+            group: Group::new(arrangement.clone(), candidates(&servers, known), seeds.bits()),
+            arrangement,
+            servers,
             seeds,
             waiting: VecDeque::new(),
             queued: 0,
@@ -51,14 +79,15 @@ impl Front {
     }
 
     /// Takes in that other servers, or the same with other weights, are known; the counters stay.
-    pub(super) fn regroup(&mut self, balance: Balance, known: impl Iterator<Item = Known>) {
-        self.group = group(balance, &self.states, known, self.seeds.bits());
+    pub(super) fn regroup(&mut self, known: impl Iterator<Item = Known>) {
+        let candidates = candidates(&self.servers, known);
+        self.group = self.group.next(self.arrangement.clone(), candidates, self.seeds.bits());
     }
 
     /// Gives a place on a server back.
     pub(super) fn release(&self, slot: u32) {
-        if let Some(state) = self.states.get(slot as usize) {
-            state.release();
+        if let Some(server) = self.servers.get(slot as usize) {
+            server.state.release();
         }
     }
 
@@ -106,14 +135,22 @@ impl Front {
     }
 }
 
-fn group(balance: Balance, states: &[Arc<ServerState>], known: impl Iterator<Item = Known>, seed: u64) -> Group {
-    let candidate = |(slot, weight): Known| {
-        states.get(slot as usize).map(|state| Candidate {
-            slot,
-            weight,
-            tier: Tier::Primary,
-            state: Arc::clone(state),
+fn candidates(servers: &[Entry], known: impl Iterator<Item = Known>) -> Vec<Candidate> {
+    let candidate = |known: Known| {
+        let entry = servers.get(known.slot as usize)?;
+        Some(Candidate {
+            label: Some(Arc::clone(&entry.label)),
+            weight: known.weight,
+            standing: known.standing,
+            ..Candidate::new(known.slot, entry.id, Arc::clone(&entry.state))
         })
     };
-    Group::new(balance, known.filter_map(candidate).collect(), seed)
+    known.filter_map(candidate).collect()
+}
+
+/// FNV-1a, as the data plane makes it of a server's name.
+fn name_hash(name: &str) -> u64 {
+    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+    })
 }

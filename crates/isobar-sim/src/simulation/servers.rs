@@ -4,7 +4,7 @@
 
 use alloc::vec::Vec;
 
-use isobar_balance::Chance;
+use isobar_balance::{Chance, Standing};
 
 use super::front::Known;
 use crate::agenda::{Agenda, Event};
@@ -36,6 +36,7 @@ struct Condition {
     failing: Option<Failing>,
     is_away: bool,
     is_known: bool,
+    is_doubted: bool,
     weight: u32,
     /// When its antagonist comes and goes: the same whatever the algorithm.
     chance: Chance,
@@ -62,6 +63,7 @@ impl Condition {
             failing: None,
             is_away: false,
             is_known: server.present,
+            is_doubted: false,
             weight: server.weight,
             chance,
         }
@@ -131,7 +133,15 @@ impl Servers {
         let conditions = (0..).zip(&self.conditions);
         conditions
             .filter(|(_, condition)| condition.is_known)
-            .map(|(slot, condition)| (slot, condition.weight))
+            .map(|(slot, condition)| Known {
+                slot,
+                weight: condition.weight,
+                standing: if condition.is_doubted {
+                    Standing::Doubtful
+                } else {
+                    Standing::Available
+                },
+            })
     }
 
     pub(super) fn stations_mut(&mut self) -> &mut [Station] {
@@ -212,6 +222,8 @@ impl Servers {
             }
             What::Join => outcome.is_known_otherwise = !core::mem::replace(&mut condition.is_known, true),
             What::Leave => outcome.is_known_otherwise = core::mem::replace(&mut condition.is_known, false),
+            What::Doubted => outcome.is_known_otherwise = !core::mem::replace(&mut condition.is_doubted, true),
+            What::Trusted => outcome.is_known_otherwise = core::mem::replace(&mut condition.is_doubted, false),
             What::Weight(weight) => {
                 condition.weight = weight;
                 outcome.is_known_otherwise = true;

@@ -200,8 +200,8 @@ fn changes_of(event: &Event, timed: Timed, weight: u32) -> impl Iterator<Item = 
     let noticed = timed.noticed.map(|after| timed.begins.saturating_add(after));
     // What is over before it is noticed is never noticed.
     let noticed = noticed.filter(|noticed| timed.ends.is_none_or(|ends| ends > *noticed));
-    let leaves = noticed.map(|at| (at, What::Leave));
-    let joins = noticed.and(timed.ends).zip(timed.noticed);
-    let joins = joins.map(|(ends, after)| (ends.saturating_add(after), What::Join));
-    [begin, leaves, end, joins].into_iter().flatten()
+    let doubted = noticed.map(|at| (at, What::Doubted));
+    let trusted = noticed.and(timed.ends).zip(timed.noticed);
+    let trusted = trusted.map(|(ends, after)| (ends.saturating_add(after), What::Trusted));
+    [begin, doubted, end, trusted].into_iter().flatten()
 }

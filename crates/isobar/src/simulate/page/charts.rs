@@ -144,6 +144,8 @@ fn happening(what: What) -> String {
         What::Failing(None) => "answers".to_owned(),
         What::Away => "is away".to_owned(),
         What::Back => "is back".to_owned(),
+        What::Doubted => "found out".to_owned(),
+        What::Trusted => "trusted again".to_owned(),
         What::Join => "joins".to_owned(),
         What::Leave => "leaves".to_owned(),
         What::Weight(weight) => format!("weighs {weight}"),
