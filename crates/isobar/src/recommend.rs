@@ -11,7 +11,7 @@ use std::io::{self, IsTerminal};
 
 use anyhow::Result;
 use isobar_balance::Balance;
-use isobar_sim::Scenario;
+use isobar_sim::{Arrivals, Scenario};
 use serde_json::{Value, json};
 
 use crate::arguments::{RecommendOptions, Workload};
@@ -20,6 +20,7 @@ use crate::picture::{Line, Tone};
 use crate::simulate::{self, Outcome, report_json};
 use crate::{logging, picture};
 use verdict::{Measure, Verdict};
+use workload::Size;
 
 /// What the algorithms are tried on.
 struct Task {
@@ -43,7 +44,8 @@ pub(crate) fn run(options: &RecommendOptions) -> Result<()> {
     let task = task(options)?;
     let mut outcomes = Vec::with_capacity(task.trials.len());
     for trial in task.trials {
-        outcomes.push(simulate::simulate(trial.name, &trial.scenario, Balance::ALL)?);
+        let candidates = candidates(&trial.scenario);
+        outcomes.push(simulate::simulate(trial.name, &trial.scenario, &candidates)?);
     }
     let verdict = Verdict::of(&outcomes, task.measure);
     if options.json {
@@ -53,10 +55,25 @@ pub(crate) fn run(options: &RecommendOptions) -> Result<()> {
     print(&picture::text(&lines, logging::use_colors(&io::stdout())))
 }
 
+/// The algorithms that are tried: those by key only where requests have keys, since without they go by chance.
+fn candidates(scenario: &Scenario) -> Vec<Balance> {
+    let fits = |balance: &Balance| has_keys(scenario) || !balance.is_keyed();
+    Balance::ALL.iter().copied().filter(fits).collect()
+}
+
+fn has_keys(scenario: &Scenario) -> bool {
+    let traced =
+        matches!(&scenario.arrivals, Arrivals::Trace(trace) if trace.iter().any(|traced| traced.key.is_some()));
+    traced || scenario.keys.is_some()
+}
+
 fn task(options: &RecommendOptions) -> Result<Task> {
     if let Some(file) = &options.scenario {
         let (name, mut scenario) = simulate::load(file)?;
         scenario.seed = options.seed;
+        if let Some(requests) = options.requests {
+            simulate::resize(&mut scenario, requests);
+        }
         return Ok(Task {
             measure: Measure::of(&scenario),
             about: name.clone(),
@@ -69,7 +86,13 @@ fn task(options: &RecommendOptions) -> Result<Task> {
     } else {
         options.workload.clone()
     };
-    workload::task(&workload, options.seed)
+    workload::task(
+        &workload,
+        Size {
+            seed: options.seed,
+            requests: options.requests,
+        },
+    )
 }
 
 fn lines(about: &str, outcomes: &[Outcome], verdict: &Verdict) -> Vec<Line> {

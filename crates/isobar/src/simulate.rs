@@ -71,7 +71,7 @@ pub(crate) fn run(options: &SimulateOptions) -> Result<()> {
 }
 
 /// Another number of requests, with the same part of them before anything is measured.
-fn resize(scenario: &mut Scenario, requests: u64) {
+pub(crate) fn resize(scenario: &mut Scenario, requests: u64) {
     scenario.warm_up =
         u64::try_from(u128::from(scenario.warm_up) * u128::from(requests) / u128::from(scenario.requests))
             .unwrap_or_default();

@@ -170,7 +170,17 @@ fn a_scenario_that_makes_no_sense_is_explained() {
 
 #[test]
 fn recommend_says_what_fits_and_why() {
-    let printed = prints(&["recommend", "--servers", "4", "--hardware", "mixed", "--load", "0.6"]);
+    let printed = prints(&[
+        "recommend",
+        "--servers",
+        "4",
+        "--hardware",
+        "mixed",
+        "--load",
+        "0.6",
+        "--requests",
+        "6000",
+    ]);
     for words in [
         "as described",
         "one server is slow",
@@ -187,6 +197,10 @@ fn recommend_says_what_fits_and_why() {
         "{printed:#}"
     );
     assert_eq!(printed["trials"].as_array().unwrap().len(), 1);
+    assert!(
+        printed["trials"][0]["runs"].as_array().unwrap().len() > 3,
+        "a trace with keys is for algorithms by key"
+    );
     let outcome = binary!().outcome(&["recommend", "--scenario", &file, "--servers", "3"]);
     assert_eq!(outcome.status.code(), Some(2));
 }

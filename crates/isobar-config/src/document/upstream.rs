@@ -27,6 +27,11 @@ settings! {
     }
 }
 
+/// The algorithms that a configuration may ask for, in the order of the reference.
+pub fn balances() -> impl Iterator<Item = Balance> + Clone {
+    Balance::OPTIONS.iter().map(|(balance, ..)| *balance)
+}
+
 impl Choice for Balance {
     const EXPECTED: &'static str = "a balancing algorithm";
     const OPTIONS: &'static [(Self, &'static str, &'static str)] = &[

@@ -66,7 +66,7 @@ pub(crate) enum Candidates {
 fn candidates(text: &str) -> Result<Candidates, String> {
     match text {
         "all" => Ok(Candidates::All),
-        _ => super::balance(text).map(Candidates::One),
+        _ => super::named(text, Balance::ALL.iter().copied()).map(Candidates::One),
     }
 }
 
@@ -84,6 +84,9 @@ pub(crate) struct RecommendOptions {
     /// What chance follows from
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) seed: u64,
+    /// How many requests come in each trial [default: 60000, or the scenario's number]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1_000..=1_000_000_000))]
+    pub(crate) requests: Option<u64>,
     /// Print everything as JSON
     #[arg(long)]
     pub(crate) json: bool,

@@ -232,12 +232,14 @@ mod tests {
     use crate::simulate::simulate;
 
     fn verdict(workload: &Workload) -> (Verdict, Measure) {
-        let task = workload::task(workload, 1).unwrap();
+        let size = workload::Size {
+            seed: 1,
+            requests: Some(12_000),
+        };
+        let task = workload::task(workload, size).unwrap();
         let run = |trial: crate::recommend::Trial| {
-            let mut scenario = trial.scenario;
-            scenario.requests = 12_000;
-            scenario.warm_up = 1_200;
-            simulate(trial.name, &scenario, Balance::ALL).unwrap()
+            let candidates = crate::recommend::candidates(&trial.scenario);
+            simulate(trial.name, &trial.scenario, &candidates).unwrap()
         };
         let outcomes: Vec<Outcome> = task.trials.into_iter().map(run).collect();
         (Verdict::of(&outcomes, task.measure), task.measure)
@@ -263,6 +265,21 @@ mod tests {
                 .filter(|reason| reason.contains("is slow"))
                 .count(),
             1
+        );
+    }
+
+    #[test]
+    fn caches_want_an_algorithm_by_key() {
+        let (verdict, _) = verdict(&Workload {
+            affinity: Some(crate::arguments::Affinity::Cache),
+            servers: Some(4),
+            load: Some(0.4),
+            ..Workload::default()
+        });
+        assert!(verdict.balance.is_keyed(), "{verdict:?}");
+        assert!(
+            verdict.reasons.iter().any(|reason| reason.contains("go elsewhere")),
+            "{verdict:?}"
         );
     }
 

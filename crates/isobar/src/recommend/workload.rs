@@ -10,8 +10,15 @@ use isobar_config::scenario::load_scenario;
 use super::{Measure, Task, Trial};
 use crate::arguments::{Affinity, Cost, Hardware, Lifetime, Workload};
 
-/// Requests of a trial.
-const REQUESTS: u32 = 60_000;
+/// Requests of a trial, where nothing else is said.
+const REQUESTS: u64 = 60_000;
+
+/// How the trials are run.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Size {
+    pub(super) seed: u64,
+    pub(super) requests: Option<u64>,
+}
 
 /// The words of a workload, none of which is left open.
 #[derive(Debug, Clone, Copy)]
@@ -23,16 +30,18 @@ struct Filled {
     lifetime: Lifetime,
     affinity: Affinity,
     load: f64,
+    requests: u64,
 }
 
 /// The trials for a workload: as it is, with a server that is slow, and with one that fails fast.
 ///
 /// *Errors*: none that a person could cause; what is written here would have to be wrong.
-pub(super) fn task(workload: &Workload, seed: u64) -> Result<Task> {
-    let filled = fill(workload);
+pub(super) fn task(workload: &Workload, size: Size) -> Result<Task> {
+    let seed = size.seed;
+    let filled = fill(workload, size);
     let mut trials = vec![trial("as described", &filled, "", seed)?];
     if filled.servers > 1 && filled.lifetime == Lifetime::Short {
-        let seconds = f64::from(REQUESTS) / rate(&filled);
+        let seconds = filled.requests as f64 / rate(&filled);
         let event = |what: &str| {
             let server = first_server(&filled);
             let (at, length) = (seconds * 0.25 * 1000.0, seconds * 0.5 * 1000.0);
@@ -60,7 +69,7 @@ pub(super) fn task(workload: &Workload, seed: u64) -> Result<Task> {
     })
 }
 
-fn fill(workload: &Workload) -> Filled {
+fn fill(workload: &Workload, size: Size) -> Filled {
     let Workload {
         servers,
         hardware,
@@ -78,6 +87,7 @@ fn fill(workload: &Workload) -> Filled {
         lifetime: lifetime.unwrap_or(Lifetime::Short),
         affinity: affinity.unwrap_or(Affinity::None),
         load: load.unwrap_or(0.7),
+        requests: size.requests.unwrap_or(REQUESTS),
     }
 }
 
@@ -192,9 +202,9 @@ fn text(filled: &Filled) -> String {
     };
     format!(
         "servers:\n{servers}arrivals: {{ load: {} }}\nservice: {{ {service}, mean: {mean} }}\n\
-         balancers: {{ count: {}, counters: own }}\nretry: {{ attempts: 1, budget: 0.2 }}\nrequests: {REQUESTS}\n\
+         balancers: {{ count: {}, counters: own }}\nretry: {{ attempts: 1, budget: 0.2 }}\nrequests: {}\n\
          {keys}{timeout}",
-        filled.load, filled.balancers
+        filled.load, filled.balancers, filled.requests
     )
 }
 
@@ -222,7 +232,14 @@ mod tests {
                                 affinity: Some(affinity),
                                 load: Some(0.8),
                             };
-                            let task = task(&workload, 1).unwrap();
+                            let task = task(
+                                &workload,
+                                Size {
+                                    seed: 1,
+                                    requests: None,
+                                },
+                            )
+                            .unwrap();
                             for trial in task.trials {
                                 assert_eq!(trial.scenario.check(), Ok(()));
                                 assert!((trial.scenario.load() - 0.8).abs() < 1e-6, "{workload:?}");
