@@ -21,6 +21,10 @@ struct Part {
 
 static PARTS: [Part; TABLE] = parts();
 
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "below 2^64: the divisor is above 256, and below 512"
+)]
 const fn parts() -> [Part; TABLE] {
     let mut parts = [Part { reciprocal: 0, log2: 0 }; TABLE];
     let mut at = 0;

@@ -21,7 +21,6 @@ pub(crate) const fn mix(a: u64, b: u64) -> u64 {
 }
 
 /// Brings 64 random bits below `bound`, as [`Chance::below`](crate::Chance::below) does; 0 when the bound is 0.
-#[expect(clippy::cast_possible_truncation, reason = "the number is below the bound")]
 pub(crate) const fn below(bits: u64, bound: u64) -> u64 {
     ((bits as u128 * bound as u128) >> 64) as u64
 }

@@ -18,7 +18,7 @@ pub use health::{HealthCheck, HealthKind, HealthPath, HostField};
 pub use listener::{ClientTimeouts, Listener, ListenerLimits, Protocol};
 pub use logging::{AccessLog, LogFormat, LogPath};
 pub use route::{Match, Route, RouteTimeouts};
-pub use upstream::{KeepAlive, Queue, Retry, Server, ServerTimeouts, Upstream, balances};
+pub use upstream::{KeepAlive, Queue, Retry, Server, ServerTimeouts, Upstream};
 pub use word::Label;
 
 use crate::setting::section::settings;

@@ -7,7 +7,6 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use isobar_balance::Balance;
-use isobar_config::document::balances;
 use isobar_config::units::{ListenAddress, Span, Target, UnitError};
 
 pub(crate) use simulation::{
@@ -164,15 +163,16 @@ pub(crate) struct CheckOptions {
     pub(crate) json: bool,
 }
 
-/// An algorithm that a configuration may ask for.
 fn balance(text: &str) -> Result<Balance, String> {
-    named(text, balances())
-}
-
-fn named(text: &str, mut known: impl Iterator<Item = Balance> + Clone) -> Result<Balance, String> {
-    let names = || known.clone().map(Balance::name).collect::<Vec<_>>().join(", ");
-    let expected = format!("expected one of {}", names());
-    known.find(|balance| balance.name() == text).ok_or(expected)
+    let names = || {
+        Balance::ALL
+            .iter()
+            .map(|balance| balance.name())
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    let found = Balance::ALL.iter().find(|balance| balance.name() == text).copied();
+    found.ok_or_else(|| format!("expected one of {}", names()))
 }
 
 /// An address for operators; one without a host is of this machine only, because the endpoints ask for no password.
@@ -228,7 +228,7 @@ mod tests {
         check(&["proxy", "--listen", ":8080"], "--to");
         check(
             &["proxy", "--listen", ":8080", "--to", ":1", "--balance", "fair"],
-            "least_connections, round_robin, random",
+            "round_robin, least_connections, random",
         );
         check(&["run", "a.yaml", "--workers", "0"], "1..=1024");
     }

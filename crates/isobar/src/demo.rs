@@ -17,7 +17,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use isobar_balance::Balance;
-use isobar_config::document::balances;
 use isobar_engine::{Engine, EngineOptions};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, interval_at};
@@ -187,11 +186,11 @@ impl Show {
                 });
             }
             Key::Balance => {
-                let mut following = balances()
-                    .cycle()
-                    .skip_while(|balance| *balance != self.balance)
-                    .skip(1);
-                self.balance = following.next().unwrap_or(self.balance);
+                let at = Balance::ALL
+                    .iter()
+                    .position(|&balance| balance == self.balance)
+                    .unwrap_or_default();
+                self.balance = Balance::ALL[(at + 1) % Balance::ALL.len()];
                 let next = plan::plan(self.listen, &self.servers.addresses(), self.balance)?;
                 self.engine.apply(next).map_err(|error| anyhow!(apply_reason(&error)))?;
                 self.model.balance = self.balance;

@@ -27,11 +27,6 @@ settings! {
     }
 }
 
-/// The algorithms that a configuration may ask for, in the order of the reference.
-pub fn balances() -> impl Iterator<Item = Balance> + Clone {
-    Balance::OPTIONS.iter().map(|(balance, ..)| *balance)
-}
-
 impl Choice for Balance {
     const EXPECTED: &'static str = "a balancing algorithm";
     const OPTIONS: &'static [(Self, &'static str, &'static str)] = &[
@@ -50,12 +45,39 @@ impl Choice for Balance {
             Self::Random.name(),
             "by chance, in proportion to the weights",
         ),
+        (
+            Self::RingHash,
+            Self::RingHash.name(),
+            "by key, on a ring of points: a server that comes or goes moves no keys between others",
+        ),
+        (
+            Self::Ketama,
+            Self::Ketama.name(),
+            "by key, where libmemcached's weighted ketama sends it",
+        ),
+        (
+            Self::Maglev,
+            Self::Maglev.name(),
+            "by key, from a table in which all servers have equally many entries for their weight",
+        ),
+        (
+            Self::Rendezvous,
+            Self::Rendezvous.name(),
+            "by key, the server that draws highest for it: exact shares, for some hundred servers",
+        ),
+        (
+            Self::Memento,
+            Self::Memento.name(),
+            "by key, jump hashing for thousands of servers that come and go",
+        ),
     ];
 
     fn about(word: &str) -> Option<&'static str> {
         match word {
             "leastconn" | "least_conn" | "least_request" => Some("did you mean `least_connections`?"),
             "rr" | "roundrobin" | "weighted_round_robin" | "wrr" => Some("did you mean `round_robin`?"),
+            "hash" | "consistent_hash" | "consistent" | "ring" => Some("did you mean `ring_hash`?"),
+            "rendezvous_hash" | "hrw" => Some("did you mean `rendezvous`?"),
             _ => None,
         }
     }

@@ -51,7 +51,7 @@ fn bridge(document: &ScenarioDocument, problems: &mut Problems) -> Scenario {
     let mut list = servers::servers(servers, problems);
     let changes = events::changes(events, &mut list, problems);
     let mut scenario = Scenario {
-        balance: balance.0,
+        balance: *balance,
         bound_percent: bounded_load.0.map(hundredths),
         balancers: self::balancers(balancers),
         servers: list.servers,

@@ -18,7 +18,7 @@ settings! {
         /// How much work a request is for a server.
         service: Service,
         /// How a server is chosen.
-        balance: Algorithm = Algorithm(Balance::LeastConnections),
+        balance: Balance = Balance::LeastConnections,
         /// What a server may have in flight, as a multiple of its share, under an algorithm by key; further requests
         /// go to the next server in their key's order. `none`: no bound.
         bounded_load: OrNone<Decimal<1_000, 1_000_000>>,
@@ -41,42 +41,6 @@ settings! {
         /// What all chance follows from: the same seed replays a run exactly.
         seed: Whole<0, 4_294_967_295> = Whole::of(1),
     }
-}
-
-/// How a server is chosen. More than what a configuration may ask for, where an algorithm needs to be told what
-/// requests are told apart by: a scenario has keys.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Algorithm(pub Balance);
-
-impl Choice for Algorithm {
-    const EXPECTED: &'static str = Balance::EXPECTED;
-    const OPTIONS: &'static [(Self, &'static str, &'static str)] = &[
-        option(
-            Balance::LeastConnections,
-            "the server with the fewest requests in flight for its weight",
-        ),
-        option(
-            Balance::RoundRobin,
-            "in turn, each as often as its weight says, and evenly interleaved",
-        ),
-        option(Balance::Random, "by chance, in proportion to the weights"),
-        option(Balance::RingHash, "by key: the next of many points on a ring"),
-        option(Balance::Ketama, "by key: the ring of libmemcached's weighted ketama"),
-        option(
-            Balance::Maglev,
-            "by key: an entry of a table in which the servers take turns",
-        ),
-        option(Balance::Rendezvous, "by key: the server that draws highest for it"),
-        option(Balance::Memento, "by key: jump hashing that remembers who left"),
-    ];
-
-    fn about(word: &str) -> Option<&'static str> {
-        Balance::about(word)
-    }
-}
-
-const fn option(balance: Balance, help: &'static str) -> (Algorithm, &'static str, &'static str) {
-    (Algorithm(balance), balance.name(), help)
 }
 
 settings! {
@@ -390,21 +354,6 @@ impl Choice for Action {
             "drain" | "remove" => Some("did you mean `leave`?"),
             "add" => Some("did you mean `join`?"),
             _ => None,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_algorithm_can_be_simulated() {
-        for balance in Balance::ALL {
-            assert!(
-                Algorithm::OPTIONS.iter().any(|(option, ..)| option.0 == *balance),
-                "{balance}"
-            );
         }
     }
 }

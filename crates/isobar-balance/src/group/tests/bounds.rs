@@ -44,9 +44,9 @@ fn keyed(key: u64) -> Query<'static> {
     }
 }
 
-/// The cap by its definition, in doubles, which hold these numbers exactly enough: none is near a whole one by chance.
+/// The cap by its definition.
 fn cap(percent: u32, in_flight: u32, weight: u32, weights: u32) -> u32 {
-    (u64::from(percent) * u64::from(in_flight) * u64::from(weight)).div_ceil(100 * u64::from(weights)) as u32
+    (percent * in_flight * weight).div_ceil(100 * weights)
 }
 
 proptest! {
@@ -146,7 +146,7 @@ fn a_retry_passes_no_bound() {
 #[test]
 fn bounds_that_bound_nothing() {
     let servers = candidates(&[1, 1], None);
-    let group = Group::new(bounded(Balance::Random, 100), servers.clone(), 1);
+    let group = Group::new(bounded(Balance::Random, 100), servers, 1);
     for _ in 0..100 {
         assert!(matches!(
             group.pick(&Query::avoiding(&[0]), &mut Chance::new(1)),

@@ -134,7 +134,7 @@ impl Ring {
 
     /// The first point at or behind a place; past the last it is the number of points, which stands for the first.
     fn from(&self, place: u32) -> usize {
-        let part = (u64::from(place) >> (32 - self.part_bits)) as usize;
+        let part = place.checked_shr(32 - self.part_bits).unwrap_or(0) as usize;
         let part = self.parts.get(part).zip(self.parts.get(part + 1));
         let (&begin, &end) = part.unwrap_or((&0, &0));
         let behind = |&&point: &&u64| point >> 32 < u64::from(place);
@@ -160,7 +160,6 @@ pub(super) fn points(weight: u32, halvings: u32) -> u64 {
 }
 
 /// The upper half of a hash.
-#[expect(clippy::cast_possible_truncation, reason = "the upper half of 64 bits has 32")]
 const fn place(hash: u64) -> u32 {
     (hash >> 32) as u32
 }

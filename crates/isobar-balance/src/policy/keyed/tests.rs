@@ -378,8 +378,8 @@ fn maglev_is_the_papers_pseudo_code() {
     }
 }
 
-/// A member that leaves the configuration moves its own entries, and a few of the others': the paper's figure 12 has
-/// the latter near 1 % at 65,537 entries a thousand members, and falling with more entries a member.
+/// A member that leaves the configuration moves its own entries, and a few of the others'. The tables are those of the
+/// paper's pseudo-code, and so is what moves; the bound is near what is measured.
 #[test]
 fn maglev_moves_little_else() {
     let members = equal(100);
@@ -389,7 +389,7 @@ fn maglev_moves_little_else() {
     let pairs = before.table().iter().zip(after.table());
     let moved = pairs.clone().filter(|&(&old, &new)| old != 99 && old != new).count();
     let part = moved as f64 / before.table().len() as f64;
-    assert!(part < 0.02, "{part} of the entries moved between members that stayed");
+    assert!(part < 0.01, "{part} of the entries moved between members that stayed");
     assert!(moved > 0, "the paper's algorithm moves some");
 }
 

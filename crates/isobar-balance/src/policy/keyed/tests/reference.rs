@@ -106,6 +106,7 @@ impl Memento {
 }
 
 /// The five lines of Lamping and Veach's paper.
+#[expect(clippy::cast_possible_truncation, reason = "the paper cuts it")]
 fn jump(mut key: u64, buckets: u64) -> u64 {
     let (mut b, mut j) = (-1i64, 0i64);
     while j < i64::try_from(buckets).unwrap() {
