@@ -35,4 +35,4 @@ pub use group::{Candidate, Group, Pick, Tier};
 pub use health::{Health, HealthTracker};
 pub use policy::{Member, Policy, View};
 pub use query::{Moment, Query};
-pub use server::ServerState;
+pub use server::{Feedback, Finish, Outcome, Report, ReportedLoad, ServerState};

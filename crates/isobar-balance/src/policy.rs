@@ -2,6 +2,7 @@
 
 mod least_connections;
 mod random;
+mod ranking;
 mod round_robin;
 
 use alloc::boxed::Box;
@@ -38,7 +39,7 @@ pub trait Policy: Debug + Send + Sync {
 pub(crate) fn new(balance: Balance, members: &[Member], chance: &mut Chance) -> Box<dyn Policy> {
     match balance {
         Balance::RoundRobin => Box::new(RoundRobin::new(members, chance)),
-        Balance::LeastConnections => Box::new(LeastConnections),
+        Balance::LeastConnections => Box::new(LeastConnections::new(members)),
         Balance::Random => Box::new(Random::new(members)),
     }
 }
@@ -71,8 +72,9 @@ impl<'a> View<'a> {
 
     /// Whether the request has not tried this member yet.
     #[must_use]
+    #[inline]
     pub fn is_untried(&self, member: &Member) -> bool {
-        !self.query.avoid.contains(&member.slot)
+        self.query.avoid.is_empty() || !self.query.avoid.contains(&member.slot)
     }
 
     /// Whether this member may be chosen: not tried yet, and not at its limit.
@@ -81,6 +83,30 @@ impl<'a> View<'a> {
         self.members
             .get(position)
             .is_some_and(|member| self.is_untried(member) && !member.state.is_full())
+    }
+
+    /// What a member carries, failures that it is charged for among it; none: it may not be chosen.
+    #[must_use]
+    #[inline]
+    pub fn load(&self, member: &Member) -> Option<u32> {
+        if self.is_untried(member) {
+            member.state.load_with_room(self.query.now)
+        } else {
+            None
+        }
+    }
+
+    /// Picks of this member in about the last second that were [counted](Self::count_pick), times 1024.
+    pub(crate) fn recent(&self, position: usize) -> u64 {
+        let member = self.members.get(position);
+        member.map_or(0, |member| member.state.recent(self.query.now))
+    }
+
+    /// Counts a pick of this member, for algorithms that go by [`recent`](Self::recent).
+    pub(crate) fn count_pick(&self, position: usize) {
+        if let Some(member) = self.members.get(position) {
+            member.state.count_pick(self.query.now);
+        }
     }
 
     /// Draws among the eligible members in proportion to their weights; none: there is none.
