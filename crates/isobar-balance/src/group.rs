@@ -7,7 +7,7 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use crate::policy::{self, Member, Policy, View};
+use crate::policy::{self, Member, Policy, Probes, View};
 use crate::{Balance, Chance, Query, ServerState};
 
 /// Times a pick asks the algorithm again because another worker took the place it was about to take.
@@ -105,6 +105,19 @@ impl Group {
             Place::Full => Pick::Full,
             Place::NoneAvailable => Pick::NoneAvailable,
         }
+    }
+
+    /// Servers of this tier, by slot, that should be asked now for a [`Report`](crate::Report): to be called after a
+    /// pick, by algorithms that want reports; others answer with none.
+    ///
+    /// What comes back is given to [`ServerState::reported`]. That nothing comes back is nothing to report.
+    /// *Cost*: no allocation and no lock; nothing for algorithms that want no reports.
+    pub fn probes(&self, tier: Tier, query: &Query<'_>, chance: &mut Chance) -> Probes {
+        let pool = match tier {
+            Tier::Primary => &self.primaries,
+            Tier::Backup => &self.backups,
+        };
+        pool.policy.probes(&View::new(&pool.members, query), chance)
     }
 }
 

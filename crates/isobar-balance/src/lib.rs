@@ -10,6 +10,12 @@
 //! chance comes in as a seeded [`Chance`]. Whether a server is well is decided by a [`HealthTracker`] from the
 //! results of probes; what to do about it is the caller's business: it builds a new group.
 //!
+//! # What algorithms are told
+//! Least connections and its like read what [`Group::pick`] counts. Algorithms that go by latency, and the charge for
+//! failures that all of them make, need [`ServerState::finished`] when a request ends, with what
+//! [`Balance::feedback`] says is wanted; those that go by what servers report need [`ServerState::reported`], and
+//! [`Group::probes`] says whom to ask.
+//!
 //! # A new algorithm
 //! One file in `policy/` with one type that implements [`Policy`], one variant of [`Balance`], one line in
 //! `policy.rs` where the variant becomes the type. Limits, tiers, slots already tried and lost races are not the
@@ -29,10 +35,10 @@ mod policy;
 mod query;
 mod server;
 
-pub use balance::Balance;
+pub use balance::{Balance, Choices, Orca, Prequal};
 pub use chance::Chance;
 pub use group::{Candidate, Group, Pick, Tier};
 pub use health::{Health, HealthTracker};
-pub use policy::{Member, Policy, View};
+pub use policy::{Member, Policy, Probes, View};
 pub use query::{Moment, Query};
 pub use server::{Feedback, Finish, Outcome, Report, ReportedLoad, ServerState};

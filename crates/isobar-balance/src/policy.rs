@@ -1,6 +1,12 @@
 //! What is an algorithm, and what may it see?
 
+mod first_available;
 mod least_connections;
+mod least_time;
+mod orca;
+mod peak_ewma;
+mod power_of_two;
+mod prequal;
 mod random;
 mod ranking;
 mod round_robin;
@@ -11,7 +17,13 @@ use core::fmt::Debug;
 
 use crate::{Balance, Chance, Query, ServerState};
 
+use first_available::FirstAvailable;
 use least_connections::LeastConnections;
+use least_time::LeastTime;
+use orca::OrcaWeightedRoundRobin;
+use peak_ewma::PeakEwma;
+use power_of_two::PowerOfTwo;
+use prequal::Prequal;
 use random::Random;
 use round_robin::RoundRobin;
 
@@ -33,6 +45,38 @@ pub trait Policy: Debug + Send + Sync {
     /// *Shape*: a position in the members the policy was made for.
     /// *Cost*: no allocation and no lock.
     fn choose(&self, view: &View<'_>, chance: &mut Chance) -> Option<usize>;
+
+    /// Servers that should be asked for a report now, after a pick; most algorithms want none.
+    ///
+    /// *Cost*: no allocation and no lock.
+    fn probes(&self, _: &View<'_>, _: &mut Chance) -> Probes {
+        Probes::default()
+    }
+}
+
+/// Servers to be asked for a [`Report`](crate::Report).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Probes {
+    slots: [u32; Self::MOST],
+    len: usize,
+}
+
+impl Probes {
+    /// Servers that are asked at once, at most.
+    pub const MOST: usize = 8;
+
+    /// Adds a server; past the most it is left out.
+    pub(crate) fn add(&mut self, slot: u32) {
+        if let Some(next) = self.slots.get_mut(self.len) {
+            *next = slot;
+            self.len += 1;
+        }
+    }
+
+    /// Their slots, each once.
+    pub fn iter(&self) -> impl Iterator<Item = u32> {
+        self.slots.iter().copied().take(self.len)
+    }
 }
 
 /// Makes the algorithm for these members, which keep their places for its lifetime.
@@ -41,6 +85,12 @@ pub(crate) fn new(balance: Balance, members: &[Member], chance: &mut Chance) -> 
         Balance::RoundRobin => Box::new(RoundRobin::new(members, chance)),
         Balance::LeastConnections => Box::new(LeastConnections::new(members)),
         Balance::Random => Box::new(Random::new(members)),
+        Balance::PowerOfTwo(choices) => Box::new(PowerOfTwo::new(members, choices.number())),
+        Balance::LeastTime => Box::new(LeastTime::new(members)),
+        Balance::PeakEwma => Box::new(PeakEwma::new(members)),
+        Balance::OrcaWeightedRoundRobin(orca) => Box::new(OrcaWeightedRoundRobin::new(members, orca, chance)),
+        Balance::Prequal(prequal) => Box::new(Prequal::new(members, prequal)),
+        Balance::FirstAvailable => Box::new(FirstAvailable),
     }
 }
 
@@ -96,6 +146,12 @@ impl<'a> View<'a> {
         }
     }
 
+    /// Failures that this member is charged for.
+    pub(crate) fn charge(&self, position: usize) -> u32 {
+        let member = self.members.get(position);
+        member.map_or(0, |member| member.state.charge(self.query.now))
+    }
+
     /// Picks of this member in about the last second that were [counted](Self::count_pick), times 1024.
     pub(crate) fn recent(&self, position: usize) -> u64 {
         let member = self.members.get(position);
@@ -115,18 +171,23 @@ impl<'a> View<'a> {
     /// one another. *Cost*: two passes over the members.
     #[must_use]
     pub fn draw_by_weight(&self, chance: &mut Chance) -> Option<usize> {
+        self.draw_by(chance, |_, member| u64::from(member.weight))
+    }
+
+    /// Draws among the eligible members in proportion to other weights, below 2^32 on average.
+    fn draw_by(&self, chance: &mut Chance, weight: impl Fn(usize, &Member) -> u64) -> Option<usize> {
         let eligible = || {
             self.members
                 .iter()
                 .enumerate()
                 .filter(|&(position, _)| self.eligible(position))
         };
-        let total = eligible().map(|(_, member)| u64::from(member.weight)).sum();
+        let total = eligible().map(|(position, member)| weight(position, member)).sum();
         let mut ticket = chance.below(total);
         let mut last = None;
         for (position, member) in eligible() {
             last = Some(position);
-            match ticket.checked_sub(u64::from(member.weight)) {
+            match ticket.checked_sub(weight(position, member)) {
                 Some(rest) => ticket = rest,
                 None => break,
             }
@@ -141,9 +202,10 @@ pub(crate) mod testing {
     //! Members, and the runs of picks that the tests of the algorithms look at.
 
     use super::{Chance, Member, Policy, View};
-    use crate::ServerState;
+    use crate::{Feedback, Finish, Moment, Outcome, ServerState};
     use alloc::sync::Arc;
     use alloc::vec::Vec;
+    use core::time::Duration;
     use std::string::String;
 
     /// Members with these weights, without a limit; slots are positions.
@@ -154,6 +216,32 @@ pub(crate) mod testing {
             state: Arc::new(ServerState::new(None)),
         };
         (0..).zip(weights).map(member).collect()
+    }
+
+    /// Lets a member answer a request that it had to itself.
+    pub(crate) fn answered(member: &Member, wanted: Feedback, latency: Duration, now: Moment) {
+        finish(member, wanted, latency, now, Outcome::Success);
+    }
+
+    /// Lets it fail one in no time.
+    pub(crate) fn failed(member: &Member, wanted: Feedback, now: Moment) {
+        finish(
+            member,
+            wanted,
+            Duration::ZERO,
+            now,
+            Outcome::Failure { retry_after: None },
+        );
+    }
+
+    fn finish(member: &Member, wanted: Feedback, latency: Duration, now: Moment, outcome: Outcome) {
+        let finish = Finish {
+            now,
+            latency,
+            in_flight: 1,
+            outcome,
+        };
+        member.state.finished(&finish, wanted);
     }
 
     /// How often each member is chosen in `picks` picks that are released at once.

@@ -68,8 +68,7 @@ impl Policy for LeastConnections {
                 ranking.least_of(&sample)
             }
         };
-        let chosen = best.map(|least| least.position);
-        let chosen = chosen.or_else(|| view.draw_by_weight(chance));
+        let chosen = best.or_else(|| view.draw_by_weight(chance));
         chosen.inspect(|&chosen| view.count_pick(chosen))
     }
 }

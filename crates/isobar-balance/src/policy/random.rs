@@ -60,7 +60,7 @@ impl Draw {
         let (mut over, mut under): (Vec<_>, Vec<_>) = (0..columns.len()).partition(|&at| columns[at].own > width);
         while let (Some(&big), Some(small)) = (over.last(), under.pop()) {
             // The big one fills the rest of the small one's column, and then may be small itself.
-            columns[small].alias = big as u32;
+            columns[small].alias = u32::try_from(big).unwrap_or(u32::MAX);
             columns[big].own -= width - columns[small].own;
             if columns[big].own <= width {
                 over.pop();

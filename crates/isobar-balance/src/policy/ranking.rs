@@ -29,9 +29,6 @@ const STRIDE: usize = 16;
 const LARGEST_FACTOR: u64 = 1 << 24;
 const PLACE_BITS: u32 = 7;
 
-/// A load that is told apart from a larger one: no figure may run over.
-pub(super) const MOST_LOAD: u64 = (1 << 20) - 1;
-
 /// A figure that no member has.
 const NONE: u64 = u64::MAX;
 
@@ -95,13 +92,6 @@ pub(super) trait Figure {
     fn of(&self, member: &Member, load: u64) -> u64;
 }
 
-/// The least of a choice: the figure, and its member's position.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Least {
-    pub(super) figure: u64,
-    pub(super) position: usize,
-}
-
 /// One comparison of members.
 pub(super) struct Ranking<'a, F> {
     pub(super) view: &'a View<'a>,
@@ -114,7 +104,7 @@ impl<F: Figure> Ranking<'_, F> {
     ///
     /// Of several with the least figure: the one with the fewest recent picks among the first two that come within
     /// 7 places. Ends early where a member is found below which no figure can be.
-    pub(super) fn least_within(&self, reach: usize, chance: &mut Chance) -> Option<Least> {
+    pub(super) fn least_within(&self, reach: usize, chance: &mut Chance) -> Option<usize> {
         let count = self.view.members().len();
         let reach = reach.min(MOST_COMPARED).min(count);
         let span = Span {
@@ -128,7 +118,6 @@ impl<F: Figure> Ranking<'_, F> {
         if least == NONE {
             return None;
         }
-        #[expect(clippy::cast_possible_truncation, reason = "7 bits")]
         let place = (least & ((1 << PLACE_BITS) - 1)) as usize;
         let position = |place: usize| match span.start + place {
             past if past >= count => past - count,
@@ -173,20 +162,19 @@ impl<F: Figure> Ranking<'_, F> {
 
     /// The member with the least figure of some, given by their positions; of several such the one with the fewest
     /// recent picks.
-    pub(super) fn least_of(&self, positions: &[u32]) -> Option<Least> {
+    pub(super) fn least_of(&self, positions: &[u32]) -> Option<usize> {
         let positions = || positions.iter().map(|&position| position as usize);
         let figure = positions().filter_map(|position| self.at(position)).min()?;
         Some(self.fewest_picks(figure, positions()))
     }
 
     /// Of the members with this figure the one with the fewest recent picks for its weight, the first of several such.
-    fn fewest_picks(&self, figure: u64, positions: impl Iterator<Item = usize>) -> Least {
+    fn fewest_picks(&self, figure: u64, positions: impl Iterator<Item = usize>) -> usize {
         let tied = positions
             .filter(|&position| self.at(position) == Some(figure))
             .take(MOST_TIED);
         let picks = |position: &usize| self.view.recent(*position) * self.factors.of(*position);
-        let position = tied.min_by_key(picks).unwrap_or(0);
-        Least { figure, position }
+        tied.min_by_key(picks).unwrap_or(0)
     }
 
     fn at(&self, position: usize) -> Option<u64> {
