@@ -8,7 +8,8 @@
 //!
 //! This crate sees slots, weights and counters. It knows no request, no configuration, no socket and no clock;
 //! chance comes in as a seeded [`Chance`]. Whether a server is well is decided by a [`HealthTracker`] from the
-//! results of probes; what to do about it is the caller's business: it builds a new group.
+//! results of probes, and by an [`OutlierDetector`] from how it answers; what to do about it is the caller's business:
+//! it builds a new group.
 //!
 //! # What algorithms are told
 //! Least connections and its like read what [`Group::pick`] counts. Algorithms that go by latency, and the charge for
@@ -31,6 +32,7 @@ mod balance;
 mod chance;
 mod group;
 mod health;
+mod outlier;
 mod policy;
 mod query;
 mod server;
@@ -39,6 +41,10 @@ pub use balance::{Balance, Choices, Orca, Prequal};
 pub use chance::Chance;
 pub use group::{Candidate, Group, Pick, Tier};
 pub use health::{Health, HealthTracker};
+pub use outlier::{
+    Attention, Change, Ejection, FailurePercentage, LatencyRule, MaxFails, OutlierDetector, OutlierSettings, Reason,
+    SuccessRate, Tally, Verdict,
+};
 pub use policy::{Member, Policy, Probes, View};
 pub use query::{Moment, Query};
 pub use server::{Feedback, Finish, Outcome, Report, ReportedLoad, ServerState};
