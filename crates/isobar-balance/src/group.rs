@@ -13,6 +13,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::mix::{below, mix};
+use crate::policy::Probes;
 use crate::{Arrangement, Chance, Locality, Query, ServerState, Warmth, Zone};
 
 use levels::{Lot, Strength, WHOLE};
@@ -203,6 +204,19 @@ impl Group {
             first = 0;
         }
         Pick::NoneAvailable
+    }
+
+    /// Servers of this tier, by slot, that should be asked now for a [`Report`](crate::Report): to be called after a
+    /// pick, by algorithms that want reports; others answer with none.
+    ///
+    /// What comes back is given to [`ServerState::reported`]. That nothing comes back is nothing to report.
+    /// *Cost*: no allocation and no lock; nothing for algorithms that want no reports.
+    pub fn probes(&self, tier: Tier, query: &Query<'_>, chance: &mut Chance) -> Probes {
+        let mut probes = Probes::default();
+        for pool in self.pools.iter().filter(|pool| pool.tier == tier) {
+            pool.probes(query, chance).iter().for_each(|slot| probes.add(slot));
+        }
+        probes
     }
 
     /// How many places are free at the servers from which a request that has tried `avoid` would be given one; none: no

@@ -8,9 +8,15 @@
 //!
 //! This crate sees slots, ids, weights and counters. It knows no request, no configuration, no socket and no clock;
 //! chance comes in as a seeded [`Chance`]. Whether a server is well is decided by a [`HealthTracker`] from the
-//! results of probes, what part of its weight a new one has by [`SlowStart`], and which of very many are used by
-//! [`random_subset`] and [`Aperture`]; what to do about it is the caller's business: it builds the
-//! [next](Group::next) group.
+//! results of probes, and by an [`OutlierDetector`] from how it answers; what part of its weight a new one has by
+//! [`SlowStart`], and which of very many are used by [`random_subset`] and [`Aperture`]; what to do about it is the
+//! caller's business: it builds the [next](Group::next) group.
+//!
+//! # What algorithms are told
+//! Least connections and its like read what [`Group::pick`] counts. Algorithms that go by latency, and the charge for
+//! failures that all of them make, need [`ServerState::finished`] when a request ends, with what
+//! [`Balance::feedback`] says is wanted; those that go by what servers report need [`ServerState::reported`], and
+//! [`Group::probes`] says whom to ask.
 //!
 //! # A new algorithm
 //! One file in `policy/` with one type that implements [`Policy`], one variant of [`Balance`], one line in
@@ -32,6 +38,7 @@ mod group;
 mod health;
 mod md5;
 mod mix;
+mod outlier;
 mod policy;
 mod query;
 mod server;
@@ -40,13 +47,17 @@ mod subset;
 mod tally;
 
 pub use arrangement::{Arrangement, Bound, Locality, Zone};
-pub use balance::Balance;
+pub use balance::{Balance, Choices, Orca, Prequal};
 pub use chance::Chance;
 pub use group::{Candidate, Group, Pick, Standing, Tier};
 pub use health::{Health, HealthTracker};
-pub use policy::{Member, Policy, View, ketama_key};
+pub use outlier::{
+    Attention, Change, Ejection, FailurePercentage, LatencyRule, MaxFails, OutlierDetector, OutlierSettings, Reason,
+    SuccessRate, Tally as OutlierTally, Verdict,
+};
+pub use policy::{Member, Policy, Probes, View, ketama_key};
 pub use query::{Moment, Query};
-pub use server::ServerState;
+pub use server::{Feedback, Finish, Outcome, Report, ReportedLoad, ServerState};
 pub use slow_start::{SlowStart, Warmth};
 pub use subset::{Aperture, Portion, random_subset};
 pub use tally::Tally;

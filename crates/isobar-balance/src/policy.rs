@@ -1,8 +1,15 @@
 //! What is an algorithm, and what may it see?
 
+mod first_available;
 mod keyed;
 mod least_connections;
+mod least_time;
+mod orca;
+mod peak_ewma;
+mod power_of_two;
+mod prequal;
 mod random;
+mod ranking;
 mod round_robin;
 
 use alloc::boxed::Box;
@@ -12,9 +19,15 @@ use core::fmt::Debug;
 use crate::mix::mix;
 use crate::{Balance, Chance, Query, ServerState, Warmth};
 
+use first_available::FirstAvailable;
 pub use keyed::ketama_key;
 pub(crate) use keyed::{Cap, Keyed};
 use least_connections::LeastConnections;
+use least_time::LeastTime;
+use orca::OrcaWeightedRoundRobin;
+use peak_ewma::PeakEwma;
+use power_of_two::PowerOfTwo;
+use prequal::Prequal;
 use random::Random;
 use round_robin::RoundRobin;
 
@@ -54,6 +67,38 @@ pub trait Policy: Debug + Send + Sync {
     /// *Shape*: a position in the members the policy was made for.
     /// *Cost*: no allocation and no lock.
     fn choose(&self, view: &View<'_>, chance: &mut Chance) -> Option<usize>;
+
+    /// Servers that should be asked for a report now, after a pick; most algorithms want none.
+    ///
+    /// *Cost*: no allocation and no lock.
+    fn probes(&self, _: &View<'_>, _: &mut Chance) -> Probes {
+        Probes::default()
+    }
+}
+
+/// Servers to be asked for a [`Report`](crate::Report).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Probes {
+    slots: [u32; Self::MOST],
+    len: usize,
+}
+
+impl Probes {
+    /// Servers that are asked at once, at most.
+    pub const MOST: usize = 8;
+
+    /// Adds a server; past the most it is left out.
+    pub(crate) fn add(&mut self, slot: u32) {
+        if let Some(next) = self.slots.get_mut(self.len) {
+            *next = slot;
+            self.len += 1;
+        }
+    }
+
+    /// Their slots, each once.
+    pub fn iter(&self) -> impl Iterator<Item = u32> {
+        self.slots.iter().copied().take(self.len)
+    }
 }
 
 /// Makes the algorithm for these members, which keep their places for its lifetime; one [by key](Balance::is_keyed)
@@ -61,11 +106,17 @@ pub trait Policy: Debug + Send + Sync {
 pub(crate) fn new(balance: Balance, members: &[Member], chance: &mut Chance) -> Box<dyn Policy> {
     match balance {
         Balance::RoundRobin => Box::new(RoundRobin::new(members, chance)),
-        Balance::LeastConnections => Box::new(LeastConnections),
+        Balance::LeastConnections => Box::new(LeastConnections::new(members)),
         Balance::Random => Box::new(Random::new(members)),
         Balance::RingHash | Balance::Ketama | Balance::Maglev | Balance::Rendezvous | Balance::Memento => {
             Box::new(Keyed::new(balance, members, None))
         }
+        Balance::PowerOfTwo(choices) => Box::new(PowerOfTwo::new(members, choices.number())),
+        Balance::LeastTime => Box::new(LeastTime::new(members)),
+        Balance::PeakEwma => Box::new(PeakEwma::new(members)),
+        Balance::OrcaWeightedRoundRobin(orca) => Box::new(OrcaWeightedRoundRobin::new(members, orca, chance)),
+        Balance::Prequal(prequal) => Box::new(Prequal::new(members, prequal)),
+        Balance::FirstAvailable => Box::new(FirstAvailable),
     }
 }
 
@@ -118,8 +169,9 @@ impl<'a> View<'a> {
 
     /// Whether the request has not tried this member yet.
     #[must_use]
+    #[inline]
     pub fn is_untried(&self, member: &Member) -> bool {
-        !self.query.avoid.contains(&member.slot)
+        self.query.avoid.is_empty() || !self.query.avoid.contains(&member.slot)
     }
 
     /// Whether this member may be chosen: available, not tried yet, and not at its limit or under its bound.
@@ -150,24 +202,59 @@ impl<'a> View<'a> {
         self.cap.map_or(u32::MAX, |cap| cap.of(member.weight))
     }
 
+    /// What a member carries, failures that it is charged for among it; none: it may not be chosen.
+    #[must_use]
+    #[inline]
+    pub fn load(&self, member: &Member) -> Option<u32> {
+        if self.is_untried(member) {
+            member.state.load_with_room(self.query.now)
+        } else {
+            None
+        }
+    }
+
+    /// Failures that this member is charged for.
+    pub(crate) fn charge(&self, position: usize) -> u32 {
+        let member = self.members.get(position);
+        member.map_or(0, |member| member.state.charge(self.query.now))
+    }
+
+    /// Picks of this member in about the last second that were [counted](Self::count_pick), times 1024.
+    pub(crate) fn recent(&self, position: usize) -> u64 {
+        let member = self.members.get(position);
+        member.map_or(0, |member| member.state.recent(self.query.now))
+    }
+
+    /// Counts a pick of this member, for algorithms that go by [`recent`](Self::recent).
+    pub(crate) fn count_pick(&self, position: usize) {
+        if let Some(member) = self.members.get(position) {
+            member.state.count_pick(self.query.now);
+        }
+    }
+
     /// Draws among the eligible members in proportion to their weights; none: there is none.
     ///
     /// The way out for an algorithm whose own choice is not eligible: those that are keep their shares relative to
     /// one another. *Cost*: two passes over the members.
     #[must_use]
     pub fn draw_by_weight(&self, chance: &mut Chance) -> Option<usize> {
+        self.draw_by(chance, |_, member| u64::from(member.weight))
+    }
+
+    /// Draws among the eligible members in proportion to other weights, below 2^32 on average.
+    fn draw_by(&self, chance: &mut Chance, weight: impl Fn(usize, &Member) -> u64) -> Option<usize> {
         let eligible = || {
             self.members
                 .iter()
                 .enumerate()
                 .filter(|&(position, _)| self.eligible(position))
         };
-        let total = eligible().map(|(_, member)| u64::from(member.weight)).sum();
+        let total = eligible().map(|(position, member)| weight(position, member)).sum();
         let mut ticket = chance.below(total);
         let mut last = None;
         for (position, member) in eligible() {
             last = Some(position);
-            match ticket.checked_sub(u64::from(member.weight)) {
+            match ticket.checked_sub(weight(position, member)) {
                 Some(rest) => ticket = rest,
                 None => break,
             }
@@ -182,9 +269,10 @@ pub(crate) mod testing {
     //! Members, and the runs of picks that the tests of the algorithms look at.
 
     use super::{Chance, Member, Policy, View};
-    use crate::{ServerState, Warmth};
+    use crate::{Feedback, Finish, Moment, Outcome, ServerState, Warmth};
     use alloc::sync::Arc;
     use alloc::vec::Vec;
+    use core::time::Duration;
     use std::string::String;
 
     /// Members with these weights, without a limit; slots are positions.
@@ -199,6 +287,32 @@ pub(crate) mod testing {
             state: Arc::new(ServerState::new(None)),
         };
         (0..).zip(weights).map(member).collect()
+    }
+
+    /// Lets a member answer a request that it had to itself.
+    pub(crate) fn answered(member: &Member, wanted: Feedback, latency: Duration, now: Moment) {
+        finish(member, wanted, latency, now, Outcome::Success);
+    }
+
+    /// Lets it fail one in no time.
+    pub(crate) fn failed(member: &Member, wanted: Feedback, now: Moment) {
+        finish(
+            member,
+            wanted,
+            Duration::ZERO,
+            now,
+            Outcome::Failure { retry_after: None },
+        );
+    }
+
+    fn finish(member: &Member, wanted: Feedback, latency: Duration, now: Moment, outcome: Outcome) {
+        let finish = Finish {
+            now,
+            latency,
+            in_flight: 1,
+            outcome,
+        };
+        member.state.finished(&finish, wanted);
     }
 
     /// How often each member is chosen in `picks` picks that are released at once.

@@ -127,7 +127,7 @@ pub(crate) struct ProxyOptions {
     /// The servers, separated by commas; `:9001` is port 9001 of this machine
     #[arg(long, value_name = "SERVER,…", value_delimiter = ',', required = true)]
     pub(crate) to: Vec<Target>,
-    /// How a server is chosen: round_robin, least_connections or random
+    /// How a server is chosen: least_connections, round_robin or any other algorithm that a file can name
     #[arg(long, value_name = "NAME", default_value = "least_connections", value_parser = balance)]
     pub(crate) balance: Balance,
     /// The address of metrics and health endpoints; without it, there are none

@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 use super::levels::WHOLE;
 use super::{Candidate, Standing, Tier};
 use crate::mix::mix;
-use crate::policy::{self, Cap, Keyed, Member, Policy, View};
+use crate::policy::{self, Cap, Keyed, Member, Policy, Probes, View};
 use crate::{Balance, Bound, Chance, Query, Tally, Warmth};
 
 /// Times a pick asks the algorithm again because another worker took the place it was about to take.
@@ -205,6 +205,14 @@ impl Pool {
         match &self.bounded {
             Some(bounded) => view.within(bounded.cap(&self.members, 0)),
             None => view,
+        }
+    }
+
+    /// Members that should be asked for a report now.
+    pub(super) fn probes(&self, query: &Query<'_>, chance: &mut Chance) -> Probes {
+        match &self.chooser {
+            Chooser::Plain(policy) => policy.probes(&View::new(&self.members, query), chance),
+            Chooser::Keyed(..) => Probes::default(),
         }
     }
 
