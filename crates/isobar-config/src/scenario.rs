@@ -10,8 +10,8 @@ mod fine;
 
 pub use decimal::Decimal;
 pub use document::{
-    Action, AntagonistLoad, ArrivalKind, Arrivals, Balancers, Counters, Discipline, Event, Keys, QueueLimits, Retries,
-    ScenarioDocument, ServerGroup, Service, ServiceKind, TracedRequest, Wear,
+    Action, AntagonistLoad, ArrivalKind, Arrivals, Balancers, Counters, Discipline, Event, Keys, QueueLimits, Reports,
+    Retries, ScenarioDocument, ServerGroup, Service, ServiceKind, TracedRequest, Wear,
 };
 pub use fine::{Fine, Offset};
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use isobar_balance::Balance;
 use isobar_sim::{
-    Arrivals, Balancers, Counters, Discipline, Queue, Retry, Scenario, Server, Service, Shape, Simulation,
+    Arrivals, Balancers, Counters, Discipline, Queue, Reports, Retry, Scenario, Server, Service, Shape, Simulation,
 };
 
 /// Requests of each run.
@@ -46,6 +46,8 @@ fn scenario(balance: Balance, servers: u32) -> Scenario {
             budget: None,
         },
         queue: Queue { max: 0, timeout: None },
+        reports: Reports::WhenProbed,
+        probe_time: 1_000_000,
         changes: Vec::new(),
         requests: REQUESTS,
         warm_up: REQUESTS / 10,

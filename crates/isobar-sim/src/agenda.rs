@@ -17,6 +17,8 @@ pub(crate) enum Event {
     ClientLeaves(Ticket),
     /// A request has waited long enough for a place on a server.
     QueueEnds(Ticket),
+    /// A server has answered a probe of a front.
+    Probed { server: u32, front: u32 },
     /// A change of the scenario, by position.
     Change(u32),
     /// The antagonist of a server comes or goes.

@@ -18,6 +18,8 @@ pub enum Law {
     OneQueue,
     /// Every server sees every n-th request.
     InTurn,
+    /// Of so many servers drawn by chance the least busy, where there are very many.
+    Choices(u8),
 }
 
 impl Law {
@@ -28,6 +30,7 @@ impl Law {
             Self::EachByItself => "M/M/c per server: chance",
             Self::OneQueue => "M/M/n: one queue for all",
             Self::InTurn => "E_n/M/1: in turn",
+            Self::Choices(_) => "mean field: the least busy of a few",
         }
     }
 }
@@ -49,11 +52,16 @@ impl Expectation {
     /// has one; empty: the scenario is not simple enough, or asks for more than the servers can do.
     pub fn of(scenario: &Scenario) -> impl Iterator<Item = Self> {
         let simple = is_simple(scenario);
+        let choices = match scenario.balance {
+            Balance::PowerOfTwo(choices) if is_one_front(scenario) => choices.number(),
+            _ => 0,
+        };
         let in_turn = scenario.balance == Balance::RoundRobin && is_one_front(scenario);
         let slots = scenario.servers.first().map_or(1, |server| server.slots);
         let laws = [
             (true, Law::EachByItself),
             (in_turn && slots == 1, Law::InTurn),
+            (choices > 0 && slots == 1, Law::Choices(choices)),
             (true, Law::OneQueue),
         ];
         let speed = scenario.servers.first().map_or(1.0, |server| server.speed);
@@ -75,6 +83,7 @@ impl Expectation {
             Law::EachByItself => theory::mmn_mean(self.slots, self.load),
             Law::OneQueue => theory::mmn_mean(self.servers.saturating_mul(self.slots), self.load),
             Law::InTurn => theory::round_robin_mean(self.servers, self.load),
+            Law::Choices(choices) => theory::choices_mean(choices.into(), self.load),
         };
         times * self.service
     }
@@ -86,6 +95,7 @@ impl Expectation {
         match self.law {
             Law::EachByItself => theory::mmn_tail(self.slots, self.load, times),
             Law::OneQueue => theory::mmn_tail(self.servers.saturating_mul(self.slots), self.load, times),
+            Law::Choices(choices) => theory::choices_tail(choices.into(), self.load, times),
             Law::InTurn => libm::exp(-times * (1.0 - theory::round_robin_busy(self.servers, self.load))),
         }
     }

@@ -21,6 +21,7 @@ mod arrivals;
 mod draws;
 mod expectation;
 mod histogram;
+mod meter;
 mod report;
 mod scenario;
 mod series;
@@ -36,8 +37,8 @@ pub use expectation::{Expectation, Law};
 pub use histogram::Histogram;
 pub use report::{Ends, Little, Report, ServerReport};
 pub use scenario::{
-    Antagonist, Arrivals, Balancers, Change, Counters, Discipline, Failing, Keys, Nonsense, Queue, Retry, Scenario,
-    Server, Traced, Wear, What,
+    Antagonist, Arrivals, Balancers, Change, Counters, Discipline, Failing, Keys, Nonsense, Queue, Reports, Retry,
+    Scenario, Server, Traced, Wear, What,
 };
 pub use series::{Cell, Point, Series};
 pub use service::{Service, Shape};

@@ -35,6 +35,10 @@ pub struct Scenario {
     pub retry: Retry,
     /// Where requests wait while every server is at its limit.
     pub queue: Queue,
+    /// What servers say of themselves.
+    pub reports: Reports,
+    /// How long a probe is under way, there and back.
+    pub probe_time: u64,
     /// What happens to servers on the way, in any order.
     pub changes: Vec<Change>,
     /// How many requests come.
@@ -189,6 +193,17 @@ pub struct Queue {
     pub max: u32,
     /// How long each waits at most; none: for ever.
     pub timeout: Option<u64>,
+}
+
+/// What servers say of themselves, for algorithms that go by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reports {
+    /// Nothing.
+    None,
+    /// In each answer: how many requests they have, from whomever these came, and how busy they are.
+    InAnswers,
+    /// The same in each answer and when probed.
+    WhenProbed,
 }
 
 /// Something that happens to a server.

@@ -8,13 +8,15 @@ mod servers;
 
 use alloc::vec::Vec;
 
-use isobar_balance::{Chance, Moment, Pick, Query};
+use core::time::Duration;
+
+use isobar_balance::{Chance, Finish, Moment, Outcome, Pick, Query, Tier};
 
 use crate::agenda::{Agenda, Event, Ticket};
 use crate::arrivals::{self, Arrival, Arriving};
 use crate::draws;
 use crate::report::Report;
-use crate::scenario::{Counters, Nonsense, Scenario};
+use crate::scenario::{Counters, Nonsense, Reports, Scenario};
 use crate::station::Job;
 use crate::tally::{End, Ended, Tally};
 
@@ -59,6 +61,9 @@ struct Request {
     balancer: u32,
     front: u32,
     stage: Stage,
+    /// When it was sent to the server it is at, and what that had in flight then, itself included.
+    sent: u64,
+    in_flight: u32,
     tried: Vec<u32>,
 }
 
@@ -175,6 +180,7 @@ impl Simulation {
             Event::Done { server, plan } => self.done(server, plan),
             Event::ClientLeaves(ticket) => self.client_leaves(ticket),
             Event::QueueEnds(ticket) => self.queue_ends(ticket),
+            Event::Probed { server, front } => self.hear(front, server),
             Event::Change(at) => self.change(at),
             Event::Antagonist(server) => self.servers.antagonist(self.now, server, &mut self.agenda),
             Event::Wear(server) => self.servers.wear(self.now, server, &mut self.agenda),
@@ -244,21 +250,52 @@ impl Simulation {
 
     fn pick(&mut self, place: u32) -> Pick {
         let request = &self.requests[place as usize];
-        let query = Query {
-            avoid: &request.tried,
-            key: request.key.map(arrivals::hash),
-            now: Moment::new(self.now),
-        };
+        let query = query(request, self.now);
         let chance = &mut self.chances[request.balancer as usize];
         self.fronts[request.front as usize].group().pick(&query, chance)
+    }
+
+    /// Asks the servers for a report that the algorithm wants to hear of now.
+    fn probe(&mut self, place: u32, tier: Tier) {
+        if self.scenario.reports != Reports::WhenProbed {
+            return;
+        }
+        let request = &self.requests[place as usize];
+        let chance = &mut self.chances[request.balancer as usize];
+        let group = self.fronts[request.front as usize].group();
+        let probes = group.probes(tier, &query(request, self.now), chance);
+        for server in probes.iter() {
+            let front = request.front;
+            let heard = self.now.saturating_add(self.scenario.probe_time);
+            self.agenda.put(heard, Event::Probed { server, front });
+        }
+    }
+
+    /// A front hears what a server says of itself.
+    fn hear(&mut self, front: u32, server: u32) {
+        if let Some(report) = self.servers.report(self.now, server) {
+            self.fronts[front as usize].reported(server, &report, self.now);
+        }
+    }
+
+    /// Tells the balancer how a request ended at a server.
+    fn tell(&mut self, place: u32, slot: u32, outcome: Outcome) {
+        let request = &self.requests[place as usize];
+        let finish = Finish {
+            now: Moment::new(self.now),
+            latency: Duration::from_nanos(self.now - request.sent),
+            in_flight: request.in_flight,
+            outcome,
+        };
+        self.fronts[request.front as usize].finished(slot, &finish);
     }
 
     /// Sends a request to a server, to another where one refuses it, or lets it wait.
     fn send(&mut self, place: u32) {
         loop {
             match self.pick(place) {
-                Pick::Server { slot, .. } => {
-                    if self.deliver(place, slot) || !self.try_again(place, slot) {
+                Pick::Server { slot, tier } => {
+                    if self.deliver(place, slot, tier) || !self.try_again(place, slot) {
                         return;
                     }
                 }
@@ -269,9 +306,12 @@ impl Simulation {
     }
 
     /// Brings a request to a server; *returns* whether that took it.
-    fn deliver(&mut self, place: u32, slot: u32) -> bool {
+    fn deliver(&mut self, place: u32, slot: u32, tier: Tier) -> bool {
         let ticket = self.ticket(place);
+        self.probe(place, tier);
         let request = &mut self.requests[place as usize];
+        request.sent = self.now;
+        request.in_flight = self.fronts[request.front as usize].in_flight(slot);
         self.tally.sent(slot as usize, request.number);
         let Some((fails, work)) = self.servers.reception(slot, request.work) else {
             self.release(place, slot);
@@ -292,6 +332,7 @@ impl Simulation {
 
     /// After a failure: *returns* whether another server is to be tried; otherwise the request has ended.
     fn try_again(&mut self, place: u32, slot: u32) -> bool {
+        self.tell(place, slot, Outcome::Failure { retry_after: None });
         let request = &mut self.requests[place as usize];
         self.tally.server_failed(slot as usize, request.number);
         request.tried.push(slot);
@@ -337,8 +378,8 @@ impl Simulation {
             self.fronts[front as usize].forget_first();
             self.leave_queue(ticket.place);
             match pick {
-                Pick::Server { slot, .. } => {
-                    if !self.deliver(ticket.place, slot) && self.try_again(ticket.place, slot) {
+                Pick::Server { slot, tier } => {
+                    if !self.deliver(ticket.place, slot, tier) && self.try_again(ticket.place, slot) {
                         self.send(ticket.place);
                     }
                 }
@@ -363,7 +404,11 @@ impl Simulation {
         }
         let place = job.ticket.place;
         self.release(place, server);
+        if self.scenario.reports != Reports::None {
+            self.hear(self.requests[place as usize].front, server);
+        }
         if !job.fails {
+            self.tell(place, server, Outcome::Success);
             let moved = self.note_owner(place, server);
             self.end_with(place, End::Answered, moved);
         } else if self.try_again(place, server) {
@@ -440,5 +485,14 @@ impl Simulation {
                 }
             }
         }
+    }
+}
+
+/// What an algorithm is told of a request.
+fn query(request: &Request, now: u64) -> Query<'_> {
+    Query {
+        avoid: &request.tried,
+        key: request.key.map(arrivals::hash),
+        now: Moment::new(now),
     }
 }

@@ -106,6 +106,16 @@ impl Station {
         self.load
     }
 
+    /// Requests present.
+    pub(crate) fn present(&self) -> usize {
+        self.running.len() + self.waiting.len()
+    }
+
+    /// Requests it works at at full speed.
+    pub(crate) const fn slots(&self) -> usize {
+        self.slots
+    }
+
     fn rate(&self) -> f64 {
         match self.discipline {
             Discipline::Fifo => self.speed,

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use isobar_balance::Balance;
 
-use crate::scenario::{Arrivals, Balancers, Counters, Discipline, Queue, Retry, Scenario, Server};
+use crate::scenario::{Arrivals, Balancers, Counters, Discipline, Queue, Reports, Retry, Scenario, Server};
 use crate::service::{Service, Shape};
 
 /// So many servers with one slot each, half busy with exponential requests of 1 ms, balanced at random by one.
@@ -35,6 +35,8 @@ pub(crate) fn scenario(servers: u32) -> Scenario {
             max: u32::MAX,
             timeout: None,
         },
+        reports: Reports::WhenProbed,
+        probe_time: 1_000_000,
         changes: vec![],
         requests: 20_000,
         warm_up: 2_000,

@@ -3,10 +3,10 @@
 //! Every case prints its seed and holds within a stated part of the expected mean, several standard errors wide: the
 //! times of neighbours in a queue are alike, so that a million requests at load 0.9 are worth some thousand.
 
-use isobar_balance::Balance;
+use isobar_balance::{Balance, Choices};
 use isobar_sim::{
-    Arrivals, Balancers, Counters, Discipline, Expectation, Law, Queue, Report, Retry, Scenario, Server, Service,
-    Shape, Simulation, theory,
+    Arrivals, Balancers, Counters, Discipline, Expectation, Law, Queue, Report, Reports, Retry, Scenario, Server,
+    Service, Shape, Simulation, theory,
 };
 
 const SEED: u64 = 20_261_124;
@@ -50,6 +50,8 @@ fn scenario(balance: Balance, servers: u32, load: f64) -> Scenario {
             max: u32::MAX,
             timeout: None,
         },
+        reports: Reports::WhenProbed,
+        probe_time: 1_000_000,
         changes: vec![],
         requests: 300_000,
         warm_up: 30_000,
@@ -85,6 +87,29 @@ fn random_is_mm1() {
         assert!((p99 / 100f64.ln() - 1.0).abs() < 0.1, "seed {SEED}: p99 is {p99} means");
         let busy = report.servers.iter().map(|server| server.utilisation).sum::<f64>() / 50.0;
         assert!((busy / load - 1.0).abs() < 0.02, "seed {SEED}: utilisation {busy}");
+    }
+}
+
+/// The mean field of the least busy of `d` servers. At load 0.95 and `d` 1 neighbours in a queue are alike for a
+/// thousand service times, which is why the tolerance grows.
+#[test]
+fn choices_are_their_mean_field() {
+    let check = |choices, load, within| {
+        let mut scenario = scenario(Balance::PowerOfTwo(Choices::new(choices)), 100, load);
+        scenario.requests = if choices == 1 { 800_000 } else { 300_000 };
+        scenario.warm_up = scenario.requests / 4;
+        let report = run(scenario.clone());
+        near(&report, theory::choices_mean(choices.into(), load), within);
+        let own = Expectation::of(&scenario)
+            .find(|law| law.law == Law::Choices(choices))
+            .unwrap();
+        let time = report.latency.quantile(0.99) as f64;
+        assert!(own.tail(time) > 0.005 && own.tail(time) < 0.02, "{choices} {load}");
+    };
+    for (load, wide) in [(0.7, 0.03), (0.9, 0.08), (0.95, 0.25)] {
+        check(1, load, wide);
+        check(2, load, 0.04);
+        check(3, load, 0.04);
     }
 }
 

@@ -134,7 +134,8 @@ fn the_page_needs_nothing_from_elsewhere() {
     assert!(page("cache.yaml", "4000").contains("Keys moved over time"));
     assert!(page("hundred-servers.yaml", "4000").contains("theory: M/M/n"));
     let faults = page("fails-fast.yaml", "30000");
-    assert!(faults.contains("Errors over time") && faults.contains("server-4 fails"));
+    assert!(faults.contains("server-4 fails") && faults.contains("server-4 answers"));
+    assert!(page("bursts.yaml", "4000").contains("Errors over time"));
 }
 
 #[test]

@@ -7,7 +7,7 @@ mod arrivals;
 mod events;
 mod servers;
 
-use isobar_sim::{Balancers, Counters, Keys, Queue, Retry, Scenario, Service, Shape};
+use isobar_sim::{Balancers, Counters, Keys, Queue, Reports, Retry, Scenario, Service, Shape};
 
 use super::Decimal;
 use super::document::{self, ScenarioDocument, ServiceKind};
@@ -43,6 +43,8 @@ fn bridge(document: &ScenarioDocument, problems: &mut Problems) -> Scenario {
         timeout,
         retry,
         queue,
+        reports,
+        probe_time,
         events,
         requests,
         warm_up,
@@ -61,6 +63,12 @@ fn bridge(document: &ScenarioDocument, problems: &mut Problems) -> Scenario {
         timeout: timeout.0.map(nanoseconds),
         retry: self::retry(retry),
         queue: self::queue(queue),
+        reports: match reports {
+            document::Reports::WhenProbed => Reports::WhenProbed,
+            document::Reports::InAnswers => Reports::InAnswers,
+            document::Reports::Nothing => Reports::None,
+        },
+        probe_time: probe_time.nanoseconds(),
         changes,
         requests: u64::from(requests.value()),
         warm_up: 0,

@@ -32,6 +32,10 @@ settings! {
         retry: Retries,
         /// Where requests wait while every server is at its limit.
         queue: QueueLimits,
+        /// What servers say of themselves, for algorithms that go by it.
+        reports: Reports = Reports::WhenProbed,
+        /// How long a probe is under way, there and back.
+        probe_time: Fine = Fine::MILLISECOND,
         /// What happens to servers on the way.
         events: Vec<Event>,
         /// How many requests come.
@@ -284,6 +288,34 @@ settings! {
         /// How long each waits at most before it ends with an error; `none`: for ever.
         timeout: OrNone<Span>,
     }
+}
+
+/// What servers say of themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reports {
+    /// In answers and when probed.
+    WhenProbed,
+    /// In answers.
+    InAnswers,
+    /// Nothing.
+    Nothing,
+}
+
+impl Choice for Reports {
+    const EXPECTED: &'static str = "what servers report";
+    const OPTIONS: &'static [(Self, &'static str, &'static str)] = &[
+        (
+            Self::WhenProbed,
+            "when_probed",
+            "their requests in flight and their load, in each answer and when probed",
+        ),
+        (Self::InAnswers, "in_answers", "the same in each answer only"),
+        (
+            Self::Nothing,
+            "nothing",
+            "nothing, as servers do that know of no load balancer",
+        ),
+    ];
 }
 
 settings! {

@@ -21,6 +21,8 @@ const UNITS: [(&str, u64); 4] = [("s", 1_000_000_000), ("ms", 1_000_000), ("us",
 const MAX_NANOSECONDS: u64 = 365 * 86_400 * 1_000_000_000;
 
 impl Fine {
+    pub(super) const MILLISECOND: Self = Self(1_000_000);
+
     /// So many nanoseconds; none: it is zero or longer than 365 days.
     #[must_use]
     pub fn new(nanoseconds: u64) -> Option<Self> {

@@ -7,7 +7,7 @@ use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use isobar_balance::{Arrangement, Bound, Candidate, Chance, Group, ServerState, Standing};
+use isobar_balance::{Arrangement, Bound, Candidate, Chance, Finish, Group, Moment, Report, ServerState, Standing};
 
 use crate::agenda::Ticket;
 use crate::scenario::{Retry, Scenario, Server};
@@ -88,6 +88,27 @@ impl Front {
     pub(super) fn release(&self, slot: u32) {
         if let Some(server) = self.servers.get(slot as usize) {
             server.state.release();
+        }
+    }
+
+    /// Requests in flight that it counts for a server.
+    pub(super) fn in_flight(&self, slot: u32) -> u32 {
+        self.servers
+            .get(slot as usize)
+            .map_or(0, |server| server.state.in_flight())
+    }
+
+    /// Takes in how a request ended at a server.
+    pub(super) fn finished(&self, slot: u32, finish: &Finish) {
+        if let Some(server) = self.servers.get(slot as usize) {
+            server.state.finished(finish, self.arrangement.balance.feedback());
+        }
+    }
+
+    /// Takes in what a server says of itself.
+    pub(super) fn reported(&self, slot: u32, report: &Report, now: u64) {
+        if let Some(server) = self.servers.get(slot as usize) {
+            server.state.reported(report, Moment::new(now));
         }
     }
 

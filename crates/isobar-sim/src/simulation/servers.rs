@@ -4,11 +4,12 @@
 
 use alloc::vec::Vec;
 
-use isobar_balance::{Chance, Standing};
+use isobar_balance::{Chance, Report, Standing};
 
 use super::front::Known;
 use crate::agenda::{Agenda, Event};
 use crate::draws;
+use crate::meter::Meter;
 use crate::scenario::{Antagonist, Change, Failing, Scenario, Server, Wear, What};
 use crate::station::{Job, Station};
 
@@ -20,6 +21,7 @@ const WEAR_STEPS: f64 = 100.0;
 pub(super) struct Servers {
     stations: Vec<Station>,
     conditions: Vec<Condition>,
+    meters: Vec<Meter>,
     /// Which requests fail.
     failures: Chance,
 }
@@ -102,6 +104,7 @@ impl Servers {
         let mut servers = Self {
             conditions: scenario.servers.iter().map(condition).collect(),
             stations: scenario.servers.iter().map(station).collect(),
+            meters: scenario.servers.iter().map(|_| Meter::default()).collect(),
             failures: draws::stream(scenario.seed, 7),
         };
         for (at, change) in (0..).zip(&scenario.changes) {
@@ -168,7 +171,24 @@ impl Servers {
     pub(super) fn done(&mut self, now: u64, server: u32, plan: u32, agenda: &mut Agenda) -> Option<Job> {
         let job = self.stations[server as usize].done(now, plan);
         self.replan(server, agenda);
+        if let Some(job) = &job {
+            self.meters[server as usize].count(job);
+        }
         job
+    }
+
+    /// What a server says of itself; none: it is not there.
+    pub(super) fn report(&mut self, now: u64, server: u32) -> Option<Report> {
+        if self.conditions[server as usize].is_away {
+            return None;
+        }
+        let station = &mut self.stations[server as usize];
+        station.advance(now);
+        Some(Report {
+            in_flight: Some(u32::try_from(station.present()).unwrap_or(u32::MAX)),
+            latency: None,
+            load: self.meters[server as usize].load(now, station),
+        })
     }
 
     fn replan(&mut self, server: u32, agenda: &mut Agenda) {

@@ -256,7 +256,7 @@ mod tests {
     #[test]
     fn one_instance_wants_least_connections() {
         let (verdict, measure) = verdict(&Workload {
-            hardware: Some(Hardware::Mixed),
+            hardware: Some(Hardware::Equal),
             ..Workload::default()
         });
         assert_eq!((verdict.balance, measure), (Balance::LeastConnections, Measure::Tail));
