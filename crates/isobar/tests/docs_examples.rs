@@ -117,7 +117,7 @@ fn every_command_of_the_simulator_runs() {
     for command in commands {
         let mut arguments: Vec<&str> = command.split_whitespace().collect();
         if arguments[0] != "schema" && !arguments.contains(&"--requests") {
-            arguments.extend(["--requests", "2000"]);
+            arguments.extend(["--requests", "1000"]);
         }
         let outcome = std::process::Command::new(env!("CARGO_BIN_EXE_isobar"))
             .args(&arguments)
