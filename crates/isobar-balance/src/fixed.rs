@@ -9,7 +9,13 @@ const TABLE_BITS: u32 = 7;
 const TABLE: usize = 1 << TABLE_BITS;
 
 /// log2(e), with 62 bits after the point.
-const LOG2_E: i128 = 6_653_256_548_922_161_245;
+const LOG2_E: i64 = 6_653_256_548_922_161_245;
+
+/// One halving.
+const ONE_HALVING: i64 = 1 << FRACTION;
+
+/// 1, 1/2, 1/3, 1/4, 1/5 with 62 bits after the point.
+const OVER: [i64; 5] = [1 << 62, (1 << 62) / 2, (1 << 62) / 3, (1 << 62) / 4, (1 << 62) / 5];
 
 /// One part of the interval: the reciprocal of its middle with 64 bits after the point, and the logarithm of its
 /// middle with [`FRACTION`].
@@ -63,23 +69,33 @@ const fn log2_by_squaring(number: u64) -> i64 {
 /// *Error*: below 2^-49 absolutely, that is below 128 of what it returns; nearly all of it is from cutting the series.
 /// *Cost*: eight multiplications. *Source*: a table of 128 reciprocals takes the argument to within
 /// 1/256 of 1, where five terms of the series of ln(1 + z) do.
+#[expect(clippy::cast_possible_truncation, reason = "z is small, whatever its sign")]
 pub(crate) fn halvings(numerator: u64) -> u64 {
     let numerator = numerator.max(1);
     let zeros = numerator.leading_zeros();
     let normal = numerator << zeros;
     let part = PARTS[(normal >> (63 - TABLE_BITS)) as usize % TABLE];
-    // 1 + z, with 64 bits after the point.
+    // 1 + z, with 64 bits after the point; z is below 1/256.
     let near_one = (u128::from(normal) * u128::from(part.reciprocal)) >> 63;
-    let z = near_one.cast_signed() - (1 << 64);
-    let over = |divisor: i128| (1i128 << 62) / divisor;
-    let mut series = over(5);
-    for divisor in [4, 3, 2, 1] {
-        series = over(divisor) - ((z * series) >> 64);
+    let z = near_one.wrapping_sub(1 << 64) as i64;
+    let mut series = OVER[4];
+    for over in [OVER[3], OVER[2], OVER[1], OVER[0]] {
+        series = over - product(z, series, 64);
     }
-    let ln = (z * series) >> 62;
-    let log2 = (ln * LOG2_E) >> (62 + 64 - FRACTION);
-    let whole = i128::from(zeros + 1) << FRACTION;
-    u64::try_from(whole - i128::from(part.log2) - log2).unwrap_or(0)
+    let ln = product(z, series, 62);
+    let log2 = product(ln, LOG2_E, 62 + 64 - FRACTION);
+    let whole = i64::from(zeros) << FRACTION;
+    // Below 1 halving what is left of one may be less than the error.
+    whole
+        .saturating_add(ONE_HALVING - part.log2 - log2)
+        .max(0)
+        .cast_unsigned()
+}
+
+/// The product of two numbers, without so many bits after the point.
+#[expect(clippy::cast_possible_truncation, reason = "what is multiplied here leaves 64 bits")]
+const fn product(a: i64, b: i64, bits: u32) -> i64 {
+    ((a as i128 * b as i128) >> bits) as i64
 }
 
 /// 2 to the power of minus `halvings / 2^56`, as a numerator over 2^63.
@@ -88,17 +104,17 @@ pub(crate) fn halvings(numerator: u64) -> u64 {
 pub(crate) fn halved(halvings: u64) -> u64 {
     const ONE: u128 = 1 << 63;
     let fraction = halvings & ((1 << FRACTION) - 1);
-    let mut product = ONE;
+    let mut power = ONE;
     // 2^(-1/2), 2^(-1/4), ...: each the square root of the one before.
     let mut factor = ONE / 2;
     for bit in (0..FRACTION).rev() {
         factor = (factor << 63).isqrt();
         if fraction >> bit & 1 == 1 {
-            product = (product * factor) >> 63;
+            power = (power * factor) >> 63;
         }
     }
     let whole = u32::try_from(halvings >> FRACTION).unwrap_or(u32::MAX);
-    u64::try_from(product.checked_shr(whole).unwrap_or(0)).unwrap_or(0)
+    u64::try_from(power.checked_shr(whole).unwrap_or(0)).unwrap_or(0)
 }
 
 #[cfg(test)]

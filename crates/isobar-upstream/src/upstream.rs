@@ -213,7 +213,7 @@ fn new_server(
 /// The name's hash and the epoch move the random start of rotating algorithms from state to state.
 fn members(settings: isobar_plan::Upstream, servers: Box<[Arc<Server>]>, epoch: u64, last: Option<&Group>) -> Members {
     let candidate = |((slot, server), settings): ((u32, &Arc<Server>), &isobar_plan::Server)| Candidate {
-        label: Some(Arc::from(&*settings.name)),
+        label: Some(ketama_label(&settings.address)),
         weight: settings.weight,
         tier: if settings.backup { Tier::Backup } else { Tier::PRIMARY },
         standing: standing(server),
@@ -250,9 +250,45 @@ fn standing(server: &Server) -> Standing {
     }
 }
 
+/// What libmemcached calls a server: it leaves out memcached's own port.
+fn ketama_label(address: &ServerAddress) -> Arc<str> {
+    let (host, port) = match address {
+        ServerAddress::Socket(address) => (address.ip().to_string(), address.port()),
+        ServerAddress::Name(name, port) => (name.to_string(), *port),
+    };
+    if port == 11_211 {
+        host.into()
+    } else {
+        format!("{host}:{port}").into()
+    }
+}
+
 /// FNV-1a: the same for a name in every process.
 fn hash(start: u64, name: &str) -> u64 {
     name.bytes().fold(start ^ 0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{hash, ketama_label};
+    use isobar_plan::ServerAddress;
+
+    #[test]
+    fn labels_are_libmemcacheds() {
+        let check = |address: ServerAddress, expected: &str| assert_eq!(&*ketama_label(&address), expected);
+        check(ServerAddress::Socket("10.0.1.1:11211".parse().unwrap()), "10.0.1.1");
+        check(ServerAddress::Socket("10.0.1.1:8080".parse().unwrap()), "10.0.1.1:8080");
+        check(ServerAddress::Name("cache-a".into(), 11_211), "cache-a");
+        check(ServerAddress::Name("cache-a".into(), 80), "cache-a:80");
+    }
+
+    /// Of the test vectors on the page of FNV's authors.
+    #[test]
+    fn the_hash_is_fnv() {
+        assert_eq!(hash(0, ""), 0xcbf2_9ce4_8422_2325);
+        assert_eq!(hash(0, "a"), 0xaf63_dc4c_8601_ec8c);
+        assert_eq!(hash(0, "foobar"), 0x8594_4171_f739_67e8);
+    }
 }

@@ -10,7 +10,7 @@
 
 use crate::fixed::halvings;
 use crate::mix::mix;
-use crate::policy::{Fit, Member, View};
+use crate::policy::{Fit, View};
 
 /// What a member draws for a key; less is better.
 #[derive(Debug, Clone, Copy)]
@@ -23,13 +23,10 @@ struct Draw {
 }
 
 impl Draw {
-    fn of(member: &Member, key: u64) -> Self {
-        let fraction = mix(key, member.id);
-        Self {
-            halvings: halvings(fraction),
-            weight: member.weight,
-            fraction,
-        }
+    const fn cannot_beat(fraction: u64, weight: u32, best: &Self) -> bool {
+        // 1 - u is less than -log2(u), of which 128 may be the logarithm's error.
+        let least = (!fraction >> 8).saturating_sub(128);
+        least as u128 * best.weight as u128 > best.halvings as u128 * weight as u128
     }
 
     /// Both products are below 2^63 times 2^32 and fit.
@@ -42,8 +39,9 @@ impl Draw {
 
 /// The first in the key's order that may be chosen; none: there is none.
 ///
-/// Members that are too new for the key come after all others. *Cost*: O(n): 5 ns a member with its logarithm; its
-/// counters are looked at only when it would be the best so far, which happens about ln(n) times.
+/// Members that are too new for the key come after all others. *Cost*: O(n), one mixture and one
+/// multiplication a member. Logarithms are only worked out for those that may be the best so far, and counters looked at
+/// for those that are, which happens about ln(n) times.
 pub(super) fn first(view: &View<'_>, key: u64) -> Option<usize> {
     best(view, key, |position| view.fit(position, key) == Fit::Fits)
         .or_else(|| best(view, key, |position| view.eligible(position)))
@@ -52,7 +50,18 @@ pub(super) fn first(view: &View<'_>, key: u64) -> Option<usize> {
 fn best(view: &View<'_>, key: u64, may_be_chosen: impl Fn(usize) -> bool) -> Option<usize> {
     let mut best: Option<(usize, Draw)> = None;
     for (position, member) in view.members().iter().enumerate() {
-        let draw = Draw::of(member, key);
+        let (fraction, weight) = (mix(key, member.id), member.weight);
+        if best
+            .as_ref()
+            .is_some_and(|(_, best)| Draw::cannot_beat(fraction, weight, best))
+        {
+            continue;
+        }
+        let draw = Draw {
+            halvings: halvings(fraction),
+            weight,
+            fraction,
+        };
         let is_better = best.as_ref().is_none_or(|(_, best)| draw.is_better_than(best));
         if is_better && may_be_chosen(position) {
             best = Some((position, draw));

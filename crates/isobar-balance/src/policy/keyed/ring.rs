@@ -89,14 +89,16 @@ impl Ring {
 
     fn indexed(points: Vec<u64>, hashing: Hashing) -> Self {
         let part_bits = points.len().max(2).ilog2().min(24);
-        let count = 1u64 << part_bits;
-        let begin = |part: u64| {
-            let place = part << (32 - part_bits);
-            points.partition_point(|&point| point >> 32 < place)
-        };
-        let parts = (0..=count).map(|part| u32::try_from(begin(part)).unwrap_or(u32::MAX));
+        let mut parts: Vec<u32> = Vec::new();
+        for (at, &point) in (0u32..).zip(&points) {
+            let part = place(point).checked_shr(32 - part_bits).unwrap_or(0) as usize;
+            if parts.len() <= part {
+                parts.resize(part + 1, at);
+            }
+        }
+        parts.resize((1 << part_bits) + 1, u32::try_from(points.len()).unwrap_or(u32::MAX));
         Self {
-            parts: parts.collect(),
+            parts: parts.into(),
             points: points.into(),
             part_bits,
             hashing,

@@ -481,6 +481,30 @@ fn overflow_spreads() {
     }
 }
 
+/// On a ring the keys of a member that is full jump to another place, where those of one that is away go to the next
+/// point: otherwise a place that many keys fall to would fill one member after the other. By chance one in four of four
+/// others is the same.
+#[test]
+fn a_full_member_on_a_ring_is_jumped_from() {
+    for balance in [Balance::RingHash, Balance::Ketama] {
+        let mut members = equal(5);
+        let keyed = Keyed::new(balance, &members, None);
+        let own: Vec<u64> = keys(20_000)
+            .filter(|&key| id_for(&keyed, &members, key) == members[2].id)
+            .collect();
+        members[2].state.set_limit(Some(0));
+        let full: Vec<u64> = own.iter().map(|&key| id_for(&keyed, &members, key)).collect();
+        members[2].available = false;
+        let same = own
+            .iter()
+            .zip(&full)
+            .filter(|&(&key, &id)| id_for(&keyed, &members, key) == id)
+            .count();
+        let part = same as f64 / own.len() as f64;
+        assert!((0.2..0.3).contains(&part), "{balance}: {part}");
+    }
+}
+
 #[test]
 fn caps_are_shares_rounded_up() {
     let check = |percent: u128, in_flight: u128, weight, weights, expected| {
