@@ -16,7 +16,7 @@ use super::terminal::balancers;
 const STYLE: &str = include_str!("page/style.css");
 
 /// Colours that there are.
-const COLORS: usize = 8;
+const COLORS: usize = 16;
 
 /// The page.
 pub(super) fn page(outcome: &Outcome) -> String {
