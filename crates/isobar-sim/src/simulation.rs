@@ -166,6 +166,14 @@ impl Simulation {
     #[must_use]
     pub fn finish(self) -> Report {
         let now = self.now;
+        debug_assert_eq!(
+            self.fronts.iter().map(Front::places_taken).sum::<u64>(),
+            self.requests
+                .iter()
+                .filter(|request| matches!(request.stage, Stage::At(_)))
+                .count() as u64,
+            "places are taken by the requests that are at a server, and by no others"
+        );
         let open = self.requests.iter().filter(|request| request.stage != Stage::Over);
         let open = open.map(|request| now - request.come);
         Report {

@@ -199,6 +199,8 @@ fn queues_have_limits() {
     scenario.queue.max = 9;
     let report = run(scenario.clone());
     assert!(report.ends.refused > 5_000, "{:?}", report.ends);
+    // Ten of each batch find a place or wait for one.
+    assert!((1_800..=2_000).contains(&report.ends.answered), "{:?}", report.ends);
     assert_eq!(report.ends.failed + report.ends.unavailable, 0);
     scenario.queue = Queue {
         max: 1_000,

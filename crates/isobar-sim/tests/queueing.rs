@@ -96,7 +96,7 @@ fn random_is_mm1() {
 fn choices_are_their_mean_field() {
     let check = |choices, load, within| {
         let mut scenario = scenario(Balance::PowerOfTwo(Choices::new(choices)), 100, load);
-        scenario.requests = if choices == 1 { 800_000 } else { 300_000 };
+        scenario.requests = if choices == 1 { 300_000 } else { 120_000 };
         scenario.warm_up = scenario.requests / 4;
         let report = run(scenario.clone());
         near(&report, theory::choices_mean(choices.into(), load), within);
@@ -104,7 +104,11 @@ fn choices_are_their_mean_field() {
             .find(|law| law.law == Law::Choices(choices))
             .unwrap();
         let time = report.latency.quantile(0.99) as f64;
-        assert!(own.tail(time) > 0.005 && own.tail(time) < 0.02, "{choices} {load}");
+        let found = own.tail(time);
+        assert!(
+            found > 0.002 && found < 0.04,
+            "seed {SEED}: {found} instead of 0.01 for {choices} at {load}"
+        );
     };
     for (load, wide) in [(0.7, 0.03), (0.9, 0.08), (0.95, 0.25)] {
         check(1, load, wide);

@@ -98,6 +98,14 @@ impl Front {
             .map_or(0, |server| server.state.in_flight())
     }
 
+    /// Places taken on all servers.
+    pub(super) fn places_taken(&self) -> u64 {
+        self.servers
+            .iter()
+            .map(|server| u64::from(server.state.in_flight()))
+            .sum()
+    }
+
     /// Takes in how a request ended at a server.
     pub(super) fn finished(&self, slot: u32, finish: &Finish) {
         if let Some(server) = self.servers.get(slot as usize) {
