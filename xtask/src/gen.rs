@@ -36,6 +36,14 @@ const PAGES: &[Page] = &[
         content: schema,
     },
     Page {
+        file: "docs/reference/scenario.md",
+        content: isobar_config::scenario_markdown,
+    },
+    Page {
+        file: "docs/reference/scenario.schema.json",
+        content: scenario_schema,
+    },
+    Page {
         file: "docs/reference/metrics.md",
         content: isobar_observe::catalogue::reference_markdown,
     },
@@ -51,6 +59,10 @@ const PAGES: &[Page] = &[
 
 fn schema() -> String {
     format!("{:#}", isobar_config::json_schema())
+}
+
+fn scenario_schema() -> String {
+    format!("{:#}", isobar_config::scenario_schema())
 }
 
 /// Writes the pages, or checks them.

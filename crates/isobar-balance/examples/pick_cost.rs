@@ -7,7 +7,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Instant;
 
-use isobar_balance::{Balance, Candidate, Chance, Group, Pick, Query, ServerState, Tier};
+use isobar_balance::{Balance, Candidate, Chance, Group, Pick, Query, ServerState};
 
 const ROUNDS: u32 = 7;
 
@@ -22,6 +22,8 @@ enum Servers {
     LongSequence,
     /// Alike, with up to 9 requests in flight each.
     Busy,
+    /// Alike, with 1 to 3 requests in flight each: none is idle.
+    Loaded,
 }
 
 fn candidates(servers: Servers, count: u32) -> Vec<Candidate> {
@@ -33,13 +35,12 @@ fn candidates(servers: Servers, count: u32) -> Vec<Candidate> {
             Servers::Weighted => (1 + slot % 7, 0),
             Servers::LongSequence => (60_001 - slot, 0),
             Servers::Busy => (1, chance.below(10)),
+            Servers::Loaded => (1, 1 + chance.below(3)),
         };
         assert!((0..in_flight).all(|_| state.try_acquire()));
         Candidate {
-            slot,
             weight,
-            tier: Tier::Primary,
-            state,
+            ..Candidate::new(slot, u64::from(slot), state)
         }
     };
     (0..count).map(candidate).collect()
@@ -69,7 +70,13 @@ fn main() {
         "algorithm", "servers", "n=3", "n=100", "n=1000"
     );
     for &balance in Balance::ALL {
-        for servers in [Servers::Equal, Servers::Weighted, Servers::LongSequence, Servers::Busy] {
+        for servers in [
+            Servers::Equal,
+            Servers::Weighted,
+            Servers::LongSequence,
+            Servers::Busy,
+            Servers::Loaded,
+        ] {
             let cost = [3, 100, 1000].map(|count| nanoseconds_per_pick(balance, &candidates(servers, count)));
             let servers = format!("{servers:?}");
             println!(

@@ -2,6 +2,8 @@
 //!
 //! From a seed, so that a simulation or a failed test can be run again. Nothing here is fit for secrets.
 
+use crate::mix;
+
 /// A small seeded generator of random numbers; each worker owns one.
 ///
 /// *Source*: SplitMix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014): period 2^64,
@@ -20,18 +22,15 @@ impl Chance {
 
     /// The next 64 random bits.
     pub const fn bits(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut bits = self.state;
-        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        bits ^ (bits >> 31)
+        self.state = self.state.wrapping_add(mix::GOLDEN);
+        mix::scramble(self.state)
     }
 
     /// A number below `bound`; 0 when the bound is 0.
     ///
     /// No number is more likely than another by more than `bound / 2^64` of its share.
     pub const fn below(&mut self, bound: u64) -> u64 {
-        ((self.bits() as u128 * bound as u128) >> 64) as u64
+        mix::below(self.bits(), bound)
     }
 
     /// A position in a sequence of `len` items; 0 when it is empty.

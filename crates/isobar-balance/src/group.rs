@@ -1,38 +1,95 @@
-//! Which of the available servers takes a request, and is there room for it?
+//! Which of an upstream's servers takes a request, and is there room for it?
 //!
-//! What every algorithm has in common lives here: tiers, limits, slots already tried, and workers that race for
-//! the last place. Why a server is available is the caller's knowledge; a group only ever holds those that are.
+//! Sorts servers into levels of priority and into zones, shares the load out over these, and picks. Why a server is
+//! available is the caller's knowledge, and so are time and what is to be done about it: it builds a new group.
+
+mod levels;
+mod pool;
+mod zones;
 
 use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use crate::policy::{self, Member, Policy, View};
-use crate::{Balance, Chance, Query, ServerState};
+use crate::mix::{below, mix};
+use crate::policy::Probes;
+use crate::{Arrangement, Chance, Locality, Query, ServerState, Warmth, Zone};
 
-/// Times a pick asks the algorithm again because another worker took the place it was about to take.
-const MAX_LOST_RACES: u32 = 8;
+use levels::{Lot, Strength, WHOLE};
+use pool::{Parts, Place, Pool};
+
+/// Says which of the numbers that come from a key is wanted: the one that decides about level and zone.
+const LEVEL: u64 = u64::MAX;
 
 /// Which servers a server stands with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+///
+/// *Order*: who serves first comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Tier {
-    /// Those that normally serve.
-    Primary,
-    /// Those that serve only while no primary is available.
+    /// Those of a priority; 0 comes first. As servers of a level become unavailable, the next level takes over what the
+    /// level can no longer carry.
+    Priority(u8),
+    /// Those that serve only while no server of any priority is available. They take over nothing before that.
     Backup,
 }
 
-/// One available server, as given to a group.
+impl Tier {
+    /// Those that normally serve.
+    pub const PRIMARY: Self = Self::Priority(0);
+}
+
+/// What is believed of a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Standing {
+    /// It takes requests.
+    Available,
+    /// It is believed not to answer, and gets requests only where so few are available that this is not believed.
+    Doubtful,
+    /// It cannot be sent anything, or is not to be; it counts among those that are missing.
+    Out,
+}
+
+/// One server, as given to a group.
 #[derive(Debug, Clone)]
 pub struct Candidate {
     /// The caller's index of it, returned by [`Group::pick`].
     pub slot: u32,
-    /// Its share relative to the others of its tier; 0 takes no requests.
+    /// A hash of its name or address that is the same in every process and version: algorithms by key know it by this.
+    /// Of servers with the same id the second is known by another, which follows from their order.
+    pub id: u64,
+    /// What the points of a [ketama](crate::Balance::Ketama) ring are made of; none: the id, in 16 hexadecimal digits.
+    pub label: Option<Arc<str>>,
+    /// Its share relative to the others of its tier; 0 takes no requests, and counts nowhere.
     pub weight: u32,
     /// Which servers it stands with.
     pub tier: Tier,
+    /// Where it is; without effect unless the arrangement has a [`Locality`].
+    pub zone: Zone,
+    /// What is believed of it.
+    pub standing: Standing,
+    /// The part of its weight that it has now; see [`SlowStart`](crate::SlowStart).
+    pub warmth: Warmth,
     /// Its counters, shared with every other group that holds it.
     pub state: Arc<ServerState>,
+}
+
+impl Candidate {
+    /// An available server of weight 1 among those that normally serve.
+    #[must_use]
+    pub const fn new(slot: u32, id: u64, state: Arc<ServerState>) -> Self {
+        Self {
+            slot,
+            id,
+            label: None,
+            weight: 1,
+            tier: Tier::PRIMARY,
+            zone: Zone(0),
+            standing: Standing::Available,
+            warmth: Warmth::FULL,
+            state,
+        }
+    }
 }
 
 /// What came of a pick.
@@ -46,7 +103,7 @@ pub enum Pick {
         /// Which servers it stands with.
         tier: Tier,
     },
-    /// Every server that could take the request is at its limit: it may wait for a place.
+    /// Every server that could take the request is at its limit or bound: it may wait for a place.
     Full,
     /// No server is available, or all were tried: to wait is of no use.
     NoneAvailable,
@@ -54,37 +111,70 @@ pub enum Pick {
 
 /// The servers that may be picked now, and the algorithm over them.
 ///
-/// Immutable but for counters: when health, weights or membership change the caller builds a new one. Primaries
-/// serve while there is one that was not tried; that they are full does not bring in the backups, because load
-/// that fills the primaries would then run over to servers that are not meant to carry it.
+/// Immutable but for counters: when health, weights or membership change the caller builds the [`next`](Self::next).
+///
+/// # Levels
+/// Each priority gets the part of the load that it can carry, by what is available of it; where all priorities together
+/// cannot carry everything, those of which too little is available *panic* and use all their servers that can be sent
+/// something. Backups are the last level of all and stand outside of this: they get everything while no server of a
+/// priority is available and nothing otherwise, and while one of them is available nobody panics.
+///
+/// Servers of a level that are all full do not bring in another level that has no part of the load, because load that
+/// fills one level would then run over to servers that are not meant to carry it. When a request has tried all servers
+/// it could have been given, it goes on to the next level.
 #[derive(Debug)]
 pub struct Group {
-    primaries: Pool,
-    backups: Pool,
+    /// By rounds; within one by tier, and within a tier the own zone first.
+    pools: Box<[Pool]>,
+    is_keyed: bool,
 }
 
 impl Group {
-    /// A group of the available servers; `seed` decides where round robin starts.
+    /// A group of these servers; `seed` decides where round robin starts.
     ///
-    /// *Cost*: linear in the number of servers, and for round robin with unequal weights a table of at most 4096
-    /// steps.
+    /// *Cost*: linear in the number of servers, for round robin with unequal weights a table of at most 4096 steps, and
+    /// for algorithms by key their tables (`docs/hashing.md`).
     #[must_use]
-    pub fn new(balance: Balance, candidates: Vec<Candidate>, seed: u64) -> Self {
+    pub fn new(arrangement: impl Into<Arrangement>, candidates: Vec<Candidate>, seed: u64) -> Self {
+        Self::build(&arrangement.into(), candidates, seed, &[])
+    }
+
+    /// The group that comes after this one. It is as a new one, but that tables of algorithms by key serve on where ids,
+    /// labels and weights are the same in the same order, whoever is available of them, and that
+    /// [`Memento`](crate::Balance::Memento), for which history counts, goes on from here.
+    #[must_use]
+    pub fn next(&self, arrangement: impl Into<Arrangement>, candidates: Vec<Candidate>, seed: u64) -> Self {
+        Self::build(&arrangement.into(), candidates, seed, &self.pools)
+    }
+
+    fn build(arrangement: &Arrangement, candidates: Vec<Candidate>, seed: u64, last: &[Pool]) -> Self {
         let mut chance = Chance::new(seed);
-        let (primaries, backups): (Vec<_>, Vec<_>) = candidates
-            .into_iter()
-            .filter(|candidate| candidate.weight > 0)
-            .partition(|candidate| candidate.tier == Tier::Primary);
+        let mut tiers: BTreeMap<Tier, Vec<Candidate>> = BTreeMap::new();
+        for candidate in candidates.into_iter().filter(|candidate| candidate.weight > 0) {
+            tiers.entry(candidate.tier).or_default().push(candidate);
+        }
+        let lots = lots(&tiers, arrangement.panic_percent);
+        let locality = arrangement.locality.as_ref();
+        let parts = (1..)
+            .zip(tiers)
+            .zip(lots)
+            .flat_map(|((number, (tier, candidates)), lot)| {
+                let round = if lot.share > 0 { 0 } else { number };
+                split_by_zone(Level { tier, round, lot }, candidates, locality)
+            });
+        let rules = (arrangement.balance, arrangement.bound);
+        let mut pools: Vec<Pool> = parts.map(|parts| Pool::new(parts, rules, last, &mut chance)).collect();
+        pools.sort_by_key(|pool| pool.round);
         Self {
-            primaries: Pool::new(balance, primaries, &mut chance),
-            backups: Pool::new(balance, backups, &mut chance),
+            pools: pools.into(),
+            is_keyed: arrangement.balance.is_keyed(),
         }
     }
 
     /// Whether it holds no server that could ever be picked.
     #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.primaries.members.is_empty() && self.backups.members.is_empty()
+    pub fn is_empty(&self) -> bool {
+        self.pools.iter().all(Pool::is_empty)
     }
 
     /// Picks a server for a request and takes a place on it.
@@ -92,86 +182,189 @@ impl Group {
     /// *Cost*: that of the algorithm, times the number of races lost to other workers, at most 8; no allocation and
     /// no lock.
     pub fn pick(&self, query: &Query<'_>, chance: &mut Chance) -> Pick {
-        let slot = |member: &Member| member.slot;
-        let (place, tier) = match self.primaries.take_place(query, chance) {
-            Place::NoneAvailable => (self.backups.take_place(query, chance), Tier::Backup),
-            place => (place, Tier::Primary),
-        };
-        match place {
-            Place::On(member) => Pick::Server {
-                slot: slot(member),
-                tier,
-            },
-            Place::Full => Pick::Full,
-            Place::NoneAvailable => Pick::NoneAvailable,
-        }
-    }
-}
-
-/// The members of one tier.
-#[derive(Debug)]
-struct Pool {
-    members: Box<[Member]>,
-    policy: Box<dyn Policy>,
-}
-
-/// What came of looking for a place in one tier.
-enum Place<'a> {
-    On(&'a Member),
-    Full,
-    NoneAvailable,
-}
-
-impl Pool {
-    fn new(balance: Balance, candidates: Vec<Candidate>, chance: &mut Chance) -> Self {
-        let member = |Candidate {
-                          slot,
-                          weight,
-                          tier: _,
-                          state,
-                      }| Member { slot, weight, state };
-        let members: Box<[Member]> = candidates.into_iter().map(member).collect();
-        let policy = policy::new(balance, &members, chance);
-        Self { members, policy }
-    }
-
-    fn take_place(&self, query: &Query<'_>, chance: &mut Chance) -> Place<'_> {
-        if self.members.is_empty() {
-            return Place::NoneAvailable;
-        }
-        let view = View::new(&self.members, query);
-        for _ in 0..MAX_LOST_RACES {
-            let Some(chosen) = self.policy.choose(&view, chance) else {
-                break;
-            };
-            debug_assert!(
-                chosen < self.members.len(),
-                "{:?} chose a member that is not there",
-                self.policy
-            );
-            match self.members.get(chosen) {
-                Some(member) if member.state.try_acquire() => return Place::On(member),
-                _ => {}
+        let mut first = self.draw(query, chance);
+        for round in self.rounds() {
+            let (before, from) = round.split_at(first.min(round.len()));
+            let mut is_full = false;
+            for pool in from.iter().chain(before) {
+                match pool.take_place(query, chance) {
+                    Place::On(member) => {
+                        return Pick::Server {
+                            slot: member.slot,
+                            tier: pool.tier,
+                        };
+                    }
+                    Place::Full => is_full = true,
+                    Place::NoneAvailable => {}
+                }
             }
+            if is_full {
+                return Pick::Full;
+            }
+            first = 0;
         }
-        self.take_any_place(&view, chance)
+        Pick::NoneAvailable
     }
 
-    /// Tries every member once, from a random one on: the algorithm found no place, or found them gone.
-    fn take_any_place(&self, view: &View<'_>, chance: &mut Chance) -> Place<'_> {
-        let (before, from) = self.members.split_at(chance.index(self.members.len()));
-        let mut untried = from
-            .iter()
-            .chain(before)
-            .filter(|member| view.is_untried(member))
-            .peekable();
-        if untried.peek().is_none() {
-            return Place::NoneAvailable;
+    /// Servers of this tier, by slot, that should be asked now for a [`Report`](crate::Report): to be called after a
+    /// pick, by algorithms that want reports; others answer with none.
+    ///
+    /// What comes back is given to [`ServerState::reported`]. That nothing comes back is nothing to report.
+    /// *Cost*: no allocation and no lock; nothing for algorithms that want no reports.
+    pub fn probes(&self, tier: Tier, query: &Query<'_>, chance: &mut Chance) -> Probes {
+        let mut probes = Probes::default();
+        for pool in self.pools.iter().filter(|pool| pool.tier == tier) {
+            pool.probes(query, chance).iter().for_each(|slot| probes.add(slot));
         }
-        untried
-            .find(|member| member.state.try_acquire())
-            .map_or(Place::Full, Place::On)
+        probes
     }
+
+    /// How many places are free at the servers from which a request that has tried `avoid` would be given one; none: no
+    /// server is left to it. Says what a [pick](Self::pick) would find now. Under a [bound](crate::Bound) it counts what
+    /// is free before the first of them is taken, which may raise the bound for the next.
+    ///
+    /// *Cost*: O(n).
+    #[must_use]
+    pub fn room(&self, avoid: &[u32]) -> Option<u32> {
+        let query = Query::avoiding(avoid);
+        self.rounds().find_map(|round| {
+            round
+                .iter()
+                .filter_map(|pool| pool.room(&query))
+                .reduce(u32::saturating_add)
+        })
+    }
+
+    /// The pools that have a part of the load, and then those of each level that has none.
+    fn rounds(&self) -> impl Iterator<Item = &[Pool]> {
+        self.pools.chunk_by(|a, b| a.round == b.round)
+    }
+
+    /// Which pool a request is for, by chance or, where requests of one key are to stay together, by the key; the first
+    /// when it can only be one.
+    fn draw(&self, query: &Query<'_>, chance: &mut Chance) -> usize {
+        if self.pools.first().is_none_or(|pool| pool.share == WHOLE) {
+            return 0;
+        }
+        let bits = match query.key {
+            Some(key) if self.is_keyed => mix(key, LEVEL),
+            _ => chance.bits(),
+        };
+        let mut point = below(bits, WHOLE);
+        let is_past = |pool: &Pool| match point.checked_sub(pool.share) {
+            Some(rest) => {
+                point = rest;
+                false
+            }
+            None => true,
+        };
+        self.pools.iter().position(is_past).unwrap_or(0)
+    }
+}
+
+/// What the servers of a tier get.
+#[derive(Debug, Clone, Copy)]
+struct Level {
+    tier: Tier,
+    /// When they are asked: 0 with all that have a part of the load.
+    round: u32,
+    lot: Lot,
+}
+
+/// The lot of each tier, in their order.
+fn lots(tiers: &BTreeMap<Tier, Vec<Candidate>>, panic_percent: u32) -> Vec<Lot> {
+    let weight = |candidates: &[Candidate], counts: fn(Standing) -> bool| -> u64 {
+        let counted = candidates.iter().filter(|candidate| counts(candidate.standing));
+        counted.map(|candidate| u64::from(candidate.weight)).sum()
+    };
+    let available = |candidates: &[Candidate]| weight(candidates, |standing| standing == Standing::Available);
+    let possible = |candidates: &[Candidate]| weight(candidates, |standing| standing != Standing::Out);
+    let is_backup = |tier: &Tier| *tier == Tier::Backup;
+
+    let priorities = || {
+        tiers
+            .iter()
+            .filter(|&(tier, _)| !is_backup(tier))
+            .map(|(_, candidates)| candidates)
+    };
+    let backups = tiers.get(&Tier::Backup).map_or(&[][..], Vec::as_slice);
+    let nothing_is_available = priorities().all(|candidates| available(candidates) == 0);
+    let backups_help = available(backups) > 0;
+    let panic_percent = if backups_help { 0 } else { panic_percent };
+
+    let strength = |candidates: &Vec<Candidate>| match nothing_is_available {
+        true => Strength {
+            available: 0,
+            total: possible(candidates),
+        },
+        false => Strength {
+            available: available(candidates),
+            total: weight(candidates, |_| true),
+        },
+    };
+    let strengths: Vec<Strength> = priorities().map(strength).collect();
+    let mut lots = levels::share_out(&strengths, panic_percent).into_vec();
+    if tiers.contains_key(&Tier::Backup) {
+        let is_needed = lots.iter().all(|lot| lot.share == 0);
+        let panics = !backups_help && panic_percent > 0;
+        let helps = is_needed && (backups_help || (panics && possible(backups) > 0));
+        lots.push(Lot {
+            share: if helps { WHOLE } else { 0 },
+            panics: helps && panics,
+        });
+    }
+    lots
+}
+
+/// The pools of a level: one, or one for each zone where zones matter.
+fn split_by_zone(level: Level, candidates: Vec<Candidate>, locality: Option<&Locality>) -> Vec<Parts> {
+    let Level { tier, round, lot } = level;
+    let parts = |share, candidates| Parts {
+        tier,
+        round,
+        share,
+        panics: lot.panics,
+        candidates,
+    };
+    let is_usable = |candidate: &Candidate| match candidate.standing {
+        Standing::Available => true,
+        Standing::Doubtful => lot.panics,
+        Standing::Out => false,
+    };
+    let usable = candidates.iter().filter(|candidate| is_usable(candidate)).count();
+    let Some(locality) = locality.filter(|locality| usable >= locality.min_servers) else {
+        return Vec::from([parts(lot.share, candidates)]);
+    };
+    // The own zone sorts first.
+    let mut zones: BTreeMap<(bool, Zone), Vec<Candidate>> = BTreeMap::new();
+    for candidate in candidates {
+        let place = (candidate.zone != locality.zone, candidate.zone);
+        zones.entry(place).or_default().push(candidate);
+    }
+    let weight = |candidates: &[Candidate]| -> u64 {
+        let usable = candidates.iter().filter(|candidate| is_usable(candidate));
+        usable.map(|candidate| u64::from(candidate.weight)).sum()
+    };
+    let weights: Vec<(Zone, u64)> = zones
+        .iter()
+        .map(|((_, zone), candidates)| (*zone, weight(candidates)))
+        .collect();
+    let shares = zones::share_out(&weights, locality);
+    let mut left = lot.share;
+    let share = |part: u64| {
+        let share = u128::from(lot.share) * u128::from(part);
+        let share = u64::try_from(share.div_ceil(u128::from(WHOLE)))
+            .unwrap_or(WHOLE)
+            .min(left);
+        left -= share;
+        share
+    };
+    let shares = shares.into_iter().map(share);
+    zones
+        .into_values()
+        .zip(shares)
+        .map(|(candidates, share)| parts(share, candidates))
+        .collect()
 }
 
 #[cfg(test)]

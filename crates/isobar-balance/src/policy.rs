@@ -1,16 +1,33 @@
 //! What is an algorithm, and what may it see?
 
+mod first_available;
+mod keyed;
 mod least_connections;
+mod least_time;
+mod orca;
+mod peak_ewma;
+mod power_of_two;
+mod prequal;
 mod random;
+mod ranking;
 mod round_robin;
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::fmt::Debug;
 
-use crate::{Balance, Chance, Query, ServerState};
+use crate::mix::mix;
+use crate::{Balance, Chance, Query, ServerState, Warmth};
 
+use first_available::FirstAvailable;
+pub use keyed::ketama_key;
+pub(crate) use keyed::{Cap, Keyed};
 use least_connections::LeastConnections;
+use least_time::LeastTime;
+use orca::OrcaWeightedRoundRobin;
+use peak_ewma::PeakEwma;
+use power_of_two::PowerOfTwo;
+use prequal::Prequal;
 use random::Random;
 use round_robin::RoundRobin;
 
@@ -19,10 +36,28 @@ use round_robin::RoundRobin;
 pub struct Member {
     /// The caller's index of it.
     pub slot: u32,
+    /// What tells it apart wherever it stands; no two members have the same.
+    pub id: u64,
+    /// What the points of a ketama ring are made of; none: the id.
+    pub label: Option<Arc<str>>,
     /// Its share relative to the other members; never 0 within a tier.
     pub weight: u32,
+    /// The part of its keys that it takes now, relative to the warmest member; all of them but for algorithms by key,
+    /// the others find it in the weight.
+    pub warmth: Warmth,
+    /// Whether it may be picked now; always but for algorithms by key, whose members keep their places while they are
+    /// away.
+    pub available: bool,
     /// Its counters.
     pub state: Arc<ServerState>,
+}
+
+impl Member {
+    /// Whether the key is one of those that it takes while it is new. Which these are follows from the key and the
+    /// member alone: as it warms up, keys come to it and none leaves.
+    fn takes(&self, key: u64) -> bool {
+        self.warmth == Warmth::FULL || mix(key, !self.id) % 1000 < u64::from(self.warmth.thousandths())
+    }
 }
 
 /// One algorithm, made for the weights of one tier's members; shared by all workers.
@@ -32,14 +67,56 @@ pub trait Policy: Debug + Send + Sync {
     /// *Shape*: a position in the members the policy was made for.
     /// *Cost*: no allocation and no lock.
     fn choose(&self, view: &View<'_>, chance: &mut Chance) -> Option<usize>;
+
+    /// Servers that should be asked for a report now, after a pick; most algorithms want none.
+    ///
+    /// *Cost*: no allocation and no lock.
+    fn probes(&self, _: &View<'_>, _: &mut Chance) -> Probes {
+        Probes::default()
+    }
 }
 
-/// Makes the algorithm for these members, which keep their places for its lifetime.
+/// Servers to be asked for a [`Report`](crate::Report).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Probes {
+    slots: [u32; Self::MOST],
+    len: usize,
+}
+
+impl Probes {
+    /// Servers that are asked at once, at most.
+    pub const MOST: usize = 8;
+
+    /// Adds a server; past the most it is left out.
+    pub(crate) fn add(&mut self, slot: u32) {
+        if let Some(next) = self.slots.get_mut(self.len) {
+            *next = slot;
+            self.len += 1;
+        }
+    }
+
+    /// Their slots, each once.
+    pub fn iter(&self) -> impl Iterator<Item = u32> {
+        self.slots.iter().copied().take(self.len)
+    }
+}
+
+/// Makes the algorithm for these members, which keep their places for its lifetime; one [by key](Balance::is_keyed)
+/// without a past.
 pub(crate) fn new(balance: Balance, members: &[Member], chance: &mut Chance) -> Box<dyn Policy> {
     match balance {
         Balance::RoundRobin => Box::new(RoundRobin::new(members, chance)),
-        Balance::LeastConnections => Box::new(LeastConnections),
+        Balance::LeastConnections => Box::new(LeastConnections::new(members)),
         Balance::Random => Box::new(Random::new(members)),
+        Balance::RingHash | Balance::Ketama | Balance::Maglev | Balance::Rendezvous | Balance::Memento => {
+            Box::new(Keyed::new(balance, members, None))
+        }
+        Balance::PowerOfTwo(choices) => Box::new(PowerOfTwo::new(members, choices.number())),
+        Balance::LeastTime => Box::new(LeastTime::new(members)),
+        Balance::PeakEwma => Box::new(PeakEwma::new(members)),
+        Balance::OrcaWeightedRoundRobin(orca) => Box::new(OrcaWeightedRoundRobin::new(members, orca, chance)),
+        Balance::Prequal(prequal) => Box::new(Prequal::new(members, prequal)),
+        Balance::FirstAvailable => Box::new(FirstAvailable),
     }
 }
 
@@ -48,13 +125,34 @@ pub(crate) fn new(balance: Balance, members: &[Member], chance: &mut Chance) -> 
 pub struct View<'a> {
     members: &'a [Member],
     query: &'a Query<'a>,
+    cap: Option<Cap>,
+}
+
+/// Whether a member fits a request, as an algorithm by key sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fit {
+    /// It may be chosen.
+    Fits,
+    /// It takes the request neither now nor soon: it is away, was tried, or is too new for this key.
+    Away,
+    /// It would, but for what it has in flight.
+    Full,
 }
 
 impl<'a> View<'a> {
     /// The view of a request.
     #[must_use]
     pub const fn new(members: &'a [Member], query: &'a Query<'a>) -> Self {
-        Self { members, query }
+        Self {
+            members,
+            query,
+            cap: None,
+        }
+    }
+
+    /// The view of a request under a bound on the load.
+    pub(crate) const fn within(self, cap: Cap) -> Self {
+        Self { cap: Some(cap), ..self }
     }
 
     /// The request.
@@ -71,16 +169,67 @@ impl<'a> View<'a> {
 
     /// Whether the request has not tried this member yet.
     #[must_use]
+    #[inline]
     pub fn is_untried(&self, member: &Member) -> bool {
-        !self.query.avoid.contains(&member.slot)
+        self.query.avoid.is_empty() || !self.query.avoid.contains(&member.slot)
     }
 
-    /// Whether this member may be chosen: not tried yet, and not at its limit.
+    /// Whether this member may be chosen: available, not tried yet, and not at its limit or under its bound.
     #[must_use]
     pub fn eligible(&self, position: usize) -> bool {
         self.members
             .get(position)
-            .is_some_and(|member| self.is_untried(member) && !member.state.is_full())
+            .is_some_and(|member| member.available && self.is_untried(member) && self.has_room(member))
+    }
+
+    /// Whether this member fits a request with this key.
+    pub(crate) fn fit(&self, position: usize, key: u64) -> Fit {
+        match self.members.get(position) {
+            Some(member) if member.available && self.is_untried(member) && member.takes(key) => {
+                if self.has_room(member) { Fit::Fits } else { Fit::Full }
+            }
+            _ => Fit::Away,
+        }
+    }
+
+    fn has_room(&self, member: &Member) -> bool {
+        let cap = self.cap_of(member);
+        member.state.in_flight_with_room().is_some_and(|count| count < cap)
+    }
+
+    /// The most this member may have in flight under the bound.
+    pub(crate) fn cap_of(&self, member: &Member) -> u32 {
+        self.cap.map_or(u32::MAX, |cap| cap.of(member.weight))
+    }
+
+    /// What a member carries, failures that it is charged for among it; none: it may not be chosen.
+    #[must_use]
+    #[inline]
+    pub fn load(&self, member: &Member) -> Option<u32> {
+        if self.is_untried(member) {
+            member.state.load_with_room(self.query.now)
+        } else {
+            None
+        }
+    }
+
+    /// Failures that this member is charged for.
+    pub(crate) fn charge(&self, position: usize) -> u32 {
+        let member = self.members.get(position);
+        member.map_or(0, |member| member.state.charge(self.query.now))
+    }
+
+    /// Picks of this member in about the last second that were [counted](Self::count_pick), times 1024.
+    pub(crate) fn recent(&self, position: usize) -> u64 {
+        let member = self.members.get(position);
+        member.map_or(0, |member| member.state.recent(self.query.now))
+    }
+
+    /// Counts a pick of this member, for algorithms that go by [`recent`](Self::recent).
+    pub(crate) fn count_pick(&self, position: usize) {
+        if let Some(member) = self.members.get(position) {
+            member.state.count_pick(self.query.now);
+        }
     }
 
     /// Draws among the eligible members in proportion to their weights; none: there is none.
@@ -89,18 +238,23 @@ impl<'a> View<'a> {
     /// one another. *Cost*: two passes over the members.
     #[must_use]
     pub fn draw_by_weight(&self, chance: &mut Chance) -> Option<usize> {
+        self.draw_by(chance, |_, member| u64::from(member.weight))
+    }
+
+    /// Draws among the eligible members in proportion to other weights, below 2^32 on average.
+    fn draw_by(&self, chance: &mut Chance, weight: impl Fn(usize, &Member) -> u64) -> Option<usize> {
         let eligible = || {
             self.members
                 .iter()
                 .enumerate()
                 .filter(|&(position, _)| self.eligible(position))
         };
-        let total = eligible().map(|(_, member)| u64::from(member.weight)).sum();
+        let total = eligible().map(|(position, member)| weight(position, member)).sum();
         let mut ticket = chance.below(total);
         let mut last = None;
         for (position, member) in eligible() {
             last = Some(position);
-            match ticket.checked_sub(u64::from(member.weight)) {
+            match ticket.checked_sub(weight(position, member)) {
                 Some(rest) => ticket = rest,
                 None => break,
             }
@@ -115,19 +269,50 @@ pub(crate) mod testing {
     //! Members, and the runs of picks that the tests of the algorithms look at.
 
     use super::{Chance, Member, Policy, View};
-    use crate::ServerState;
+    use crate::{Feedback, Finish, Moment, Outcome, ServerState, Warmth};
     use alloc::sync::Arc;
     use alloc::vec::Vec;
+    use core::time::Duration;
     use std::string::String;
 
     /// Members with these weights, without a limit; slots are positions.
     pub(crate) fn members(weights: &[u32]) -> Vec<Member> {
         let member = |(slot, &weight)| Member {
             slot,
+            id: u64::from(slot) + 1000,
+            label: None,
             weight,
+            warmth: Warmth::FULL,
+            available: true,
             state: Arc::new(ServerState::new(None)),
         };
         (0..).zip(weights).map(member).collect()
+    }
+
+    /// Lets a member answer a request that it had to itself.
+    pub(crate) fn answered(member: &Member, wanted: Feedback, latency: Duration, now: Moment) {
+        finish(member, wanted, latency, now, Outcome::Success);
+    }
+
+    /// Lets it fail one in no time.
+    pub(crate) fn failed(member: &Member, wanted: Feedback, now: Moment) {
+        finish(
+            member,
+            wanted,
+            Duration::ZERO,
+            now,
+            Outcome::Failure { retry_after: None },
+        );
+    }
+
+    fn finish(member: &Member, wanted: Feedback, latency: Duration, now: Moment, outcome: Outcome) {
+        let finish = Finish {
+            now,
+            latency,
+            in_flight: 1,
+            outcome,
+        };
+        member.state.finished(&finish, wanted);
     }
 
     /// How often each member is chosen in `picks` picks that are released at once.

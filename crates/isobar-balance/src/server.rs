@@ -1,32 +1,141 @@
-//! How many requests does a server have in flight, and may it take one more?
+//! What is known of a server's load, and may it take one more request?
 
+mod charge;
+mod latency;
+mod recent;
+mod report;
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU32, Ordering};
+use core::time::Duration;
+
+use crate::{Moment, Tally};
+
+use charge::Phantoms;
+use latency::Latency;
+use recent::Recent;
+use report::Reported;
+
+pub(crate) use report::Validity;
+pub use report::{Report, ReportedLoad};
 
 /// A limit that no count reaches.
 const NO_LIMIT: u32 = u32::MAX;
 
-/// One server's counters, seen and changed by all workers.
+/// How a request at a server ended, as far as balancing is concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The server did what it was asked, or it was not the server's fault that it did not.
+    Success,
+    /// It could not be reached, broke off, or said itself that it failed (5xx, overloaded).
+    Failure {
+        /// For how long it asked not to be asked again.
+        retry_after: Option<Duration>,
+    },
+}
+
+/// The end of a request at a server.
+#[derive(Debug, Clone, Copy)]
+pub struct Finish {
+    /// When it ended.
+    pub now: Moment,
+    /// How long the server took for it: to the first byte of the answer, or to the last, always the same of both.
+    pub latency: Duration,
+    /// [Requests in flight](ServerState::in_flight) when it was sent, itself among them.
+    pub in_flight: u32,
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+/// What an algorithm wants to know of requests that end; of failures every algorithm hears.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Feedback {
+    /// Failures and nothing else: a success costs a comparison.
+    Failures,
+    /// The highest latency of late.
+    Peak,
+    /// The average latency.
+    Average,
+    /// Latency per request in flight.
+    Pace,
+}
+
+/// One server's counters, seen and changed by all workers without a lock.
 ///
-/// Two neighbours never share a cache line: 128 bytes, because x86 processors fetch lines in pairs.
+/// *Shape*: what every choice by load reads, 24 bytes, is on one line of its own: requests in flight, limit, charge
+/// for failures, recent requests. Two neighbours never share a line: 128 bytes, because x86 processors fetch lines
+/// in pairs. What only some algorithms touch, and failures, is in 384 bytes elsewhere, so that looking at many
+/// servers passes over few lines.
 ///
-/// *Ordering*: every access is sequentially consistent, which lets a queue be built on it without a lost wake-up:
-/// a request that announces that it waits and then looks for a place once more, and a worker that gives a place
-/// back and then looks for waiters, cannot both see nothing. On x86 this costs nothing over weaker orderings.
+/// *Ordering*: every access to what is in flight and its limit is sequentially consistent, which lets a queue be
+/// built on it without a lost wake-up: a request that announces that it waits and then looks for a place once more,
+/// and a worker that gives a place back and then looks for waiters, cannot both see nothing. On x86 this costs
+/// nothing over weaker orderings. The rest are estimates, each whole in one word.
 #[derive(Debug)]
 #[repr(align(128))]
 pub struct ServerState {
     in_flight: AtomicU32,
     limit: AtomicU32,
+    charge: AtomicU32,
+    recent: Recent,
+    /// Counts the requests of all servers it belongs to.
+    tally: Option<Arc<Tally>>,
+    rest: Box<Rest>,
+}
+
+/// What most choices do not look at.
+#[derive(Debug)]
+#[repr(C, align(128))]
+struct Rest {
+    latency: Latency,
+    reported: Reported,
+    phantoms: Phantoms,
+}
+
+/// What a choice by load reads of a server.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Counts {
+    pub(crate) in_flight: u32,
+    /// More than any count when there is none.
+    pub(crate) limit: u32,
+    pub(crate) charge: u32,
 }
 
 impl ServerState {
     /// A server with nothing in flight and room for `limit` requests; none: any number.
+    ///
+    /// *Cost*: one allocation.
     #[must_use]
-    pub const fn new(limit: Option<u32>) -> Self {
+    pub fn new(limit: Option<u32>) -> Self {
         Self {
             in_flight: AtomicU32::new(0),
             limit: AtomicU32::new(stored(limit)),
+            tally: None,
+            charge: AtomicU32::new(0),
+            recent: Recent::new(),
+            rest: Box::new(Rest {
+                latency: Latency::new(),
+                reported: Reported::new(),
+                phantoms: Phantoms::new(),
+            }),
         }
+    }
+
+    /// A server as [`new`](Self::new) makes it, whose requests are counted in a tally too.
+    ///
+    /// *Cost*: each take and each release write the tally's cache line as well.
+    #[must_use]
+    pub fn counted_in(tally: Arc<Tally>, limit: Option<u32>) -> Self {
+        Self {
+            tally: Some(tally),
+            ..Self::new(limit)
+        }
+    }
+
+    /// Where its requests are counted beside here.
+    pub(crate) const fn tally(&self) -> Option<&Arc<Tally>> {
+        self.tally.as_ref()
     }
 
     /// Requests in flight, over all workers.
@@ -63,7 +172,27 @@ impl ServerState {
     /// Exact: however many workers call at once, no more succeed than there are places.
     #[must_use]
     pub fn try_acquire(&self) -> bool {
-        let limit = self.limit.load(Ordering::SeqCst);
+        self.try_acquire_within(u32::MAX)
+    }
+
+    /// Takes one place as [`try_acquire`](Self::try_acquire) does, if there are then no more than `cap` in flight.
+    pub(crate) fn try_acquire_within(&self, cap: u32) -> bool {
+        match &self.tally {
+            None => self.take(cap),
+            Some(tally) => {
+                tally.enter();
+                let taken = self.take(cap);
+                if !taken {
+                    tally.leave();
+                }
+                taken
+            }
+        }
+    }
+
+    /// Takes one place for a request that has entered the tally already, under the limit and a cap.
+    pub(crate) fn take(&self, cap: u32) -> bool {
+        let limit = self.limit.load(Ordering::SeqCst).min(cap);
         let one_more = |count: u32| (count < limit).then_some(count.saturating_add(1));
         self.in_flight
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more)
@@ -80,6 +209,136 @@ impl ServerState {
             .in_flight
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less);
         debug_assert!(released.is_ok(), "a place was released that nobody had acquired");
+        if let (Ok(_), Some(tally)) = (released, &self.tally) {
+            tally.leave();
+        }
+    }
+
+    /// Requests that it counts as having besides, because it failed that many a moment ago.
+    ///
+    /// Each failure is charged for the server's `Retry-After` or a second, whichever is longer, ten seconds at most.
+    /// A charge counts in every choice by load or latency; it never counts against the limit.
+    #[must_use]
+    #[inline]
+    pub fn charge(&self, now: Moment) -> u32 {
+        match self.charge.load(Ordering::Relaxed) {
+            0 => 0,
+            _ => self.charge_left(now),
+        }
+    }
+
+    #[cold]
+    fn charge_left(&self, now: Moment) -> u32 {
+        self.rest.phantoms.let_go(&self.charge, now);
+        self.charge.load(Ordering::Relaxed)
+    }
+
+    /// Requests in flight and those it is charged for, when it can take one more.
+    #[must_use]
+    #[inline]
+    pub fn load_with_room(&self, now: Moment) -> Option<u32> {
+        let in_flight = self.in_flight_with_room()?;
+        Some(in_flight.saturating_add(self.charge(now)))
+    }
+
+    /// The counts that a choice compares, as they are: a charge that is over may still be among them.
+    #[inline]
+    pub(crate) fn counts(&self) -> Counts {
+        Counts {
+            in_flight: self.in_flight(),
+            limit: self.limit.load(Ordering::SeqCst),
+            charge: self.charge.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Takes in how a request ended that this server was picked for; its place is released apart from that.
+    ///
+    /// *Cost*: nothing but a comparison for a success of which the algorithm wants to know nothing; otherwise a
+    /// compare-and-swap, for a failure up to three.
+    pub fn finished(&self, finish: &Finish, wanted: Feedback) {
+        match finish.outcome {
+            Outcome::Success => self.succeeded(finish, wanted),
+            Outcome::Failure { retry_after } => {
+                let time = charge::duration(retry_after);
+                self.rest.phantoms.add(&self.charge, finish.now, time);
+                if wanted == Feedback::Peak {
+                    self.rest.latency.see_peak(finish.latency.max(time), finish.now);
+                }
+            }
+        }
+    }
+
+    fn succeeded(&self, finish: &Finish, wanted: Feedback) {
+        let latency = &self.rest.latency;
+        match wanted {
+            Feedback::Failures => {}
+            Feedback::Peak => latency.see_peak(finish.latency, finish.now),
+            Feedback::Average => latency.see_average(finish.latency),
+            Feedback::Pace => {
+                // Where the server tells how many it has from everybody, these are what the answer took so long for.
+                let told = self.reported_in_flight(finish.now, Duration::from_secs(1));
+                latency.see_pace(finish.latency, finish.in_flight.max(told.unwrap_or(0)));
+            }
+        }
+    }
+
+    /// Takes in what the server says of itself, in an answer or when probed.
+    pub fn reported(&self, report: &Report, now: Moment) {
+        self.rest.reported.take(report, now);
+    }
+
+    /// Counts a pick towards [`recent`](Self::recent). *Cost*: a compare-and-swap.
+    pub(crate) fn count_pick(&self, now: Moment) {
+        self.recent.count(now);
+    }
+
+    /// Picks in about the last second that were counted, times 1024.
+    pub(crate) fn recent(&self, now: Moment) -> u64 {
+        self.recent.rate(now)
+    }
+
+    /// The highest latency of late, in nanoseconds; 0: there is none.
+    pub(crate) fn peak_latency(&self, now: Moment) -> u64 {
+        self.rest.latency.peak(now)
+    }
+
+    /// The average latency, in nanoseconds; 0: there is none.
+    pub(crate) fn average_latency(&self) -> u64 {
+        self.rest.latency.average()
+    }
+
+    /// Remembers that it was chosen, to about a `period`.
+    pub(crate) fn mark_chosen(&self, now: Moment, period: Duration) {
+        self.rest.latency.choose(now, period);
+    }
+
+    /// Nanoseconds since it was [marked](Self::mark_chosen).
+    pub(crate) fn unchosen(&self, now: Moment) -> u64 {
+        self.rest.latency.unchosen(now)
+    }
+
+    /// Requests it says it has in flight, with those it was given since, if it said so within `age`.
+    pub(crate) fn reported_in_flight(&self, now: Moment, age: Duration) -> Option<u32> {
+        self.rest.reported.in_flight(now, age)
+    }
+
+    /// One more than it last said it has in flight.
+    pub(crate) fn add_reported_in_flight(&self) {
+        self.rest.reported.add_in_flight();
+    }
+
+    /// What a request takes it for each one in flight, in nanoseconds: by its own word where it ever gave one,
+    /// otherwise as seen from here. 0: nothing is known.
+    pub(crate) fn pace(&self) -> u64 {
+        match self.rest.reported.pace() {
+            0 => self.rest.latency.pace(),
+            told => told,
+        }
+    }
+
+    /// The weight that follows from the load it reports.
+    pub(crate) fn reported_weight(&self, now: Moment, validity: &Validity, error_penalty: f32) -> Option<f32> {
+        self.rest.reported.weight(now, validity, error_penalty)
     }
 }
 
@@ -92,7 +351,10 @@ const fn stored(limit: Option<u32>) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use super::ServerState;
+    use super::{Feedback, Finish, Outcome, Report, ServerState};
+    use crate::{Moment, Tally};
+    use alloc::sync::Arc;
+    use core::time::Duration;
 
     #[test]
     fn takes_as_many_as_the_limit_allows() {
@@ -127,9 +389,122 @@ mod tests {
     }
 
     #[test]
+    fn a_tally_counts_what_its_servers_count() {
+        let tally = Arc::new(Tally::new());
+        let servers = [Some(1), None].map(|limit| ServerState::counted_in(Arc::clone(&tally), limit));
+        assert!(servers[0].try_acquire() && servers[1].try_acquire());
+        assert!(!servers[0].try_acquire(), "it is full");
+        assert!(!servers[1].try_acquire_within(1), "it is at the cap");
+        assert!(servers[1].try_acquire_within(2));
+        assert_eq!(tally.in_flight(), 3);
+        servers[0].release();
+        servers[1].release();
+        assert_eq!(tally.in_flight(), 1);
+    }
+
+    #[test]
     fn neighbours_share_no_cache_line() {
         assert_eq!(align_of::<ServerState>(), 128);
         assert_eq!(size_of::<ServerState>(), 128);
+        assert_eq!(size_of::<super::Rest>(), 384);
+    }
+
+    const fn finish(now: Moment, outcome: Outcome) -> Finish {
+        Finish {
+            now,
+            latency: Duration::from_millis(1),
+            in_flight: 1,
+            outcome,
+        }
+    }
+
+    #[test]
+    fn a_failure_is_in_flight_for_a_while_and_takes_no_place() {
+        let server = ServerState::new(Some(1));
+        let at = |ms| Moment::default().after(Duration::from_millis(ms));
+        let load = |ms| server.load_with_room(at(ms));
+        server.finished(&finish(at(0), Outcome::Success), Feedback::Failures);
+        assert_eq!(load(0), Some(0));
+        server.finished(
+            &finish(at(0), Outcome::Failure { retry_after: None }),
+            Feedback::Failures,
+        );
+        let retry_after = Some(Duration::from_secs(4));
+        server.finished(&finish(at(0), Outcome::Failure { retry_after }), Feedback::Failures);
+        assert_eq!((load(0), load(999), load(3_999)), (Some(2), Some(2), Some(1)));
+        assert!(server.try_acquire(), "a charge takes no place");
+        assert_eq!(load(3_999), None);
+        server.release();
+        assert_eq!(load(4_300), Some(0));
+    }
+
+    /// A failure that comes fast never makes the latency better.
+    #[test]
+    fn what_failed_was_not_fast() {
+        let now = Moment::new(1);
+        for (wanted, expected) in [
+            (Feedback::Peak, 900_000_000..=1_000_000_000),
+            (Feedback::Average, 0..=0),
+            (Feedback::Pace, 0..=0),
+            (Feedback::Failures, 0..=0),
+        ] {
+            let server = ServerState::new(None);
+            server.finished(&finish(now, Outcome::Failure { retry_after: None }), wanted);
+            let latency = server.peak_latency(now) + server.average_latency() + server.pace();
+            assert!(expected.contains(&latency), "{wanted:?}: {latency}");
+        }
+    }
+
+    /// What is not wanted is not kept, and what is has its own meaning.
+    #[test]
+    fn an_answer_is_taken_in_as_it_is_wanted() {
+        let now = Moment::new(1);
+        let check = |wanted, expected| {
+            let server = ServerState::new(None);
+            let answer = Finish {
+                latency: Duration::from_nanos(6_400),
+                in_flight: 4,
+                ..finish(now, Outcome::Success)
+            };
+            server.finished(&answer, wanted);
+            let latency = [server.peak_latency(now), server.average_latency(), server.pace()];
+            assert_eq!(latency, expected, "{wanted:?}");
+        };
+        check(Feedback::Failures, [0, 0, 0]);
+        check(Feedback::Peak, [6_400, 0, 0]);
+        check(Feedback::Average, [0, 6_400, 0]);
+        check(Feedback::Pace, [0, 0, 1_600]);
+    }
+
+    /// The server's own count and estimate come before what is seen from here.
+    #[test]
+    fn the_pace_is_by_all_that_is_in_flight() {
+        let now = Moment::new(1);
+        let server = ServerState::new(None);
+        let in_flight = Some(8);
+        server.reported(
+            &Report {
+                in_flight,
+                ..Report::default()
+            },
+            now,
+        );
+        let answer = Finish {
+            latency: Duration::from_nanos(800),
+            ..finish(now, Outcome::Success)
+        };
+        server.finished(&answer, Feedback::Pace);
+        assert_eq!(server.pace(), 100);
+        let latency = Some(Duration::from_nanos(9_000));
+        server.reported(
+            &Report {
+                in_flight,
+                latency,
+                load: None,
+            },
+            now,
+        );
+        assert_eq!(server.pace(), 1_000);
     }
 
     #[test]

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use isobar_balance::{Balance, Candidate, Chance, Group, Pick, Query, ServerState, Tier};
+use isobar_balance::{
+    Arrangement, Balance, Bound, Candidate, Chance, Group, Locality, Pick, Query, ServerState, Standing, Tier, Zone,
+};
 
 #[global_allocator]
 static ALLOCATOR: dhat::Alloc = dhat::Alloc;
@@ -19,25 +21,47 @@ fn a_pick_allocates_nothing() {
     drop(Box::new(1));
     assert_eq!(allocations(), counted + 1, "the counter counts");
 
-    for &balance in Balance::ALL {
+    for (balance, bounded) in Balance::ALL
+        .iter()
+        .flat_map(|&balance| [(balance, false), (balance, true)])
+    {
         let candidate = |slot: u32| Candidate {
-            slot,
             weight: 1 + slot % 7,
-            tier: if slot < 40 { Tier::Primary } else { Tier::Backup },
-            state: Arc::new(ServerState::new(slot.is_multiple_of(2).then_some(2))),
+            zone: Zone(slot % 3),
+            standing: if slot % 5 == 4 {
+                Standing::Doubtful
+            } else {
+                Standing::Available
+            },
+            tier: if slot < 40 { Tier::PRIMARY } else { Tier::Backup },
+            ..Candidate::new(
+                slot,
+                u64::from(slot),
+                // Under a bound none has a limit: who is left when some are at theirs would pass it.
+                Arc::new(ServerState::new((slot.is_multiple_of(2) && !bounded).then_some(2))),
+            )
         };
         let servers: Vec<Candidate> = (0..50).map(candidate).collect();
-        let group = Group::new(balance, servers.clone(), 1);
+        let arrangement = Arrangement {
+            bound: bounded.then(Bound::default),
+            locality: bounded.then(|| Locality::new(Zone(1))),
+            ..Arrangement::new(balance)
+        };
+        let group = Group::new(arrangement, servers.clone(), 1);
         let every_primary: Vec<u32> = (0..40).collect();
         let every_server: Vec<u32> = (0..50).collect();
         let mut chance = Chance::new(1);
 
         let before = allocations();
-        for _ in 0..1000 {
+        for number in 0..1000 {
+            let query = Query {
+                key: Some(number).filter(|number| number % 2 == 0),
+                ..Query::avoiding(&[3, 5])
+            };
             assert!(matches!(
-                group.pick(&Query::avoiding(&[3, 5]), &mut chance),
+                group.pick(&query, &mut chance),
                 Pick::Server {
-                    tier: Tier::Primary,
+                    tier: Tier::PRIMARY,
                     ..
                 }
             ));

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Barrier};
 use std::thread;
 
-use isobar_balance::{Balance, Candidate, Chance, Group, Pick, Query, ServerState, Tier};
+use isobar_balance::{Arrangement, Balance, Bound, Candidate, Chance, Group, Pick, Query, ServerState, Tally};
 
 const WORKERS: usize = 8;
 const PICKS: usize = 20_000;
@@ -61,10 +61,8 @@ fn work(group: &Group, servers: &[Candidate], witness: &Witness, seed: u64) -> u
 fn limits_are_exact_and_counts_return_to_zero() {
     for &balance in Balance::ALL {
         let candidate = |(slot, limit): (u32, u32)| Candidate {
-            slot,
             weight: limit,
-            tier: Tier::Primary,
-            state: Arc::new(ServerState::new(Some(limit))),
+            ..Candidate::new(slot, u64::from(slot), Arc::new(ServerState::new(Some(limit))))
         };
         let servers: Vec<Candidate> = (0..).zip(LIMITS).map(candidate).collect();
         let group = Group::new(balance, servers.clone(), 1);
@@ -93,10 +91,12 @@ fn limits_are_exact_and_counts_return_to_zero() {
 fn room_is_found_among_contended_servers() {
     for &balance in Balance::ALL {
         let candidate = |slot| Candidate {
-            slot,
             weight: if slot == 0 { 1 } else { 1000 },
-            tier: Tier::Primary,
-            state: Arc::new(ServerState::new((slot != 0).then_some(1))),
+            ..Candidate::new(
+                slot,
+                u64::from(slot),
+                Arc::new(ServerState::new((slot != 0).then_some(1))),
+            )
         };
         let servers: Vec<Candidate> = (0..5).map(candidate).collect();
         let group = Group::new(balance, servers.clone(), 1);
@@ -117,5 +117,84 @@ fn room_is_found_among_contended_servers() {
             }
         });
         assert!(servers.iter().all(|server| server.state.in_flight() == 0), "{balance}");
+    }
+}
+
+/// Under a bound of 1.25, workers that each hold three requests at most never find more on a server than its part of all
+/// they could hold; and when they only take, what each server ends with is within its part of what there is then.
+#[test]
+fn bounds_hold_under_contention() {
+    const WEIGHTS: [u32; 5] = [1, 1, 2, 3, 3];
+    let cap = |in_flight: u32, weight: u32| (125 * in_flight * weight).div_ceil(100 * WEIGHTS.iter().sum::<u32>());
+    for &balance in Balance::ALL.iter().filter(|balance| balance.is_keyed()) {
+        for tally in [Some(Arc::new(Tally::new())), None] {
+            let state = || match &tally {
+                Some(tally) => ServerState::counted_in(Arc::clone(tally), None),
+                None => ServerState::new(None),
+            };
+            let candidate = |(slot, weight)| Candidate {
+                weight,
+                ..Candidate::new(slot, u64::from(slot), Arc::new(state()))
+            };
+            let servers: Vec<Candidate> = (0..).zip(WEIGHTS).map(candidate).collect();
+            let arrangement = Arrangement {
+                bound: Some(Bound { percent: 125 }),
+                ..Arrangement::new(balance)
+            };
+            let group = Group::new(arrangement, servers.clone(), 1);
+            let start = Barrier::new(WORKERS);
+            // One key for all: everybody wants the same server.
+            let query = Query {
+                key: Some(4),
+                ..Query::default()
+            };
+            let take = |chance: &mut Chance| match group.pick(&query, chance) {
+                Pick::Server { slot, .. } => slot,
+                other => panic!("{balance}: there is always room, but the pick was {other:?}"),
+            };
+            let most_held = 3 * u32::try_from(WORKERS).unwrap();
+            thread::scope(|scope| {
+                for seed in 0..WORKERS as u64 {
+                    let (servers, start, take) = (&servers, &start, &take);
+                    scope.spawn(move || {
+                        let mut chance = Chance::new(seed);
+                        start.wait();
+                        for _ in 0..2_000 {
+                            let held = [take(&mut chance), take(&mut chance), take(&mut chance)];
+                            for slot in held {
+                                let server = &servers[slot as usize];
+                                let in_flight = server.state.in_flight();
+                                assert!(
+                                    in_flight <= cap(most_held, server.weight),
+                                    "{balance}: {in_flight} on {slot}"
+                                );
+                                server.state.release();
+                            }
+                        }
+                    });
+                }
+            });
+            assert!(servers.iter().all(|server| server.state.in_flight() == 0), "{balance}");
+            assert_eq!(tally.as_ref().map_or(0, |tally| tally.in_flight()), 0);
+            thread::scope(|scope| {
+                for seed in 0..WORKERS as u64 {
+                    let (start, take) = (&start, &take);
+                    scope.spawn(move || {
+                        let mut chance = Chance::new(seed);
+                        start.wait();
+                        (0..500).for_each(|_| _ = take(&mut chance));
+                    });
+                }
+            });
+            let all = 500 * u32::try_from(WORKERS).unwrap();
+            for server in &servers {
+                let in_flight = server.state.in_flight();
+                assert!(
+                    in_flight <= cap(all, server.weight),
+                    "{balance}: {in_flight} of {all} on {}",
+                    server.slot
+                );
+            }
+        }
     }
 }

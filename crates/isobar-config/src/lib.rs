@@ -15,6 +15,7 @@ mod effective;
 mod problem;
 mod quick;
 mod reference;
+pub mod scenario;
 mod schema;
 mod setting;
 mod suggest;
@@ -26,13 +27,21 @@ pub use diagnostics::{Color, Diagnostic, Diagnostics, Position, Related, Severit
 pub use document::Document;
 pub use effective::{effective, to_yaml};
 pub use quick::quick;
-pub use reference::reference_markdown;
-pub use schema::json_schema;
+pub use reference::{reference_markdown, scenario_markdown};
+pub use schema::{json_schema, scenario_schema};
 
 use isobar_plan::Plan;
 
 use problem::{Path, Problems};
 use setting::Setting;
+use tree::Called;
+
+const CONFIGURATION: Called = Called {
+    name: "configuration",
+    smallest: "the smallest one has a listener and an upstream:\n\
+        listeners: [{ address: 127.0.0.1:8080, upstream: web }]\n\
+        upstreams: { web: { servers: [127.0.0.1:9001] } }",
+};
 
 /// A text and where it comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,27 +67,36 @@ pub struct Loaded {
 ///
 /// *Errors*: everything that is wrong with it and every warning, sorted by position; the writer's fault.
 pub fn load(source: &Source) -> Result<Loaded, Diagnostics> {
-    let text = source.text.as_str();
+    let (document, plan, warnings) = read(&source.text, &CONFIGURATION, judge)?;
+    Ok(Loaded {
+        plan,
+        document,
+        warnings,
+    })
+}
+
+/// Reads a text as a document and has it judged as a whole; *returns* both with the warnings.
+fn read<D: Setting, P>(
+    text: &str,
+    called: &Called,
+    judge: fn(&D, &mut Problems) -> P,
+) -> Result<(D, P, Diagnostics), Diagnostics> {
     let mut problems = Problems::default();
-    let tree = match tree::parse(text, &mut problems) {
+    let tree = match tree::parse(text, called, &mut problems) {
         Ok(tree) => tree,
         Err(problem) => {
             problems.push(*problem);
             return Err(Diagnostics::locate(problems, text, None));
         }
     };
-    let document = Document::decode(&tree, Path::ROOT, &mut problems);
-    let plan = judge(&document, &mut problems);
+    let document = D::decode(&tree, Path::ROOT, &mut problems);
+    let judged = judge(&document, &mut problems);
     let failed = problems.has_errors();
     let diagnostics = Diagnostics::locate(problems, text, Some(&tree));
     if failed {
         Err(diagnostics)
     } else {
-        Ok(Loaded {
-            plan,
-            document,
-            warnings: diagnostics,
-        })
+        Ok((document, judged, diagnostics))
     }
 }
 

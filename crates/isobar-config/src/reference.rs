@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use crate::document::Document;
+use crate::scenario::ScenarioDocument;
 use crate::schema::flow;
 use crate::setting::shape::{KeyShape, SectionShape};
 use crate::setting::{Setting, Shape, Written};
@@ -10,9 +11,19 @@ use crate::setting::{Setting, Shape, Written};
 /// The page `docs/reference/configuration.md`: every key with its type, default, range and meaning.
 #[must_use]
 pub fn reference_markdown() -> String {
-    let mut page = String::from(INTRODUCTION);
+    page(INTRODUCTION, &Document::shape())
+}
+
+/// The page `docs/reference/scenario.md`: the same for scenarios of the simulator.
+#[must_use]
+pub fn scenario_markdown() -> String {
+    page(SCENARIO_INTRODUCTION, &ScenarioDocument::shape())
+}
+
+fn page(introduction: &str, shape: &Shape) -> String {
+    let mut page = String::from(introduction);
     let mut sections = Sections::default();
-    sections.collect(&Document::shape(), "");
+    sections.collect(shape, "");
     for (path, section) in &sections.0 {
         sections.write(path, section, &mut page);
     }
@@ -47,6 +58,25 @@ with one, `isobar check --effective FILE` writes it out with every default, and 
 
 A text that holds `: ` or ` #`, or begins with a sign such as `*`, `&`, `{`, `[`, `!`, `%` or `@`, needs quotes:
 `host: \"*.example.com\"`.
+";
+
+const SCENARIO_INTRODUCTION: &str = "\
+# Scenario reference
+
+<!-- Generated from the code; see `cargo xtask gen`. -->
+
+A scenario is one YAML document that `isobar simulate FILE` runs; [the simulator](../simulator.md) shows how. Unknown
+keys are errors, and everything that is wrong is reported at once. The JSON Schema
+`docs/reference/scenario.schema.json` lets editors complete and check it.
+
+| type | how it is written |
+|---|---|
+| duration | `500ms`, `10s`, `1m30s`: whole numbers with units, the longest first |
+| fine duration | a duration, or a decimal number of one unit: `0.25ms`, `40us`, `1.5s`; a point in time may be `0s` |
+| decimal number | `0.9`, `12`: at most six digits after the point |
+| whole number | `100`, without quotes |
+| name | letters, digits and signs without spaces, at most 256 bytes |
+| `none` | there is none; the same as leaving the key out where `none` is the default |
 ";
 
 impl Sections {

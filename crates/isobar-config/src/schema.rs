@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::document::Document;
+use crate::scenario::ScenarioDocument;
 use crate::setting::shape::{KeyShape, SectionShape, WordShape};
 use crate::setting::{Setting, Shape};
 
@@ -11,14 +12,24 @@ use crate::setting::{Setting, Shape};
 /// Everything that loads is valid by it; not everything that is valid loads, as it cannot say which names exist.
 #[must_use]
 pub fn json_schema() -> Value {
+    document("Isobar configuration", &Document::shape())
+}
+
+/// The same of a scenario for the simulator.
+#[must_use]
+pub fn scenario_schema() -> Value {
+    document("Isobar scenario", &ScenarioDocument::shape())
+}
+
+fn document(title: &str, shape: &Shape) -> Value {
     let mut sections = Map::new();
-    let root = of(&Document::shape(), &mut sections);
+    let root = of(shape, &mut sections);
     let mut schema = Map::new();
     schema.insert(
         "$schema".to_owned(),
         json!("https://json-schema.org/draft/2020-12/schema"),
     );
-    schema.insert("title".to_owned(), json!("Isobar configuration"));
+    schema.insert("title".to_owned(), json!(title));
     if let Value::Object(root) = root {
         schema.extend(root);
     }

@@ -21,6 +21,15 @@ pub(crate) const MAX_DEPTH: usize = 64;
 /// How many nodes a tree may have; what an alias stands for counts each time it is used.
 pub(crate) const MAX_NODES: usize = 1_000_000;
 
+/// What a text is, for the message that it is empty.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Called {
+    /// Such as `configuration`.
+    pub(crate) name: &'static str,
+    /// The smallest one there is, as help.
+    pub(crate) smallest: &'static str,
+}
+
 /// A value and the bytes of the text it stands in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Node<'s> {

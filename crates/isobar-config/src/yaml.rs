@@ -197,7 +197,7 @@ mod tests {
             let document = Written::Mapping(vec![("key".to_owned(), written)]);
             let text = write(&document);
             let mut problems = Problems::default();
-            match tree::parse(&text, &mut problems) {
+            match tree::parse(&text, &crate::CONFIGURATION, &mut problems) {
                 Ok(node) => prop_assert!(same(&document, &node), "{text}\n{node:?}"),
                 Err(problem) => prop_assert!(false, "{text}\n{problem:?}"),
             }

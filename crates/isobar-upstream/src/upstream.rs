@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use isobar_balance::{Candidate, Group, Tier};
+use isobar_balance::{Arrangement, Candidate, Group, Standing, Tier};
 use isobar_observe::UpstreamStats;
 use isobar_plan::{Name, ServerAddress, UpstreamStatus};
 
@@ -34,8 +34,6 @@ pub struct Members {
     pub servers: Box<[Arc<Server>]>,
     /// Those that may be picked, and the algorithm over them.
     pub group: Group,
-    /// The servers in `group`.
-    candidates: Box<[Candidate]>,
     /// Counts the states.
     epoch: u64,
 }
@@ -57,23 +55,7 @@ impl Members {
     /// How many places are free at the servers from which a request that avoids `avoid` would be given one; none:
     /// no server is left to it. Says what a pick from `group` would find.
     pub(crate) fn room(&self, avoid: &[Arc<Server>]) -> Option<u32> {
-        self.room_in(Tier::Primary, avoid)
-            .or_else(|| self.room_in(Tier::Backup, avoid))
-    }
-
-    fn room_in(&self, tier: Tier, avoid: &[Arc<Server>]) -> Option<u32> {
-        let is_avoided = |slot: u32| {
-            let server = self.servers.get(slot as usize);
-            server.is_some_and(|server| avoid.iter().any(|other| Arc::ptr_eq(other, server)))
-        };
-        self.candidates
-            .iter()
-            .filter(|candidate| candidate.tier == tier && !is_avoided(candidate.slot))
-            .map(|Candidate { state, .. }| match state.limit() {
-                Some(limit) => limit.saturating_sub(state.in_flight()),
-                None => u32::MAX,
-            })
-            .reduce(u32::saturating_add)
+        self.group.room(&self.slots(avoid))
     }
 }
 
@@ -100,7 +82,7 @@ impl Upstream {
     ) -> Self {
         let new = |server| new_server(server, &settings, workers, &known);
         let servers = settings.servers.iter().map(new).collect();
-        let members = members(settings.clone(), servers, 1);
+        let members = members(settings.clone(), servers, 1, None);
         Self {
             name: settings.name,
             workers,
@@ -202,7 +184,7 @@ impl Upstream {
 
     fn publish(&self, settings: isobar_plan::Upstream, servers: Box<[Arc<Server>]>) {
         let epoch = self.epoch.load(Ordering::Relaxed) + 1;
-        let next = Arc::new(members(settings, servers, epoch));
+        let next = Arc::new(members(settings, servers, epoch, Some(&self.members().group)));
         // The epoch first: a worker that goes by it is never behind those who look at the state itself, as the queue
         // does. In between, workers read the old state once more.
         self.epoch.store(epoch, Ordering::Release);
@@ -226,31 +208,87 @@ fn new_server(
     Arc::new(new)
 }
 
+/// The state with these settings and servers, whose group comes after `last`.
+///
 /// The name's hash and the epoch move the random start of rotating algorithms from state to state.
-fn members(settings: isobar_plan::Upstream, servers: Box<[Arc<Server>]>, epoch: u64) -> Members {
-    let candidates = servers
-        .iter()
-        .zip(&settings.servers)
-        .enumerate()
-        .filter(|(_, (server, settings))| server.is_available() && settings.weight > 0);
-    let candidates: Vec<_> = candidates
-        .map(|(slot, (server, settings))| Candidate {
-            slot: u32::try_from(slot).unwrap_or(u32::MAX),
-            weight: settings.weight,
-            tier: if settings.backup { Tier::Backup } else { Tier::Primary },
-            state: Arc::clone(server.state()),
-        })
-        .collect();
-    let seed = settings
-        .name
-        .bytes()
-        .fold(epoch, |hash, byte| hash.wrapping_mul(0x100_0000_01b3) ^ u64::from(byte));
-    let group = Group::new(settings.balance, candidates.clone(), seed);
+fn members(settings: isobar_plan::Upstream, servers: Box<[Arc<Server>]>, epoch: u64, last: Option<&Group>) -> Members {
+    let candidate = |((slot, server), settings): ((u32, &Arc<Server>), &isobar_plan::Server)| Candidate {
+        label: Some(ketama_label(&settings.address)),
+        weight: settings.weight,
+        tier: if settings.backup { Tier::Backup } else { Tier::PRIMARY },
+        standing: standing(server),
+        ..Candidate::new(slot, hash(0, &settings.name), Arc::clone(server.state()))
+    };
+    let candidates: Vec<_> = (0..).zip(&servers).zip(&settings.servers).map(candidate).collect();
+    let seed = hash(epoch, &settings.name);
+    let arrangement = Arrangement {
+        panic_percent: NO_PANIC,
+        ..Arrangement::new(settings.balance)
+    };
+    let group = match last {
+        Some(last) => last.next(arrangement, candidates, seed),
+        None => Group::new(arrangement, candidates, seed),
+    };
     Members {
         settings,
         servers,
         group,
-        candidates: candidates.into(),
         epoch,
+    }
+}
+
+/// A server whose probes fail is never tried, however few others there are.
+const NO_PANIC: u32 = 0;
+
+fn standing(server: &Server) -> Standing {
+    if server.is_available() {
+        Standing::Available
+    } else if server.addresses().is_empty() {
+        Standing::Out
+    } else {
+        Standing::Doubtful
+    }
+}
+
+/// What libmemcached calls a server: it leaves out memcached's own port.
+fn ketama_label(address: &ServerAddress) -> Arc<str> {
+    let (host, port) = match address {
+        ServerAddress::Socket(address) => (address.ip().to_string(), address.port()),
+        ServerAddress::Name(name, port) => (name.to_string(), *port),
+    };
+    if port == 11_211 {
+        host.into()
+    } else {
+        format!("{host}:{port}").into()
+    }
+}
+
+/// FNV-1a: the same for a name in every process.
+fn hash(start: u64, name: &str) -> u64 {
+    name.bytes().fold(start ^ 0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{hash, ketama_label};
+    use isobar_plan::ServerAddress;
+
+    #[test]
+    fn labels_are_libmemcacheds() {
+        let check = |address: ServerAddress, expected: &str| assert_eq!(&*ketama_label(&address), expected);
+        check(ServerAddress::Socket("10.0.1.1:11211".parse().unwrap()), "10.0.1.1");
+        check(ServerAddress::Socket("10.0.1.1:8080".parse().unwrap()), "10.0.1.1:8080");
+        check(ServerAddress::Name("cache-a".into(), 11_211), "cache-a");
+        check(ServerAddress::Name("cache-a".into(), 80), "cache-a:80");
+    }
+
+    /// Of the test vectors on the page of FNV's authors.
+    #[test]
+    fn the_hash_is_fnv() {
+        assert_eq!(hash(0, ""), 0xcbf2_9ce4_8422_2325);
+        assert_eq!(hash(0, "a"), 0xaf63_dc4c_8601_ec8c);
+        assert_eq!(hash(0, "foobar"), 0x8594_4171_f739_67e8);
     }
 }

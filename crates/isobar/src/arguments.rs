@@ -1,5 +1,7 @@
 //! What can be asked for on the command line?
 
+mod simulation;
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
@@ -12,6 +14,10 @@ use isobar_net::runtime::{cores, io_uring_allowed};
 
 use crate::failure::io_reason;
 
+pub(crate) use simulation::{
+    Affinity, Cost, Hardware, Lifetime, RecommendOptions, SchemaOptions, SimulateOptions, Workload, load,
+};
+
 const EXAMPLES: &str = "\
 Examples:
   isobar                                   see it balance between three servers of its own
@@ -20,6 +26,8 @@ Examples:
   isobar check isobar.yaml                 every error at once, with its line
   isobar check isobar.yaml --effective     the same configuration with every default written out
   isobar schema > isobar.schema.json       for completion in editors
+  isobar simulate scenario.yaml --compare all --html report.html
+  isobar recommend                         which algorithm fits, by trying them
 
 Exit codes: 0 done, 1 failed (one line says why), 2 wrong usage.";
 
@@ -52,7 +60,11 @@ pub(crate) enum Command {
     /// Says whether a configuration file is valid, with every error at once
     Check(CheckOptions),
     /// Prints the JSON Schema of configuration files
-    Schema,
+    Schema(SchemaOptions),
+    /// Runs a scenario of servers, requests and mishaps in virtual time, with the real balancing
+    Simulate(SimulateOptions),
+    /// Says which algorithm fits a workload, by trying them in the simulator
+    Recommend(RecommendOptions),
 }
 
 /// How the demonstration is run.
@@ -146,7 +158,7 @@ pub(crate) struct ProxyOptions {
     /// The servers, separated by commas; `:9001` is port 9001 of this machine
     #[arg(long, value_name = "SERVER,…", value_delimiter = ',', required = true)]
     pub(crate) to: Vec<Target>,
-    /// How a server is chosen: round_robin, least_connections or random
+    /// How a server is chosen: least_connections, round_robin or any other algorithm that a file can name
     #[arg(long, value_name = "NAME", default_value = "least_connections", value_parser = balance)]
     pub(crate) balance: Balance,
     /// The address of metrics and health endpoints; without it, there are none

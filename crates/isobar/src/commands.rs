@@ -4,7 +4,7 @@ mod check;
 mod proxy;
 mod run;
 
-pub(crate) use check::check;
+pub(crate) use check::{check, open};
 pub(crate) use proxy::proxy;
 pub(crate) use run::run;
 
@@ -12,14 +12,21 @@ use std::io::{self, Write};
 
 use anyhow::{Context, Result};
 
-/// Prints the JSON Schema of configuration files.
-pub(crate) fn schema() -> Result<()> {
-    let schema = serde_json::to_string_pretty(&isobar_config::json_schema()).context("failed to write the schema")?;
+use crate::arguments::SchemaOptions;
+
+/// Prints the JSON Schema of configuration files, or of scenarios.
+pub(crate) fn schema(options: &SchemaOptions) -> Result<()> {
+    let schema = if options.scenario {
+        isobar_config::scenario_schema()
+    } else {
+        isobar_config::json_schema()
+    };
+    let schema = serde_json::to_string_pretty(&schema).context("failed to write the schema")?;
     print(&format!("{schema}\n"))
 }
 
 /// Writes to the standard output; a reader that went away, such as `head`, is no error.
-fn print(text: &str) -> Result<()> {
+pub(crate) fn print(text: &str) -> Result<()> {
     let mut output = io::stdout().lock();
     match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {

@@ -12,7 +12,10 @@ mod events;
 mod failure;
 mod instance;
 mod logging;
+mod picture;
+mod recommend;
 mod serve;
+mod simulate;
 
 use std::process::ExitCode;
 
@@ -30,7 +33,9 @@ fn main() -> ExitCode {
         Command::Run(options) => commands::run(&options),
         Command::Proxy(options) => commands::proxy(&options),
         Command::Check(options) => commands::check(&options),
-        Command::Schema => commands::schema(),
+        Command::Schema(options) => commands::schema(&options),
+        Command::Simulate(options) => simulate::run(&options),
+        Command::Recommend(options) => recommend::run(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -34,8 +34,8 @@ fn pages() -> Vec<PathBuf> {
         .collect()
 }
 
-/// The blocks of YAML on a page that are whole configurations, with the line they begin at.
-fn configurations(page: &str) -> Vec<(usize, String)> {
+/// The blocks of YAML on a page, with the line they begin at.
+fn blocks(page: &str) -> Vec<(usize, String)> {
     let mut blocks = Vec::new();
     let mut block: Option<(usize, String)> = None;
     for (number, line) in page.lines().enumerate() {
@@ -46,7 +46,13 @@ fn configurations(page: &str) -> Vec<(usize, String)> {
             (None, _) => {}
         }
     }
-    blocks.retain(|(_, text)| text.lines().any(|line| line == "listeners:"));
+    blocks
+}
+
+/// Those with a line that is this key.
+fn blocks_with(page: &str, key: &str) -> Vec<(usize, String)> {
+    let mut blocks = blocks(page);
+    blocks.retain(|(_, text)| text.lines().any(|line| line == key));
     blocks
 }
 
@@ -54,7 +60,7 @@ fn configurations(page: &str) -> Vec<(usize, String)> {
 fn every_configuration_in_the_documentation_is_valid() {
     let mut count = 0;
     for page in pages() {
-        for (line, text) in configurations(&fs::read_to_string(&page).unwrap()) {
+        for (line, text) in blocks_with(&fs::read_to_string(&page).unwrap(), "listeners:") {
             let warnings = loaded(&format!("{}:{line}", page.display()), &text).warnings;
             assert!(
                 warnings.is_empty(),
@@ -72,11 +78,60 @@ fn every_example_is_valid() {
     let mut count = 0;
     for entry in fs::read_dir(workspace().join("examples")).unwrap() {
         let path = entry.unwrap().path();
+        if path.is_dir() {
+            continue;
+        }
         let warnings = loaded(&path.display().to_string(), &fs::read_to_string(&path).unwrap()).warnings;
         assert!(warnings.is_empty(), "{} is valid, but {warnings:?}", path.display());
         count += 1;
     }
     assert!(count >= 2, "only {count} examples were found");
+}
+
+#[test]
+fn every_scenario_in_the_documentation_is_valid() {
+    let mut count = 0;
+    for page in pages() {
+        for (line, text) in blocks_with(&fs::read_to_string(&page).unwrap(), "servers:") {
+            let source = Source {
+                name: format!("{}:{line}", page.display()),
+                text,
+            };
+            let loaded = isobar_config::scenario::load_scenario(&source);
+            let loaded = loaded.unwrap_or_else(|problems| panic!("{}", problems.render(&source, Color::Never)));
+            assert!(loaded.warnings.is_empty(), "{}: {:?}", source.name, loaded.warnings);
+            count += 1;
+        }
+    }
+    assert!(count >= 1, "no scenario was found");
+}
+
+/// Every command on the simulator's page does what it says, with fewer requests where none are asked for.
+#[test]
+fn every_command_of_the_simulator_runs() {
+    let directory = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink(workspace().join("examples"), directory.path().join("examples")).unwrap();
+    let page = fs::read_to_string(workspace().join("docs/simulator.md")).unwrap();
+    let commands = page.lines().filter_map(|line| line.strip_prefix("    isobar "));
+    let mut count = 0;
+    for command in commands {
+        let mut arguments: Vec<&str> = command.split_whitespace().collect();
+        if arguments[0] != "schema" && !arguments.contains(&"--requests") {
+            arguments.extend(["--requests", "1000"]);
+        }
+        let outcome = std::process::Command::new(env!("CARGO_BIN_EXE_isobar"))
+            .args(&arguments)
+            .current_dir(directory.path())
+            .stdin(std::process::Stdio::null())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&outcome.stderr);
+        assert!(outcome.status.success(), "isobar {command}: {said}");
+        assert!(!outcome.stdout.is_empty(), "isobar {command} says nothing");
+        count += 1;
+    }
+    assert!(count >= 8, "only {count} commands were found");
+    assert!(directory.path().join("report.html").exists());
 }
 
 /// Every name under `properties`, anywhere in a schema.

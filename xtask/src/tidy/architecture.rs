@@ -64,6 +64,7 @@ impl Crate {
 /// The architecture. A new edge is an entry here, in a commit that says why.
 const CRATES: &[Crate] = &[
     Crate::new("isobar-balance", Layer::Pure, &[]),
+    Crate::new("isobar-sim", Layer::Pure, &["isobar-balance"]),
     Crate::new("isobar-route", Layer::Pure, &[]),
     Crate::new("isobar-wire", Layer::Pure, &[]),
     Crate::new("isobar-observe", Layer::Pure, &[]),
@@ -106,7 +107,13 @@ const CRATES: &[Crate] = &[
     Crate::new(
         "isobar-config",
         Layer::Control,
-        &["isobar-plan", "isobar-route", "isobar-balance", "isobar-observe"],
+        &[
+            "isobar-plan",
+            "isobar-route",
+            "isobar-balance",
+            "isobar-observe",
+            "isobar-sim",
+        ],
     ),
     Crate::new("isobar-control", Layer::Control, &["isobar-plan", "isobar-config"])
         .with_sockets("it asks name servers"),
@@ -117,6 +124,7 @@ const CRATES: &[Crate] = &[
         Layer::Binary,
         &[
             "isobar-balance",
+            "isobar-sim",
             "isobar-plan",
             "isobar-observe",
             "isobar-net",
@@ -132,7 +140,7 @@ const CRATES: &[Crate] = &[
 ];
 
 /// What a pure crate may bring in.
-const PURE_LIBRARIES: &[&str] = &["memchr", "hashbrown", "thiserror"];
+const PURE_LIBRARIES: &[&str] = &["memchr", "hashbrown", "thiserror", "libm"];
 
 /// What the data plane may not bring in: it would know what it has to be walled off from.
 const NOT_IN_DATA_PLANE: &[&str] = &[

@@ -6,7 +6,10 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use proptest::prelude::*;
 
-use Tier::{Backup, Primary};
+use Tier::Backup;
+
+#[allow(non_upper_case_globals, reason = "stands beside `Backup`")]
+const Primary: Tier = Tier::PRIMARY;
 
 /// A server as a test writes it: weight, limit, requests in flight, tier.
 type Server = (u32, Option<u32>, u32, Tier);
@@ -18,10 +21,9 @@ fn candidates(servers: &[Server]) -> Vec<Candidate> {
         assert!((0..in_flight).all(|_| state.try_acquire()));
         state.set_limit(limit);
         Candidate {
-            slot,
             weight,
             tier,
-            state,
+            ..Candidate::new(slot, u64::from(slot), state)
         }
     };
     (100..).zip(servers).map(candidate).collect()
@@ -199,3 +201,6 @@ proptest! {
         }
     }
 }
+
+mod arrangements;
+mod bounds;

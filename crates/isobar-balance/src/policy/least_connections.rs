@@ -1,69 +1,85 @@
 //! The server with the fewest requests in flight for its weight.
 //!
-//! The member with the least `(in flight + 1) / weight` is chosen: the share each would carry *with* this request,
-//! so that weights matter also when little is in flight. Members that are equal by this measure are drawn from with
-//! equal chance; nothing but the counters is shared between workers, and nothing is written by choosing.
+//! The member with the least `(load + 1) / weight` is chosen: what each would carry for its weight *with* this
+//! request, so that weights matter also when little is in flight. Load is what is in flight and the failures that
+//! are still charged. Members that are equal by this measure are told apart by their picks of the last second, and
+//! then by chance, so that a tier with little to do is used evenly.
 //!
 //! It follows that a tier without load sends every request to its heaviest members, for as long as they come one
 //! after the other.
+//!
+//! # Many servers
+//! Up to 128 members are all looked at. The counts are live and shared by all workers, so that looking at all of them
+//! does not make workers herd. With more members [`SAMPLED`] of them are looked at: as many in a row, from a random
+//! one on, when the weights are equal, otherwise as many drawn by weight. The best of 32 is hardly worse than the best
+//! of all (in the mean-field model of Mitzenmacher, "The power of two choices in randomized load balancing", 2001,
+//! the mean time in the system at 90 % load is 1.03 service times with 32 choices, 1.19 with 16 and 2.61 with 2), and
+//! it costs the same however many there are.
 
 use crate::Chance;
+use crate::policy::random::Draw;
+use crate::policy::ranking::{Factors, Figure, MOST_COMPARED, Ranking};
 use crate::policy::{Member, Policy, View};
+
+/// Members that are looked at where there are more than can be compared at once.
+const SAMPLED: usize = 32;
 
 /// Chooses the member that carries least for its weight.
 ///
-/// *Cost*: one pass over the members, one cache line each: about 3 ns a member, by
-/// `examples/pick_cost.rs`. The counts are live, so that looking at all of them does not make workers herd.
+/// *Cost*: one cache line for each member looked at, at most 128 of them, and a compare-and-swap.
 #[derive(Debug)]
-pub(super) struct LeastConnections;
+pub(super) struct LeastConnections {
+    factors: Factors,
+    looks: Looks,
+}
+
+/// Which members are looked at for a choice.
+#[derive(Debug)]
+enum Looks {
+    /// As many in a row.
+    Row(usize),
+    /// [`SAMPLED`] drawn by weight.
+    Drawn(Draw),
+}
+
+impl LeastConnections {
+    pub(super) fn new(members: &[Member]) -> Self {
+        let factors = Factors::new(members);
+        let looks = match members.len() {
+            0..=MOST_COMPARED => Looks::Row(MOST_COMPARED),
+            _ if factors.are_equal() => Looks::Row(SAMPLED),
+            _ => Looks::Drawn(Draw::new(members)),
+        };
+        Self { factors, looks }
+    }
+}
 
 impl Policy for LeastConnections {
     fn choose(&self, view: &View<'_>, chance: &mut Chance) -> Option<usize> {
-        let mut least: Option<(usize, Load)> = None;
-        let mut equals = 0;
-        for (position, member) in view.members().iter().enumerate() {
-            let Some(load) = Load::with_one_more(member).filter(|_| view.is_untried(member)) else {
-                continue;
-            };
-            match least {
-                Some((_, best)) if best.is_less_than(load) => {}
-                Some((_, best)) if !load.is_less_than(best) => {
-                    // The k-th equal replaces the one held with chance 1/k, which leaves each the same chance.
-                    equals += 1;
-                    if chance.below(equals) == 0 {
-                        least = Some((position, load));
-                    }
-                }
-                _ => {
-                    equals = 1;
-                    least = Some((position, load));
-                }
+        let ranking = Ranking {
+            view,
+            factors: &self.factors,
+            figure: WithOneMore,
+        };
+        let best = match &self.looks {
+            Looks::Row(reach) => ranking.least_within(*reach, chance),
+            Looks::Drawn(draw) => {
+                let sample: [u32; SAMPLED] = core::array::from_fn(|_| draw.draw(chance));
+                ranking.least_of(&sample)
             }
-        }
-        least.map(|(position, _)| position)
+        };
+        let chosen = best.or_else(|| view.draw_by_weight(chance));
+        chosen.inspect(|&chosen| view.count_pick(chosen))
     }
 }
 
-/// Requests per weight, kept as a fraction: comparing needs no division and loses nothing.
-#[derive(Debug, Clone, Copy)]
-struct Load {
-    requests: u64,
-    weight: u64,
-}
+/// What a member would carry with this request.
+struct WithOneMore;
 
-impl Load {
-    /// None: the member is full. The count is read once, so that what is compared is what was found to have room.
-    fn with_one_more(member: &Member) -> Option<Self> {
-        let requests = u64::from(member.state.in_flight_with_room()?) + 1;
-        Some(Self {
-            requests,
-            weight: u64::from(member.weight),
-        })
-    }
-
-    /// Both products are at most 2^32 times (2^32 - 1) and fit.
-    const fn is_less_than(self, other: Self) -> bool {
-        self.requests * other.weight < other.requests * self.weight
+impl Figure for WithOneMore {
+    #[inline(always)]
+    fn of(&self, _: &Member, load: u64) -> u64 {
+        load + 1
     }
 }
 
@@ -83,7 +99,8 @@ mod tests {
                 assert!((0..in_flight).all(|_| member.state.try_acquire()));
             }
             for seed in 0..20 {
-                let chosen = LeastConnections.choose(&View::new(&members, &Query::default()), &mut Chance::new(seed));
+                let chosen = LeastConnections::new(&members)
+                    .choose(&View::new(&members, &Query::default()), &mut Chance::new(seed));
                 assert_eq!(chosen, Some(expected), "(in flight, weight) {servers:?}, seed {seed}");
             }
         };
@@ -100,7 +117,7 @@ mod tests {
     fn nothing_overflows() {
         let members = members(&[u32::MAX, u32::MAX - 1]);
         assert_eq!(
-            LeastConnections.choose(&View::new(&members, &Query::default()), &mut Chance::new(1)),
+            LeastConnections::new(&members).choose(&View::new(&members, &Query::default()), &mut Chance::new(1)),
             Some(0)
         );
     }
@@ -112,7 +129,7 @@ mod tests {
         assert!(members[1].state.try_acquire() && members[2].state.try_acquire());
         let mut chance = Chance::new(11);
         let counts = shares(
-            &LeastConnections,
+            &LeastConnections::new(&members),
             &View::new(&members, &Query::default()),
             &mut chance,
             30_000,
@@ -129,8 +146,9 @@ mod tests {
             let members = members(&weights);
             let total: u32 = weights.iter().sum();
             let mut chance = Chance::new(seed);
+            let policy = LeastConnections::new(&members);
             for _ in 0..total * 3 {
-                let chosen = LeastConnections.choose(&View::new(&members, &Query::default()), &mut chance).unwrap();
+                let chosen = policy.choose(&View::new(&members, &Query::default()), &mut chance).unwrap();
                 prop_assert!(members[chosen].state.try_acquire());
             }
             for (member, weight) in members.iter().zip(weights) {

@@ -1,6 +1,6 @@
 //! What may be written about an upstream and its servers?
 
-use isobar_balance::Balance;
+use isobar_balance::{Balance, Choices, Orca, Prequal};
 
 use super::{HealthCheck, Label, OrNone, Whole};
 use crate::setting::choice::Choice;
@@ -45,12 +45,75 @@ impl Choice for Balance {
             Self::Random.name(),
             "by chance, in proportion to the weights",
         ),
+        (
+            Self::RingHash,
+            Self::RingHash.name(),
+            "by key, on a ring of points: a server that comes or goes moves no keys between others",
+        ),
+        (
+            Self::Ketama,
+            Self::Ketama.name(),
+            "by key, where libmemcached's weighted ketama sends it",
+        ),
+        (
+            Self::Maglev,
+            Self::Maglev.name(),
+            "by key, from a table in which all servers have equally many entries for their weight",
+        ),
+        (
+            Self::Rendezvous,
+            Self::Rendezvous.name(),
+            "by key, the server that draws highest for it: exact shares, for some hundred servers",
+        ),
+        (
+            Self::Memento,
+            Self::Memento.name(),
+            "by key, jump hashing for thousands of servers that come and go",
+        ),
+        (
+            Self::PowerOfTwo(Choices::DEFAULT),
+            Self::PowerOfTwo(Choices::DEFAULT).name(),
+            "of two servers drawn by chance the one with fewer requests in flight for its weight; for many instances \
+             that do not know of each other",
+        ),
+        (
+            Self::LeastTime,
+            Self::LeastTime.name(),
+            "the server with the least of average latency times requests in flight",
+        ),
+        (
+            Self::PeakEwma,
+            Self::PeakEwma.name(),
+            "of two servers drawn by chance the one with less of latency, by its peaks, times requests in flight",
+        ),
+        (
+            Self::OrcaWeightedRoundRobin(Orca::DEFAULT),
+            Self::OrcaWeightedRoundRobin(Orca::DEFAULT).name(),
+            "in turn, as often as follows from the load that servers report in their answers",
+        ),
+        (
+            Self::Prequal(Prequal::DEFAULT),
+            Self::Prequal(Prequal::DEFAULT).name(),
+            "the server with the lowest latency among those that are not busy, by what servers report",
+        ),
+        (
+            Self::FirstAvailable,
+            Self::FirstAvailable.name(),
+            "the first server that has room, so that few are used",
+        ),
     ];
 
     fn about(word: &str) -> Option<&'static str> {
         match word {
             "leastconn" | "least_conn" | "least_request" => Some("did you mean `least_connections`?"),
+            "p2c" | "random_two" | "two_choices" => Some("did you mean `power_of_two`?"),
+            "least_response_time" | "lrt" => Some("did you mean `least_time`?"),
+            "ewma" => Some("did you mean `peak_ewma`?"),
+            "first" => Some("did you mean `first_available`?"),
+            "client_side_weighted_round_robin" => Some("did you mean `orca_weighted_round_robin`?"),
             "rr" | "roundrobin" | "weighted_round_robin" | "wrr" => Some("did you mean `round_robin`?"),
+            "hash" | "consistent_hash" | "consistent" | "ring" => Some("did you mean `ring_hash`?"),
+            "rendezvous_hash" | "hrw" => Some("did you mean `rendezvous`?"),
             _ => None,
         }
     }

@@ -6,14 +6,14 @@ use std::ops::Range;
 
 use granit_parser::{Event, Parser, ScalarStyle, ScanError, Span, Tag};
 
-use super::{Entry, MAX_DEPTH, MAX_NODES, MAX_TEXT_BYTES, Node, Scalar, Style, Value, shorten, syntax};
+use super::{Called, Entry, MAX_DEPTH, MAX_NODES, MAX_TEXT_BYTES, Node, Scalar, Style, Value, shorten, syntax};
 use crate::problem::{Path, Place, Problem, Problems};
 
 /// Reads a text that holds one document.
 ///
 /// *Errors*: what makes the text unreadable as a whole ends the reading and is the one error returned. Keys written
 /// twice go to `problems`; the first value stays.
-pub(crate) fn parse<'s>(text: &'s str, problems: &mut Problems) -> Result<Node<'s>, Box<Problem>> {
+pub(crate) fn parse<'s>(text: &'s str, called: &Called, problems: &mut Problems) -> Result<Node<'s>, Box<Problem>> {
     if text.len() > MAX_TEXT_BYTES {
         return Err(whole(0..0, format!("the text is longer than {} MiB", MAX_TEXT_BYTES >> 20)).into());
     }
@@ -33,13 +33,13 @@ pub(crate) fn parse<'s>(text: &'s str, problems: &mut Problems) -> Result<Node<'
         let null = matches!(root.plain(), Some("~" | "null" | "Null" | "NULL"));
         !null && root.value != Value::Nothing
     };
-    let empty = || whole(0..0, "the configuration is empty").help(EMPTY_HELP).into();
+    let empty = || {
+        whole(0..0, format!("the {} is empty", called.name))
+            .help(called.smallest)
+            .into()
+    };
     builder.root.filter(says_something).ok_or_else(empty)
 }
-
-const EMPTY_HELP: &str = "the smallest one has a listener and an upstream:\n\
-    listeners: [{ address: 127.0.0.1:8080, upstream: web }]\n\
-    upstreams: { web: { servers: [127.0.0.1:9001] } }";
 
 fn options() -> granit_parser::Options {
     let mut options = granit_parser::options! {

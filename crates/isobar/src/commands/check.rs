@@ -38,7 +38,8 @@ pub(crate) fn check(options: &CheckOptions) -> Result<()> {
     }
 }
 
-fn open(file: &Path) -> Result<Source> {
+/// Reads what a person named: a file, or `-` for the standard input.
+pub(crate) fn open(file: &Path) -> Result<Source> {
     if file == Path::new("-") {
         let name = "standard input".to_owned();
         return Ok(Source {

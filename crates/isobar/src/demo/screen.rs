@@ -13,7 +13,8 @@ use crossterm::{cursor, execute, terminal};
 use tokio::sync::mpsc;
 
 use super::model::Model;
-use super::view::{self, Line};
+use super::view;
+use crate::picture::Line;
 
 /// What a key asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -195,7 +196,7 @@ fn meaning(key: KeyEvent) -> Option<Key> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::demo::view::Tone;
+    use crate::picture::Tone;
 
     #[test]
     fn keys_have_their_meaning() {

@@ -8,6 +8,7 @@ use isobar_plan::HealthState;
 
 use super::model::{Model, ServerRow};
 use crate::events;
+use crate::picture::{Line, Tone, bar};
 
 /// The widest bar, in cells.
 const MAX_BAR: usize = 60;
@@ -20,40 +21,6 @@ const KEYS: [(&str, &str); 4] = [
     ("b", "balancing"),
     ("q", "quit"),
 ];
-
-/// How a piece of text is meant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Tone {
-    /// As it is.
-    Plain,
-    /// A heading.
-    Strong,
-    /// Beside the point.
-    Faint,
-    /// As it should be.
-    Good,
-    /// Not known yet.
-    Unsure,
-    /// Broken.
-    Bad,
-}
-
-impl Tone {
-    /// The parameters of the terminal's "select graphic rendition" (ECMA-48, 8.3.117).
-    pub(super) const fn code(self) -> &'static str {
-        match self {
-            Self::Plain => "0",
-            Self::Strong => "1",
-            Self::Faint => "2",
-            Self::Good => "32",
-            Self::Unsure => "33",
-            Self::Bad => "31",
-        }
-    }
-}
-
-/// A line of the picture: pieces of text, side by side.
-pub(super) type Line = Vec<(Tone, String)>;
 
 /// The whole picture for a terminal of this width; what is too long is cut off.
 pub(super) fn picture(model: &Model, width: usize) -> Vec<Line> {
@@ -132,20 +99,6 @@ fn bar_line(server: &ServerRow, width: usize) -> Line {
     ]
 }
 
-/// A bar in eighths of a cell, and what is left of its length.
-fn bar(share: f64, cells: usize) -> (String, String) {
-    const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "0 to 8 times the cells"
-    )]
-    let eighths = (share.clamp(0.0, 1.0) * cells as f64 * 8.0).round() as usize;
-    let filled = "█".repeat(eighths / 8) + EIGHTHS[eighths % 8];
-    let rest = cells - eighths.div_ceil(8);
-    (filled, "·".repeat(rest))
-}
-
 fn visitors_line(model: &Model) -> Line {
     let visitors = model.visitors;
     vec![
@@ -222,19 +175,6 @@ fn clock(elapsed: Duration) -> String {
 mod tests {
     use super::*;
     use crate::arguments::DemoOptions;
-
-    #[test]
-    fn bars_fill_their_length() {
-        let check = |share, expected: &str| {
-            let (filled, rest) = bar(share, 4);
-            assert_eq!(format!("{filled}{rest}"), expected, "{share}");
-        };
-        check(0.0, "····");
-        check(0.25, "█···");
-        check(0.5 + 1.0 / 32.0, "██▏·");
-        check(1.0, "████");
-        check(1.5, "████");
-    }
 
     fn model() -> Model {
         let mut model = Model::new("127.0.0.1:8080".parse().unwrap(), &DemoOptions::default());

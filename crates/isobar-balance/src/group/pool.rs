@@ -1,0 +1,378 @@
+//! Who of those that stand together takes a request, and how does it get the place?
+//!
+//! Limits, bounds, slots already tried, and workers that race for the last place: what every algorithm has in common.
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use super::levels::WHOLE;
+use super::{Candidate, Standing, Tier};
+use crate::mix::mix;
+use crate::policy::{self, Cap, Keyed, Member, Policy, Probes, View};
+use crate::{Balance, Bound, Chance, Query, Tally, Warmth};
+
+/// Times a pick asks the algorithm again because another worker took the place it was about to take.
+const MAX_LOST_RACES: u32 = 8;
+
+/// What a bound's factor counts as at most, in hundredths: a thousand times the share.
+const MAX_BOUND_PERCENT: u32 = 100_000;
+
+/// Servers of one level, and of one zone where zones matter.
+#[derive(Debug)]
+pub(super) struct Pool {
+    pub(super) tier: Tier,
+    /// When it is asked: 0 with all that have a part of the load, the others after them.
+    pub(super) round: u32,
+    /// Its part of the load, of [`WHOLE`].
+    pub(super) share: u64,
+    members: Box<[Member]>,
+    /// How many of them may be picked.
+    usable: usize,
+    chooser: Chooser,
+    bounded: Option<Bounded>,
+}
+
+/// What a pool is made of.
+pub(super) struct Parts {
+    pub(super) tier: Tier,
+    pub(super) round: u32,
+    pub(super) share: u64,
+    /// Whether servers are used that are believed not to answer.
+    pub(super) panics: bool,
+    pub(super) candidates: Vec<Candidate>,
+}
+
+/// The algorithm.
+#[derive(Debug)]
+enum Chooser {
+    /// Made for the members that may be picked, anew for each group.
+    Plain(Box<dyn Policy>),
+    /// Made for all members; the next group takes it over when these are the same.
+    Keyed(Balance, Arc<Keyed>),
+}
+
+/// A bound on the load of members.
+#[derive(Debug)]
+struct Bounded {
+    percent: u32,
+    /// The sum of the weights of those that may be picked.
+    weights: u64,
+    /// The part of what the tally counts that is for this pool, of [`WHOLE`].
+    share: u64,
+    /// Counts what the members have in flight; none: that is added up at every pick.
+    tally: Option<Arc<Tally>>,
+}
+
+/// What came of looking for a place.
+pub(super) enum Place<'a> {
+    On(&'a Member),
+    Full,
+    NoneAvailable,
+}
+
+/// A request that has entered the tally and leaves it again, unless it finds a place.
+struct Arrival<'a> {
+    tally: Option<&'a Tally>,
+}
+
+impl Drop for Arrival<'_> {
+    fn drop(&mut self) {
+        if let Some(tally) = self.tally {
+            tally.leave();
+        }
+    }
+}
+
+impl Pool {
+    /// The pool of these servers. `last` are pools of the group before, whose tables serve again where they fit.
+    pub(super) fn new(
+        parts: Parts,
+        (balance, bound): (Balance, Option<Bound>),
+        last: &[Self],
+        chance: &mut Chance,
+    ) -> Self {
+        let Parts {
+            tier,
+            round,
+            share,
+            panics,
+            candidates,
+        } = parts;
+        let is_usable = |standing| match standing {
+            Standing::Available => true,
+            Standing::Doubtful => panics,
+            Standing::Out => false,
+        };
+        let mut members: Vec<Member> = candidates.into_iter().map(|one| member(one, is_usable)).collect();
+        tell_apart(&mut members);
+        if balance.is_keyed() {
+            warm_relatively(&mut members);
+        } else {
+            members.retain(|member| member.available);
+            warm_by_weight(&mut members);
+        }
+        let chooser = if balance.is_keyed() {
+            Chooser::Keyed(balance, keyed(balance, &members, last))
+        } else {
+            Chooser::Plain(policy::new(balance, &members, chance))
+        };
+        let bound = bound.filter(|_| balance.is_keyed());
+        Self {
+            tier,
+            round,
+            share,
+            usable: members.iter().filter(|member| member.available).count(),
+            bounded: bound.map(|bound| Bounded::new(bound, &members, share)),
+            members: members.into(),
+            chooser,
+        }
+    }
+
+    /// Whether it holds no member that could ever be picked.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.usable == 0
+    }
+
+    /// Looks for a place and takes it.
+    pub(super) fn take_place(&self, query: &Query<'_>, chance: &mut Chance) -> Place<'_> {
+        if self.usable == 0 {
+            return Place::NoneAvailable;
+        }
+        let mut arrival = self.arrive();
+        let place = self.find_place(query, chance);
+        if let Place::On(_) = place {
+            arrival.tally = None;
+        }
+        place
+    }
+
+    fn find_place(&self, query: &Query<'_>, chance: &mut Chance) -> Place<'_> {
+        for _ in 0..MAX_LOST_RACES {
+            let view = self.view(query);
+            let Some(chosen) = self.chooser.choose(&view, chance) else {
+                break;
+            };
+            debug_assert!(
+                chosen < self.members.len(),
+                "{:?} chose a member that is not there",
+                self.chooser
+            );
+            match self.members.get(chosen) {
+                Some(member) if self.take(&view, member) => return Place::On(member),
+                _ => {}
+            }
+        }
+        self.take_any_place(&self.view(query), chance)
+    }
+
+    /// Tries every member once, from a random one on: the algorithm found no place, or found them gone.
+    fn take_any_place(&self, view: &View<'_>, chance: &mut Chance) -> Place<'_> {
+        let (before, from) = self.members.split_at(chance.index(self.members.len()));
+        let mut untried = from
+            .iter()
+            .chain(before)
+            .filter(|member| member.available && view.is_untried(member))
+            .peekable();
+        if untried.peek().is_none() {
+            return Place::NoneAvailable;
+        }
+        untried
+            .find(|member| self.take(view, member))
+            .map_or(Place::Full, Place::On)
+    }
+
+    /// Takes the place, unless another worker was faster.
+    fn take(&self, view: &View<'_>, member: &Member) -> bool {
+        let cap = view.cap_of(member);
+        match &self.bounded {
+            Some(Bounded { tally: Some(_), .. }) => member.state.take(cap),
+            _ => member.state.try_acquire_within(cap),
+        }
+    }
+
+    /// Counts a request that looks for a place, where that is counted: before it looks, so that what others find is
+    /// never less than what is in flight.
+    fn arrive(&self) -> Arrival<'_> {
+        let tally = self.bounded.as_ref().and_then(|bounded| bounded.tally.as_deref());
+        tally.inspect(|tally| tally.enter());
+        Arrival { tally }
+    }
+
+    fn view<'a>(&'a self, query: &'a Query<'a>) -> View<'a> {
+        let view = View::new(&self.members, query);
+        match &self.bounded {
+            Some(bounded) => view.within(bounded.cap(&self.members, 0)),
+            None => view,
+        }
+    }
+
+    /// Members that should be asked for a report now.
+    pub(super) fn probes(&self, query: &Query<'_>, chance: &mut Chance) -> Probes {
+        match &self.chooser {
+            Chooser::Plain(policy) => policy.probes(&View::new(&self.members, query), chance),
+            Chooser::Keyed(..) => Probes::default(),
+        }
+    }
+
+    /// How many places a request that avoids `avoid` would find; none: no member is left to it. Under a bound it is the
+    /// number for as long as nothing else comes: each that is taken may raise the bound for the next.
+    pub(super) fn room(&self, query: &Query<'_>) -> Option<u32> {
+        let view = View::new(&self.members, query);
+        let view = match &self.bounded {
+            Some(bounded) => view.within(bounded.cap(&self.members, 1)),
+            None => view,
+        };
+        let room = |member: &Member| {
+            let most = member.state.limit().unwrap_or(u32::MAX).min(view.cap_of(member));
+            if most == u32::MAX {
+                most
+            } else {
+                most.saturating_sub(member.state.in_flight())
+            }
+        };
+        self.members
+            .iter()
+            .filter(|member| member.available && view.is_untried(member))
+            .map(room)
+            .reduce(u32::saturating_add)
+    }
+}
+
+impl Chooser {
+    fn choose(&self, view: &View<'_>, chance: &mut Chance) -> Option<usize> {
+        match self {
+            Self::Plain(policy) => policy.choose(view, chance),
+            Self::Keyed(_, keyed) => keyed.choose(view, chance),
+        }
+    }
+}
+
+impl Bounded {
+    fn new(bound: Bound, members: &[Member], share: u64) -> Self {
+        let usable = || members.iter().filter(|member| member.available);
+        let first = usable().next().and_then(|member| member.state.tally());
+        let is_common = |tally: &&Arc<Tally>| {
+            usable().all(|member| member.state.tally().is_some_and(|other| Arc::ptr_eq(other, tally)))
+        };
+        Self {
+            percent: bound.percent.clamp(100, MAX_BOUND_PERCENT),
+            weights: usable().map(|member| u64::from(member.weight)).sum(),
+            // One that no load is meant for serves when others cannot, and then perhaps for all of them.
+            share: if share == 0 { WHOLE } else { share },
+            tally: first.filter(is_common).cloned(),
+        }
+    }
+
+    /// The bound now, with `more` requests beside those that are counted.
+    fn cap(&self, members: &[Member], more: u64) -> Cap {
+        let percent = u128::from(self.percent);
+        match &self.tally {
+            Some(tally) => {
+                let load = percent * u128::from(tally.in_flight() + more);
+                if self.share == WHOLE {
+                    Cap::new(load, self.weights, 100)
+                } else {
+                    Cap::new(load * u128::from(self.share), self.weights, 100 * WHOLE)
+                }
+            }
+            None => {
+                let in_flight: u64 = members.iter().map(|member| u64::from(member.state.in_flight())).sum();
+                Cap::new(percent * u128::from(in_flight + 1), self.weights, 100)
+            }
+        }
+    }
+}
+
+fn member(candidate: Candidate, is_usable: impl Fn(Standing) -> bool) -> Member {
+    let Candidate {
+        slot,
+        id,
+        label,
+        weight,
+        tier: _,
+        zone: _,
+        standing,
+        warmth,
+        state,
+    } = candidate;
+    Member {
+        slot,
+        id,
+        label,
+        weight,
+        warmth,
+        available: is_usable(standing),
+        state,
+    }
+}
+
+/// Gives members of one id others, which follow from their order: nothing could tell them apart otherwise, and all but
+/// one would get no keys.
+fn tell_apart(members: &mut [Member]) {
+    let mut seen: BTreeMap<u64, u64> = BTreeMap::new();
+    for member in members {
+        loop {
+            let times = seen.entry(member.id).or_default();
+            *times += 1;
+            if *times == 1 {
+                break;
+            }
+            member.id = mix(member.id, *times);
+        }
+    }
+}
+
+/// Takes as full what is warmest: only the differences count.
+fn warm_relatively(members: &mut [Member]) {
+    let available = members.iter().filter(|member| member.available);
+    let warmest = available
+        .map(|member| member.warmth.thousandths())
+        .max()
+        .unwrap_or(1000);
+    for member in members {
+        let relative = u32::from(member.warmth.thousandths()) * 1000 / u32::from(warmest);
+        member.warmth = Warmth::new(u16::try_from(relative).unwrap_or(1000));
+    }
+}
+
+/// Puts warmth into the weights.
+fn warm_by_weight(members: &mut [Member]) {
+    if members.iter().all(|member| member.warmth == Warmth::FULL) {
+        return;
+    }
+    // Weights keep their proportions where a thousand times the largest does not fit.
+    let largest = members.iter().map(|member| u64::from(member.weight)).max().unwrap_or(1);
+    let divisor = (largest * 1000).div_ceil(u64::from(u32::MAX)).max(1);
+    for member in members {
+        let weight = u64::from(member.weight) * u64::from(member.warmth.thousandths()) / divisor;
+        member.weight = u32::try_from(weight.max(1)).unwrap_or(u32::MAX);
+        member.warmth = Warmth::FULL;
+    }
+}
+
+/// The tables for these members: those of a pool in `last` whose members are the same; or, where history counts, made
+/// from one whose members are some of the same.
+fn keyed(balance: Balance, members: &[Member], last: &[Pool]) -> Arc<Keyed> {
+    let before = || {
+        last.iter().filter_map(|pool| match &pool.chooser {
+            Chooser::Keyed(other, keyed) if *other == balance => Some((keyed, &pool.members)),
+            _ => None,
+        })
+    };
+    let is_same = |a: &Member, b: &Member| a.id == b.id && a.weight == b.weight && a.label == b.label;
+    let same = before()
+        .find(|(_, old)| old.len() == members.len() && old.iter().zip(members).all(|(old, new)| is_same(old, new)));
+    if let Some((keyed, _)) = same {
+        return Arc::clone(keyed);
+    }
+    let ids: alloc::collections::BTreeSet<u64> = members.iter().map(|member| member.id).collect();
+    let in_common = |old: &[Member]| old.iter().filter(|member| ids.contains(&member.id)).count();
+    let nearest = before().max_by_key(|(_, old)| in_common(old));
+    Arc::new(Keyed::new(
+        balance,
+        members,
+        nearest.map(|(keyed, old)| (&**keyed, &**old)),
+    ))
+}
