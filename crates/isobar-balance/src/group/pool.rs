@@ -11,10 +11,14 @@ use super::levels::WHOLE;
 use super::{Candidate, Pick, Standing, Tier};
 use crate::mix::mix;
 use crate::policy::{self, Cap, Keyed, Member, Policy, View};
+use crate::tally::Count;
 use crate::{Balance, Bound, Chance, Query, Tally, Warmth};
 
 /// Times a pick asks the algorithm again because another worker took the place it was about to take.
 const MAX_LOST_RACES: u32 = 8;
+
+/// Times a pick under a bound looks again because others came or went while it looked.
+const MAX_LOOKS: u32 = 64;
 
 /// What a bound's factor counts as at most, in hundredths: a thousand times the share.
 const MAX_BOUND_PERCENT: u32 = 100_000;
@@ -61,7 +65,8 @@ struct Bounded {
     weights: u64,
     /// The part of what the tally counts that is for this pool, of [`WHOLE`].
     share: u64,
-    /// Counts what the members have in flight; none: that is added up at every pick.
+    /// Counts what the members have in flight; none: that is added up at every pick, which misses or counts twice what
+    /// moves from one to another meanwhile.
     tally: Option<Arc<Tally>>,
 }
 
@@ -178,21 +183,24 @@ impl Pool {
         self.take_any_place(&view, |member| member.state.try_acquire(), chance)
     }
 
-    /// The bound is worked out again for each race that was lost.
+    /// Others come and go while this one looks, and move the bound. That all are at it is only believed when nobody did,
+    /// because then it cannot be: all bounds together are at least what all have, this request included.
     fn take_within(&self, bounded: &Bounded, query: &Query<'_>, chance: &mut Chance) -> Place<'_> {
         let mut arrival = Arrival::at(bounded.tally.as_deref());
-        let mut races = 0;
+        let mut looks = 0;
         let place = loop {
-            let cap = bounded.cap(&self.members, 0);
+            looks += 1;
+            let count = bounded.count(&self.members);
+            let cap = bounded.cap(count, 0);
             let view = View::new(&self.members, query).within(&cap);
             let take = |member: &Member| match &bounded.tally {
                 Some(_) => member.state.take(cap.of(member.weight)),
                 None => member.state.try_acquire_within(cap.of(member.weight)),
             };
-            match self.choose(&view, chance).filter(|_| races < MAX_LOST_RACES) {
-                None => break self.take_any_place(&view, take, chance),
+            match self.choose(&view, chance) {
                 Some(member) if take(member) => break Place::On(member),
-                Some(_) => races += 1,
+                _ if looks < MAX_LOOKS && bounded.count(&self.members) != count => {}
+                _ => break self.take_any_place(&view, take, chance),
             }
         };
         if let Place::On(_) = place {
@@ -234,7 +242,10 @@ impl Pool {
     /// number for as long as nothing else comes: each that is taken may raise the bound for the next.
     pub(super) fn room(&self, query: &Query<'_>) -> Option<u32> {
         let view = View::new(&self.members, query);
-        let cap = self.bounded.as_ref().map(|bounded| bounded.cap(&self.members, 1));
+        let cap = self
+            .bounded
+            .as_ref()
+            .map(|bounded| bounded.cap(bounded.count(&self.members), 1));
         let room = |member: &Member| {
             let cap = cap.as_ref().map_or(u32::MAX, |cap| cap.of(member.weight));
             let most = member.state.limit().unwrap_or(u32::MAX).min(cap);
@@ -268,22 +279,28 @@ impl Bounded {
         }
     }
 
-    /// The bound now, with `more` requests beside those that are counted.
-    fn cap(&self, members: &[Member], more: u64) -> Cap {
+    /// What all have in flight; with a tally, what it counts for all pools.
+    fn count(&self, members: &[Member]) -> Count {
+        match &self.tally {
+            Some(tally) => tally.count(),
+            None => Count::added_up(members.iter().map(|member| u64::from(member.state.in_flight())).sum()),
+        }
+    }
+
+    /// The bound at a count, with `more` requests beside those that are counted.
+    fn cap(&self, count: Count, more: u64) -> Cap {
         let percent = u128::from(self.percent);
         match &self.tally {
-            Some(tally) => {
-                let load = percent * u128::from(tally.in_flight() + more);
+            Some(_) => {
+                let load = percent * u128::from(count.in_flight() + more);
                 if self.share == WHOLE {
                     Cap::new(load, self.weights, 100)
                 } else {
                     Cap::new(load * u128::from(self.share), self.weights, 100 * WHOLE)
                 }
             }
-            None => {
-                let in_flight: u64 = members.iter().map(|member| u64::from(member.state.in_flight())).sum();
-                Cap::new(percent * u128::from(in_flight + 1), self.weights, 100)
-            }
+            // This request is not in the sum.
+            None => Cap::new(percent * u128::from(count.in_flight() + 1), self.weights, 100),
         }
     }
 }
