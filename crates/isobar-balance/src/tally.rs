@@ -12,7 +12,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct Tally {
-    /// The lower half is how many there are, the upper how often that changed.
+    /// The lower half is how many there are, the upper how many left so far.
     state: AtomicU64,
 }
 
@@ -20,8 +20,8 @@ pub struct Tally {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Count(u64);
 
-/// One more change, in the upper half.
-const CHANGE: u64 = 1 << 32;
+/// One that left, in the upper half.
+const LEFT: u64 = 1 << 32;
 
 impl Tally {
     /// Nothing in flight.
@@ -44,24 +44,24 @@ impl Tally {
 
     /// Counts a request before it looks for a place.
     pub(crate) fn enter(&self) {
-        self.state.fetch_add(CHANGE + 1, Ordering::SeqCst);
+        self.state.fetch_add(1, Ordering::SeqCst);
     }
 
     /// Counts it out after its place was given back, or when it found none.
     pub(crate) fn leave(&self) {
-        let before = self.state.fetch_add(CHANGE - 1, Ordering::SeqCst);
+        let before = self.state.fetch_add(LEFT - 1, Ordering::SeqCst);
         debug_assert!(Count(before).in_flight() > 0, "a request left that had not entered");
     }
 }
 
 impl Count {
-    /// What adding up gave; nothing is known of changes.
+    /// What adding up gave; nothing is known of who left.
     pub(crate) const fn added_up(in_flight: u64) -> Self {
         Self(in_flight)
     }
 
     pub(crate) const fn in_flight(self) -> u64 {
-        self.0 % CHANGE
+        self.0 % LEFT
     }
 }
 
