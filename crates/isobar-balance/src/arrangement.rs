@@ -23,7 +23,9 @@ pub struct Arrangement {
 ///
 /// A server may have `ceil(factor * t * w / W)` requests in flight when it takes one, where `t` is what all have, that
 /// one included, `w` its weight and `W` the sum of weights. What finds its server at the bound goes to the next in its
-/// key's order. *Source*: Mirrokni, Thorup, Zadimoghaddam, "Consistent hashing with bounded loads", 2018.
+/// key's order. With servers that are [counted in](crate::ServerState::counted_in) one [`Tally`](crate::Tally) this is
+/// exact, however many workers pick at once, and costs the same for any number of servers; otherwise what they have is
+/// added up at every pick, and may be off by what moves meanwhile. *Source*: Mirrokni, Thorup, Zadimoghaddam, "Consistent hashing with bounded loads", 2018.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Bound {
     /// The factor in hundredths: 125 allows a quarter more than the share. What is below 100 counts as 100, because

@@ -182,18 +182,24 @@ impl Group {
     /// *Cost*: that of the algorithm, times the number of races lost to other workers, at most 8; no allocation and
     /// no lock.
     pub fn pick(&self, query: &Query<'_>, chance: &mut Chance) -> Pick {
-        let mut first = self.draw(query, chance);
+        let Some(drawn) = self.pools.get(self.draw(query, chance)) else {
+            return Pick::NoneAvailable;
+        };
+        match drawn.take_place(query, chance) {
+            Place::On(member) => drawn.picked(member),
+            place => self.pick_beside(drawn, &place, query, chance),
+        }
+    }
+
+    /// Picks from the others in turn, when the pool that was drawn had no place: first the rest of those that carry load,
+    /// then level by level.
+    #[cold]
+    fn pick_beside(&self, drawn: &Pool, place: &Place<'_>, query: &Query<'_>, chance: &mut Chance) -> Pick {
+        let mut is_full = matches!(place, Place::Full);
         for round in self.rounds() {
-            let (before, from) = round.split_at(first.min(round.len()));
-            let mut is_full = false;
-            for pool in from.iter().chain(before) {
+            for pool in round.iter().filter(|pool| !core::ptr::eq(*pool, drawn)) {
                 match pool.take_place(query, chance) {
-                    Place::On(member) => {
-                        return Pick::Server {
-                            slot: member.slot,
-                            tier: pool.tier,
-                        };
-                    }
+                    Place::On(member) => return pool.picked(member),
                     Place::Full => is_full = true,
                     Place::NoneAvailable => {}
                 }
@@ -201,7 +207,6 @@ impl Group {
             if is_full {
                 return Pick::Full;
             }
-            first = 0;
         }
         Pick::NoneAvailable
     }

@@ -125,7 +125,7 @@ pub(crate) fn new(balance: Balance, members: &[Member], chance: &mut Chance) -> 
 pub struct View<'a> {
     members: &'a [Member],
     query: &'a Query<'a>,
-    cap: Option<Cap>,
+    cap: Option<&'a Cap>,
 }
 
 /// Whether a member fits a request, as an algorithm by key sees it.
@@ -150,8 +150,8 @@ impl<'a> View<'a> {
         }
     }
 
-    /// The view of a request under a bound on the load.
-    pub(crate) const fn within(self, cap: Cap) -> Self {
+    /// The same under a bound on the load.
+    pub(crate) const fn within(self, cap: &'a Cap) -> Self {
         Self { cap: Some(cap), ..self }
     }
 
@@ -193,13 +193,13 @@ impl<'a> View<'a> {
     }
 
     fn has_room(&self, member: &Member) -> bool {
-        let cap = self.cap_of(member);
-        member.state.in_flight_with_room().is_some_and(|count| count < cap)
-    }
-
-    /// The most this member may have in flight under the bound.
-    pub(crate) fn cap_of(&self, member: &Member) -> u32 {
-        self.cap.map_or(u32::MAX, |cap| cap.of(member.weight))
+        match self.cap {
+            None => !member.state.is_full(),
+            Some(cap) => {
+                let most = cap.of(member.weight);
+                member.state.in_flight_with_room().is_some_and(|count| count < most)
+            }
+        }
     }
 
     /// What a member carries, failures that it is charged for among it; none: it may not be chosen.

@@ -120,8 +120,9 @@ fn room_is_found_among_contended_servers() {
     }
 }
 
-/// Under a bound of 1.25, workers that each hold three requests at most never find more on a server than its part of all
-/// they could hold; and when they only take, what each server ends with is within its part of what there is then.
+/// Under a bound of 1.25 with a tally, workers that each hold three requests at most never find more on a server than its
+/// part of all they could hold, and none is ever refused; and when they only take, what each server ends with is within
+/// its part of what there is then, also without a tally.
 #[test]
 fn bounds_hold_under_contention() {
     const WEIGHTS: [u32; 5] = [1, 1, 2, 3, 3];
@@ -148,9 +149,14 @@ fn bounds_hold_under_contention() {
                 key: Some(4),
                 ..Query::default()
             };
-            let take = |chance: &mut Chance| match group.pick(&query, chance) {
-                Pick::Server { slot, .. } => slot,
-                other => panic!("{balance}: there is always room, but the pick was {other:?}"),
+            let is_counted = tally.is_some();
+            let take = |chance: &mut Chance| loop {
+                match group.pick(&query, chance) {
+                    Pick::Server { slot, .. } => break slot,
+                    // What is added up may miss what moves, and the bound then seems lower than it is.
+                    Pick::Full if !is_counted => thread::yield_now(),
+                    other => panic!("{balance}: there is always room, but the pick was {other:?}"),
+                }
             };
             let most_held = 3 * u32::try_from(WORKERS).unwrap();
             thread::scope(|scope| {

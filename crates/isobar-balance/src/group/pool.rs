@@ -8,13 +8,17 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::levels::WHOLE;
-use super::{Candidate, Standing, Tier};
+use super::{Candidate, Pick, Standing, Tier};
 use crate::mix::mix;
 use crate::policy::{self, Cap, Keyed, Member, Policy, Probes, View};
+use crate::tally::Count;
 use crate::{Balance, Bound, Chance, Query, Tally, Warmth};
 
 /// Times a pick asks the algorithm again because another worker took the place it was about to take.
 const MAX_LOST_RACES: u32 = 8;
+
+/// Times a pick under a bound looks again because others came or went while it looked.
+const MAX_LOOKS: u32 = 64;
 
 /// What a bound's factor counts as at most, in hundredths: a thousand times the share.
 const MAX_BOUND_PERCENT: u32 = 100_000;
@@ -61,7 +65,8 @@ struct Bounded {
     weights: u64,
     /// The part of what the tally counts that is for this pool, of [`WHOLE`].
     share: u64,
-    /// Counts what the members have in flight; none: that is added up at every pick.
+    /// Counts what the members have in flight; none: that is added up at every pick, which misses or counts twice what
+    /// moves from one to another meanwhile.
     tally: Option<Arc<Tally>>,
 }
 
@@ -75,6 +80,16 @@ pub(super) enum Place<'a> {
 /// A request that has entered the tally and leaves it again, unless it finds a place.
 struct Arrival<'a> {
     tally: Option<&'a Tally>,
+}
+
+impl<'a> Arrival<'a> {
+    /// Counts a request before it looks for a place, so that what others find is never less than what is in flight.
+    fn at(tally: Option<&'a Tally>) -> Self {
+        if let Some(tally) = tally {
+            tally.enter();
+        }
+        Self { tally }
+    }
 }
 
 impl Drop for Arrival<'_> {
@@ -135,40 +150,82 @@ impl Pool {
         self.usable == 0
     }
 
+    /// What is said of a member that was picked.
+    pub(super) const fn picked(&self, member: &Member) -> Pick {
+        Pick::Server {
+            slot: member.slot,
+            tier: self.tier,
+        }
+    }
+
     /// Looks for a place and takes it.
+    #[inline]
     pub(super) fn take_place(&self, query: &Query<'_>, chance: &mut Chance) -> Place<'_> {
         if self.usable == 0 {
             return Place::NoneAvailable;
         }
-        let mut arrival = self.arrive();
-        let place = self.find_place(query, chance);
+        match &self.bounded {
+            None => self.take_without_bound(query, chance),
+            Some(bounded) => self.take_within(bounded, query, chance),
+        }
+    }
+
+    #[inline]
+    fn take_without_bound(&self, query: &Query<'_>, chance: &mut Chance) -> Place<'_> {
+        let view = View::new(&self.members, query);
+        for _ in 0..MAX_LOST_RACES {
+            match self.choose(&view, chance) {
+                None => break,
+                Some(member) if member.state.try_acquire() => return Place::On(member),
+                Some(_) => {}
+            }
+        }
+        self.take_any_place(&view, |member| member.state.try_acquire(), chance)
+    }
+
+    /// Others come and go while this one looks, and move the bound. That all are at it is only believed when nobody did,
+    /// because then it cannot be: all bounds together are at least what all have, this request included.
+    fn take_within(&self, bounded: &Bounded, query: &Query<'_>, chance: &mut Chance) -> Place<'_> {
+        let mut arrival = Arrival::at(bounded.tally.as_deref());
+        let mut looks = 0;
+        let place = loop {
+            looks += 1;
+            let count = bounded.count(&self.members);
+            let cap = bounded.cap(count, 0);
+            let view = View::new(&self.members, query).within(&cap);
+            let take = |member: &Member| match &bounded.tally {
+                Some(_) => member.state.take(cap.of(member.weight)),
+                None => member.state.try_acquire_within(cap.of(member.weight)),
+            };
+            match self.choose(&view, chance) {
+                Some(member) if take(member) => break Place::On(member),
+                _ if looks < MAX_LOOKS && bounded.count(&self.members) != count => {}
+                _ => break self.take_any_place(&view, take, chance),
+            }
+        };
         if let Place::On(_) = place {
             arrival.tally = None;
         }
         place
     }
 
-    fn find_place(&self, query: &Query<'_>, chance: &mut Chance) -> Place<'_> {
-        for _ in 0..MAX_LOST_RACES {
-            let view = self.view(query);
-            let Some(chosen) = self.chooser.choose(&view, chance) else {
-                break;
-            };
-            debug_assert!(
-                chosen < self.members.len(),
-                "{:?} chose a member that is not there",
-                self.chooser
-            );
-            match self.members.get(chosen) {
-                Some(member) if self.take(&view, member) => return Place::On(member),
-                _ => {}
-            }
-        }
-        self.take_any_place(&self.view(query), chance)
+    #[inline]
+    fn choose(&self, view: &View<'_>, chance: &mut Chance) -> Option<&Member> {
+        let chosen = match &self.chooser {
+            Chooser::Plain(policy) => policy.choose(view, chance),
+            Chooser::Keyed(_, keyed) => keyed.choose(view, chance),
+        }?;
+        debug_assert!(
+            chosen < self.members.len(),
+            "{:?} chose a member that is not there",
+            self.chooser
+        );
+        self.members.get(chosen)
     }
 
     /// Tries every member once, from a random one on: the algorithm found no place, or found them gone.
-    fn take_any_place(&self, view: &View<'_>, chance: &mut Chance) -> Place<'_> {
+    #[cold]
+    fn take_any_place(&self, view: &View<'_>, take: impl Fn(&Member) -> bool, chance: &mut Chance) -> Place<'_> {
         let (before, from) = self.members.split_at(chance.index(self.members.len()));
         let mut untried = from
             .iter()
@@ -178,34 +235,7 @@ impl Pool {
         if untried.peek().is_none() {
             return Place::NoneAvailable;
         }
-        untried
-            .find(|member| self.take(view, member))
-            .map_or(Place::Full, Place::On)
-    }
-
-    /// Takes the place, unless another worker was faster.
-    fn take(&self, view: &View<'_>, member: &Member) -> bool {
-        let cap = view.cap_of(member);
-        match &self.bounded {
-            Some(Bounded { tally: Some(_), .. }) => member.state.take(cap),
-            _ => member.state.try_acquire_within(cap),
-        }
-    }
-
-    /// Counts a request that looks for a place, where that is counted: before it looks, so that what others find is
-    /// never less than what is in flight.
-    fn arrive(&self) -> Arrival<'_> {
-        let tally = self.bounded.as_ref().and_then(|bounded| bounded.tally.as_deref());
-        tally.inspect(|tally| tally.enter());
-        Arrival { tally }
-    }
-
-    fn view<'a>(&'a self, query: &'a Query<'a>) -> View<'a> {
-        let view = View::new(&self.members, query);
-        match &self.bounded {
-            Some(bounded) => view.within(bounded.cap(&self.members, 0)),
-            None => view,
-        }
+        untried.find(|member| take(member)).map_or(Place::Full, Place::On)
     }
 
     /// Members that should be asked for a report now.
@@ -220,12 +250,13 @@ impl Pool {
     /// number for as long as nothing else comes: each that is taken may raise the bound for the next.
     pub(super) fn room(&self, query: &Query<'_>) -> Option<u32> {
         let view = View::new(&self.members, query);
-        let view = match &self.bounded {
-            Some(bounded) => view.within(bounded.cap(&self.members, 1)),
-            None => view,
-        };
+        let cap = self
+            .bounded
+            .as_ref()
+            .map(|bounded| bounded.cap(bounded.count(&self.members), 1));
         let room = |member: &Member| {
-            let most = member.state.limit().unwrap_or(u32::MAX).min(view.cap_of(member));
+            let cap = cap.as_ref().map_or(u32::MAX, |cap| cap.of(member.weight));
+            let most = member.state.limit().unwrap_or(u32::MAX).min(cap);
             if most == u32::MAX {
                 most
             } else {
@@ -237,15 +268,6 @@ impl Pool {
             .filter(|member| member.available && view.is_untried(member))
             .map(room)
             .reduce(u32::saturating_add)
-    }
-}
-
-impl Chooser {
-    fn choose(&self, view: &View<'_>, chance: &mut Chance) -> Option<usize> {
-        match self {
-            Self::Plain(policy) => policy.choose(view, chance),
-            Self::Keyed(_, keyed) => keyed.choose(view, chance),
-        }
     }
 }
 
@@ -265,22 +287,28 @@ impl Bounded {
         }
     }
 
-    /// The bound now, with `more` requests beside those that are counted.
-    fn cap(&self, members: &[Member], more: u64) -> Cap {
+    /// What all have in flight; with a tally, what it counts for all pools.
+    fn count(&self, members: &[Member]) -> Count {
+        match &self.tally {
+            Some(tally) => tally.count(),
+            None => Count::added_up(members.iter().map(|member| u64::from(member.state.in_flight())).sum()),
+        }
+    }
+
+    /// The bound at a count, with `more` requests beside those that are counted.
+    fn cap(&self, count: Count, more: u64) -> Cap {
         let percent = u128::from(self.percent);
         match &self.tally {
-            Some(tally) => {
-                let load = percent * u128::from(tally.in_flight() + more);
+            Some(_) => {
+                let load = percent * u128::from(count.in_flight() + more);
                 if self.share == WHOLE {
                     Cap::new(load, self.weights, 100)
                 } else {
                     Cap::new(load * u128::from(self.share), self.weights, 100 * WHOLE)
                 }
             }
-            None => {
-                let in_flight: u64 = members.iter().map(|member| u64::from(member.state.in_flight())).sum();
-                Cap::new(percent * u128::from(in_flight + 1), self.weights, 100)
-            }
+            // This request is not in the sum.
+            None => Cap::new(percent * u128::from(count.in_flight() + 1), self.weights, 100),
         }
     }
 }
