@@ -7,8 +7,8 @@
 //! This crate knows no file, clock, thread or terminal, and no request beyond its work and its key. What queueing
 //! theory says about a scenario is in [`theory`], and every run is checked against Little's law.
 //!
-//! *Cost*: about two events a request, each a few hundred nanoseconds and one look at every server where the
-//! algorithm looks at every server; `examples/events.rs` measures it.
+//! *Cost*: two events a request and what the algorithm's choice costs: with 100 servers 1 to 4 million requests a second,
+//! as `examples/events.rs` measures it.
 #![no_std]
 #![forbid(unsafe_code)]
 

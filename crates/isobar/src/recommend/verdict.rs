@@ -17,6 +17,9 @@ const SCATTERED: f64 = 0.3;
 /// How near two algorithms are when neither is better: a simulation of another workload would turn them round.
 const NEAR: f64 = 1.05;
 
+/// Other algorithms whose figures are told in a sentence.
+const TOLD: usize = 4;
+
 /// A mean service time in nanoseconds from which on what counts is how many connections each server has.
 const LONG: f64 = 1e10;
 
@@ -195,7 +198,13 @@ fn reason(outcome: &Outcome, measure: Measure, chosen: usize) -> String {
         let value = value.split_once(' ').map_or(value.as_str(), |(_, value)| value);
         format!("{value} ({})", report.balance)
     };
-    let others: Vec<String> = others.iter().map(other).collect();
+    let mut others: Vec<String> = others.iter().map(other).collect();
+    if others.len() > TOLD {
+        // The nearest and the furthest say enough; all are in the table.
+        let furthest = others.len() - 1;
+        others.drain(TOLD - 1..furthest);
+        others.insert(TOLD - 1, "…".to_owned());
+    }
     let own = measure.write(measure.value(own));
     if others.is_empty() {
         return format!("{}: {own}", outcome.name);
@@ -265,7 +274,7 @@ mod tests {
             "{:?}",
             verdict.reasons
         );
-        assert!(verdict.reasons[0].contains("(random)"), "{:?}", verdict.reasons);
+        assert!(verdict.reasons[0].contains(" against "), "{:?}", verdict.reasons);
         let slow = |reason: &&String| reason.contains("is slow") && reason.contains("p99");
         assert_eq!(verdict.reasons.iter().filter(slow).count(), 1);
     }
