@@ -143,6 +143,7 @@ fn on_all_workers(work: impl Fn(u64) + Sync) {
 #[test]
 fn charges_are_exact_and_end() {
     const FAILURES: u32 = 20_000;
+    let all = FAILURES * u32::try_from(WORKERS).unwrap();
     let server = ServerState::new(None);
     let fail = |now, outcome| {
         let finish = Finish {
@@ -158,14 +159,14 @@ fn charges_are_exact_and_end() {
         let retry_after = Some(Duration::from_secs(10));
         (0..FAILURES).for_each(|_| fail(at(0), Outcome::Failure { retry_after }));
     });
-    assert_eq!(server.charge(at(9_000)), FAILURES * WORKERS as u32);
+    assert_eq!(server.charge(at(9_000)), all);
     assert_eq!(server.charge(at(10_300)), 0);
     on_all_workers(|worker| {
         for step in 0..u64::from(FAILURES) {
             let now = at(20_000 + step + worker * 3);
             fail(now, Outcome::Failure { retry_after: None });
             let charge = server.charge(now);
-            assert!(charge <= FAILURES * WORKERS as u32, "a count ran below zero: {charge}");
+            assert!(charge <= all, "a count ran below zero: {charge}");
         }
     });
     assert_eq!(server.charge(at(120_000)), 0);

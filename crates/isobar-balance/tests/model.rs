@@ -16,6 +16,8 @@ use isobar_balance::{
 /// The mean service time, in nanoseconds.
 const SERVICE: f64 = 10_000_000.0;
 
+const SERVICE_SECONDS: f32 = 0.01;
+
 /// A request at a server.
 #[derive(Debug, Clone, Copy)]
 struct Request {
@@ -104,7 +106,10 @@ impl Model {
 
     fn exponential(&mut self, mean: f64) -> u64 {
         let uniform = (self.chance.bits() >> 11) as f64 / (1u64 << 53) as f64;
-        (-(1.0 - uniform).ln() * mean) as u64
+        Duration::from_secs_f64(-(1.0 - uniform).ln() * mean / 1e9)
+            .as_nanos()
+            .try_into()
+            .unwrap()
     }
 
     fn arrive(&mut self, request: u32) {
@@ -172,10 +177,10 @@ impl Model {
         let seconds = self.now as f32 / 1e9;
         let rps = at.answered as f32 / seconds.max(0.001);
         let report = Report {
-            in_flight: Some(at.queue.len() as u32),
+            in_flight: Some(at.queue.len().try_into().unwrap()),
             latency: None,
             load: Some(ReportedLoad {
-                utilization: (rps * SERVICE as f32 / 1e9).clamp(0.01, 1.0),
+                utilization: (rps * SERVICE_SECONDS).clamp(0.01, 1.0),
                 rps,
                 eps: 0.0,
             }),
