@@ -216,7 +216,7 @@ fn least_connections_is_nearly_one_queue() {
     assert!((1.02..1.12).contains(&mean), "{mean}");
 }
 
-/// Mitzenmacher's mean-field model has, in service times at 90 % load, 2.61 for two choices and 1.92 for three;
+/// Mitzenmacher's mean-field model has, in service times at 90 % load, 2.61 for two choices and 2.03 for three;
 /// by its sum over i of load^((d^i - d) / (d - 1)).
 #[test]
 fn choices_follow_the_mean_field() {
