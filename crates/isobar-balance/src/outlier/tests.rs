@@ -80,7 +80,7 @@ fn errors_in_a_row() {
         consecutive_errors: Some(3),
         ..NOTHING
     };
-    let mut all = Fixture::new(settings, 3);
+    let mut all = Fixture::new(settings, 4);
     all.count(0, ServerError, 2, 0);
     all.count(0, Answered, 1, 0);
     all.count(0, ServerError, 2, 0);
@@ -104,6 +104,16 @@ fn errors_in_a_row() {
         "a success does not hide what came before it"
     );
     assert_eq!(all.ejected(2), []);
+    all.count(0, Answered, 1, 2);
+    all.count(0, ServerError, 2, 2);
+    all.count(0, Answered, 1, 2);
+    all.count(0, ServerError, 1, 2);
+    assert_eq!(all.ejected(2), [], "neither row is long enough");
+    all.count(0, Answered, 1, 2);
+    all.count(0, ServerError, 3, 2);
+    all.count(0, Answered, 1, 2);
+    all.count(0, ServerError, 1, 2);
+    assert_eq!(all.ejected(2), [0], "nor does a shorter row that comes after it");
     all.count(2, Unreachable, 3, 2);
     assert_eq!(all.ejected(2), [2], "a server that cannot be reached gives no answers");
 }
