@@ -21,13 +21,15 @@ const SERVICE_SECONDS: f32 = 0.01;
 /// A request at a server.
 #[derive(Debug, Clone, Copy)]
 struct Request {
+    balancer: usize,
     arrived: u64,
     in_flight: u32,
     fails: bool,
 }
 
 struct Server {
-    state: Arc<ServerState>,
+    /// What each balancer knows of it.
+    states: Vec<Arc<ServerState>>,
     queue: VecDeque<Request>,
     answered: u32,
 }
@@ -36,6 +38,8 @@ struct Server {
 #[derive(Debug, Clone, Copy)]
 struct Scenario {
     balance: Balance,
+    /// That do not know of each other; each request comes to one by chance.
+    balancers: usize,
     servers: u32,
     limit: Option<u32>,
     /// Of all servers together.
@@ -49,7 +53,7 @@ struct Scenario {
 struct Model {
     scenario: Scenario,
     servers: Vec<Server>,
-    group: Group,
+    groups: Vec<Group>,
     chance: Chance,
     /// When the request a server works on is done.
     done: BinaryHeap<Reverse<(u64, usize)>>,
@@ -63,20 +67,25 @@ struct Model {
 impl Model {
     fn new(scenario: Scenario) -> Self {
         let server = |_| Server {
-            state: Arc::new(ServerState::new(scenario.limit)),
+            states: (0..scenario.balancers)
+                .map(|_| Arc::new(ServerState::new(scenario.limit)))
+                .collect(),
             queue: VecDeque::new(),
             answered: 0,
         };
         let servers: Vec<Server> = (0..scenario.servers).map(server).collect();
-        let candidate = |(slot, server): (u32, &Server)| Candidate {
-            slot,
-            weight: 1,
-            tier: Tier::Primary,
-            state: Arc::clone(&server.state),
+        let group = |balancer: usize| {
+            let candidate = |(slot, server): (u32, &Server)| Candidate {
+                slot,
+                weight: 1,
+                tier: Tier::Primary,
+                state: Arc::clone(&server.states[balancer]),
+            };
+            let candidates = (0..).zip(&servers).map(candidate).collect();
+            Group::new(scenario.balance, candidates, scenario.seed + balancer as u64)
         };
-        let candidates = (0..).zip(&servers).map(candidate).collect();
         Self {
-            group: Group::new(scenario.balance, candidates, scenario.seed),
+            groups: (0..scenario.balancers).map(group).collect(),
             servers,
             chance: Chance::new(scenario.seed),
             done: BinaryHeap::new(),
@@ -117,7 +126,8 @@ impl Model {
             now: Moment::new(self.now),
             ..Query::default()
         };
-        let Pick::Server { slot, tier } = self.group.pick(&query, &mut self.chance) else {
+        let balancer = self.chance.index(self.groups.len());
+        let Pick::Server { slot, tier } = self.groups[balancer].pick(&query, &mut self.chance) else {
             return;
         };
         let fails = request >= self.scenario.fails_from;
@@ -127,15 +137,16 @@ impl Model {
         }
         let server = &mut self.servers[slot as usize];
         server.queue.push_back(Request {
+            balancer,
             arrived: self.now,
-            in_flight: server.state.in_flight(),
+            in_flight: server.states[balancer].in_flight(),
             fails: fails && slot == 0,
         });
         if server.queue.len() == 1 {
             self.begin(slot as usize);
         }
-        for probed in self.group.probes(tier, &query, &mut self.chance).iter() {
-            self.report(probed as usize);
+        for probed in self.groups[balancer].probes(tier, &query, &mut self.chance).iter() {
+            self.report(probed as usize, balancer);
         }
     }
 
@@ -166,13 +177,13 @@ impl Model {
         };
         let at = &mut self.servers[server];
         at.answered += 1;
-        at.state.finished(&finish, self.scenario.balance.feedback());
-        at.state.release();
-        self.report(server);
+        at.states[request.balancer].finished(&finish, self.scenario.balance.feedback());
+        at.states[request.balancer].release();
+        self.report(server, request.balancer);
     }
 
-    /// The server tells what it has in flight and how busy it is: very little, when it fails fast.
-    fn report(&self, server: usize) {
+    /// The server tells a balancer what it has in flight and how busy it is: very little, when it fails fast.
+    fn report(&self, server: usize, balancer: usize) {
         let at = &self.servers[server];
         let seconds = self.now as f32 / 1e9;
         let rps = at.answered as f32 / seconds.max(0.001);
@@ -185,7 +196,7 @@ impl Model {
                 eps: 0.0,
             }),
         };
-        at.state.reported(&report, Moment::new(self.now));
+        at.states[balancer].reported(&report, Moment::new(self.now));
     }
 
     /// The mean time in the system of requests after the first half, in service times.
@@ -198,6 +209,7 @@ impl Model {
 fn mean_time(balance: Balance, load: f64, requests: u32) -> f64 {
     let scenario = Scenario {
         balance,
+        balancers: 1,
         servers: 100,
         limit: None,
         load,
@@ -247,6 +259,35 @@ fn information_is_worth_time() {
     assert!(times.is_sorted_by(|worse, better| *worse > better * 1.2), "{times:?}");
 }
 
+/// Fifty balancers that do not know of each other, and fifty servers: what each balancer sent says little, and what
+/// servers say is worth the probes. Measured with this seed: least connections 7.4 service times, two choices 6.5,
+/// Prequal 2.9; and 5.6 with a latency that is not scaled to what is in flight, in which this test fails.
+#[test]
+fn many_balancers_need_to_be_told() {
+    let mean = |balance| {
+        let scenario = Scenario {
+            balance,
+            balancers: 50,
+            servers: 50,
+            limit: None,
+            load: 0.9,
+            requests: 60_000,
+            fails_from: u32::MAX,
+            seed: 4,
+        };
+        Model::new(scenario).run().mean_time()
+    };
+    let least = mean(Balance::LeastConnections);
+    let two = mean(Balance::PowerOfTwo(Choices::DEFAULT));
+    let prequal = mean(Balance::Prequal(Prequal::DEFAULT));
+    let busy_only = mean(Balance::Prequal(Prequal {
+        quantile_percent: Some(0),
+        ..Prequal::DEFAULT
+    }));
+    assert!(prequal * 1.5 < two.min(least), "{prequal}, not {two} or {least}");
+    assert!(busy_only * 2.0 < two.min(least), "{busy_only}, not {two} or {least}");
+}
+
 /// One of ten servers begins to fail, a hundred times as fast as it would work, at 90 % load. Of the requests of the
 /// first second, 900, it gets no more than the tenth that it would get if it were well.
 #[test]
@@ -266,6 +307,7 @@ fn who_fails_fast_attracts_nothing() {
         for seed in 1..=3 {
             let scenario = Scenario {
                 balance,
+                balancers: 1,
                 servers: 10,
                 limit: (balance == Balance::FirstAvailable).then_some(50),
                 load: 0.9,
