@@ -42,8 +42,8 @@ pub use chance::Chance;
 pub use group::{Candidate, Group, Pick, Tier};
 pub use health::{Health, HealthTracker};
 pub use outlier::{
-    Attention, Change, Ejection, FailurePercentage, LatencyRule, MaxFails, OutlierDetector, OutlierSettings, Reason,
-    SuccessRate, Tally, Verdict,
+    Attention, Change, Conduct, Ejection, FailurePercentage, LatencyRule, MaxFails, OutlierDetector, OutlierSettings,
+    Reason, SuccessRate, Verdict,
 };
 pub use policy::{Member, Policy, Probes, View};
 pub use query::{Moment, Query};

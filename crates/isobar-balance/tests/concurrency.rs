@@ -7,8 +7,8 @@ use std::thread;
 use std::time::Duration;
 
 use isobar_balance::{
-    Balance, Candidate, Chance, Feedback, Finish, Group, Moment, Outcome, OutlierSettings, Pick, Query, Report,
-    ServerState, Tally, Tier, Verdict,
+    Balance, Candidate, Chance, Conduct, Feedback, Finish, Group, Moment, Outcome, OutlierSettings, Pick, Query,
+    Report, ServerState, Tier, Verdict,
 };
 
 const WORKERS: usize = 8;
@@ -223,7 +223,7 @@ fn picks_hold_while_everything_is_reported() {
 /// One worker, and no other, is told that a row of failures is long enough.
 #[test]
 fn a_row_of_failures_is_due_once() {
-    let tally = Tally::default();
+    let conduct = Conduct::default();
     let due = AtomicU32::new(0);
     let settings = OutlierSettings {
         consecutive_errors: Some(1_000),
@@ -231,7 +231,7 @@ fn a_row_of_failures_is_due_once() {
     };
     on_all_workers(|_| {
         for _ in 0..1_000 {
-            let attention = tally.count(Verdict::ServerError, Moment::default(), &settings);
+            let attention = conduct.count(Verdict::ServerError, Moment::default(), &settings);
             due.fetch_add(
                 u32::from(attention == isobar_balance::Attention::Due),
                 Ordering::Relaxed,
