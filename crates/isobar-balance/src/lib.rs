@@ -52,8 +52,8 @@ pub use chance::Chance;
 pub use group::{Candidate, Group, Pick, Standing, Tier};
 pub use health::{Health, HealthTracker};
 pub use outlier::{
-    Attention, Change, Ejection, FailurePercentage, LatencyRule, MaxFails, OutlierDetector, OutlierSettings, Reason,
-    SuccessRate, Tally as OutlierTally, Verdict,
+    Attention, Change, Conduct, Ejection, FailurePercentage, LatencyRule, MaxFails, OutlierDetector, OutlierSettings,
+    Reason, SuccessRate, Verdict,
 };
 pub use policy::{Member, Policy, Probes, View, ketama_key};
 pub use query::{Moment, Query};

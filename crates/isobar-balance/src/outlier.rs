@@ -1,6 +1,6 @@
 //! Which servers should get no requests for a while, by how they answered?
 //!
-//! Health checks ask a server how it is; this looks at what it does. Workers count into one [`Tally`] a server. A
+//! Health checks ask a server how it is; this looks at what it does. Workers count into one [`Conduct`] a server. A
 //! control loop calls [`OutlierDetector::evaluate`] when [`poll_timeout`](OutlierDetector::poll_timeout) says so, or at
 //! once when a count says that it is [due](Attention::Due), and builds a group without the servers that are out.
 //!
@@ -18,8 +18,8 @@
 //! servers that stand out. This module does not know of health checks; servers that are out by those come on top,
 //! and what a group does with too few servers is the group's business.
 
+mod conduct;
 mod rules;
-mod tally;
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -27,10 +27,10 @@ use core::time::Duration;
 
 use crate::{Chance, Moment};
 
+use conduct::{Rows, Totals};
 use rules::Record;
-use tally::{Rows, Totals};
 
-pub use tally::{Attention, Tally, Verdict};
+pub use conduct::{Attention, Conduct, Verdict};
 
 /// Which rules there are; a rule that is none is off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -53,7 +53,7 @@ pub struct OutlierSettings {
     pub success_rate: Option<SuccessRate>,
     /// Detection by the part of requests that failed.
     pub failure_percentage: Option<FailurePercentage>,
-    /// Detection by latency, for which latencies have to be [counted](Tally::count_latency).
+    /// Detection by latency, for which latencies have to be [counted](Conduct::count_latency).
     pub latency: Option<LatencyRule>,
     /// nginx's rule.
     pub max_fails: Option<MaxFails>,
@@ -219,7 +219,7 @@ pub struct OutlierDetector {
 /// A server that is followed.
 #[derive(Debug)]
 struct Watched {
-    tally: Arc<Tally>,
+    conduct: Arc<Conduct>,
     /// What it had counted at the end of the last interval.
     seen: Totals,
     multiplier: u32,
@@ -239,15 +239,15 @@ impl OutlierDetector {
         }
     }
 
-    /// Follows these servers and no others; what is known of those that were followed before stays, by their tally.
+    /// Follows these servers and no others; what is known of those that were followed before stays, by their conduct.
     ///
-    /// *Shape*: positions are those in `tallies` from now on. *Cost*: quadratic in the number of servers at worst,
+    /// *Shape*: positions are those in `conducts` from now on. *Cost*: quadratic in the number of servers at worst,
     /// linear where their order stays.
-    pub fn follow(&mut self, tallies: impl IntoIterator<Item = Arc<Tally>>) {
+    pub fn follow(&mut self, conducts: impl IntoIterator<Item = Arc<Conduct>>) {
         let mut known = core::mem::take(&mut self.servers);
-        for tally in tallies {
-            let same = known.iter().position(|watched| Arc::ptr_eq(&watched.tally, &tally));
-            let watched = same.map_or_else(|| Watched::new(tally), |position| known.remove(position));
+        for conduct in conducts {
+            let same = known.iter().position(|watched| Arc::ptr_eq(&watched.conduct, &conduct));
+            let watched = same.map_or_else(|| Watched::new(conduct), |position| known.remove(position));
             self.servers.push(watched);
         }
     }
@@ -314,7 +314,7 @@ impl OutlierDetector {
                 None
             }
         };
-        let suspect = |(server, watched): (usize, &Watched)| Some((server, reason(watched.tally.take_rows())?));
+        let suspect = |(server, watched): (usize, &Watched)| Some((server, reason(watched.conduct.take_rows())?));
         self.servers.iter().enumerate().filter_map(suspect).collect()
     }
 
@@ -322,7 +322,7 @@ impl OutlierDetector {
     fn sweep(&mut self) -> Vec<(usize, Reason)> {
         let mut records = Vec::new();
         for (server, watched) in self.servers.iter_mut().enumerate() {
-            let totals = watched.tally.totals();
+            let totals = watched.conduct.totals();
             let interval = totals.since(watched.seen);
             watched.seen = totals;
             if watched.out_until.is_none() {
@@ -391,8 +391,8 @@ impl OutlierDetector {
         let watched = self.servers.get_mut(server)?;
         watched.out_until.take()?;
         // What was under way when it was ejected says nothing of it now.
-        watched.tally.forget_rows();
-        watched.seen = watched.tally.totals();
+        watched.conduct.forget_rows();
+        watched.seen = watched.conduct.totals();
         watched.came_back = true;
         let what = Ejection::Returned;
         Some(Change { server, what })
@@ -400,10 +400,10 @@ impl OutlierDetector {
 }
 
 impl Watched {
-    fn new(tally: Arc<Tally>) -> Self {
+    fn new(conduct: Arc<Conduct>) -> Self {
         Self {
-            seen: tally.totals(),
-            tally,
+            seen: conduct.totals(),
+            conduct,
             multiplier: 0,
             out_until: None,
             came_back: false,

@@ -265,6 +265,9 @@ impl<'a> View<'a> {
 }
 
 #[cfg(test)]
+mod tests;
+
+#[cfg(test)]
 pub(crate) mod testing {
     //! Members, and the runs of picks that the tests of the algorithms look at.
 

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::tally::Totals;
+use super::conduct::Totals;
 use super::{FailurePercentage, LatencyRule, SuccessRate};
 
 /// A server with what it did.

@@ -1,8 +1,8 @@
 //! Each rule at its border, how long ejections last, how many are out, and what ends them.
 
 use super::{
-    Attention, Change, Ejection, FailurePercentage, LatencyRule, OutlierDetector, OutlierSettings, Reason, SuccessRate,
-    Tally, Verdict,
+    Attention, Change, Conduct, Ejection, FailurePercentage, LatencyRule, OutlierDetector, OutlierSettings, Reason,
+    SuccessRate, Verdict,
 };
 use crate::{Chance, Moment};
 use alloc::sync::Arc;
@@ -28,26 +28,26 @@ const NOTHING: OutlierSettings = OutlierSettings {
 
 struct Fixture {
     settings: OutlierSettings,
-    tallies: Vec<Arc<Tally>>,
+    conducts: Vec<Arc<Conduct>>,
     detector: OutlierDetector,
     chance: Chance,
 }
 
 impl Fixture {
     fn new(settings: OutlierSettings, servers: usize) -> Self {
-        let tallies: Vec<Arc<Tally>> = (0..servers).map(|_| Arc::default()).collect();
+        let conducts: Vec<Arc<Conduct>> = (0..servers).map(|_| Arc::default()).collect();
         let mut detector = OutlierDetector::new(settings, at(0));
-        detector.follow(tallies.iter().cloned());
+        detector.follow(conducts.iter().cloned());
         Self {
             settings,
-            tallies,
+            conducts,
             detector,
             chance: Chance::new(1),
         }
     }
 
     fn count(&self, server: usize, verdict: Verdict, times: u32, seconds: u64) -> Vec<Attention> {
-        let count = |_| self.tallies[server].count(verdict, at(seconds), &self.settings);
+        let count = |_| self.conducts[server].count(verdict, at(seconds), &self.settings);
         (0..times).map(count).collect()
     }
 
@@ -80,7 +80,7 @@ fn errors_in_a_row() {
         consecutive_errors: Some(3),
         ..NOTHING
     };
-    let mut all = Fixture::new(settings, 3);
+    let mut all = Fixture::new(settings, 4);
     all.count(0, ServerError, 2, 0);
     all.count(0, Answered, 1, 0);
     all.count(0, ServerError, 2, 0);
@@ -104,6 +104,16 @@ fn errors_in_a_row() {
         "a success does not hide what came before it"
     );
     assert_eq!(all.ejected(2), []);
+    all.count(0, Answered, 1, 2);
+    all.count(0, ServerError, 2, 2);
+    all.count(0, Answered, 1, 2);
+    all.count(0, ServerError, 1, 2);
+    assert_eq!(all.ejected(2), [], "neither row is long enough");
+    all.count(0, Answered, 1, 2);
+    all.count(0, ServerError, 3, 2);
+    all.count(0, Answered, 1, 2);
+    all.count(0, ServerError, 1, 2);
+    assert_eq!(all.ejected(2), [0], "nor does a shorter row that comes after it");
     all.count(2, Unreachable, 3, 2);
     assert_eq!(all.ejected(2), [2], "a server that cannot be reached gives no answers");
 }
@@ -207,7 +217,7 @@ fn latencies() {
         let mut all = Fixture::new(settings, milliseconds.len());
         for (server, &latency) in milliseconds.iter().enumerate() {
             all.count(server, Answered, 100, 1);
-            (0..100).for_each(|_| all.tallies[server].count_latency(Duration::from_millis(latency)));
+            (0..100).for_each(|_| all.conducts[server].count_latency(Duration::from_millis(latency)));
         }
         assert_eq!(all.ejected(10), expected, "{milliseconds:?}");
     };
@@ -329,7 +339,7 @@ fn who_is_followed_keeps_its_record() {
     let mut all = Fixture::new(settings, 3);
     all.count(2, ServerError, 1, 0);
     assert_eq!(all.ejected(0), [2]);
-    let kept = [Arc::clone(&all.tallies[2]), Arc::default()];
+    let kept = [Arc::clone(&all.conducts[2]), Arc::default()];
     all.detector.follow(kept);
     assert!(all.detector.is_ejected(0) && !all.detector.is_ejected(1) && !all.detector.is_ejected(2));
     assert_eq!(all.evaluate(30).1, [0]);

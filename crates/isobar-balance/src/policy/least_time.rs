@@ -139,12 +139,23 @@ impl Figure for NoFaster {
 /// A member's latency as it is compared.
 fn latency_ms(member: &Member, now: Moment) -> u64 {
     let average = (member.state.average_latency() + NANOSECONDS_PER_MS / 2) / NANOSECONDS_PER_MS;
-    let retrials = u128::from(member.state.unchosen(now)) / RETRIAL.as_nanos();
-    let average = u32::try_from(retrials).map_or(0, |halvings| average.checked_shr(halvings).unwrap_or(0));
+    let unchosen = Duration::from_nanos(member.state.unchosen(now));
+    let average = if unchosen < RETRIAL {
+        average
+    } else {
+        halved(average, unchosen)
+    };
     match average {
         ..=SLOWEST_MS => average + CLUSTER_MS - average % CLUSTER_MS,
         _ => SLOWEST_MS,
     }
+}
+
+/// Once for each retrial that is due.
+fn halved(average: u64, unchosen: Duration) -> u64 {
+    let retrials = unchosen.as_nanos() / RETRIAL.as_nanos();
+    let halvings = u32::try_from(retrials).unwrap_or(u32::MAX);
+    average.checked_shr(halvings).unwrap_or(0)
 }
 
 #[cfg(test)]

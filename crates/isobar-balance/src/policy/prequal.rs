@@ -17,9 +17,9 @@
 //! - What a server reported is kept with the server and not with the pool, which holds which servers are candidates.
 //!   A server is in the pool once, and its newest report counts, so that several probes of one loaded server cannot
 //!   raise the quantile until it looks cold.
-//! - Latency is compared *per request in flight* times what is in flight now. A latency taken as it was measured makes
-//!   the rule unstable: a server that was loaded keeps the latency of that time, is not chosen, and so never has
-//!   another.
+//! - Latency is compared *per request in flight* times what is in flight now. Taken as it was measured, a server that
+//!   was loaded keeps the latency of that time, is not chosen, and so has no other: over 50 balancers and 50 servers
+//!   at 90 % load the mean time was 5.6 service times then, and is 2.9 (`tests/model.rs`).
 //! - A request that is sent raises the server's count until its next report, for all workers, not for one pool.
 //! - The pool is of all workers together, one word an entry, without a lock: in one process all see each other's
 //!   picks at once, so that sharing does not make them herd, and each probe serves all of them.

@@ -226,3 +226,86 @@ fn least_in(
     }
     (least, any_charge)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Factors, MOST_COMPARED, Ranking, Span};
+    use crate::policy::testing::members;
+    use crate::policy::{Member, View};
+    use crate::{Chance, Query};
+    use proptest::prelude::*;
+    use std::vec::Vec;
+
+    struct Load;
+
+    impl super::Figure for Load {
+        fn of(&self, _: &Member, load: u64) -> u64 {
+            load + 1
+        }
+    }
+
+    #[test]
+    fn factors_are_exact_where_they_can_be() {
+        let check = |weights: &[u32], expected: &[u64]| {
+            let factors = Factors::new(&members(weights));
+            let actual: Vec<u64> = (0..weights.len()).map(|position| factors.of(position)).collect();
+            assert_eq!(actual, expected, "{weights:?}");
+            assert_eq!(
+                factors.are_equal(),
+                weights.iter().all(|weight| weight == &weights[0]),
+                "{weights:?}"
+            );
+        };
+        check(&[7, 7], &[1, 1]);
+        check(&[5, 3, 1], &[3, 5, 15]);
+        check(&[4, 6], &[3, 2]);
+        check(&[65_535, 1], &[1, 65_535]);
+        check(&[65_521, 65_519, 65_497], &[16_771_070, 16_771_582, 1 << 24]);
+    }
+
+    #[test]
+    fn a_span_goes_on_at_the_beginning() {
+        let check = |start, reach, expected: (&[u32], &[u32])| {
+            assert_eq!(Span { start, reach }.of(&[0, 1, 2, 3, 4]), expected, "{start} {reach}");
+        };
+        check(0, 5, (&[], &[0, 1, 2, 3, 4]));
+        check(3, 5, (&[0, 1, 2], &[3, 4]));
+        check(3, 3, (&[0], &[3, 4]));
+        check(1, 2, (&[], &[1, 2]));
+        check(0, 0, (&[], &[]));
+    }
+
+    proptest! {
+        /// Whichever way the members are looked at: no eligible one has less for its weight, by exact arithmetic.
+        #[test]
+        fn the_least_is_the_least(
+            servers in prop::collection::vec((1u32..20, 0u32..6, 0u32..7), 1..100),
+            avoid in prop::collection::vec(0u32..100, 0..3),
+            seed: u64,
+        ) {
+            let weights: Vec<u32> = servers.iter().map(|&(weight, ..)| weight).collect();
+            let members = members(&weights);
+            for (member, &(_, in_flight, limit)) in members.iter().zip(&servers) {
+                assert!((0..in_flight).all(|_| member.state.try_acquire()));
+                member.state.set_limit(Some(limit));
+            }
+            let query = Query::avoiding(&avoid);
+            let view = View::new(&members, &query);
+            let ranking = Ranking { view: &view, factors: &Factors::new(&members), figure: Load };
+            let all: Vec<u32> = (0..).zip(&members).map(|(position, _)| position).collect();
+            let looks = [ranking.least_within(MOST_COMPARED, &mut Chance::new(seed)), ranking.least_of(&all)];
+            for least in looks {
+                let Some(least) = least else {
+                    prop_assert!((0..members.len()).all(|position| !view.eligible(position)));
+                    continue;
+                };
+                prop_assert!(view.eligible(least));
+                let compare = |position: usize| u64::from(servers[position].1) + 1;
+                for other in (0..members.len()).filter(|&position| view.eligible(position)) {
+                    let (one, two) = (compare(least) * u64::from(weights[other]), compare(other) * u64::from(weights[least]));
+                    prop_assert!(one <= two, "{} and {}", least, other);
+                }
+            }
+        }
+    }
+}

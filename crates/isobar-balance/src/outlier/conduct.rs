@@ -32,7 +32,7 @@ pub enum Attention {
 /// *Cost*: an answer costs an atomic addition and a load, a failure some more.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-pub struct Tally {
+pub struct Conduct {
     answered: AtomicU64,
     failed: AtomicU64,
     /// Of answers, in microseconds, where latency is counted.
@@ -69,8 +69,8 @@ pub(super) struct Rows {
     pub(super) fails: u32,
 }
 
-impl Tally {
-    /// Counts a request. The settings are those of the detector that follows this tally.
+impl Conduct {
+    /// Counts a request. The settings are those of the detector that follows this conduct.
     pub fn count(&self, verdict: Verdict, now: Moment, settings: &OutlierSettings) -> Attention {
         if verdict == Verdict::Answered {
             self.answered.fetch_add(1, Ordering::Relaxed);
