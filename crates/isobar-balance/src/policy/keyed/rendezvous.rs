@@ -39,9 +39,9 @@ impl Draw {
 
 /// The first in the key's order that may be chosen; none: there is none.
 ///
-/// Members that are too new for the key come after all others. *Cost*: O(n), one mixture and one
-/// multiplication a member: 3 ns, by `examples/hashing.rs`. Logarithms are only worked out for those that may be the best so far, and counters looked at
-/// for those that are, which happens about ln(n) times.
+/// Members that are too new for the key come after all others. *Cost*: O(n), one mixture and one multiplication a
+/// member: 3 ns, by `examples/hashing.rs`. Logarithms are only worked out for those that may be the best so far, and
+/// counters looked at for those that are, which happens about ln(n) times.
 pub(super) fn first(view: &View<'_>, key: u64) -> Option<usize> {
     best(view, key, |position| view.fit(position, key) == Fit::Fits)
         .or_else(|| best(view, key, |position| view.eligible(position)))
