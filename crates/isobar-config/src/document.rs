@@ -4,6 +4,7 @@
 //! from that. A document holds what was written, each value valid by itself; whether the values fit together is
 //! the bridge's question ([`crate::compile`]).
 
+mod hash;
 mod header;
 mod health;
 mod listener;
@@ -13,6 +14,7 @@ mod upstream;
 mod word;
 
 pub use crate::setting::{Named, OrNone, Whole};
+pub use hash::HashPart;
 pub use header::{HeaderChanges, HeaderName, HeaderValue};
 pub use health::{HealthCheck, HealthKind, HealthPath, HostField};
 pub use listener::{ClientTimeouts, Listener, ListenerLimits, Protocol};

@@ -67,6 +67,7 @@ fn plan(servers: &[(&str, u16)]) -> Plan {
     let upstream = Upstream {
         name: "web".into(),
         balance: Balance::RoundRobin,
+        hash: Vec::new(),
         servers: servers.collect(),
         health: None,
         timeouts: Timeouts {

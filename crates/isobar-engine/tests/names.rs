@@ -19,6 +19,7 @@ fn upstream(name: &str, servers: &[&str]) -> Upstream {
     Upstream {
         name: name.into(),
         balance: Balance::RoundRobin,
+        hash: Vec::new(),
         servers: servers.iter().map(server).collect(),
         health: None,
         timeouts: Timeouts {

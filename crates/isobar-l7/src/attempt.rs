@@ -133,6 +133,9 @@ pub(crate) async fn deliver(
     mut server: Box<ServerConnection>,
 ) -> Result<Next, Cause> {
     if exchange.response.upgrade {
+        if let Some((latency, outcome)) = exchange.report.verdict(Ok(())) {
+            place.finished(ways.worker.wheel.now(), latency, outcome);
+        }
         let cause = Box::pin(tunnel::run(ways, client, exchange, &mut server)).await;
         exchange.report.end(cause);
         return Ok(Next::Close);
@@ -145,6 +148,9 @@ pub(crate) async fn deliver(
     };
     let result = poll_fn(|cx| flow.poll_body(cx)).await;
     let now = exchange.report.server_done(ways.worker);
+    if let Some((latency, outcome)) = exchange.report.verdict(result) {
+        place.finished(now, latency, outcome);
+    }
     if result.is_ok() && exchange.server_keeps() {
         give_back(ways, &place, server, now);
     } else {

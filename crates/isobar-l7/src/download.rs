@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use isobar_net::splice::{Pipe, SpliceError};
 use isobar_observe::Cause;
 use isobar_wire::exchange::{ResponseFraming, ResponseStep};
-use isobar_wire::{BodyDecoder, HeadError, HeadLimits, Parsed, write};
+use isobar_wire::{BodyDecoder, Field, HeadError, HeadLimits, Parsed, ResponseHead, write};
 
 use crate::exchange::Exchange;
 use crate::flow::{Flow, Wait, poll_watch_patiently};
@@ -160,6 +160,9 @@ impl Flow<'_> {
         exchange.download = BodyDecoder::new(exchange.response.body);
         exchange.download_wait = Wait::Nobody;
         exchange.report.passes_on(exchange.response.status);
+        if exchange.response.status >= 500 {
+            exchange.report.retry_after_s = retry_after_s(head, &exchange.response);
+        }
         response::compose(output, ways.rules, exchange, head);
     }
 
@@ -310,6 +313,15 @@ impl Flow<'_> {
             }
         }
     }
+}
+
+/// What `Retry-After` says in seconds, one day at most; a date is not looked at.
+#[cold]
+fn retry_after_s(head: &[u8], response: &ResponseHead) -> Option<u16> {
+    let field = |name: &&Field| name.name.of(head).eq_ignore_ascii_case(b"retry-after");
+    let value = response.fields.iter().find(field)?.value.of(head);
+    let seconds = std::str::from_utf8(value).ok()?.trim().parse::<u32>().ok()?;
+    Some(u16::try_from(seconds).unwrap_or(u16::MAX))
 }
 
 fn malformed(error: HeadError) -> Cause {

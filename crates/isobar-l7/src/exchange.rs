@@ -20,7 +20,7 @@ use crate::flow::{Outgoing, Wait};
 use crate::forward::{Ways, forward};
 use crate::record::{Detail, Report};
 use crate::worker::LocalSite;
-use crate::{Worker, answer, record, request};
+use crate::{Worker, answer, key, record, request};
 
 /// Buffers that grew past this are given back when their exchange ends.
 const KEPT_BUFFER_BYTES: usize = 8 * 1024;
@@ -250,11 +250,17 @@ async fn serve(worker: &Worker, client: &mut Client, exchange: &mut Exchange) ->
     let (Some((rules, _)), Some(local)) = (site.site.rules(route), site.upstream(route)) else {
         return Err(Cause::Internal);
     };
+    let key = {
+        let view = local.view();
+        let forwarding = &site.site.listener.forwarding;
+        key::of(view.settings(), client.peer.ip(), forwarding, exchange)
+    };
     let ways = Ways {
         worker,
         site: &site,
         rules,
         local,
+        key,
     };
     forward(&ways, client, exchange).await
 }

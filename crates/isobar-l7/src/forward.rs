@@ -5,10 +5,12 @@
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
-use isobar_observe::{Cause, RetrySafe};
+use isobar_balance::Outcome;
+use isobar_observe::{Cause, Fault, RetrySafe};
 use isobar_plan::Route;
-use isobar_upstream::{Local, Place, Refusal, Ticket, Upstream};
+use isobar_upstream::{Ask, Local, Place, Refusal, Ticket, Upstream, moment};
 
 use crate::Worker;
 use crate::attempt::{Failed, Origin, attempt, deliver};
@@ -24,6 +26,8 @@ pub(crate) struct Ways<'a> {
     pub(crate) site: &'a LocalSite,
     pub(crate) rules: &'a Route,
     pub(crate) local: &'a Local<Pool>,
+    /// The request's key, where the upstream goes by keys.
+    pub(crate) key: Option<u64>,
 }
 
 /// Sends the request to a server, to others when it fails, and passes the answer on.
@@ -59,6 +63,11 @@ pub(crate) async fn forward(ways: &Ways<'_>, client: &mut Client, exchange: &mut
         };
         let server = &place.server().server;
         server.stats(ways.worker.id).failures.count(failed.cause);
+        if failed.cause.fault() == Fault::Server {
+            let now = ways.worker.wheel.now();
+            let latency = now.saturating_duration_since(exchange.report.sent().unwrap_or(now));
+            place.finished(now, latency, Outcome::Failure { retry_after: None });
+        }
         let attempts_left = exchange.tried.len() < ways.local.view().settings().retry.attempts as usize;
         if !attempts_left || !is_tried_elsewhere(failed.cause) || !may_repeat(exchange, &failed) {
             return Err(failed.cause);
@@ -96,9 +105,17 @@ fn claim(ways: &Ways<'_>, exchange: &Exchange) -> Result<Place<Pool>, Refusal> {
     if ways.local.upstream().has_queue() {
         return Err(Refusal::Full);
     }
-    ways.local
-        .view()
-        .place(&exchange.tried, &mut ways.worker.chance.borrow_mut())
+    let now = exchange.report.claims(ways.worker);
+    let ask = ask(ways, exchange, now);
+    ways.local.view().place(&ask, &mut ways.worker.chance.borrow_mut())
+}
+
+fn ask<'a>(ways: &Ways<'_>, exchange: &'a Exchange, now: Instant) -> Ask<'a> {
+    Ask {
+        avoid: &exchange.tried,
+        key: ways.key,
+        now: moment(now),
+    }
 }
 
 /// Waits in the queue for a place at a server.
@@ -133,11 +150,8 @@ fn poll_claim(
     ticket: &mut Ticket<Arc<Upstream>>,
 ) -> Poll<Result<Place<Pool>, Cause>> {
     while ticket.poll_turn(cx).is_ready() {
-        match ways
-            .local
-            .view()
-            .place(&exchange.tried, &mut ways.worker.chance.borrow_mut())
-        {
+        let ask = ask(ways, exchange, ways.worker.wheel.now());
+        match ways.local.view().place(&ask, &mut ways.worker.chance.borrow_mut()) {
             Ok(place) => return Poll::Ready(Ok(place)),
             Err(Refusal::Full) => ticket.missed(),
             Err(Refusal::NoneAvailable) => return Poll::Ready(Err(Cause::NoServer)),

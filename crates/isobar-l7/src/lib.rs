@@ -18,6 +18,7 @@ mod exchange;
 mod fields;
 mod flow;
 mod forward;
+mod key;
 mod log;
 mod pool;
 mod record;

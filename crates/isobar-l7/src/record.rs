@@ -5,8 +5,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use isobar_balance::Outcome;
 use isobar_observe::access::Record;
-use isobar_observe::{Cause, WallTime};
+use isobar_observe::{Cause, Fault, WallTime};
 use isobar_upstream::{LocalServer, Server, Upstream};
 use isobar_wire::{BodyError, HeadError, Known, Version};
 
@@ -44,6 +45,8 @@ pub(crate) struct Report {
     server_answered: bool,
     /// Whether the server can have seen nothing of the last attempt.
     pub(crate) nothing_sent: bool,
+    /// For how long a server that failed asked to be spared, in seconds.
+    pub(crate) retry_after_s: Option<u16>,
     pub(crate) bytes_in: u64,
     pub(crate) bytes_out: u64,
     upgraded: bool,
@@ -92,6 +95,12 @@ impl Report {
         self.head_waited = true;
     }
 
+    /// When a server is looked for. Reads the clock only where time has passed since it last did.
+    pub(crate) fn claims(&self, worker: &Worker) -> Instant {
+        let at_once = self.attempts == 0 && !self.head_waited;
+        self.began.filter(|_| at_once).unwrap_or_else(|| worker.wheel.now())
+    }
+
     /// The request is about to be sent. Reads the clock only where time has passed since it last did.
     pub(crate) fn sends(&mut self, worker: &Worker) {
         let at_once = self.attempts == 1 && self.connect.is_none() && self.queued.is_zero() && !self.head_waited;
@@ -111,6 +120,21 @@ impl Report {
     /// The answer goes on in later turns than the one in which it began.
     pub(crate) fn took_longer(&mut self) {
         self.took_longer = true;
+    }
+
+    /// How the server did, as far as balancing is concerned: when its first byte came after the request was sent, and
+    /// whether it failed. None: how it ended says nothing of it.
+    pub(crate) fn verdict(&self, result: Result<(), Cause>) -> Option<(Duration, Outcome)> {
+        let outcome = match result {
+            Err(cause) if cause.fault() == Fault::Server => Outcome::Failure { retry_after: None },
+            Err(_) => return None,
+            Ok(()) if self.status >= 500 => Outcome::Failure {
+                retry_after: self.retry_after_s.map(|seconds| Duration::from_secs(seconds.into())),
+            },
+            Ok(()) => Outcome::Success,
+        };
+        let latency = self.first_byte?.saturating_duration_since(self.sent?);
+        Some((latency, outcome))
     }
 
     /// The server has done its part; when that was.

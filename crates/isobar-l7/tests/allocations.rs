@@ -106,6 +106,7 @@ fn world(server: SocketAddr) -> World {
     let upstream = isobar_plan::Upstream {
         name: "api".into(),
         balance: Balance::LeastConnections,
+        hash: Vec::new(),
         servers: vec![Server {
             name: "one".into(),
             address: ServerAddress::Socket(server),

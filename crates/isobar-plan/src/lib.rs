@@ -24,7 +24,8 @@ pub use status::{
     UpstreamStatus,
 };
 pub use upstream::{
-    Balance, HealthCheck, HealthProbe, KeepAlive, Queue, Retry, Server, ServerAddress, StatusRanges, Timeouts, Upstream,
+    Balance, HashPart, HealthCheck, HealthProbe, KeepAlive, Queue, Retry, Server, ServerAddress, StatusRanges,
+    Timeouts, Upstream,
 };
 
 use alloc::sync::Arc;

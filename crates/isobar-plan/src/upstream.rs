@@ -16,6 +16,8 @@ pub struct Upstream {
     pub name: Name,
     /// How a server is chosen.
     pub balance: Balance,
+    /// What requests are told apart by, where the algorithm goes by keys; otherwise empty.
+    pub hash: Vec<HashPart>,
     /// Its servers in the order written; names are unique within the upstream.
     pub servers: Vec<Server>,
     /// How its servers are probed; none: they count as healthy.
@@ -28,6 +30,23 @@ pub struct Upstream {
     pub queue: Queue,
     /// What happens when a server cannot be reached.
     pub retry: Retry,
+}
+
+/// One thing of a request that is part of its key.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum HashPart {
+    /// The client's address, as trusted proxies tell it.
+    ClientIp,
+    /// The host asked for.
+    Host,
+    /// The path, in canonical form and without the query.
+    Path,
+    /// A request header.
+    Header(Box<str>),
+    /// A cookie.
+    Cookie(Box<str>),
+    /// A parameter of the query.
+    Query(Box<str>),
 }
 
 /// One server.

@@ -7,12 +7,14 @@
 //! Layer 4 and layer 7 both build on this crate; it knows neither, and no socket.
 #![forbid(unsafe_code)]
 
+mod ask;
 mod local;
 mod queue;
 mod server;
 mod sharded;
 mod upstream;
 
+pub use ask::{Ask, hash, moment};
 pub use local::{Local, LocalServer, Place, Refusal, Retire, View};
 pub use queue::{QueueFull, Ticket};
 pub use server::{ProbeOutcome, Server, Transition};

@@ -3,10 +3,11 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use isobar_balance::{Chance, Pick, Query, Tier};
+use isobar_balance::{Chance, Finish, Outcome, Pick, Query, Tier};
 
-use crate::{Members, Server, Upstream};
+use crate::{Ask, Members, Server, Upstream, moment};
 
 /// What a worker keeps for a server.
 pub trait Retire {
@@ -50,6 +51,8 @@ pub struct Place<P> {
     view: Rc<View<P>>,
     slot: usize,
     tier: Tier,
+    /// Requests in flight at the server when it was picked, this one among them.
+    in_flight: u32,
 }
 
 /// Why no server was picked.
@@ -144,23 +147,27 @@ impl<P> View<P> {
         &self.servers
     }
 
-    /// Picks a server that is not in `avoid` and takes a place at it.
-    ///
-    /// What is avoided are servers and not slots, because a retry may meet another state than the attempt that
-    /// failed, in which the same slot is another server.
+    /// Picks a server for a request and takes a place at it.
     ///
     /// *Cost*: no lock, and an allocation only where there is something to avoid; the rest is the algorithm's.
-    pub fn place(self: &Rc<Self>, avoid: &[Arc<Server>], chance: &mut Chance) -> Result<Place<P>, Refusal> {
+    pub fn place(self: &Rc<Self>, ask: &Ask<'_>, chance: &mut Chance) -> Result<Place<P>, Refusal> {
+        let &Ask { avoid, key, now } = ask;
         let query = Query {
             avoid: &self.members.slots(avoid),
-            ..Query::default()
+            key,
+            now,
         };
         match self.members.group.pick(&query, chance) {
-            Pick::Server { slot, tier } => Ok(Place {
-                view: Rc::clone(self),
-                slot: slot as usize,
-                tier,
-            }),
+            Pick::Server { slot, tier } => {
+                let mut place = Place {
+                    view: Rc::clone(self),
+                    slot: slot as usize,
+                    tier,
+                    in_flight: 0,
+                };
+                place.in_flight = place.server().server.state().in_flight();
+                Ok(place)
+            }
             Pick::Full => Err(Refusal::Full),
             Pick::NoneAvailable => Err(Refusal::NoneAvailable),
         }
@@ -174,6 +181,19 @@ impl<P> Place<P> {
     #[must_use]
     pub fn server(&self) -> &Rc<LocalServer<P>> {
         &self.view.servers[self.slot]
+    }
+
+    /// Tells balancing how the request ended at this server: when, how long the first byte took, and whether the server
+    /// failed. Not to be told: requests whose end says nothing of the server.
+    pub fn finished(&self, now: Instant, latency: Duration, outcome: Outcome) {
+        let finish = Finish {
+            now: moment(now),
+            latency,
+            in_flight: self.in_flight,
+            outcome,
+        };
+        let wanted = self.view.settings().balance.feedback();
+        self.server().server.state().finished(&finish, wanted);
     }
 
     /// Whether it is a backup that was picked.

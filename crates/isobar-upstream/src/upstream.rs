@@ -9,7 +9,7 @@ use isobar_plan::{Name, ServerAddress, UpstreamStatus};
 
 use crate::queue::WaitQueue;
 use crate::server::Resolution;
-use crate::{Server, Sharded};
+use crate::{Server, Sharded, hash};
 
 /// A set of servers that can answer the same requests, as all workers share it.
 #[derive(Debug)]
@@ -217,10 +217,10 @@ fn members(settings: isobar_plan::Upstream, servers: Box<[Arc<Server>]>, epoch: 
         weight: settings.weight,
         tier: if settings.backup { Tier::Backup } else { Tier::PRIMARY },
         standing: standing(server),
-        ..Candidate::new(slot, hash(0, &settings.name), Arc::clone(server.state()))
+        ..Candidate::new(slot, hash(settings.name.as_bytes(), 0), Arc::clone(server.state()))
     };
     let candidates: Vec<_> = (0..).zip(&servers).zip(&settings.servers).map(candidate).collect();
-    let seed = hash(epoch, &settings.name);
+    let seed = hash(settings.name.as_bytes(), epoch);
     let arrangement = Arrangement {
         panic_percent: NO_PANIC,
         ..Arrangement::new(settings.balance)
@@ -263,16 +263,9 @@ fn ketama_label(address: &ServerAddress) -> Arc<str> {
     }
 }
 
-/// FNV-1a: the same for a name in every process.
-fn hash(start: u64, name: &str) -> u64 {
-    name.bytes().fold(start ^ 0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
-    })
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{hash, ketama_label};
+    use super::ketama_label;
     use isobar_plan::ServerAddress;
 
     #[test]
@@ -282,13 +275,5 @@ mod tests {
         check(ServerAddress::Socket("10.0.1.1:8080".parse().unwrap()), "10.0.1.1:8080");
         check(ServerAddress::Name("cache-a".into(), 11_211), "cache-a");
         check(ServerAddress::Name("cache-a".into(), 80), "cache-a:80");
-    }
-
-    /// Of the test vectors on the page of FNV's authors.
-    #[test]
-    fn the_hash_is_fnv() {
-        assert_eq!(hash(0, ""), 0xcbf2_9ce4_8422_2325);
-        assert_eq!(hash(0, "a"), 0xaf63_dc4c_8601_ec8c);
-        assert_eq!(hash(0, "foobar"), 0x8594_4171_f739_67e8);
     }
 }

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use anyhow::{Result, anyhow};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use isobar_balance::Balance;
+use isobar_config::is_simulated_only;
 use isobar_config::units::{ListenAddress, Span, Target, UnitError};
 use isobar_engine::{EngineOptions, Io};
 use isobar_net::runtime::{cores, io_uring_allowed};
@@ -194,16 +195,27 @@ pub(crate) struct CheckOptions {
     pub(crate) json: bool,
 }
 
+/// The algorithms that are served, in the order of the manual.
+pub(crate) fn served() -> impl Iterator<Item = Balance> + Clone {
+    Balance::ALL
+        .iter()
+        .copied()
+        .filter(|&balance| !is_simulated_only(balance))
+}
+
 fn balance(text: &str) -> Result<Balance, String> {
-    let names = || {
-        Balance::ALL
-            .iter()
-            .map(|balance| balance.name())
-            .collect::<Vec<_>>()
-            .join(", ")
-    };
-    let found = Balance::ALL.iter().find(|balance| balance.name() == text).copied();
-    found.ok_or_else(|| format!("expected one of {}", names()))
+    one_of(served(), text)
+}
+
+/// An algorithm of the simulator, which has all there are.
+fn simulated_balance(text: &str) -> Result<Balance, String> {
+    one_of(Balance::ALL.iter().copied(), text)
+}
+
+fn one_of(mut known: impl Iterator<Item = Balance> + Clone, text: &str) -> Result<Balance, String> {
+    let names = known.clone().map(Balance::name).collect::<Vec<_>>().join(", ");
+    let found = known.find(|balance| balance.name() == text);
+    found.ok_or_else(|| format!("expected one of {names}"))
 }
 
 /// An address for operators; one without a host is of this machine only, because the endpoints ask for no password.

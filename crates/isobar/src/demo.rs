@@ -25,7 +25,7 @@ use self::model::Model;
 use self::screen::{Key, Output, Plain, Surface};
 use self::servers::{SERVERS, Servers};
 use self::statistics::Statistics;
-use crate::arguments::DemoOptions;
+use crate::arguments::{DemoOptions, served};
 use crate::failure::apply_reason;
 use crate::logging;
 
@@ -193,11 +193,8 @@ impl Show {
                 });
             }
             Key::Balance => {
-                let at = Balance::ALL
-                    .iter()
-                    .position(|&balance| balance == self.balance)
-                    .unwrap_or_default();
-                self.balance = Balance::ALL[(at + 1) % Balance::ALL.len()];
+                let mut from_here = served().cycle().skip_while(|&balance| balance != self.balance);
+                self.balance = from_here.nth(1).unwrap_or(self.balance);
                 let next = plan::plan(self.listen, &self.servers.addresses(), self.balance)?;
                 self.engine.apply(next).map_err(|error| anyhow!(apply_reason(&error)))?;
                 self.model.balance = self.balance;

@@ -1,6 +1,6 @@
 //! What happens when connections or descriptors run out?
 
-use isobar_testkit::{Client, Configuration, Gate, Load, LoadOptions, Origin, binary, eventually, get};
+use isobar_testkit::{Client, Configuration, Gate, Load, LoadOptions, Metrics, Origin, binary, eventually, get};
 
 #[test]
 fn out_of_descriptors_it_recovers_when_pressure_ends() {
@@ -16,7 +16,17 @@ fn out_of_descriptors_it_recovers_when_pressure_ends() {
         let _ = client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
     }
     isobar.wait_for_log("descriptors");
+    let connected = clients.len();
     drop(clients);
+    // Until the last of them was accepted, and found to be gone, each takes a descriptor again for a moment.
+    eventually("the pressure has ended", || {
+        let accepted = "isobar_listener_connections_accepted_total";
+        get(isobar.admin(), "/metrics").is_ok_and(|answer| {
+            let metrics = Metrics::new(answer.text());
+            metrics.sum(accepted, &[]) >= Some((connected + 1) as f64)
+                && metrics.sum("isobar_listener_connections", &[]) == Some(0.0)
+        })
+    });
     eventually("it serves again", || {
         get(isobar.address(), "/").is_ok_and(|answer| answer.status == 200)
     });

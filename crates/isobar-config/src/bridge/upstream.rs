@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 
+use isobar_balance::Balance;
 use isobar_plan::Timeouts;
 
 use super::{health, names};
-use crate::document::{KeepAlive, Label, Named, Queue, Retry, Server, ServerTimeouts, Upstream};
+use crate::document::{HashPart, KeepAlive, Label, Named, Queue, Retry, Server, ServerTimeouts, Upstream};
 use crate::problem::{Path, Problem, Problems, Spot};
 use crate::setting::Setting;
 
@@ -27,6 +28,7 @@ pub(super) fn upstreams(written: &Named<Label, Upstream>, problems: &mut Problem
 fn upstream(name: &Label, written: &Upstream, at: Path<'_>, problems: &mut Problems) -> isobar_plan::Upstream {
     let Upstream {
         balance,
+        hash,
         servers,
         health,
         timeouts,
@@ -35,9 +37,11 @@ fn upstream(name: &Label, written: &Upstream, at: Path<'_>, problems: &mut Probl
         retry,
     } = written;
     check_servers(servers, at, problems);
+    check_balance(*balance, hash, at, problems);
     isobar_plan::Upstream {
         name: name.as_str().into(),
         balance: *balance,
+        hash: key(*balance, hash),
         servers: servers.iter().map(server).collect(),
         health: health
             .0
@@ -48,6 +52,32 @@ fn upstream(name: &Label, written: &Upstream, at: Path<'_>, problems: &mut Probl
         queue: self::queue(queue),
         retry: self::retry(retry),
     }
+}
+
+/// Whether an algorithm can be tried in the simulator and is not served: it goes by what servers say of themselves, which
+/// nobody asks them yet.
+#[must_use]
+pub fn is_simulated_only(balance: Balance) -> bool {
+    matches!(balance, Balance::OrcaWeightedRoundRobin(_) | Balance::Prequal(_))
+}
+
+fn check_balance(balance: Balance, hash: &[HashPart], at: Path<'_>, problems: &mut Problems) {
+    if is_simulated_only(balance) {
+        let what = format!("`{balance}` needs reports of the servers, which are not read yet");
+        let problem = Problem::error(at.key("balance"), what);
+        problems.push(problem.help("it can be tried with `isobar simulate`; `least_connections` needs no reports"));
+    }
+    if !hash.is_empty() && !balance.is_keyed() {
+        let problem = Problem::error(at.key("hash"), format!("`{balance}` does not go by keys")).on_key();
+        problems.push(problem.help("did you mean `balance: ring_hash`?"));
+    }
+}
+
+fn key(balance: Balance, hash: &[HashPart]) -> Vec<isobar_plan::HashPart> {
+    if balance.is_keyed() && hash.is_empty() {
+        return vec![isobar_plan::HashPart::ClientIp];
+    }
+    hash.iter().map(HashPart::part).collect()
 }
 
 fn check_servers(servers: &[Server], at: Path<'_>, problems: &mut Problems) {

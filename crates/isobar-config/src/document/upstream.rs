@@ -2,7 +2,7 @@
 
 use isobar_balance::{Balance, Choices, Orca, Prequal};
 
-use super::{HealthCheck, Label, OrNone, Whole};
+use super::{HashPart, HealthCheck, Label, OrNone, Whole};
 use crate::setting::choice::Choice;
 use crate::setting::section::settings;
 use crate::units::{Span, Target};
@@ -12,6 +12,9 @@ settings! {
     pub struct Upstream called "an upstream" {
         /// How a server is chosen.
         balance: Balance = Balance::LeastConnections,
+        /// What requests are told apart by where `balance` goes by keys: one thing or several together. Without it, the
+        /// client's address.
+        hash: Vec<HashPart>,
         /// Its servers; there must be at least one. An address alone is short for a server with all its defaults.
         servers: Vec<Server>,
         /// How servers are probed; `none`: they count as healthy.

@@ -17,7 +17,7 @@ use isobar_plan::{
     Balance, HealthCheck, HealthProbe, HealthState, KeepAlive, Queue, Retry, Server, ServerAddress, Timeouts,
     Upstream as Settings,
 };
-use isobar_upstream::{Local, Place, ProbeOutcome, Refusal, Retire, Ticket, Upstream};
+use isobar_upstream::{Ask, Local, Place, ProbeOutcome, Refusal, Retire, Ticket, Upstream};
 
 fn server(name: &str, max_connections: Option<u32>) -> Server {
     let address = ServerAddress::Socket(SocketAddr::from((Ipv4Addr::LOCALHOST, 9)));
@@ -35,6 +35,7 @@ fn settings(servers: Vec<Server>) -> Settings {
     Settings {
         name: "api".into(),
         balance: Balance::LeastConnections,
+        hash: Vec::new(),
         servers,
         health: None,
         timeouts: Timeouts {
@@ -60,7 +61,7 @@ fn upstream(servers: Vec<Server>) -> Arc<Upstream> {
 }
 
 fn place(local: &Local<()>) -> Result<Place<()>, Refusal> {
-    local.view().place(&[], &mut Chance::new(1))
+    local.view().place(&Ask::default(), &mut Chance::new(1))
 }
 
 /// A request in the queue, polled by hand.
@@ -116,7 +117,7 @@ impl Waiting {
     /// Looks for a place, which only who is called may; with none the waiting goes on.
     fn look(mut self, local: &Local<()>) -> Result<Place<()>, (Refusal, Self)> {
         assert!(self.is_called());
-        match local.view().place(&self.avoid, &mut Chance::new(1)) {
+        match local.view().place(&Ask::avoiding(&self.avoid), &mut Chance::new(1)) {
             Ok(place) => {
                 self.ticket.served();
                 Ok(place)
@@ -194,7 +195,7 @@ impl Retire for Kept {
 fn what_a_worker_keeps_for_a_server_ends_with_it_also_while_a_place_lasts() {
     let upstream = upstream(vec![server("a", None)]);
     let local = Local::<Kept>::new(Arc::clone(&upstream));
-    let tunnel = local.view().place(&[], &mut Chance::new(1)).unwrap();
+    let tunnel = local.view().place(&Ask::default(), &mut Chance::new(1)).unwrap();
     let is_retired = |place: &Place<Kept>| place.server().own.0.get();
     upstream.refresh();
     upstream.reconfigure(settings(vec![server("b", None), server("a", Some(2))]));
@@ -203,13 +204,13 @@ fn what_a_worker_keeps_for_a_server_ends_with_it_also_while_a_place_lasts() {
     upstream.reconfigure(settings(vec![server("b", None)]));
     local.view();
     assert!(is_retired(&tunnel));
-    let other = local.view().place(&[], &mut Chance::new(1)).unwrap();
+    let other = local.view().place(&Ask::default(), &mut Chance::new(1)).unwrap();
     assert!(!is_retired(&other), "b stays");
     // Both at once: servers that nobody here has looked at yet leave with their upstream.
     upstream.reconfigure(settings(vec![server("c", None)]));
     local.retire();
     assert!(is_retired(&other));
-    let late = local.view().place(&[], &mut Chance::new(1)).unwrap();
+    let late = local.view().place(&Ask::default(), &mut Chance::new(1)).unwrap();
     assert!(is_retired(&late), "c left with its upstream");
 }
 
@@ -224,7 +225,7 @@ fn a_retry_avoids_the_server_that_failed_wherever_a_reload_puts_it() {
         let view = local.view();
         let mut chance = Chance::new(1);
         for _ in 0..8 {
-            let place = view.place(std::slice::from_ref(&failed), &mut chance);
+            let place = view.place(&Ask::avoiding(std::slice::from_ref(&failed)), &mut chance);
             assert_eq!(
                 place.map(|place| place.server().server.name().to_string()),
                 expected.map(str::to_owned)

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use isobar_balance::Chance;
-use isobar_upstream::{Local, Place, Refusal, Server, Ticket, Upstream};
+use isobar_upstream::{Ask, Local, Place, Refusal, Server, Ticket, Upstream};
 
 use crate::{server, settings, upstream};
 
@@ -49,7 +49,7 @@ struct Visitor<'a> {
 
 impl Visitor<'_> {
     fn look(&self, chance: &mut Chance) -> Result<Place<()>, Refusal> {
-        self.local.view().place(self.avoid, chance)
+        self.local.view().place(&Ask::avoiding(self.avoid), chance)
     }
 
     /// A place; none when it gave up, or when no server was left to it.

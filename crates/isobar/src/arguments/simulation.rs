@@ -66,7 +66,7 @@ pub(crate) enum Candidates {
 fn candidates(text: &str) -> Result<Candidates, String> {
     match text {
         "all" => Ok(Candidates::All),
-        _ => super::balance(text).map(Candidates::One),
+        _ => super::simulated_balance(text).map(Candidates::One),
     }
 }
 

@@ -1,0 +1,114 @@
+//! Which key does a request have, for upstreams that keep requests of one key together?
+
+use std::net::IpAddr;
+
+use isobar_balance::{Balance, ketama_key};
+use isobar_plan::{Forwarding, HashPart};
+use isobar_wire::RequestHead;
+
+use crate::exchange::Exchange;
+use crate::request;
+
+/// The key of the request for an upstream; none: the upstream wants none, or the request has nothing of what makes it up.
+///
+/// One part is hashed as it is. Several are hashed one after the other, each with the hash of those before as its seed; one
+/// that the request does not have counts as empty. Ketama has a hash of its own for a single part, so that the servers are
+/// those that other clients of its ring use.
+pub(crate) fn of(
+    upstream: &isobar_plan::Upstream,
+    peer: IpAddr,
+    forwarding: &Forwarding,
+    exchange: &Exchange,
+) -> Option<u64> {
+    if upstream.hash.is_empty() {
+        return None;
+    }
+    let source = Source {
+        peer,
+        forwarding,
+        exchange,
+    };
+    let only = match upstream.hash.as_slice() {
+        [only] if upstream.balance == Balance::Ketama => Some(only),
+        _ => None,
+    };
+    if let Some(part) = only {
+        return source.with(part, |bytes| bytes.map(ketama_key));
+    }
+    let mut any = false;
+    let mut hash = 0;
+    for part in &upstream.hash {
+        source.with(part, |bytes| {
+            any |= bytes.is_some();
+            hash = isobar_upstream::hash(bytes.unwrap_or_default(), hash);
+        });
+    }
+    any.then_some(hash)
+}
+
+/// Where the parts come from.
+struct Source<'a> {
+    peer: IpAddr,
+    forwarding: &'a Forwarding,
+    exchange: &'a Exchange,
+}
+
+impl Source<'_> {
+    /// Lends a part of the key; none: the request does not have it.
+    fn with<R>(&self, part: &HashPart, f: impl FnOnce(Option<&[u8]>) -> R) -> R {
+        let Exchange { request, inbound, .. } = self.exchange;
+        let head = inbound.get(..request.len).unwrap_or_default();
+        match part {
+            HashPart::ClientIp => match request::client_address(self.peer, head, request, self.forwarding) {
+                IpAddr::V4(address) => f(Some(&address.octets())),
+                IpAddr::V6(address) => f(Some(&address.octets())),
+            },
+            HashPart::Host => f(Some(request.authority.of(head)).filter(|host| !host.is_empty())),
+            HashPart::Path => f(Some(isobar_route::path_of(self.exchange.canonical_target()))),
+            HashPart::Header(name) => f(header(head, request, name.as_bytes()).next()),
+            HashPart::Cookie(name) => {
+                let mut cookies = header(head, request, b"cookie");
+                f(cookies.find_map(|cookies| pair(cookies, b';', name.as_bytes())))
+            }
+            HashPart::Query(name) => {
+                let target = self.exchange.canonical_target();
+                let query = target.iter().position(|&byte| byte == b'?');
+                let query = query.and_then(|at| target.get(at + 1..)).unwrap_or_default();
+                f(pair(query, b'&', name.as_bytes()))
+            }
+        }
+    }
+}
+
+/// The values of all fields of this name, in order.
+fn header<'h>(head: &'h [u8], request: &'h RequestHead, name: &'h [u8]) -> impl Iterator<Item = &'h [u8]> {
+    let fields = request.fields.iter();
+    fields
+        .filter(move |field| field.name.of(head).eq_ignore_ascii_case(name))
+        .map(move |field| field.value.of(head))
+}
+
+/// The value of `name=value` among pairs with this sign between them.
+fn pair<'v>(pairs: &'v [u8], between: u8, name: &[u8]) -> Option<&'v [u8]> {
+    let mut pairs = pairs.split(|&byte| byte == between).map(<[u8]>::trim_ascii);
+    pairs.find_map(|pair| pair.strip_prefix(name)?.strip_prefix(b"="))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::pair;
+
+    #[test]
+    fn pairs() {
+        let check = |pairs: &str, between, name: &str, expected: Option<&str>| {
+            let found = pair(pairs.as_bytes(), between, name.as_bytes());
+            assert_eq!(found, expected.map(str::as_bytes), "{name} in {pairs:?}");
+        };
+        check("a=1; session=x=y; b=2", b';', "session", Some("x=y"));
+        check("a=1;session=", b';', "session", Some(""));
+        check("xsession=1; sessionx=2; session", b';', "session", None);
+        check("", b';', "session", None);
+        check("user=7&user=8", b'&', "user", Some("7"));
+        check("q=user=7", b'&', "user", None);
+    }
+}
