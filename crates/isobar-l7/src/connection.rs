@@ -120,6 +120,9 @@ impl Session {
                 Next::Close => return,
             }
         }
+        if client.stream.owes() {
+            Box::pin(client.settle(worker)).await;
+        }
     }
 }
 
@@ -182,6 +185,21 @@ impl Client {
     /// Whether the connection may carry another request, as far as this side is concerned.
     pub(crate) fn may_stay(&self, worker: &Worker) -> bool {
         !worker.is_draining() && !self.orphaned
+    }
+
+    /// Waits until the client has taken what it was answered last, which had no room when it was sent.
+    async fn settle(&mut self, worker: &Worker) {
+        self.timer
+            .set(worker.wheel.now() + self.site.site.listener.timeouts.write);
+        poll_fn(|cx| match self.stream.poll_settled(cx) {
+            Poll::Ready(_) => Poll::Ready(()),
+            Poll::Pending if worker.is_cutting() => Poll::Ready(()),
+            Poll::Pending => {
+                worker.roster.note(self.seat, cx.waker());
+                self.timer.poll_expired(cx)
+            }
+        })
+        .await;
     }
 
     /// Says goodbye and waits until the client has heard it, within bounds.

@@ -214,6 +214,11 @@ impl Flow<'_> {
         {
             return self.poll_client_deadline(cx).map(Err);
         }
+        if !self.exchange.upload.is_done() && !self.exchange.upload_refused {
+            // While the request is under way, its own deadlines hold.
+            self.exchange.download_wait = Wait::Nobody;
+            return Poll::Pending;
+        }
         if self.exchange.upload.is_done()
             && let Poll::Ready(cause) = poll_watch_patiently(cx, self.ways, self.client, self.exchange)
         {

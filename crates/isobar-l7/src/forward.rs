@@ -63,7 +63,8 @@ pub(crate) async fn forward(ways: &Ways<'_>, client: &mut Client, exchange: &mut
         };
         let server = &place.server().server;
         server.stats(ways.worker.id).failures.count(failed.cause);
-        if failed.cause.fault() == Fault::Server {
+        let idle_close = failed.reused && failed.cause == Cause::ServerClosed;
+        if failed.cause.fault() == Fault::Server && !idle_close {
             let now = ways.worker.wheel.now();
             let latency = now.saturating_duration_since(exchange.report.sent().unwrap_or(now));
             place.finished(now, latency, Outcome::Failure { retry_after: None });

@@ -63,7 +63,7 @@ impl Source<'_> {
                 IpAddr::V4(address) => f(Some(&address.octets())),
                 IpAddr::V6(address) => f(Some(&address.octets())),
             },
-            HashPart::Host => f(Some(request.authority.of(head)).filter(|host| !host.is_empty())),
+            HashPart::Host => with_host(request.authority.of(head), f),
             HashPart::Path => f(Some(isobar_route::path_of(self.exchange.canonical_target()))),
             HashPart::Header(name) => f(header(head, request, name.as_bytes()).next()),
             HashPart::Cookie(name) => {
@@ -77,6 +77,26 @@ impl Source<'_> {
                 f(pair(query, b'&', name.as_bytes()))
             }
         }
+    }
+}
+
+/// Lends the host in small letters and without its port: what is one to those who match it is one key.
+fn with_host<R>(authority: &[u8], f: impl FnOnce(Option<&[u8]>) -> R) -> R {
+    let is_port = |port: &[u8]| port.iter().all(u8::is_ascii_digit);
+    let host = match authority.iter().rposition(|&byte| byte == b':') {
+        Some(colon) if authority.get(colon + 1..).is_some_and(is_port) => authority.get(..colon).unwrap_or_default(),
+        _ => authority,
+    };
+    // A name has 255 bytes at most; what is longer is no name, and a key as it is.
+    let mut small = [0; 255];
+    match small.get_mut(..host.len()) {
+        Some(_) if host.is_empty() => f(None),
+        Some(small) => {
+            small.copy_from_slice(host);
+            small.make_ascii_lowercase();
+            f(Some(small))
+        }
+        None => f(Some(host)),
     }
 }
 
@@ -96,7 +116,23 @@ fn pair<'v>(pairs: &'v [u8], between: u8, name: &[u8]) -> Option<&'v [u8]> {
 
 #[cfg(test)]
 mod tests {
-    use super::pair;
+    use super::{pair, with_host};
+
+    #[test]
+    fn hosts() {
+        let check = |authority: &str, expected: Option<&str>| {
+            with_host(authority.as_bytes(), |host| {
+                assert_eq!(host, expected.map(str::as_bytes), "{authority:?}");
+            });
+        };
+        check("Example.COM:8080", Some("example.com"));
+        check("example.com", Some("example.com"));
+        check("[2001:DB8::a]", Some("[2001:db8::a]"));
+        check("[2001:db8::1]:80", Some("[2001:db8::1]"));
+        check("", None);
+        check(":80", None);
+        check(&"A".repeat(300), Some(&"A".repeat(300)));
+    }
 
     #[test]
     fn pairs() {

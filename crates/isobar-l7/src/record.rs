@@ -45,6 +45,10 @@ pub(crate) struct Report {
     server_answered: bool,
     /// Whether the server can have seen nothing of the last attempt.
     pub(crate) nothing_sent: bool,
+    /// When the last of the request was sent, where that was later than its head.
+    pub(crate) uploaded: Option<Instant>,
+    /// Whether it is.
+    pub(crate) uploads_later: bool,
     /// For how long a server that failed asked to be spared, in seconds.
     pub(crate) retry_after_s: Option<u16>,
     pub(crate) bytes_in: u64,
@@ -83,6 +87,7 @@ impl Report {
         self.attempts = self.attempts.saturating_add(1);
         self.first_byte = None;
         self.connect = None;
+        self.sent = None;
     }
 
     /// The server that is tried.
@@ -122,18 +127,20 @@ impl Report {
         self.took_longer = true;
     }
 
-    /// How the server did, as far as balancing is concerned: when its first byte came after the request was sent, and
-    /// whether it failed. None: how it ended says nothing of it.
+    /// How the server did, as far as balancing is concerned: when its first byte came after all of the request was sent,
+    /// and whether it failed. None: how it ended says nothing of it.
     pub(crate) fn verdict(&self, result: Result<(), Cause>) -> Option<(Duration, Outcome)> {
         let outcome = match result {
             Err(cause) if cause.fault() == Fault::Server => Outcome::Failure { retry_after: None },
             Err(_) => return None,
-            Ok(()) if self.status >= 500 => Outcome::Failure {
+            // What a server does not know (501, 505) is asked for by the client.
+            Ok(()) if self.status >= 500 && !matches!(self.status, 501 | 505) => Outcome::Failure {
                 retry_after: self.retry_after_s.map(|seconds| Duration::from_secs(seconds.into())),
             },
             Ok(()) => Outcome::Success,
         };
-        let latency = self.first_byte?.saturating_duration_since(self.sent?);
+        let asked = self.uploaded.into_iter().chain(self.sent).max()?;
+        let latency = self.first_byte?.saturating_duration_since(asked);
         Some((latency, outcome))
     }
 

@@ -45,6 +45,7 @@ impl Flow<'_> {
                 exchange.to_server.write(cx, &mut server.stream, output, &[])
             };
             // An error here means that the server closed the connection before: it has seen nothing.
+            exchange.report.uploads_later = !exchange.upload.is_done();
             match sent {
                 Ok(0) => {}
                 Ok(_) => exchange.report.nothing_sent = false,
@@ -74,6 +75,10 @@ impl Flow<'_> {
             let moved = if let Some(pipe) = self.exchange.upload_pipe.take() {
                 self.poll_upload_splice(cx, pipe)
             } else if self.exchange.upload.is_done() {
+                if self.exchange.report.uploads_later {
+                    let wheel = &self.ways.worker.wheel;
+                    self.exchange.report.uploaded.get_or_insert_with(|| wheel.now());
+                }
                 return Poll::Ready(Ok(Uploaded::Whole));
             } else if let Some(pipe) = self.splice_upload() {
                 self.poll_upload_splice(cx, pipe)
@@ -222,6 +227,7 @@ impl Exchange {
         self.head_sent = true;
         self.client_ahead = false;
         self.report.nothing_sent = true;
+        self.report.uploaded = None;
         self.report.bytes_in = 0;
     }
 

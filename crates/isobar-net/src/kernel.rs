@@ -264,6 +264,12 @@ impl Uring {
         unsafe { self.ring.submitter().enter::<()>(count, 0, GET_EVENTS, None) }.map(drop)
     }
 
+    /// Whether [`enter`](Self::enter) has something to do.
+    pub(crate) fn has_work(&mut self) -> bool {
+        let submission = self.ring.submission();
+        !submission.is_empty() || submission.taskrun() || submission.cq_overflow()
+    }
+
     /// Whether something was asked for that the kernel has not been told.
     pub(crate) fn is_behind(&mut self) -> bool {
         !self.ring.submission().is_empty()

@@ -196,9 +196,13 @@ impl Drop for Link {
     fn drop(&mut self) {
         let last = self.with(|inner| {
             inner.stop(self.index);
-            if inner.uring.is_behind() {
-                // What is asked for names the socket by its number, which another one may have in a moment.
-                let _ = inner.uring.enter();
+            // What is asked for names the socket by its number, which another one may have in a moment: a kernel that has no
+            // memory to take it is asked until it has.
+            while inner.uring.is_behind() {
+                if inner.uring.enter().is_err() {
+                    std::thread::yield_now();
+                }
+                inner.collect();
             }
             inner.slots.leave(self.index, &mut inner.uring)
         });

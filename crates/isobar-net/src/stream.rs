@@ -172,7 +172,7 @@ impl Stream {
         if let Poll::Ready(Ok(bytes)) = read
             && self.socket.watch().is_some()
         {
-            self.weigh(bytes);
+            self.weigh(cx, bytes);
         }
         read
     }
@@ -201,13 +201,15 @@ impl Stream {
     }
 
     /// Lets a stream that the reactor watches go back to the ring when it has read little at a time for a while.
-    fn weigh(&mut self, bytes: usize) {
+    fn weigh(&mut self, cx: &Context<'_>, bytes: usize) {
         let Some(link) = &self.link else { return };
         self.small_reads = if bytes < BUFFER_BYTES { self.small_reads + 1 } else { 0 };
         if self.small_reads >= SLIM_AFTER {
             self.small_reads = 0;
             link.slimmed();
             self.socket.unwatch();
+            // Whoever waits for room to write is no longer known to the reactor, and has to ask again.
+            cx.waker().wake_by_ref();
             self.drained = false;
         }
     }
@@ -218,9 +220,11 @@ impl Stream {
             self.link = Link::new();
         }
         let socket = self.socket.socket().as_fd();
-        self.link
-            .as_ref()
-            .is_some_and(|link| !link.is_bulky() && link.receive(socket).is_ok())
+        let receives = |link: &Link| !link.is_bulky() && link.receive(socket).is_ok();
+        let receives = self.link.as_ref().is_some_and(receives);
+        // What comes from now on is not what the last read has taken.
+        self.drained &= !receives;
+        receives
     }
 
     /// Sends what was left with the ring and not taken by the socket, or waits for room; ready when there is no such thing.
@@ -269,11 +273,12 @@ impl Stream {
                 self.link = Link::new();
             }
             let socket = self.socket.socket().as_fd();
-            if self
-                .link
-                .as_ref()
-                .is_some_and(|link| !link.is_bulky() && link.send(socket, message))
+            if let Some(link) = &self.link
+                && !link.is_bulky()
+                && link.send(socket, message)
             {
+                // To be woken if the socket does not take all of it, whatever else the task waits for then.
+                link.note(cx);
                 return Poll::Ready(Ok(message.len()));
             }
         }
@@ -345,7 +350,10 @@ impl Stream {
             Seen::Waiting => return true,
             Seen::Bytes | Seen::End | Seen::Broken => return false,
         }
-        let Some(watch) = self.socket.watch() else { return true };
+        let Some(watch) = self.socket.watch() else {
+            // The ring may have given up on it: then nobody would have told.
+            return self.link.is_none() || self.is_silent();
+        };
         let seen = watch.try_io(Interest::READABLE, |_| {
             recv(self.socket.socket(), &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT).map_err(io::Error::from)
         });
@@ -460,6 +468,19 @@ impl Stream {
     /// *Cost*: a system call.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.socket.socket().local_addr()
+    }
+
+    /// Whether something that was left with the ring has not been taken by the socket.
+    #[must_use]
+    pub fn owes(&self) -> bool {
+        self.link.as_ref().is_some_and(Link::owes)
+    }
+
+    /// Sends what was left with the ring and not taken by the socket, or waits for room; ready when there is no such thing.
+    ///
+    /// *Errors*: the connection is broken.
+    pub fn poll_settled(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_rest(cx)
     }
 
     /// Whether something to read would be noticed.

@@ -46,7 +46,7 @@ impl Installed {
         loop {
             let mut inner = self.ring.inner.borrow_mut();
             let entered = inner.uring.enter();
-            if inner.collect() || entered.is_err() {
+            if inner.collect() || entered.is_err() || inner.uring.has_work() {
                 // Those who were woken come first: what they want goes to the kernel in one call.
                 cx.waker().wake_by_ref();
                 return Poll::Pending;

@@ -239,7 +239,11 @@ impl Slots {
             Ok(Some(filled)) => self.append(index, filled),
             Ok(None) => slot.end = Some(End::Clean),
             // The stream may be read all the same: there was no buffer or no memory, or it was told to stop.
-            Err(code) if is_passing(code) => {}
+            Err(code) if is_passing(code) => {
+                // The ring has nothing to receive into: asked again it would say so again.
+                let code = Errno::from_raw_os_error(code);
+                slot.bulky |= code == Errno::NOBUFS || code == Errno::NOMEM;
+            }
             Err(code) => slot.end = Some(End::Broken(code)),
         }
         let slot = self.at(index);

@@ -151,7 +151,8 @@ fn streams_go_on_when_the_buffers_are_out() {
             }
         }
         turns().await;
-        for (number, (stream, _)) in pairs.iter_mut().enumerate() {
+        // The last first: those that have a buffer do not give it back before.
+        for (number, (stream, _)) in pairs.iter_mut().enumerate().rev() {
             let bytes = read_all(stream, 8).await;
             assert_eq!(bytes, u64::try_from(number).unwrap().to_be_bytes());
         }
@@ -254,6 +255,27 @@ fn a_message_that_does_not_fit_is_sent_when_there_is_room() {
             peer.read_exact(&mut end).unwrap();
             assert_eq!(&end, b"!");
         }
+    });
+}
+
+#[test]
+fn a_message_that_does_not_fit_is_sent_when_its_task_only_waits_to_read() {
+    in_worker(|| async {
+        // Watched by the reactor before it has anything to do with the ring.
+        let (mut stream, mut peer, stuffed) = stuffed().await;
+        let written = poll_fn(|cx| Poll::Ready(stream.poll_write_soon(cx, b"later"))).await;
+        if written.is_pending() {
+            // Without a ring it would have to be written again.
+            return;
+        }
+        let reader = thread::spawn(move || {
+            let mut all = vec![0; stuffed + 5];
+            peer.read_exact(&mut all).unwrap();
+            peer.write_all(b"thanks").unwrap();
+            all
+        });
+        assert_eq!(read_all(&mut stream, 6).await, b"thanks");
+        assert_eq!(&reader.join().unwrap()[stuffed..], b"later");
     });
 }
 
