@@ -69,9 +69,14 @@ pub(crate) const FOR_BENCH: &[Package] = &[
         why: "a peer",
     },
     Package {
+        program: "perf",
+        package: "linux-perf",
+        why: "counts the system calls",
+    },
+    Package {
         program: "strace",
         package: "strace",
-        why: "counts the system calls",
+        why: "counts the system calls where perf may not",
     },
 ];
 
