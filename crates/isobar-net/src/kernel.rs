@@ -2,7 +2,8 @@
 //!
 //! The only file of the workspace with `unsafe`. tokio asks that a descriptor stays open for as long as its reactor watches
 //! it, and io_uring that memory stays where it is for as long as an operation may touch it; the types here keep both
-//! promises by owning what they are about. What sockets and bytes are for is not known here.
+//! promises by owning what they are about. One call that rustix does not have is made here too. What sockets and bytes
+//! are for is not known.
 #![expect(
     unsafe_code,
     reason = "tokio's reactor and io_uring take bare descriptor numbers and addresses"
@@ -90,6 +91,36 @@ impl<S: Socket> Watched<S> {
         let Self { watch, socket } = self;
         drop(watch);
         socket
+    }
+}
+
+/// How many connections wait to be accepted.
+///
+/// *Cost*: a system call that allocates nothing, unlike an accept(2) that finds nobody: it makes a socket first.
+///
+/// *Source*: tcp(7), `TCP_INFO`; of a socket that listens, `tcpi_unacked` is the length of its queue.
+///
+/// *Errors*: the socket does not speak TCP.
+pub(crate) fn waiting_connections(listener: &TcpListener) -> io::Result<u32> {
+    /// Where `tcpi_unacked` is among the numbers that `struct tcp_info` begins with.
+    const UNACKED: usize = 6;
+    let mut info = [0_u32; UNACKED + 1];
+    let mut len = libc::socklen_t::try_from(size_of_val(&info)).unwrap_or(0);
+    // SAFETY: the kernel writes at most `len` bytes to `info`, which has as many, and any bytes are numbers.
+    let result = unsafe {
+        let info = info.as_mut_ptr().cast();
+        libc::getsockopt(
+            listener.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            info,
+            &raw mut len,
+        )
+    };
+    if result == 0 {
+        Ok(info[UNACKED])
+    } else {
+        Err(io::Error::last_os_error())
     }
 }
 

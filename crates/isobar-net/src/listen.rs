@@ -3,6 +3,7 @@
 //! It opens listening sockets and accepts from them. How many connections are too many, and what to do when descriptors run
 //! out, its users decide.
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -12,7 +13,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, acceptfrom_with, ipproto, sockopt};
 use tokio::io::Interest;
 
-use crate::kernel::Watched;
+use crate::kernel::{Watched, waiting_connections};
 use crate::stream::Stream;
 
 /// How a socket listens.
@@ -56,6 +57,8 @@ pub fn listen(address: SocketAddr, options: ListenOptions) -> io::Result<TcpList
 #[derive(Debug)]
 pub struct Listener {
     socket: Watched<TcpListener>,
+    /// How many more connections certainly wait, as far as was asked.
+    waiting: Cell<u32>,
 }
 
 impl Listener {
@@ -65,14 +68,17 @@ impl Listener {
     pub fn from_std(socket: TcpListener) -> io::Result<Self> {
         let mut socket = Watched::new(socket);
         socket.watch_for(Interest::READABLE)?;
-        Ok(Self { socket })
+        Ok(Self {
+            socket,
+            waiting: Cell::new(0),
+        })
     }
 
     /// The next connection, which is not in the reactor yet, and its peer's address.
     ///
     /// Dropping the future loses no connection.
     ///
-    /// *Cost*: one system call a connection, one more after the last of a batch.
+    /// *Cost*: one system call a connection, one or two more for a batch, none of which makes a socket for nobody.
     ///
     /// *Errors*: descriptors or memory ran out. Those of ours are passed on at once, and again at every call until the lack
     /// is over: the caller pauses. Connections that broke before they were accepted are no errors.
@@ -89,15 +95,34 @@ impl Listener {
             let mut readiness = ready!(watch.poll_read_ready(cx))?;
             match acceptfrom_with(self.socket.socket(), SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
                 Ok((socket, Some(peer))) => {
+                    if !self.may_have_more() {
+                        readiness.clear_ready();
+                    }
                     let peer = SocketAddr::try_from(peer)?;
                     return Poll::Ready(Ok((Stream::from_accepted(TcpStream::from(socket)), peer)));
                 }
                 Ok((_, None)) => return Poll::Ready(Err(ErrorKind::InvalidData.into())),
-                Err(Errno::AGAIN) => readiness.clear_ready(),
+                Err(Errno::AGAIN) => {
+                    self.waiting.set(0);
+                    readiness.clear_ready();
+                }
                 Err(error) if is_of_the_connection(error) => {}
                 Err(error) => return Poll::Ready(Err(error.into())),
             }
         }
+    }
+
+    /// Whether it is worth to accept once more after a connection was accepted. No only where nobody waits, as found out
+    /// after whatever the reactor has told so far: who comes later makes it tell again.
+    fn may_have_more(&self) -> bool {
+        let known = self.waiting.get().saturating_sub(1);
+        let waiting = if known > 0 {
+            known
+        } else {
+            waiting_connections(self.socket.socket()).unwrap_or(1)
+        };
+        self.waiting.set(waiting);
+        waiting > 0
     }
 
     /// The address it listens on, with the port the kernel chose where 0 was asked for.

@@ -2,6 +2,7 @@
 
 use std::io::ErrorKind;
 use std::net::{Ipv6Addr, TcpListener, TcpStream};
+use std::time::Duration;
 
 use isobar_net::listen::{ListenOptions, Listener, listen};
 
@@ -62,5 +63,25 @@ fn listens_on_ipv6() {
         let listener = Listener::from_std(socket).unwrap();
         let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         assert_eq!(listener.accept().await.unwrap().1, peer.local_addr().unwrap());
+    });
+}
+
+/// The reactor tells once of one who comes while others wait, and not again when those have been accepted.
+#[test]
+fn who_comes_while_others_wait_is_accepted_as_well() {
+    in_worker(|| async {
+        let listener = listener();
+        let connect = || TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let _early = [connect(), connect(), connect()];
+        listener.accept().await.unwrap();
+        let _late = connect();
+        // The reactor looks now.
+        tokio::task::yield_now().await;
+        for _ in 0..3 {
+            let accepted = tokio::time::timeout(Duration::from_secs(10), listener.accept()).await;
+            accepted.expect("one more waits").unwrap();
+        }
+        let nobody = tokio::time::timeout(Duration::from_millis(20), listener.accept()).await;
+        assert!(nobody.is_err());
     });
 }
