@@ -15,7 +15,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::ptr::NonNull;
 use std::slice;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicU16, Ordering, fence};
 
 use io_uring::types::{BufRingEntry, Fd};
 use io_uring::{IoUring, cqueue, opcode, squeue};
@@ -304,6 +304,21 @@ impl Uring {
     /// Whether something was asked for that the kernel has not been told.
     pub(crate) fn is_behind(&mut self) -> bool {
         !self.ring.submission().is_empty()
+    }
+
+    /// Tells of nothing by way of the [watched](Self::watch) event until [`call`](Self::call): whoever is about to look
+    /// anyway would only be made to look once more.
+    pub(crate) fn hush(&mut self) {
+        // The kernel marks the ring and then asks whether to tell; on other machines it may do so the other way round.
+        if cfg!(target_arch = "x86_64") {
+            self.ring.completion().disable_eventfd();
+        }
+    }
+
+    /// Tells again by way of the event. What came in between is not told: [`has_work`](Self::has_work) says whether there is.
+    pub(crate) fn call(&mut self) {
+        self.ring.completion().enable_eventfd();
+        fence(Ordering::SeqCst);
     }
 
     /// What came of an operation; none: nothing more yet.

@@ -45,8 +45,12 @@ impl Installed {
     fn poll_drive(&self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             let mut inner = self.ring.inner.borrow_mut();
+            // What is done within a call is looked at after it, and needs no event that would end the next wait at once.
+            inner.uring.hush();
             let entered = inner.uring.enter();
-            if inner.collect() || entered.is_err() || inner.uring.has_work() {
+            let any = inner.collect();
+            inner.uring.call();
+            if any || entered.is_err() || inner.uring.has_work() {
                 // Those who were woken come first: what they want goes to the kernel in one call.
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
