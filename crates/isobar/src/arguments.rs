@@ -1,20 +1,22 @@
 //! What can be asked for on the command line?
 
+mod demonstration;
 mod simulation;
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use anyhow::{Result, anyhow};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use isobar_balance::Balance;
 use isobar_config::is_simulated_only;
-use isobar_config::units::{ListenAddress, Span, Target, UnitError};
+use isobar_config::units::{ListenAddress, Target, UnitError};
 use isobar_engine::{EngineOptions, Io};
 use isobar_net::runtime::{cores, io_uring_allowed};
 
 use crate::failure::io_reason;
 
+pub(crate) use demonstration::DemoOptions;
 pub(crate) use simulation::{
     Affinity, Cost, Hardware, Lifetime, RecommendOptions, SchemaOptions, SimulateOptions, Workload, load,
 };
@@ -66,35 +68,6 @@ pub(crate) enum Command {
     Simulate(SimulateOptions),
     /// Says which algorithm fits a workload, by trying them in the simulator
     Recommend(RecommendOptions),
-}
-
-/// How the demonstration is run.
-#[derive(Debug, Clone, Args)]
-pub(crate) struct DemoOptions {
-    /// How a server is chosen
-    #[arg(long, value_name = "NAME", default_value = "least_connections", value_parser = balance)]
-    pub(crate) balance: Balance,
-    /// End after this long, e.g. 10s; without it, `q` or Ctrl-C ends it
-    #[arg(long, value_name = "TIME")]
-    pub(crate) duration: Option<Span>,
-    /// The address visitors use; when its port is taken, the next free one
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
-    pub(crate) listen: ListenAddress,
-    /// Only the three servers, on 127.0.0.1:9001 to 9003, for a configuration of your own
-    #[arg(long)]
-    pub(crate) servers_only: bool,
-}
-
-impl Default for DemoOptions {
-    fn default() -> Self {
-        let listen = ListenAddress(SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)));
-        Self {
-            balance: Balance::LeastConnections,
-            duration: None,
-            listen,
-            servers_only: false,
-        }
-    }
 }
 
 /// How a configuration file is served.
@@ -216,6 +189,39 @@ fn one_of(mut known: impl Iterator<Item = Balance> + Clone, text: &str) -> Resul
     let names = known.clone().map(Balance::name).collect::<Vec<_>>().join(", ");
     let found = known.find(|balance| balance.name() == text);
     found.ok_or_else(|| format!("expected one of {names}"))
+}
+
+/// One algorithm, or all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Candidates {
+    /// Every algorithm there is.
+    All,
+    /// This one.
+    One(Balance),
+}
+
+impl Candidates {
+    fn read(text: &str, one: fn(&str) -> Result<Balance, String>) -> Result<Self, String> {
+        match text {
+            "all" => Ok(Self::All),
+            _ => one(text).map(Self::One),
+        }
+    }
+
+    /// The algorithms that were asked for, each once, where `all` are all.
+    fn distinct(asked: &[Self], all: impl Iterator<Item = Balance> + Clone) -> Vec<Balance> {
+        let mut balances = Vec::new();
+        let asked = asked.iter().flat_map(|candidates| match *candidates {
+            Self::All => all.clone().collect(),
+            Self::One(balance) => vec![balance],
+        });
+        for balance in asked {
+            if !balances.contains(&balance) {
+                balances.push(balance);
+            }
+        }
+        balances
+    }
 }
 
 /// An address for operators; one without a host is of this machine only, because the endpoints ask for no password.

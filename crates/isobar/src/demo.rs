@@ -3,6 +3,8 @@
 //! Three servers of different speed, an engine in front of them, visitors, and a picture of what happens. Everything
 //! shown is what the engine itself reports, but for the latencies, which are the visitors' own.
 
+mod chapter;
+mod compare;
 mod model;
 mod plan;
 mod screen;
@@ -21,13 +23,15 @@ use isobar_engine::{Engine, EngineOptions, Io};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, interval_at};
 
+use self::chapter::Chapter;
 use self::model::Model;
 use self::screen::{Key, Output, Plain, Surface};
-use self::servers::{SERVERS, Servers};
+use self::servers::{SERVERS, SLOWER, Servers};
 use self::statistics::Statistics;
 use crate::arguments::{DemoOptions, served};
 use crate::failure::apply_reason;
 use crate::logging;
+use crate::picture::{Line, Tone, text};
 
 /// Time between two pictures on a terminal.
 const FRAME: Duration = Duration::from_millis(125);
@@ -37,6 +41,12 @@ const LINE: Duration = Duration::from_secs(1);
 const WORKERS: usize = 2;
 /// News the picture has not shown yet; more are left out.
 const MAX_NEWS: usize = 64;
+/// Rows of the last table.
+const MAX_CHAPTERS: usize = 64;
+/// The server that key `s` makes slow: the fastest.
+const SLOWED: usize = 0;
+/// The server that key `f` makes fail: not the same.
+const BROKEN: usize = 1;
 /// How long the last requests have to finish.
 const DRAIN: Duration = Duration::from_secs(1);
 
@@ -51,8 +61,11 @@ pub(crate) fn run(options: &DemoOptions) -> Result<()> {
         .build()
         .context("failed to start the demonstration")?;
     let outcome = runtime.block_on(async {
+        let compared = options.compared();
         if options.servers_only {
             servers_only().await
+        } else if !compared.is_empty() {
+            compare::compare(options, &compared).await
         } else {
             demonstrate(options).await
         }
@@ -61,9 +74,13 @@ pub(crate) fn run(options: &DemoOptions) -> Result<()> {
     outcome
 }
 
+fn pauses() -> [Duration; 3] {
+    SERVERS.each_ref().map(|server| server.pause)
+}
+
 async fn servers_only() -> Result<()> {
     let addresses = [9001, 9002, 9003].map(|port| ([127, 0, 0, 1], port).into());
-    let servers = Servers::start(addresses).context("failed to start the servers")?;
+    let servers = Servers::start(addresses, pauses()).context("failed to start the servers")?;
     let mut output = Plain::new();
     for (server, address) in SERVERS.iter().zip(servers.addresses()) {
         output.line(&format!(
@@ -79,7 +96,13 @@ async fn servers_only() -> Result<()> {
 async fn demonstrate(options: &DemoOptions) -> Result<()> {
     let listen = plan::free_address(options.listen.0)?;
     let free = ([127, 0, 0, 1], 0).into();
-    let servers = Servers::start([free; 3]).context("failed to start the servers")?;
+    let servers = Servers::start([free; 3], pauses()).context("failed to start the servers")?;
+    if let Some(slow) = options.slow {
+        servers.toggle_slow(slow.index());
+    }
+    if let Some(failing) = options.failing {
+        servers.toggle_failing(failing.index());
+    }
     let (tell, mut news) = mpsc::channel(MAX_NEWS);
     let events = Box::new(move |event| drop(tell.try_send(event)));
     let first = plan::plan(listen, &servers.addresses(), options.balance)?;
@@ -102,17 +125,40 @@ async fn demonstrate(options: &DemoOptions) -> Result<()> {
         servers,
         engine,
         statistics,
-        end: options.duration.map(|duration| Instant::now() + duration.duration()),
+        chapters: Vec::new(),
+        end: None,
+        switch: None,
     };
+    if let Some(duration) = options.duration {
+        let (now, duration) = (Instant::now(), duration.duration());
+        show.end = Some(now + duration);
+        show.switch = options.then.map(|balance| (now + duration / 2, balance));
+    }
     let mut surface = Surface::open(output())?;
     let outcome = show.run(&mut surface, &mut news).await;
+    show.end_chapter();
     drop(visitors);
-    let Show { engine, model, .. } = show;
+    let Show {
+        engine,
+        model,
+        chapters,
+        ..
+    } = show;
     tokio::task::spawn_blocking(move || engine.drain(DRAIN))
         .await
         .context("failed to drain")?;
-    surface.close(&model.summary())?;
+    surface.close(&summary(&model, &chapters))?;
     outcome
+}
+
+/// What it came to, algorithm by algorithm.
+fn summary(model: &Model, chapters: &[Chapter]) -> String {
+    let mut lines = vec![chapter::head(SERVERS.each_ref().map(|server| server.name))];
+    lines.extend(chapters.iter().map(Chapter::row));
+    lines.push(Line::new());
+    lines.push(vec![(Tone::Plain, model.summary())]);
+    let text = text(&lines, logging::use_colors(&io::stdout()));
+    text.trim_end_matches('\n').to_owned()
 }
 
 fn output() -> Output {
@@ -131,7 +177,11 @@ struct Show {
     servers: Servers,
     engine: Engine,
     statistics: Arc<Statistics>,
+    /// What came of the algorithms that chose before this one.
+    chapters: Vec<Chapter>,
     end: Option<Instant>,
+    /// When another algorithm is to choose, and which.
+    switch: Option<(Instant, Balance)>,
 }
 
 impl Show {
@@ -152,6 +202,9 @@ impl Show {
                     let (status, metrics) = (self.engine.status(), self.engine.metrics());
                     self.model.update(&status, &metrics, &self.statistics.take());
                     self.draw(surface)?;
+                    if let Some((_, balance)) = self.switch.take_if(|(at, _)| Instant::now() >= *at) {
+                        self.switch_to(balance)?;
+                    }
                     if self.end.is_some_and(|end| Instant::now() >= end) {
                         return Ok(());
                     }
@@ -184,26 +237,53 @@ impl Show {
                 });
             }
             Key::Slow => {
-                let slow = self.servers.toggle_slow();
-                let name = SERVERS[0].name;
+                let slow = self.servers.toggle_slow(SLOWED);
+                let name = SERVERS[SLOWED].name;
                 self.model.note(if slow {
-                    format!("{name} takes ten times as long")
+                    format!("{name} takes {SLOWER} times as long")
                 } else {
                     format!("{name} is as fast as before")
                 });
             }
+            Key::Fail => {
+                let failing = self.servers.toggle_failing(BROKEN);
+                let name = SERVERS[BROKEN].name;
+                self.model.note(if failing {
+                    format!("{name} fails every request at once; its health check succeeds")
+                } else {
+                    format!("{name} works again")
+                });
+            }
             Key::Balance => {
                 let mut from_here = served().cycle().skip_while(|&balance| balance != self.balance);
-                self.balance = from_here.nth(1).unwrap_or(self.balance);
-                let next = plan::plan(self.listen, &self.servers.addresses(), self.balance)?;
-                self.engine.apply(next).map_err(|error| anyhow!(apply_reason(&error)))?;
-                self.model.balance = self.balance;
-                self.model
-                    .note(format!("reloaded with {}: no connection was closed", self.balance));
+                self.switch_to(from_here.nth(1).unwrap_or(self.balance))?;
             }
             Key::Quit => {}
         }
         Ok(())
+    }
+
+    /// Has another algorithm choose from now on.
+    fn switch_to(&mut self, balance: Balance) -> Result<()> {
+        self.end_chapter();
+        self.balance = balance;
+        let next = plan::plan(self.listen, &self.servers.addresses(), balance)?;
+        self.engine.apply(next).map_err(|error| anyhow!(apply_reason(&error)))?;
+        self.model.balance = balance;
+        self.model
+            .note(format!("reloaded with {balance}: no connection was closed"));
+        Ok(())
+    }
+
+    fn end_chapter(&mut self) {
+        let totals = self.statistics.end_chapter();
+        // Whoever looks for an algorithm with the key passes by others.
+        if totals.requests() > 0 && self.chapters.len() < MAX_CHAPTERS {
+            self.chapters.push(Chapter {
+                balance: self.balance,
+                totals,
+            });
+        }
     }
 }
 

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use isobar_balance::Balance;
 
+use super::Candidates;
+
 /// Whose schema is printed.
 #[derive(Debug, Args)]
 pub(crate) struct SchemaOptions {
@@ -41,33 +43,12 @@ pub(crate) struct SimulateOptions {
 impl SimulateOptions {
     /// The algorithms that were asked for, each once; empty: the scenario's own.
     pub(crate) fn balances(&self) -> Vec<Balance> {
-        let asked = self.compare.iter().flat_map(|candidates| match candidates {
-            Candidates::All => Balance::ALL,
-            Candidates::One(balance) => std::slice::from_ref(balance),
-        });
-        asked.fold(Vec::new(), |mut balances, balance| {
-            if !balances.contains(balance) {
-                balances.push(*balance);
-            }
-            balances
-        })
+        Candidates::distinct(&self.compare, Balance::ALL.iter().copied())
     }
-}
-
-/// One algorithm, or all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Candidates {
-    /// Every algorithm there is.
-    All,
-    /// This one.
-    One(Balance),
 }
 
 fn candidates(text: &str) -> Result<Candidates, String> {
-    match text {
-        "all" => Ok(Candidates::All),
-        _ => super::simulated_balance(text).map(Candidates::One),
-    }
+    Candidates::read(text, super::simulated_balance)
 }
 
 /// What is known of the workload that an algorithm is to be found for.

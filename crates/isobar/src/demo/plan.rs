@@ -8,6 +8,7 @@ use isobar_config::Color;
 use isobar_control::load;
 use isobar_plan::Plan;
 
+use super::visitors::VISITOR_FIELD;
 use crate::failure::io_reason;
 
 /// Ports tried after the first.
@@ -36,9 +37,15 @@ pub(super) fn plan(listen: SocketAddr, servers: &[SocketAddr], balance: Balance)
         .iter()
         .map(|server| format!("      - {server}\n"))
         .collect::<String>();
+    // Visitors come from one address, and are told apart by what they say they are.
+    let hash = if balance.is_keyed() {
+        format!("    hash: [\"header:{VISITOR_FIELD}\"]\n")
+    } else {
+        String::new()
+    };
     let text = format!(
         "listeners:\n  - {{ name: demonstration, address: \"{listen}\", upstream: servers }}\n\
-         upstreams:\n  servers:\n    balance: {balance}\n    servers:\n{servers}    \
+         upstreams:\n  servers:\n    balance: {balance}\n{hash}    servers:\n{servers}    \
          health: {{ path: /health, interval: 500ms, timeout: 400ms, rise: 2, fall: 2 }}\n"
     );
     Ok(load("demonstration", text, Color::Never)

@@ -23,6 +23,8 @@ pub(super) enum Key {
     Toggle(usize),
     /// Make a server slow, or fast again.
     Slow,
+    /// Make a server fail, or work again.
+    Fail,
     /// The next way of balancing.
     Balance,
     /// The end.
@@ -67,7 +69,7 @@ impl Surface {
         std::future::pending().await
     }
 
-    /// Gives the terminal back, with a last line on it.
+    /// Gives the terminal back, with some last lines on it.
     pub(super) fn close(self, last: &str) -> Result<()> {
         drop(self);
         Plain::new().line(last)
@@ -187,6 +189,7 @@ fn meaning(key: KeyEvent) -> Option<Key> {
         KeyCode::Char('c' | 'd') if key.modifiers.contains(KeyModifiers::CONTROL) => Some(Key::Quit),
         KeyCode::Char('q') | KeyCode::Esc => Some(Key::Quit),
         KeyCode::Char('s') => Some(Key::Slow),
+        KeyCode::Char('f') => Some(Key::Fail),
         KeyCode::Char('b') => Some(Key::Balance),
         KeyCode::Char(digit @ '1'..='3') => Some(Key::Toggle(usize::from(digit as u8 - b'1'))),
         _ => None,
@@ -205,6 +208,7 @@ mod tests {
         check(KeyCode::Char('1'), KeyModifiers::NONE, Some(Key::Toggle(0)));
         check(KeyCode::Char('3'), KeyModifiers::NONE, Some(Key::Toggle(2)));
         check(KeyCode::Char('4'), KeyModifiers::NONE, None);
+        check(KeyCode::Char('f'), KeyModifiers::NONE, Some(Key::Fail));
         check(KeyCode::Char('c'), KeyModifiers::CONTROL, Some(Key::Quit));
         check(KeyCode::Char('c'), KeyModifiers::NONE, None);
     }

@@ -1,24 +1,24 @@
-//! Three servers of different speed that can be slowed down and stopped.
+//! Three servers of different speed that can be slowed down, broken and stopped.
 
 use std::convert::Infallible;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response};
+use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::task::{AbortHandle, JoinSet};
 
 /// The field in which a server says which one it is.
 pub(super) const NAME_FIELD: &str = "x-server";
 /// How many times slower a server is when asked to be slow.
-const SLOWER: u64 = 10;
+pub(super) const SLOWER: u32 = 10;
 
 /// A built-in server.
 pub(super) struct Server {
@@ -48,7 +48,27 @@ pub(super) const SERVERS: [Server; 3] = [
 pub(super) struct Servers {
     addresses: [SocketAddr; 3],
     running: [Option<Running>; 3],
-    slower: [Arc<AtomicU64>; 3],
+    moods: [Arc<Mood>; 3],
+}
+
+/// How a server feels, whether it runs or not.
+struct Mood {
+    /// How long it takes for an answer on average when it is well.
+    pause: Duration,
+    slow: AtomicBool,
+    /// Whether it answers requests at once with a 503. Its health is fine then, as that of many a broken server.
+    failing: AtomicBool,
+}
+
+impl Mood {
+    /// How long the next answer takes, and its status.
+    fn next(&self) -> (Duration, StatusCode) {
+        if self.failing.load(Ordering::Relaxed) {
+            return (Duration::ZERO, StatusCode::SERVICE_UNAVAILABLE);
+        }
+        let times = if self.slow.load(Ordering::Relaxed) { SLOWER } else { 1 };
+        (jittered(self.pause) * times, StatusCode::OK)
+    }
 }
 
 /// One server that runs; stopping it closes its listener and cuts its connections, as a crash would.
@@ -61,12 +81,19 @@ impl Drop for Running {
 }
 
 impl Servers {
-    /// Starts all three; port 0 asks for a free one. Needs a tokio runtime.
-    pub(super) fn start(addresses: [SocketAddr; 3]) -> io::Result<Self> {
+    /// Starts all three, which take so long for an answer; port 0 asks for a free one. Needs a tokio runtime.
+    pub(super) fn start(addresses: [SocketAddr; 3], pauses: [Duration; 3]) -> io::Result<Self> {
+        let mood = |pause| {
+            Arc::new(Mood {
+                pause,
+                slow: AtomicBool::new(false),
+                failing: AtomicBool::new(false),
+            })
+        };
         let mut servers = Self {
             addresses,
             running: [const { None }; 3],
-            slower: std::array::from_fn(|_| Arc::new(AtomicU64::new(1))),
+            moods: pauses.map(mood),
         };
         for server in 0..SERVERS.len() {
             servers.toggle(server)?;
@@ -88,28 +115,31 @@ impl Servers {
         listener.set_nonblocking(true)?;
         self.addresses[server] = listener.local_addr()?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
-        let task = tokio::spawn(serve(listener, server, Arc::clone(&self.slower[server])));
+        let task = tokio::spawn(serve(listener, server, Arc::clone(&self.moods[server])));
         self.running[server] = Some(Running(task.abort_handle()));
         Ok(true)
     }
 
-    /// Makes the fastest server slow, or fast again; *returns* whether it is slow now.
-    pub(super) fn toggle_slow(&self) -> bool {
-        let slow = self.slower[0].load(Ordering::Relaxed) == 1;
-        self.slower[0].store(if slow { SLOWER } else { 1 }, Ordering::Relaxed);
-        slow
+    /// Makes a server slow, or as fast as before; *returns* whether it is slow now.
+    pub(super) fn toggle_slow(&self, server: usize) -> bool {
+        !self.moods[server].slow.fetch_xor(true, Ordering::Relaxed)
+    }
+
+    /// Makes a server fail at once, or work again; *returns* whether it fails now.
+    pub(super) fn toggle_failing(&self, server: usize) -> bool {
+        !self.moods[server].failing.fetch_xor(true, Ordering::Relaxed)
     }
 }
 
-async fn serve(listener: tokio::net::TcpListener, server: usize, slower: Arc<AtomicU64>) {
+async fn serve(listener: tokio::net::TcpListener, server: usize, mood: Arc<Mood>) {
     // Ends with this task, and every connection with it.
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => {
                 let Ok((stream, _)) = accepted else { continue };
-                let slower = Arc::clone(&slower);
-                let answer = service_fn(move |request| answer(request, server, slower.load(Ordering::Relaxed)));
+                let mood = Arc::clone(&mood);
+                let answer = service_fn(move |request| answer(request, server, Arc::clone(&mood)));
                 connections.spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), answer));
             }
             Some(_) = connections.join_next() => {}
@@ -117,14 +147,21 @@ async fn serve(listener: tokio::net::TcpListener, server: usize, slower: Arc<Ato
     }
 }
 
-async fn answer(request: Request<Incoming>, server: usize, slower: u64) -> Result<Response<Full<Bytes>>, Infallible> {
-    let Server { name, pause } = &SERVERS[server];
-    if request.uri().path() != "/health" {
-        tokio::time::sleep(jittered(*pause) * u32::try_from(slower).unwrap_or(1)).await;
-    }
-    let body = format!("{name} says hello\n");
+async fn answer(
+    request: Request<Incoming>,
+    server: usize,
+    mood: Arc<Mood>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let name = SERVERS[server].name;
+    let (pause, status) = match request.uri().path() {
+        "/health" => (Duration::ZERO, StatusCode::OK),
+        _ => mood.next(),
+    };
+    tokio::time::sleep(pause).await;
+    let body = format!("{name} says {}\n", if status.is_success() { "hello" } else { "no" });
     let response = Response::builder()
-        .header(NAME_FIELD, *name)
+        .status(status)
+        .header(NAME_FIELD, name)
         .body(Full::new(Bytes::from(body)));
     // The field is a constant, so the response is always valid.
     Ok(response.unwrap_or_default())

@@ -1,9 +1,10 @@
 //! What do the visitors see?
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::chapter::Totals;
 use super::servers::SERVERS;
 
 /// How far back percentiles look.
@@ -18,11 +19,28 @@ pub(super) struct Visit {
     pub(super) server: usize,
     /// How long it took, as the visitor sees it.
     pub(super) took: Duration,
+    /// What it was.
+    pub(super) outcome: Outcome,
+}
+
+/// What an answer was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// What was asked for.
+    Answered,
+    /// An excuse.
+    Failed,
 }
 
 /// What all visitors saw.
 #[derive(Debug, Default)]
-pub(super) struct Statistics(Mutex<Seen>);
+pub(super) struct Statistics(Mutex<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    seen: Seen,
+    chapter: Totals,
+}
 
 /// What all visitors saw until a moment.
 #[derive(Debug, Clone, Default)]
@@ -42,19 +60,36 @@ pub(super) struct Samples(VecDeque<(Instant, Duration)>);
 impl Statistics {
     /// Remembers an answer.
     pub(super) fn add(&self, visit: Visit) {
-        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.answers += 1;
-        seen.samples[visit.server].add(visit.took, Instant::now());
+        let mut inner = self.lock();
+        inner.chapter.add(&visit);
+        match visit.outcome {
+            Outcome::Answered => {
+                inner.seen.answers += 1;
+                inner.seen.samples[visit.server].add(visit.took, Instant::now());
+            }
+            Outcome::Failed => inner.seen.failures += 1,
+        }
     }
 
-    /// Remembers a failure.
+    /// Remembers that no answer came.
     pub(super) fn add_failure(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).failures += 1;
+        let mut inner = self.lock();
+        inner.seen.failures += 1;
+        inner.chapter.add_unanswered();
     }
 
     /// What was seen so far.
     pub(super) fn take(&self) -> Seen {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.lock().seen.clone()
+    }
+
+    /// What was seen since the last time, or since the start; the next chapter begins.
+    pub(super) fn end_chapter(&self) -> Totals {
+        std::mem::take(&mut self.lock().chapter)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -15,9 +15,10 @@ const MAX_BAR: usize = 60;
 /// Cells of a server's line beside its bar.
 const BESIDE_BAR: usize = 20;
 
-const KEYS: [(&str, &str); 4] = [
+const KEYS: [(&str, &str); 5] = [
     ("1 2 3", "stop or start a server"),
     ("s", "slow"),
+    ("f", "failing"),
     ("b", "balancing"),
     ("q", "quit"),
 ];
@@ -159,7 +160,7 @@ pub(super) fn line(model: &Model) -> String {
     )
 }
 
-fn latency(value: Option<Duration>) -> String {
+pub(super) fn latency(value: Option<Duration>) -> String {
     match value {
         None => "-".to_owned(),
         Some(value) if value < Duration::from_millis(100) => format!("{:.1} ms", value.as_secs_f64() * 1e3),

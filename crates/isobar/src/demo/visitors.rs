@@ -13,8 +13,10 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use super::servers::{NAME_FIELD, SERVERS};
-use super::statistics::{Statistics, Visit};
+use super::statistics::{Outcome, Statistics, Visit};
 
+/// The field in which a visitor says which one it is.
+pub(super) const VISITOR_FIELD: &str = "x-visitor";
 /// How many visitors there are.
 pub(super) const VISITORS: usize = 40;
 /// How long one thinks on average: together they ask about 200 times a second.
@@ -29,52 +31,69 @@ type Connection = SendRequest<Empty<Bytes>>;
 /// Sends the visitors to an address. They leave when the result is dropped.
 pub(super) fn start(address: SocketAddr, statistics: &Arc<Statistics>) -> JoinSet<()> {
     let mut visitors = JoinSet::new();
-    for _ in 0..VISITORS {
-        visitors.spawn(visit(address, Arc::clone(statistics)));
+    for number in 0..VISITORS {
+        visitors.spawn(visit(address, number, Arc::clone(statistics)));
     }
     visitors
 }
 
-async fn visit(address: SocketAddr, statistics: Arc<Statistics>) {
+/// What came of asking once.
+struct Asked {
+    /// For the next time.
+    connection: Connection,
+    /// Which server answered.
+    server: usize,
+    outcome: Outcome,
+}
+
+async fn visit(address: SocketAddr, number: usize, statistics: Arc<Statistics>) {
     let mut connection = None;
     loop {
         tokio::time::sleep(THINKING.mul_f64(chance() * 2.0)).await;
         let before = Instant::now();
-        let asked = tokio::time::timeout(PATIENCE, ask(address, connection.take())).await;
-        match asked.unwrap_or(None) {
-            Some((kept, server)) => {
-                connection = Some(kept);
-                statistics.add(Visit {
-                    server,
-                    took: before.elapsed(),
-                });
-            }
-            None => {
-                statistics.add_failure();
-                tokio::time::sleep(AFTER_FAILURE).await;
-            }
+        let asked = tokio::time::timeout(PATIENCE, ask(address, number, connection.take())).await;
+        let Ok(Some(asked)) = asked else {
+            statistics.add_failure();
+            tokio::time::sleep(AFTER_FAILURE).await;
+            continue;
+        };
+        connection = Some(asked.connection);
+        statistics.add(Visit {
+            server: asked.server,
+            took: before.elapsed(),
+            outcome: asked.outcome,
+        });
+        if asked.outcome == Outcome::Failed {
+            tokio::time::sleep(AFTER_FAILURE).await;
         }
     }
 }
 
-/// Asks once; *returns* the connection for the next time and which server answered. None: it failed.
-async fn ask(address: SocketAddr, kept: Option<Connection>) -> Option<(Connection, usize)> {
+/// Asks once; none: no server answered.
+async fn ask(address: SocketAddr, number: usize, kept: Option<Connection>) -> Option<Asked> {
     let mut connection = match kept.filter(Connection::is_ready) {
         Some(connection) => connection,
         None => connect(address).await?,
     };
     let request = Request::get("/")
         .header(header::HOST, address.to_string())
+        .header(VISITOR_FIELD, number)
         .body(Empty::new())
         .ok()?;
-    let response = connection
-        .send_request(request)
-        .await
-        .ok()
-        .filter(|response| response.status().is_success())?;
+    let response = connection.send_request(request).await.ok()?;
+    let outcome = if response.status().is_success() {
+        Outcome::Answered
+    } else {
+        Outcome::Failed
+    };
     let name = response.headers().get(NAME_FIELD)?.to_str().ok()?.to_owned();
     response.into_body().collect().await.ok()?;
-    Some((connection, SERVERS.iter().position(|server| server.name == name)?))
+    let server = SERVERS.iter().position(|server| server.name == name)?;
+    Some(Asked {
+        connection,
+        server,
+        outcome,
+    })
 }
 
 async fn connect(address: SocketAddr) -> Option<Connection> {
