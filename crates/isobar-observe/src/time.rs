@@ -35,6 +35,27 @@ impl WallTime {
         out.push(b'Z');
     }
 
+    /// Reads a time as [`write_rfc3339`](Self::write_rfc3339) writes it, with or without a fraction. None: it is none, or
+    /// before 1970 or after 9999.
+    #[must_use]
+    pub fn read_rfc3339(text: &str) -> Option<Self> {
+        let (date, rest) = text.split_once('T')?;
+        let clock = rest.strip_suffix('Z')?;
+        let (clock, fraction) = clock.split_once('.').unwrap_or((clock, ""));
+        let [year, month, day] = numbers(date, '-')?;
+        let [hour, minute, second] = numbers(clock, ':')?;
+        let possible = year <= 9999 && (1..=12).contains(&month) && hour < 24 && minute < 60 && second < 60;
+        let days = Civil::days(year, month, day).filter(|_| possible)?;
+        // Nine digits are nanoseconds.
+        let mut nanoseconds = 0;
+        let digits = fraction.bytes().chain(core::iter::repeat(b'0')).take(9);
+        for digit in digits {
+            nanoseconds = nanoseconds * 10 + u32::from(digit.is_ascii_digit().then_some(digit - b'0')?);
+        }
+        let seconds = days * 86_400 + hour * 3_600 + minute * 60 + second;
+        Some(Self(Duration::new(seconds, nanoseconds)))
+    }
+
     /// Appends the time as the Common Log Format has it: `10/Oct/2000:13:55:36 +0000`.
     pub fn write_clf(self, out: &mut Vec<u8>) {
         let civil = self.civil();
@@ -53,6 +74,16 @@ impl WallTime {
         let seconds = self.0.as_secs().min(LAST_SECOND);
         Civil::from_days(seconds / 86_400, seconds % 86_400)
     }
+}
+
+/// Three numbers in decimal digits.
+fn numbers(text: &str, separator: char) -> Option<[u64; 3]> {
+    let mut parts = text.split(separator).map(|part| {
+        let is_number = !part.is_empty() && part.len() <= 4 && part.bytes().all(|byte| byte.is_ascii_digit());
+        is_number.then(|| part.parse().ok()).flatten()
+    });
+    let numbers = [parts.next()??, parts.next()??, parts.next()??];
+    parts.next().is_none().then_some(numbers)
 }
 
 /// A date in the Gregorian calendar and a second of that day.
@@ -88,6 +119,21 @@ impl Civil {
             day,
             second,
         }
+    }
+
+    /// The number of days after 1970-01-01; none: there is no such date, or it is before.
+    ///
+    /// *Source*: as for [`from_days`](Self::from_days), `days_from_civil`.
+    fn days(year: u64, month: u64, day: u64) -> Option<u64> {
+        let year_from_march = year - u64::from(month <= 2).min(year);
+        let (era, year_of_era) = (year_from_march / 400, year_from_march % 400);
+        let month_from_march = (month + 9) % 12;
+        let day_of_year = (153 * month_from_march + 2) / 5 + day.checked_sub(1)?;
+        let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+        let days = (era * 146_097 + day_of_era).checked_sub(719_468)?;
+        // The 31st of a month without one would be another date.
+        let date = Self::from_days(days, 0);
+        (date.year == year && date.month == month && date.day == day).then_some(days)
     }
 
     fn write_clock(&self, out: &mut Vec<u8>) {
@@ -131,6 +177,40 @@ mod tests {
         check(4_107_542_400, "2100-03-01T00:00:00.000Z", "01/Mar/2100:00:00:00 +0000");
         check(LAST_SECOND, "9999-12-31T23:59:59.000Z", "31/Dec/9999:23:59:59 +0000");
         check(u64::MAX, "9999-12-31T23:59:59.000Z", "31/Dec/9999:23:59:59 +0000");
+    }
+
+    #[test]
+    fn what_was_written_can_be_read() {
+        for seconds in (0..LAST_SECOND).step_by(86_400 * 97 + 4_321) {
+            let time = WallTime(Duration::new(seconds, 123_000_000));
+            assert_eq!(WallTime::read_rfc3339(&text(|out| time.write_rfc3339(out))), Some(time));
+        }
+        let check =
+            |text: &str, expected| assert_eq!(WallTime::read_rfc3339(text).map(|time| time.0), expected, "{text}");
+        check("1970-01-01T00:00:01Z", Some(Duration::from_secs(1)));
+        check("1970-01-01T00:00:00.5Z", Some(Duration::from_millis(500)));
+        check("1970-01-01T00:00:00.0000000019Z", Some(Duration::from_nanos(1)));
+        for wrong in [
+            "",
+            "T",
+            "1970-01-01",
+            "1970-01-01T00:00:00",
+            "1970-01-01T24:00:00Z",
+            "1970-01-01T00:60:00Z",
+            "1970-02-30T00:00:00Z",
+            "2023-02-29T00:00:00Z",
+            "1970-13-01T00:00:00Z",
+            "1970-00-01T00:00:00Z",
+            "1970-01-00T00:00:00Z",
+            "0000-01-01T00:00:00Z",
+            "1969-12-31T23:59:59Z",
+            "10000-01-01T00:00:00Z",
+            "1970-01-01-01T00:00:00Z",
+            "1970-01-01T00:00:00.xZ",
+            "1970-01-01T+1:00:00Z",
+        ] {
+            check(wrong, None);
+        }
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! `isobar recommend`: which algorithm fits?
 //!
-//! Tries every algorithm in the simulator, on a scenario or on a workload in a few words, there also with one server
-//! that is slow and one that fails; and says which one fits and why, with the figures.
+//! Tries every algorithm in the simulator, on a scenario, on the requests of an access log, or on a workload in a few
+//! words, the latter two also with one server that is slow and one that fails; and says which one fits and why, with the
+//! figures.
 
 mod questions;
+mod recorded;
 mod verdict;
 mod workload;
 
@@ -39,7 +41,7 @@ struct Trial {
 
 /// Tries the algorithms and says which one fits.
 ///
-/// *Errors*: the scenario cannot be read or makes no sense, or the questions cannot be asked.
+/// *Errors*: the scenario or the log cannot be read or makes no sense, or the questions cannot be asked.
 pub(crate) fn run(options: &RecommendOptions) -> Result<()> {
     let task = task(options)?;
     let mut outcomes = Vec::with_capacity(task.trials.len());
@@ -79,6 +81,9 @@ fn task(options: &RecommendOptions) -> Result<Task> {
             about: name.clone(),
             trials: vec![Trial { name, scenario }],
         });
+    }
+    if let Some(file) = &options.log {
+        return recorded::task(file, options);
     }
     let asks = options.workload.is_silent() && !options.json && io::stdin().is_terminal() && io::stdout().is_terminal();
     let workload: Workload = if asks {

@@ -232,3 +232,32 @@ fn standard_output_can_be_the_log() {
     assert_eq!(get(isobar.address(), "/to-stdout").unwrap().status, 200);
     eventually("the line is on stdout", || isobar.stdout().contains("/to-stdout"));
 }
+
+/// The log of real requests is what `isobar recommend` can go by.
+#[test]
+fn a_recommendation_can_be_made_from_it() {
+    let origins = [Origin::named("a"), Origin::named("b")];
+    let isobar = logging(&origins.each_ref().map(Origin::address), "json");
+    for _ in 0..150 {
+        assert_eq!(get(isobar.address(), "/").unwrap().status, 200);
+    }
+    line_number(&isobar, 149);
+    let file = isobar.directory().join("access.log");
+    let outcome = binary!().outcome(&[
+        "recommend",
+        "--log",
+        file.to_str().unwrap(),
+        "--json",
+        "--balancers",
+        "3",
+    ]);
+    assert!(outcome.status.success(), "{}", outcome.stderr);
+    let printed: Value = serde_json::from_str(&outcome.stdout).unwrap();
+    assert!(printed["recommended"].is_string(), "{printed:#}");
+    assert_eq!(printed["trials"].as_array().unwrap().len(), 3, "{printed:#}");
+    let other = binary!().outcome(&["recommend", "--log", file.to_str().unwrap(), "--upstream", "api"]);
+    assert_eq!(other.status.code(), Some(1));
+    assert!(other.stderr.contains("only to `web`"), "{}", other.stderr);
+    let both = binary!().outcome(&["recommend", "--log", "a", "--hardware", "mixed"]);
+    assert_eq!(both.status.code(), Some(2));
+}

@@ -55,17 +55,26 @@ fn candidates(text: &str) -> Result<Candidates, String> {
 #[derive(Debug, Args)]
 #[command(after_help = "Without options, it asks on a terminal.\n\nExamples:\n  \
                         isobar recommend --servers 12 --load 0.8 --cost mixed --balancers 3\n  \
-                        isobar recommend --scenario examples/scenarios/mixed-hardware.yaml")]
+                        isobar recommend --scenario examples/scenarios/mixed-hardware.yaml\n  \
+                        isobar recommend --log examples/access.log --load 0.6")]
 pub(crate) struct RecommendOptions {
     /// A scenario to try the algorithms on, in place of a description
     #[arg(long, value_name = "FILE", conflicts_with = "Workload")]
     pub(crate) scenario: Option<PathBuf>,
+    /// An access log in JSON whose requests to try the algorithms on, in place of a description; `-` is the standard
+    /// input. Of a workload only --balancers and --load are taken: a log does not tell them
+    #[arg(long, value_name = "FILE",
+          conflicts_with_all = ["scenario", "servers", "hardware", "cost", "lifetime", "affinity"])]
+    pub(crate) log: Option<PathBuf>,
+    /// The upstream of the log; without it, the one with the most requests
+    #[arg(long, value_name = "NAME", requires = "log")]
+    pub(crate) upstream: Option<String>,
     #[command(flatten)]
     pub(crate) workload: Workload,
     /// What chance follows from
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) seed: u64,
-    /// How many requests come in each trial [default: 60000, or the scenario's number]
+    /// How many requests come in each trial [default: 60000, or as many as the scenario or the log has]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1_000..=1_000_000_000))]
     pub(crate) requests: Option<u64>,
     /// Print everything as JSON
