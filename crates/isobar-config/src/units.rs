@@ -6,12 +6,14 @@
 mod address;
 mod bytes;
 mod cidr;
+mod percent;
 mod span;
 mod status;
 
 pub use address::{ListenAddress, Target};
 pub use bytes::ByteSize;
 pub use cidr::Network;
+pub use percent::Percent;
 pub use span::Span;
 pub use status::Statuses;
 
