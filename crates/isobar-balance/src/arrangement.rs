@@ -15,6 +15,8 @@ pub struct Arrangement {
     /// The least part of a level's weight, in hundredths, that must be available for the availability of its servers to
     /// be believed; below it all are used. 0: it is always believed.
     pub panic_percent: u32,
+    /// Servers of a level below which it never panics, because a fraction of few is none.
+    pub panic_servers: usize,
     /// Where this balancer is, when servers nearby are to be preferred.
     pub locality: Option<Locality>,
 }
@@ -61,13 +63,14 @@ pub struct Locality {
 }
 
 impl Arrangement {
-    /// The same in all but the algorithm: no bound, panic below a half, no zones.
+    /// The same in all but the algorithm: no bound, panic below a half of however few, no zones.
     #[must_use]
     pub const fn new(balance: Balance) -> Self {
         Self {
             balance,
             bound: None,
             panic_percent: 50,
+            panic_servers: 0,
             locality: None,
         }
     }

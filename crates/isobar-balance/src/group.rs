@@ -126,6 +126,8 @@ pub enum Pick {
 pub struct Group {
     /// By rounds; within one by tier, and within a tier the own zone first.
     pools: Box<[Pool]>,
+    /// Tiers that use servers whether available or not.
+    panicking: Box<[Tier]>,
     is_keyed: bool,
 }
 
@@ -153,7 +155,13 @@ impl Group {
         for candidate in candidates.into_iter().filter(|candidate| candidate.weight > 0) {
             tiers.entry(candidate.tier).or_default().push(candidate);
         }
-        let lots = lots(&tiers, arrangement.panic_percent);
+        let lots = lots(&tiers, arrangement);
+        let panicking = tiers
+            .keys()
+            .zip(&lots)
+            .filter(|(_, lot)| lot.panics)
+            .map(|(tier, _)| *tier);
+        let panicking = panicking.collect();
         let locality = arrangement.locality.as_ref();
         let parts = (1..)
             .zip(tiers)
@@ -167,6 +175,7 @@ impl Group {
         pools.sort_by_key(|pool| pool.round);
         Self {
             pools: pools.into(),
+            panicking,
             is_keyed: arrangement.balance.is_keyed(),
         }
     }
@@ -175,6 +184,12 @@ impl Group {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.pools.iter().all(Pool::is_empty)
+    }
+
+    /// Those that panic: so little of them is available that this is not believed, and all are used. In their order.
+    #[must_use]
+    pub fn panicking(&self) -> &[Tier] {
+        &self.panicking
     }
 
     /// Picks a server for a request and takes a place on it.
@@ -277,7 +292,7 @@ struct Level {
 }
 
 /// The lot of each tier, in their order.
-fn lots(tiers: &BTreeMap<Tier, Vec<Candidate>>, panic_percent: u32) -> Vec<Lot> {
+fn lots(tiers: &BTreeMap<Tier, Vec<Candidate>>, arrangement: &Arrangement) -> Vec<Lot> {
     let weight = |candidates: &[Candidate], counts: fn(Standing) -> bool| -> u64 {
         let counted = candidates.iter().filter(|candidate| counts(candidate.standing));
         counted.map(|candidate| u64::from(candidate.weight)).sum()
@@ -295,23 +310,29 @@ fn lots(tiers: &BTreeMap<Tier, Vec<Candidate>>, panic_percent: u32) -> Vec<Lot> 
     let backups = tiers.get(&Tier::Backup).map_or(&[][..], Vec::as_slice);
     let nothing_is_available = priorities().all(|candidates| available(candidates) == 0);
     let backups_help = available(backups) > 0;
-    let panic_percent = if backups_help { 0 } else { panic_percent };
+    let panic_percent = |candidates: &[Candidate]| match candidates.len() {
+        _ if backups_help => 0,
+        few if few < arrangement.panic_servers => 0,
+        _ => arrangement.panic_percent,
+    };
 
-    let strength = |candidates: &Vec<Candidate>| match nothing_is_available {
-        true => Strength {
-            available: 0,
-            total: possible(candidates),
-        },
-        false => Strength {
-            available: available(candidates),
-            total: weight(candidates, |_| true),
-        },
+    let strength = |candidates: &Vec<Candidate>| {
+        let panic_percent = panic_percent(candidates);
+        let (available, total) = match nothing_is_available {
+            true => (0, possible(candidates)),
+            false => (available(candidates), weight(candidates, |_| true)),
+        };
+        Strength {
+            available,
+            total,
+            panic_percent,
+        }
     };
     let strengths: Vec<Strength> = priorities().map(strength).collect();
-    let mut lots = levels::share_out(&strengths, panic_percent).into_vec();
+    let mut lots = levels::share_out(&strengths).into_vec();
     if tiers.contains_key(&Tier::Backup) {
         let is_needed = lots.iter().all(|lot| lot.share == 0);
-        let panics = !backups_help && panic_percent > 0;
+        let panics = panic_percent(backups) > 0;
         let helps = is_needed && (backups_help || (panics && possible(backups) > 0));
         lots.push(Lot {
             share: if helps { WHOLE } else { 0 },

@@ -23,6 +23,9 @@ pub use report::{Report, ReportedLoad};
 /// A limit that no count reaches.
 const NO_LIMIT: u32 = u32::MAX;
 
+/// In the word of what is in flight: all of it is counted in the tally too.
+const COUNTED: u32 = 1 << 31;
+
 /// How a request at a server ended, as far as balancing is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
@@ -124,13 +127,50 @@ impl ServerState {
 
     /// A server as [`new`](Self::new) makes it, whose requests are counted in a tally too.
     ///
-    /// *Cost*: each take and each release write the tally's cache line as well.
+    /// *Cost*: each take and each release write the tally's cache line as well, until it [stops](Self::stop_counting).
     #[must_use]
     pub fn counted_in(tally: Arc<Tally>, limit: Option<u32>) -> Self {
         Self {
+            in_flight: AtomicU32::new(COUNTED),
             tally: Some(tally),
             ..Self::new(limit)
         }
+    }
+
+    /// Counts its requests in its tally from now on, those in flight among them. A group that needs the count is to be
+    /// built after this; for groups there are nothing changes but the cost.
+    pub fn start_counting(&self) {
+        let Some(tally) = &self.tally else { return };
+        let mut word = self.in_flight.load(Ordering::SeqCst);
+        while word & COUNTED == 0 {
+            // The tally is never to be below what is in flight: they enter before they are counted there.
+            tally.enter_all(word);
+            match self.exchange(word, word | COUNTED) {
+                Ok(_) => return,
+                Err(now) => {
+                    tally.leave_all(word);
+                    word = now;
+                }
+            }
+        }
+    }
+
+    /// Counts its requests in its tally no longer, those in flight among them: nobody needs the count, or the server no
+    /// longer belongs to those whose requests it is.
+    pub fn stop_counting(&self) {
+        let Some(tally) = &self.tally else { return };
+        let mut word = self.in_flight.load(Ordering::SeqCst);
+        while word & COUNTED != 0 {
+            match self.exchange(word, word & !COUNTED) {
+                Ok(_) => return tally.leave_all(word & !COUNTED),
+                Err(now) => word = now,
+            }
+        }
+    }
+
+    fn exchange(&self, from: u32, to: u32) -> Result<u32, u32> {
+        self.in_flight
+            .compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst)
     }
 
     /// Where its requests are counted beside here.
@@ -141,7 +181,7 @@ impl ServerState {
     /// Requests in flight, over all workers.
     #[must_use]
     pub fn in_flight(&self) -> u32 {
-        self.in_flight.load(Ordering::SeqCst)
+        self.in_flight.load(Ordering::SeqCst) & !COUNTED
     }
 
     /// The number of requests it takes at once; none: any number.
@@ -177,9 +217,12 @@ impl ServerState {
 
     /// Takes one place as [`try_acquire`](Self::try_acquire) does, if there are then no more than `cap` in flight.
     pub(crate) fn try_acquire_within(&self, cap: u32) -> bool {
+        // A word that says counted is past every limit, so that nobody is counted who did not enter.
+        if self.take_place(cap, |word| word).is_some() {
+            return true;
+        }
         match &self.tally {
-            None => self.take(cap),
-            Some(tally) => {
+            Some(tally) if self.in_flight.load(Ordering::SeqCst) & COUNTED != 0 => {
                 tally.enter();
                 let taken = self.take(cap);
                 if !taken {
@@ -187,16 +230,28 @@ impl ServerState {
                 }
                 taken
             }
+            _ => false,
         }
     }
 
-    /// Takes one place for a request that has entered the tally already, under the limit and a cap.
+    /// Takes one place, under the limit and a cap, for a request that has entered the tally already. It leaves that again
+    /// where its place is not counted there.
     pub(crate) fn take(&self, cap: u32) -> bool {
-        let limit = self.limit.load(Ordering::SeqCst).min(cap);
-        let one_more = |count: u32| (count < limit).then_some(count.saturating_add(1));
+        let taken = self.take_place(cap, |word| word & !COUNTED);
+        if let (Some(..COUNTED), Some(tally)) = (taken, &self.tally) {
+            tally.leave();
+        }
+        taken.is_some()
+    }
+
+    /// Takes one place under the limit and a cap, as `count` reads the word. What the word was.
+    #[inline]
+    fn take_place(&self, cap: u32, count: impl Fn(u32) -> u32) -> Option<u32> {
+        let limit = self.limit.load(Ordering::SeqCst).min(cap).min(COUNTED - 1);
+        let one_more = |word: u32| (count(word) < limit).then(|| word + 1);
         self.in_flight
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more)
-            .is_ok()
+            .ok()
     }
 
     /// Gives a place back.
@@ -204,12 +259,12 @@ impl ServerState {
     /// A release that nobody owed is a bug in the caller: the count stays at zero rather than wrapping to a server
     /// that is full for ever, and a debug build panics.
     pub fn release(&self) {
-        let one_less = |count: u32| count.checked_sub(1);
+        let one_less = |word: u32| (word & !COUNTED > 0).then(|| word - 1);
         let released = self
             .in_flight
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less);
         debug_assert!(released.is_ok(), "a place was released that nobody had acquired");
-        if let (Ok(_), Some(tally)) = (released, &self.tally) {
+        if let (Ok(COUNTED..), Some(tally)) = (released, &self.tally) {
             tally.leave();
         }
     }
@@ -400,6 +455,31 @@ mod tests {
         servers[0].release();
         servers[1].release();
         assert_eq!(tally.in_flight(), 1);
+    }
+
+    #[test]
+    fn counting_begins_and_ends_with_what_is_in_flight() {
+        let tally = Arc::new(Tally::new());
+        let server = ServerState::counted_in(Arc::clone(&tally), Some(3));
+        let both = || (server.in_flight(), tally.in_flight());
+        server.stop_counting();
+        assert!(server.try_acquire() && server.try_acquire());
+        assert_eq!(both(), (2, 0));
+        server.start_counting();
+        server.start_counting();
+        assert_eq!(both(), (2, 2));
+        assert!(server.try_acquire() && !server.try_acquire());
+        server.release();
+        assert_eq!(both(), (2, 2));
+        server.stop_counting();
+        server.stop_counting();
+        assert_eq!(both(), (2, 0));
+        // One that had entered for a group of before leaves again.
+        tally.enter();
+        assert!(server.take(u32::MAX));
+        assert_eq!(both(), (3, 0));
+        (0..3).for_each(|_| server.release());
+        assert_eq!(both(), (0, 0));
     }
 
     #[test]

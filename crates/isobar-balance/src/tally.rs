@@ -7,7 +7,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 /// Requests in flight at all servers that were [made with it](crate::ServerState::counted_in), over all workers.
 ///
-/// It is never below what the servers' own counts add up to; above it only by requests that arrive or leave at this
+/// It is never below what the counts of those of them add up to that [count](crate::ServerState::start_counting) in it; above it only by requests that arrive or leave at this
 /// moment. A cache line of its own, which every pick and every release of its servers write.
 #[derive(Debug, Default)]
 #[repr(align(128))]
@@ -45,6 +45,16 @@ impl Tally {
     /// Counts a request before it looks for a place.
     pub(crate) fn enter(&self) {
         self.state.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Counts several that have their places already.
+    pub(crate) fn enter_all(&self, requests: u32) {
+        self.state.fetch_add(requests.into(), Ordering::SeqCst);
+    }
+
+    /// Counts several out that keep their places.
+    pub(crate) fn leave_all(&self, requests: u32) {
+        self.state.fetch_add(u64::from(requests) * (LEFT - 1), Ordering::SeqCst);
     }
 
     /// Counts it out after its place was given back, or when it found none.

@@ -322,3 +322,37 @@ fn a_row_of_failures_is_due_once() {
     });
     assert_eq!(due.into_inner(), 1);
 }
+
+/// Counting begins and ends while workers come and go: the tally ends where the servers do, and is never below what they
+/// have once counting has begun.
+#[test]
+fn counting_may_begin_and_end_at_any_time() {
+    let tally = Arc::new(Tally::new());
+    let servers = [(); 2].map(|()| ServerState::counted_in(Arc::clone(&tally), Some(3)));
+    let held = || servers.iter().map(ServerState::in_flight).sum::<u32>();
+    let start = Barrier::new(WORKERS + 1);
+    thread::scope(|scope| {
+        for worker in 0..WORKERS {
+            let (servers, start) = (&servers, &start);
+            scope.spawn(move || {
+                start.wait();
+                for round in 0..20_000 {
+                    let server = &servers[(worker + round) % 2];
+                    if server.try_acquire() {
+                        server.release();
+                    }
+                }
+            });
+        }
+        start.wait();
+        for _ in 0..2_000 {
+            servers.iter().for_each(ServerState::stop_counting);
+            servers.iter().for_each(ServerState::start_counting);
+        }
+    });
+    assert_eq!((held(), tally.in_flight()), (0, 0));
+    assert!(servers[0].try_acquire() && servers[1].try_acquire());
+    assert_eq!(tally.in_flight(), 2, "it counts in the end");
+    servers[0].stop_counting();
+    assert_eq!((held(), tally.in_flight()), (2, 1));
+}

@@ -19,6 +19,8 @@ pub(super) struct Strength {
     pub(super) available: u64,
     /// Of all.
     pub(super) total: u64,
+    /// The part in hundredths below which it panics; 0: it never does.
+    pub(super) panic_percent: u32,
 }
 
 /// What a level gets.
@@ -38,8 +40,8 @@ impl Strength {
         u64::try_from(health.unwrap_or(0)).unwrap_or(WHOLE).min(WHOLE)
     }
 
-    fn is_below(self, percent: u32) -> bool {
-        u128::from(self.available) * 100 < u128::from(self.total) * u128::from(percent)
+    fn is_too_little(self) -> bool {
+        u128::from(self.available) * 100 < u128::from(self.total) * u128::from(self.panic_percent)
     }
 }
 
@@ -47,15 +49,15 @@ impl Strength {
 /// together cannot carry all of it, each takes in proportion.
 ///
 /// While they can carry all of it together, no level panics; otherwise those do of which less is available than
-/// `panic_percent`. When nothing is available anywhere and panic is allowed, every level gets its part by its weight.
+/// they panic below. When nothing is available anywhere, every level that may panic gets its part by its weight.
 ///
 /// *Shape*: one for each level; the shares sum up to [`WHOLE`] or all are 0. *Source*: Envoy's priority levels and panic
 /// threshold (its manual, "Priority levels" and "Panic threshold"), with weights where that counts servers.
-pub(super) fn share_out(levels: &[Strength], panic_percent: u32) -> Box<[Lot]> {
+pub(super) fn share_out(levels: &[Strength]) -> Box<[Lot]> {
     let healths: Vec<u64> = levels.iter().map(|level| level.health()).collect();
     let sum = healths.iter().fold(0, |sum: u64, &health| sum.saturating_add(health));
     if sum == 0 {
-        return when_nothing_is_available(levels, panic_percent);
+        return when_nothing_is_available(levels);
     }
     let norm = sum.min(WHOLE);
     let mut left = WHOLE;
@@ -67,24 +69,34 @@ pub(super) fn share_out(levels: &[Strength], panic_percent: u32) -> Box<[Lot]> {
     });
     let lot = |level: &Strength| Lot {
         share: carry.next().unwrap_or(0),
-        panics: sum < WHOLE && level.is_below(panic_percent),
+        panics: sum < WHOLE && level.is_too_little(),
     };
     levels.iter().map(lot).collect()
 }
 
-fn when_nothing_is_available(levels: &[Strength], panic_percent: u32) -> Box<[Lot]> {
-    let total: u128 = levels.iter().map(|level| u128::from(level.total)).sum();
-    if panic_percent == 0 || total == 0 {
-        return levels.iter().map(|_| Lot::default()).collect();
-    }
+fn when_nothing_is_available(levels: &[Strength]) -> Box<[Lot]> {
+    let weight = |level: &Strength| match level.panic_percent {
+        0 => 0,
+        _ => level.total,
+    };
+    let total: u128 = levels.iter().map(|level| u128::from(weight(level))).sum();
     let mut left = WHOLE;
     let lot = |level: &Strength| {
-        let share = (u128::from(level.total) * u128::from(WHOLE)).div_ceil(total);
-        let share = u64::try_from(share).unwrap_or(WHOLE).min(left);
+        let weight = weight(level);
+        let share = (u128::from(weight) * u128::from(WHOLE)).checked_div(total);
+        let share = share.map_or(0, |share| u64::try_from(share).unwrap_or(WHOLE));
         left -= share;
-        Lot { share, panics: true }
+        Lot {
+            share,
+            panics: weight > 0,
+        }
     };
-    levels.iter().map(lot).collect()
+    let mut lots: Box<[Lot]> = levels.iter().map(lot).collect();
+    // What is lost to rounding.
+    if let Some(last) = lots.iter_mut().rfind(|lot| lot.panics) {
+        last.share += left;
+    }
+    lots
 }
 
 #[cfg(test)]
@@ -93,8 +105,12 @@ mod tests {
     use proptest::prelude::*;
     use std::vec::Vec;
 
-    fn levels(percents: &[u64]) -> Vec<Strength> {
-        let level = |&available| Strength { available, total: 100 };
+    fn levels(percents: &[u64], panic_percent: u32) -> Vec<Strength> {
+        let level = |&available| Strength {
+            available,
+            total: 100,
+            panic_percent,
+        };
         percents.iter().map(level).collect()
     }
 
@@ -119,7 +135,7 @@ mod tests {
     #[test]
     fn shares_are_envoys() {
         let check = |available: &[u64], expected: &[u64]| {
-            assert_eq!(percents(&share_out(&levels(available), 0)), expected, "{available:?}");
+            assert_eq!(percents(&share_out(&levels(available, 0))), expected, "{available:?}");
         };
         check(&[100, 100], &[100, 0]);
         check(&[72, 100], &[100, 0]);
@@ -139,7 +155,7 @@ mod tests {
     #[test]
     fn panic_is_for_when_all_cannot_carry_all() {
         let check = |available: &[u64], threshold, expected: &[u64], panics: &[bool]| {
-            let lots = share_out(&levels(available), threshold);
+            let lots = share_out(&levels(available, threshold));
             let actual: Vec<bool> = lots.iter().map(|lot| lot.panics).collect();
             assert_eq!(
                 (percents(&lots), actual),
@@ -162,13 +178,34 @@ mod tests {
 
     #[test]
     fn when_nothing_is_available_all_or_none_are_used() {
-        let nothing = [(30, 0), (10, 0)].map(|(total, available)| Strength { available, total });
-        let lots = share_out(&nothing, 50);
+        let nothing = |panic: [u32; 2]| {
+            let level = |(total, panic_percent)| Strength {
+                available: 0,
+                total,
+                panic_percent,
+            };
+            share_out(&[(30, panic[0]), (10, panic[1])].map(level))
+        };
+        let lots = nothing([50, 1]);
         assert_eq!(percents(&lots), [75, 25]);
         assert!(lots.iter().all(|lot| lot.panics));
-        assert_eq!(*share_out(&nothing, 0), [Lot::default(), Lot::default()]);
-        assert_eq!(*share_out(&[Strength::default()], 50), [Lot::default()]);
-        assert!(share_out(&[], 50).is_empty());
+        assert_eq!(*nothing([0, 0]), [Lot::default(), Lot::default()]);
+        // One that does not panic leaves everything to one that does.
+        let (all, none) = (
+            Lot {
+                share: WHOLE,
+                panics: true,
+            },
+            Lot::default(),
+        );
+        assert_eq!((*nothing([50, 0])).to_vec(), [all, none]);
+        assert_eq!((*nothing([0, 50])).to_vec(), [none, all]);
+        let empty = Strength {
+            panic_percent: 50,
+            ..Strength::default()
+        };
+        assert_eq!(*share_out(&[empty]), [Lot::default()]);
+        assert!(share_out(&[]).is_empty());
     }
 
     proptest! {
@@ -177,8 +214,12 @@ mod tests {
             sizes in prop::collection::vec((0u64..=u64::from(u32::MAX) * 1000, 0u64..=u64::from(u32::MAX) * 1000), 1..6),
             panic_percent in 1u32..=100,
         ) {
-            let levels: Vec<_> = sizes.iter().map(|&(a, b)| Strength { available: a.min(b), total: a.max(b) }).collect();
-            let lots = share_out(&levels, panic_percent);
+            let levels: Vec<_> = sizes.iter().map(|&(a, b)| Strength {
+                available: a.min(b),
+                total: a.max(b),
+                panic_percent,
+            }).collect();
+            let lots = share_out(&levels);
             let sum: u64 = lots.iter().map(|lot| lot.share).sum();
             let expected = if levels.iter().any(|level| level.total > 0) { WHOLE } else { 0 };
             prop_assert_eq!(sum, expected);

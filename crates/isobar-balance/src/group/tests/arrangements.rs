@@ -145,6 +145,32 @@ fn too_few_are_not_believed() {
 
 /// A request that tried all it could have been given goes on: the rest of what carries load, then level by level.
 #[test]
+fn few_servers_do_not_panic() {
+    let arrangement = Arrangement {
+        panic_servers: 3,
+        ..Arrangement::new(Balance::RoundRobin)
+    };
+    let panics = |servers: &[(Tier, Standing)]| {
+        Group::new(arrangement.clone(), candidates(servers), 1)
+            .panicking()
+            .to_vec()
+    };
+    assert_eq!(panics(&[(FIRST, Doubtful); 2]), []);
+    assert_eq!(panics(&[(FIRST, Doubtful); 3]), [FIRST]);
+    assert_eq!(panics(&[(FIRST, Available); 3]), []);
+    assert_eq!(panics(&[(FIRST, Out); 3]), []);
+    assert_eq!(panics(&[(Tier::Backup, Doubtful); 2]), []);
+    assert_eq!(panics(&[(Tier::Backup, Doubtful); 3]), [Tier::Backup]);
+    let two_levels = [[(FIRST, Doubtful); 3], [(SECOND, Doubtful); 3]].concat();
+    assert_eq!(panics(&two_levels), [FIRST, SECOND]);
+    assert_eq!(panics(&two_levels[1..]), [SECOND], "two of the first are few");
+    // A backup that is well is believed in.
+    let helped = [&two_levels[..], &[(Tier::Backup, Available)]].concat();
+    assert_eq!(panics(&helped), []);
+    check(&arrangement, &candidates(&two_levels[1..]), &[0, 0, 33, 33, 33]);
+}
+
+#[test]
 fn retries_go_from_level_to_level() {
     for &balance in Balance::ALL {
         let servers = candidates(&[
