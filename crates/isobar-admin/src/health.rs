@@ -5,7 +5,7 @@
 //! - *live*: does the process answer? A supervisor restarts it if not. Always yes, once it can be asked.
 //! - *healthy*: does the instance itself do its work? Not while it drains or listens nowhere. Servers do not count.
 //! - *ready*: should it be sent traffic? Healthy, and at least one upstream has a server that can be given requests
-//!   (or there are no upstreams). One upstream without servers does not take the instance out of rotation: the other
+//!   (or there are no upstreams). One that panics gives its servers requests, well or not. One upstream without servers does not take the instance out of rotation: the other
 //!   upstreams' requests would fail with it.
 
 use std::time::{Duration, Instant};
@@ -32,7 +32,10 @@ pub(crate) fn unready(status: &Status) -> Option<&'static str> {
         .iter()
         .flat_map(|upstream| &upstream.servers)
         .any(takes_requests);
-    unhealthy(status).or((!status.upstreams.is_empty() && !any_server).then_some("no upstream has an available server"))
+    let any_panic = status.upstreams.iter().any(panics);
+    unhealthy(status)
+        .or((!status.upstreams.is_empty() && !any_server && !any_panic)
+            .then_some("no upstream has an available server"))
 }
 
 /// Whether a server is well enough for requests, whether or not its weight lets it have any.
@@ -42,6 +45,11 @@ pub(crate) fn is_well(server: &ServerStatus) -> bool {
 
 fn takes_requests(server: &ServerStatus) -> bool {
     is_well(server) && server.weight > 0
+}
+
+/// Whether an upstream uses servers whether they are well or not.
+fn panics(upstream: &UpstreamStatus) -> bool {
+    !upstream.panicking.is_empty()
 }
 
 /// Every dependency, by name.
@@ -149,13 +157,18 @@ fn upstream_check(upstream: &UpstreamStatus, took: Duration) -> CheckReport {
     CheckReport {
         name: format!("upstream {}", upstream.name),
         status: match available {
-            0 => CheckStatus::Fail,
+            0 if !panics(upstream) => CheckStatus::Fail,
             _ if upstream.servers.iter().all(is_well) => CheckStatus::Pass,
             _ => CheckStatus::Warn,
         },
         detail: format!(
-            "{available} of {all} servers available, {} requests waiting",
-            upstream.queued
+            "{available} of {all} servers available, {} requests waiting{}",
+            upstream.queued,
+            if panics(upstream) {
+                ", in panic: servers are used whether they are well or not"
+            } else {
+                ""
+            }
         ),
         took,
     }
@@ -173,6 +186,12 @@ fn server_check(upstream: &UpstreamStatus, server: &ServerStatus, took: Duration
     }
     if server.weight == 0 {
         detail.push_str(", takes no new requests (weight 0)");
+    }
+    if server.warmth_percent < 100 {
+        detail.push_str(&format!(
+            ", has {} % of its weight while it starts slowly",
+            server.warmth_percent
+        ));
     }
     if !server.reason.is_empty() {
         detail.push_str(": ");
@@ -196,7 +215,7 @@ mod tests {
 
     use isobar_observe::Snapshot;
     use isobar_plan::{
-        CheckStatus, EngineState, HealthState, ListenerStatus, LogStatus, ServerStatus, Status, UpstreamStatus,
+        CheckStatus, EngineState, HealthState, ListenerStatus, LogStatus, ServerStatus, Status, Tier, UpstreamStatus,
     };
 
     use super::{report, unhealthy, unready};
@@ -209,6 +228,8 @@ mod tests {
             name: "a:1".into(),
             weight: 1,
             backup: false,
+            priority: 0,
+            warmth_percent: 100,
             health,
             reason: String::new(),
             last_probe: Some(PROBE),
@@ -221,6 +242,7 @@ mod tests {
         UpstreamStatus {
             name: "api".into(),
             queued: 3,
+            panicking: Vec::new(),
             servers,
         }
     }
@@ -298,6 +320,11 @@ mod tests {
         );
         let one_of_two = vec![upstream(vec![server(Unhealthy)]), upstream(vec![server(Healthy)])];
         check("one upstream of two", &running(one_of_two), true, true);
+        let panics = UpstreamStatus {
+            panicking: vec![Tier::PRIMARY],
+            ..upstream(vec![server(Unhealthy)])
+        };
+        check("no healthy server, but in panic", &running(vec![panics]), true, true);
         let unresolved = ServerStatus {
             addresses: vec![],
             ..server(Healthy)
@@ -389,6 +416,22 @@ mod tests {
                 configuration,
                 web,
                 ("upstream api", Fail),
+                ("server api/a:1", Fail),
+            ],
+        );
+        let panics = UpstreamStatus {
+            panicking: vec![Tier::PRIMARY],
+            ..upstream(vec![server(Unhealthy)])
+        };
+        check(
+            "no server, but in panic",
+            Fixed(running(vec![panics]), None),
+            Warn,
+            &[
+                instance,
+                configuration,
+                web,
+                ("upstream api", Warn),
                 ("server api/a:1", Fail),
             ],
         );

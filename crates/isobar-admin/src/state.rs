@@ -56,11 +56,25 @@ pub(crate) static READERS: [(Metric, Reader); catalogue::STATE_METRICS.len()] = 
             .map(|up| Sample::new([&*up.name], up.queued))
             .collect()
     }),
+    (catalogue::UPSTREAM_PANICKING_LEVELS, |state| {
+        let levels = |up: &isobar_plan::UpstreamStatus| up.panicking.len() as u64;
+        let upstreams = state.status.upstreams.iter();
+        upstreams.map(|up| Sample::new([&*up.name], levels(up))).collect()
+    }),
     (catalogue::SERVER_IN_FLIGHT, |state| {
         by_server(state, |server| server.in_flight)
     }),
     (catalogue::SERVER_HEALTHY, |state| {
         by_server(state, |server| u32::from(is_well(server)))
+    }),
+    (catalogue::SERVER_WARMTH, |state| {
+        let mut samples = by_server(state, |server| server.warmth_percent);
+        for sample in &mut samples {
+            if let Number::Whole(percent) = sample.value {
+                sample.value = Number::Real(percent as f64 / 100.0);
+            }
+        }
+        samples
     }),
     (catalogue::SERVER_HEALTH_STATE, health_states),
     (catalogue::WORKERS, |state| one(state.status.workers as u64)),

@@ -9,13 +9,16 @@ mod header;
 mod health;
 mod listener;
 pub(crate) mod names;
+mod placement;
 mod route;
+mod subset;
 mod upstream;
 
 use std::collections::HashMap;
 
 pub(crate) use health::{default_expect, kind as health_kind};
 pub(crate) use listener::everything_to;
+pub(crate) use placement::default_choices;
 pub(crate) use route::effective_timeouts;
 pub use upstream::is_simulated_only;
 
@@ -41,13 +44,16 @@ pub(crate) fn bridge(document: &Document) -> Bridged {
         upstreams,
         access_log,
         admin,
+        zone: _,
+        instance: _,
         drain_timeout,
     } = document;
     let mut bridge = Bridge::to(upstreams);
     clash::check(listeners, admin.0.as_ref(), &mut bridge.problems);
+    let here = placement::Here::of(document, &mut bridge.problems);
     let plan = Plan {
         listeners: listener::listeners(listeners, &mut bridge),
-        upstreams: upstream::upstreams(upstreams, &mut bridge.problems),
+        upstreams: upstream::upstreams(upstreams, here, &mut bridge.problems),
         access_log: self::access_log(access_log),
         admin: self::admin(admin, &mut bridge.problems),
         drain_timeout: drain_timeout.duration(),

@@ -9,6 +9,7 @@ mod header;
 mod health;
 mod listener;
 mod logging;
+mod placement;
 mod route;
 mod upstream;
 mod word;
@@ -19,6 +20,7 @@ pub use header::{HeaderChanges, HeaderName, HeaderValue};
 pub use health::{HealthCheck, HealthKind, HealthPath, HostField};
 pub use listener::{ClientTimeouts, Listener, ListenerLimits, Protocol};
 pub use logging::{AccessLog, LogFormat, LogPath};
+pub use placement::{Compared, Instance, Locality, Panic, SlowStart, Spread, Subset};
 pub use route::{Match, Route, RouteTimeouts};
 pub use upstream::{KeepAlive, Queue, Retry, Server, ServerTimeouts, Upstream};
 pub use word::Label;
@@ -37,6 +39,11 @@ settings! {
         access_log: OrNone<AccessLog>,
         /// The listener for operators, with health endpoints and metrics; `none`: there is none.
         admin: OrNone<Admin>,
+        /// Where this instance is, such as a data centre's zone; servers that are there too are preferred. Without it,
+        /// zones do not matter.
+        zone: Option<Label>,
+        /// Which of several instances this one is, for upstreams of which each uses a `subset`; `none`: nobody asks.
+        instance: OrNone<Instance>,
         /// How long connections may finish their work after SIGTERM, or after their listener is gone.
         drain_timeout: Span = Span::seconds(30),
     }

@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 
 use crate::bridge::{self, names};
-use crate::document::{Document, HealthCheck, HealthKind, Label, Listener, RouteTimeouts, ServerTimeouts, Upstream};
+use crate::document::{
+    Document, HealthCheck, HealthKind, Label, Listener, RouteTimeouts, ServerTimeouts, Upstream, Whole,
+};
 use crate::setting::{Detail, Setting};
 use crate::yaml;
 
@@ -66,7 +68,11 @@ fn fill_timeouts(own: &RouteTimeouts, inherited: &ServerTimeouts) -> RouteTimeou
 fn fill_upstream(upstream: &mut Upstream) {
     for server in &mut upstream.servers {
         server.name = Some(names::server_name(server));
+        if !server.backup {
+            server.priority.get_or_insert(Whole::of(0));
+        }
     }
+    upstream.choices = upstream.choices.or_else(|| bridge::default_choices(upstream.balance));
     if let Some(check) = &mut upstream.health.0 {
         fill_health(check);
     }

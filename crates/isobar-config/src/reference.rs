@@ -47,6 +47,9 @@ with one, `isobar check --effective FILE` writes it out with every default, and 
 |---|---|
 | duration | `500ms`, `10s`, `1m30s`, `2h`, `7d`: whole numbers with units, the longest first; from 1ms to 365d |
 | size | `65536`, `64KiB`, `1MiB` (units of 1024), `10MB` (units of 1000) |
+| percentage | `50%`, in whole numbers |
+| decimal number | `0.5`, `2`: at most six digits after the point |
+| number of servers | `all`, or a number without quotes |
 | switch | `true` or `false`; `yes` and `on` are texts in YAML 1.2 |
 | whole number | `100`, without quotes |
 | name | letters, digits and signs without spaces, at most 256 bytes |

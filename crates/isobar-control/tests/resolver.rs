@@ -63,11 +63,14 @@ fn plan(servers: &[(&str, u16)]) -> Plan {
         weight: 1,
         max_connections: None,
         backup: false,
+        priority: 0,
+        zone: None,
     });
     let upstream = Upstream {
         name: "web".into(),
         balance: Balance::RoundRobin,
         hash: Vec::new(),
+        placement: Default::default(),
         servers: servers.collect(),
         health: None,
         timeouts: Timeouts {

@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 use crate::EventSink;
+use crate::keeper::Keepers;
 
 /// The thread that probes.
 pub(crate) struct Prober {
@@ -70,11 +71,13 @@ impl Prober {
     }
 }
 
-/// Keeps one task per server that is to be probed.
+/// Keeps one task per server that is to be probed, and one per upstream that looks after it.
 async fn supervise(mut worlds: watch::Receiver<Arc<World>>, events: EventSink) {
     let mut watches: Vec<Watch> = Vec::new();
+    let mut keepers = Keepers::default();
     loop {
         let world = Arc::clone(&worlds.borrow_and_update());
+        keepers.follow(&world, &events);
         let mut kept = Vec::with_capacity(watches.len());
         for upstream in &world.upstreams {
             let members = upstream.members();

@@ -10,6 +10,7 @@ mod accept;
 mod assembly;
 mod bindings;
 mod health;
+mod keeper;
 mod log_writer;
 mod names;
 mod report;

@@ -15,11 +15,14 @@ fn upstream(name: &str, servers: &[&str]) -> Upstream {
         weight: 1,
         max_connections: None,
         backup: false,
+        priority: 0,
+        zone: None,
     };
     Upstream {
         name: name.into(),
         balance: Balance::RoundRobin,
         hash: Vec::new(),
+        placement: Default::default(),
         servers: servers.iter().map(server).collect(),
         health: None,
         timeouts: Timeouts {

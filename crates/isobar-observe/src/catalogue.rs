@@ -135,10 +135,14 @@ state_metrics! {
     LISTENER_CONNECTIONS: Gauge "isobar_listener_connections" ["listener"];
     /// Requests that wait for a server.
     UPSTREAM_QUEUED: Gauge "isobar_upstream_queued" ["upstream"];
+    /// Levels of the upstream that are in panic: too little of them is available, and all their servers are used.
+    UPSTREAM_PANICKING_LEVELS: Gauge "isobar_upstream_panicking_levels" ["upstream"];
     /// Requests the server is answering.
     SERVER_IN_FLIGHT: Gauge "isobar_server_in_flight" ["upstream", "server"];
     /// Whether the server is given requests as far as its health goes (1) or not (0).
     SERVER_HEALTHY: Gauge "isobar_server_healthy" ["upstream", "server"];
+    /// The part of its weight that the server has now, above 0 and up to 1; it grows while the server starts slowly.
+    SERVER_WARMTH: Gauge "isobar_server_warmth_ratio" ["upstream", "server"];
     /// What is known of the server's health: 1 for the state it is in, 0 for the others.
     SERVER_HEALTH_STATE: Gauge "isobar_server_health_state" ["upstream", "server"] "state";
     /// Worker threads.

@@ -11,17 +11,20 @@ extern crate alloc;
 mod diff;
 mod listener;
 mod logging;
+mod placement;
 mod status;
 mod upstream;
 
 pub use diff::{ListenerChange, PlanDiff, UpstreamChange};
+pub use isobar_balance::{Bound, SlowStart, Tier};
 pub use listener::{
     Action, Cidr, ClientTimeouts, Forwarding, HeaderOp, Listener, ListenerLimits, Route, RouteTimeouts, UpstreamId,
 };
 pub use logging::{AccessLog, LogDestination, LogFormat};
+pub use placement::{Locality, Panic, Placement};
 pub use status::{
-    CheckReport, CheckStatus, EngineState, Event, HealthState, ListenerStatus, LogStatus, ServerStatus, Status,
-    UpstreamStatus,
+    CheckReport, CheckStatus, EngineState, Event, HealthState, ListenerStatus, LogStatus, PanicChange, ServerStatus,
+    Status, UpstreamStatus,
 };
 pub use upstream::{
     Balance, HashPart, HealthCheck, HealthProbe, KeepAlive, Queue, Retry, Server, ServerAddress, StatusRanges,

@@ -5,6 +5,8 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::time::Duration;
 
+use isobar_balance::Tier;
+
 use crate::{ListenerChange, Name, PlanDiff};
 
 /// A snapshot of the data plane.
@@ -53,6 +55,8 @@ pub struct UpstreamStatus {
     pub name: Name,
     /// Requests waiting for a server.
     pub queued: u32,
+    /// The levels that panic: too little of them is available for that to be believed, and all their servers are used.
+    pub panicking: Vec<Tier>,
     /// Its servers.
     pub servers: Vec<ServerStatus>,
 }
@@ -66,6 +70,10 @@ pub struct ServerStatus {
     pub weight: u32,
     /// Whether it is a backup.
     pub backup: bool,
+    /// Its level, unless it is a backup.
+    pub priority: u8,
+    /// The part of its weight that it has now, in hundredths: less than all while it starts slowly.
+    pub warmth_percent: u32,
     /// What the probes say.
     pub health: HealthState,
     /// Why the health is what it is: the last probe's or the name resolution's own words.
@@ -87,6 +95,15 @@ pub enum HealthState {
     Healthy,
     /// Given none.
     Unhealthy,
+}
+
+/// What happened about panic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PanicChange {
+    /// It began.
+    Entered,
+    /// It is over.
+    Left,
 }
 
 /// The access log, as it is.
@@ -148,6 +165,19 @@ pub enum Event {
         to: HealthState,
         /// Why.
         reason: String,
+    },
+    /// A level of an upstream began to use all its servers whether they are well or not, or ended doing so.
+    Panic {
+        /// The upstream.
+        upstream: Name,
+        /// The level.
+        tier: Tier,
+        /// Which of the two.
+        change: PanicChange,
+        /// How many of its servers are available.
+        available: u32,
+        /// How many it has.
+        servers: u32,
     },
     /// A plan was taken into service.
     Applied {

@@ -7,7 +7,7 @@ use core::time::Duration;
 
 pub use isobar_balance::Balance;
 
-use crate::Name;
+use crate::{Name, Placement};
 
 /// A set of servers that can answer the same requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub struct Upstream {
     pub hash: Vec<HashPart>,
     /// Its servers in the order written; names are unique within the upstream.
     pub servers: Vec<Server>,
+    /// Which of its servers stand together, and how far what is known of them is believed.
+    pub placement: Placement,
     /// How its servers are probed; none: they count as healthy.
     pub health: Option<HealthCheck>,
     /// How long its servers may take.
@@ -56,12 +58,16 @@ pub struct Server {
     pub name: Name,
     /// Where it is.
     pub address: ServerAddress,
-    /// Its share relative to the others, 1 to 65,535; 0 takes no new requests.
+    /// Its share relative to the others; 0 takes no new requests.
     pub weight: u32,
     /// Requests it takes at once, over all workers; none: no limit.
     pub max_connections: Option<u32>,
     /// Whether it serves only while no other server is available.
     pub backup: bool,
+    /// Its level, unless it is a backup: 0 serves first.
+    pub priority: u8,
+    /// Where it is; none: in no zone that anybody else is in.
+    pub zone: Option<Name>,
 }
 
 /// Where a server is.

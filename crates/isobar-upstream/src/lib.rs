@@ -9,6 +9,7 @@
 
 mod ask;
 mod local;
+mod placement;
 mod queue;
 mod server;
 mod sharded;
@@ -19,4 +20,4 @@ pub use local::{Local, LocalServer, Place, Refusal, Retire, View};
 pub use queue::{QueueFull, Ticket};
 pub use server::{ProbeOutcome, Server, Transition};
 pub use sharded::Sharded;
-pub use upstream::{Members, Upstream};
+pub use upstream::{LevelStrength, Members, Upstream};

@@ -86,8 +86,12 @@ impl<P: Default + Retire> Local<P> {
         if view.members.epoch() != self.upstream.epoch() {
             let next = Rc::new(View::new(&self.upstream, &view.servers));
             let last = std::mem::replace(&mut *view, next);
-            let left = last.servers.iter().filter(|server| !view.has(server));
-            left.for_each(|server| server.own.retire());
+            for (slot, server) in last.servers.iter().enumerate() {
+                let stayed = view.servers.get(slot).is_some_and(|other| Rc::ptr_eq(other, server));
+                if !stayed && !view.has(server) {
+                    server.own.retire();
+                }
+            }
         }
         Rc::clone(&view)
     }
@@ -103,8 +107,11 @@ impl<P: Default + Retire> Local<P> {
 impl<P: Default> View<P> {
     fn new(upstream: &Arc<Upstream>, known: &[Rc<LocalServer<P>>]) -> Self {
         let members = upstream.members();
-        let servers = members.servers.iter().map(|server| {
-            let same = known.iter().find(|local| Arc::ptr_eq(&local.server, server));
+        let servers = members.servers.iter().enumerate().map(|(slot, server)| {
+            let is_same = |local: &&Rc<LocalServer<P>>| Arc::ptr_eq(&local.server, server);
+            // Mostly they stand where they stood; to search for each of very many would take long.
+            let same = known.get(slot).filter(is_same);
+            let same = same.or_else(|| known.iter().find(is_same));
             same.map_or_else(
                 || {
                     Rc::new(LocalServer {

@@ -3,13 +3,13 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use isobar_balance::{Health, HealthTracker, ServerState};
+use isobar_balance::{Health, HealthTracker, Moment, ServerState, Tally};
 use isobar_observe::ServerStats;
 use isobar_plan::{HealthCheck, HealthState, Name, ServerAddress, ServerStatus};
 
-use crate::Sharded;
+use crate::{Sharded, moment};
 
 /// What a name stands for, or why that is not known.
 pub(crate) type Resolution = Result<Vec<SocketAddr>, String>;
@@ -33,6 +33,28 @@ struct Record {
     tracker: Option<HealthTracker>,
     reason: String,
     last_probe: Option<Duration>,
+    arrival: Arrival,
+    /// When it came, or came back, to others that were there already.
+    since: Option<Moment>,
+}
+
+/// What it means that a server becomes available.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Arrival {
+    /// It was there from the start, and is now known better.
+    FromTheStart,
+    /// It comes to others that are there already, or comes back to them.
+    Later,
+}
+
+/// What a new server is told of where it belongs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Joining<'a> {
+    pub(crate) health: Option<&'a HealthCheck>,
+    pub(crate) workers: usize,
+    /// Can count its requests together with those of the others; it counts there until it is told not to.
+    pub(crate) tally: &'a Arc<Tally>,
+    pub(crate) arrival: Arrival,
 }
 
 /// How one probe went.
@@ -54,16 +76,23 @@ pub struct Transition {
 }
 
 impl Server {
-    pub(crate) fn new(settings: &isobar_plan::Server, health: Option<&HealthCheck>, workers: usize) -> Self {
+    pub(crate) fn new(settings: &isobar_plan::Server, joining: Joining<'_>) -> Self {
+        let Joining {
+            health,
+            workers,
+            tally,
+            arrival,
+        } = joining;
         let (addresses, reason): (Arc<[SocketAddr]>, _) = match settings.address {
             ServerAddress::Socket(address) => (Arc::new([address]), String::new()),
             ServerAddress::Name(..) => (Arc::new([]), "its name is not resolved yet".to_owned()),
         };
         let available = !addresses.is_empty();
+        let since = (available && arrival == Arrival::Later).then(|| moment(Instant::now()));
         Self {
             name: settings.name.clone(),
             address: settings.address.clone(),
-            state: Arc::new(ServerState::new(settings.max_connections)),
+            state: Arc::new(ServerState::counted_in(Arc::clone(tally), settings.max_connections)),
             stats: Sharded::new(workers),
             available: AtomicBool::new(available),
             addresses: RwLock::new(addresses),
@@ -72,6 +101,8 @@ impl Server {
                 tracker: health.map(tracker),
                 reason,
                 last_probe: None,
+                arrival: if available { Arrival::Later } else { arrival },
+                since,
             }),
         }
     }
@@ -111,6 +142,11 @@ impl Server {
         self.available.load(Ordering::Acquire)
     }
 
+    /// When it came, or came back, to others that were there already; none: it was there from the start.
+    pub(crate) fn since(&self) -> Option<Moment> {
+        self.record().since
+    }
+
     /// The addresses it stands for now.
     #[must_use]
     pub fn addresses(&self) -> Arc<[SocketAddr]> {
@@ -137,7 +173,7 @@ impl Server {
         let good = outcome.result.is_ok();
         record.reason = outcome.result.err().unwrap_or_default();
         let (from, to) = record.tracker.as_mut()?.probe(good)?;
-        self.settle(&record);
+        self.settle(&mut record);
         Some(Transition {
             from: state_of(from),
             to: state_of(to),
@@ -157,7 +193,7 @@ impl Server {
             record.reason.clear();
         }
         *self.addresses.write().unwrap_or_else(PoisonError::into_inner) = addresses.unwrap_or_default().into();
-        self.settle(&record)
+        self.settle(&mut record)
     }
 
     pub(crate) fn reconfigure(
@@ -183,10 +219,10 @@ impl Server {
         if !self.addresses().is_empty() {
             record.reason.clear();
         }
-        self.settle(&record);
+        self.settle(&mut record);
     }
 
-    /// What an operator is told of it.
+    /// What an operator is told of it, but for how warm it is.
     #[must_use]
     pub fn status(&self, settings: &isobar_plan::Server) -> ServerStatus {
         let record = self.record();
@@ -200,6 +236,8 @@ impl Server {
             name: self.name.clone(),
             weight: settings.weight,
             backup: settings.backup,
+            priority: settings.priority,
+            warmth_percent: 100,
             health,
             reason: record.reason.clone(),
             last_probe: record.last_probe,
@@ -209,13 +247,20 @@ impl Server {
     }
 
     /// Brings `available` in line with the record; true when it changes.
-    fn settle(&self, record: &Record) -> bool {
+    fn settle(&self, record: &mut Record) -> bool {
         let healthy = record
             .tracker
             .as_ref()
             .is_none_or(|tracker| tracker.health() != Health::Unhealthy);
         let available = healthy && !self.addresses().is_empty();
-        self.available.swap(available, Ordering::AcqRel) != available
+        let changed = self.available.swap(available, Ordering::AcqRel) != available;
+        if available && changed && record.arrival == Arrival::Later {
+            record.since = Some(moment(Instant::now()));
+        }
+        if available {
+            record.arrival = Arrival::Later;
+        }
+        changed
     }
 
     fn record(&self) -> MutexGuard<'_, Record> {
@@ -267,9 +312,17 @@ mod tests {
             weight: 1,
             max_connections: None,
             backup: false,
+            priority: 0,
+            zone: None,
         };
         let after = |old: HealthCheck, new: Option<HealthCheck>| {
-            let server = Server::new(&settings, Some(&old), 1);
+            let joining = Joining {
+                health: Some(&old),
+                workers: 1,
+                tally: &Arc::default(),
+                arrival: Arrival::FromTheStart,
+            };
+            let server = Server::new(&settings, joining);
             server.probed(ProbeOutcome {
                 result: Err("refused".to_owned()),
                 took: Duration::from_secs(1),

@@ -2,14 +2,17 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
 
-use isobar_balance::{Arrangement, Candidate, Group, Standing, Tier};
+use isobar_balance::{Group, Moment, Tally, Tier};
 use isobar_observe::UpstreamStats;
-use isobar_plan::{Name, ServerAddress, UpstreamStatus};
+use isobar_plan::{Name, ServerAddress, ServerStatus, UpstreamStatus};
 
+use crate::placement::{self, tier};
 use crate::queue::WaitQueue;
-use crate::server::Resolution;
-use crate::{Server, Sharded, hash};
+use crate::server::{Arrival, Joining, Resolution};
+use crate::{Server, Sharded, moment};
 
 /// A set of servers that can answer the same requests, as all workers share it.
 #[derive(Debug)]
@@ -21,6 +24,10 @@ pub struct Upstream {
     change: Mutex<()>,
     /// The epoch of `members`, to be compared without its lock.
     epoch: AtomicU64,
+    /// What its servers have in flight together, where somebody needs to know.
+    tally: Arc<Tally>,
+    /// Who waits for the next state.
+    watcher: Mutex<Option<Waker>>,
     queue: WaitQueue,
     stats: Sharded<UpstreamStats>,
 }
@@ -36,11 +43,53 @@ pub struct Members {
     pub group: Group,
     /// Counts the states.
     epoch: u64,
+    /// When time alone makes another state necessary, because a server that starts slowly has more of its weight then.
+    next_step: Option<Moment>,
+}
+
+/// A level of priority, or the backups, as they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LevelStrength {
+    /// How many of its servers are available.
+    pub available: u32,
+    /// How many it has that take requests by their weight.
+    pub servers: u32,
 }
 
 impl Members {
-    pub(crate) fn epoch(&self) -> u64 {
+    /// Counts the states of the upstream.
+    #[must_use]
+    pub fn epoch(&self) -> u64 {
         self.epoch
+    }
+
+    /// How long it is until the upstream is to be [refreshed](Upstream::refresh) because a server that starts slowly has
+    /// more of its weight then; none: none does.
+    #[must_use]
+    pub fn next_step(&self, now: Instant) -> Option<Duration> {
+        let nanoseconds = self.next_step?.since(moment(now));
+        Some(Duration::from_nanos(nanoseconds))
+    }
+
+    /// How many servers a level has.
+    #[must_use]
+    pub fn strength(&self, of: Tier) -> LevelStrength {
+        let mut strength = LevelStrength {
+            available: 0,
+            servers: 0,
+        };
+        let servers = self.servers.iter().zip(&self.settings.servers);
+        for (server, _) in servers.filter(|(_, settings)| tier(settings) == of && settings.weight > 0) {
+            strength.servers += 1;
+            strength.available += u32::from(server.is_available());
+        }
+        strength
+    }
+
+    /// Whether a server is here; it is looked for at `slot` first, where it probably stands.
+    fn has(&self, server: &Arc<Server>, slot: usize) -> bool {
+        let is_same = |other: &Arc<Server>| Arc::ptr_eq(other, server);
+        self.servers.get(slot).is_some_and(is_same) || self.servers.iter().any(is_same)
     }
 
     /// The slots of those of `servers` that are here.
@@ -80,8 +129,18 @@ impl Upstream {
         workers: usize,
         known: impl Fn(&ServerAddress) -> Option<Resolution>,
     ) -> Self {
-        let new = |server| new_server(server, &settings, workers, &known);
-        let servers = settings.servers.iter().map(new).collect();
+        let tally = Arc::new(Tally::new());
+        let joining = Joining {
+            health: settings.health.as_ref(),
+            workers,
+            tally: &tally,
+            arrival: Arrival::FromTheStart,
+        };
+        let new = |server| new_server(server, joining, &known);
+        let servers: Box<[_]> = settings.servers.iter().map(new).collect();
+        if settings.placement.bound.is_none() {
+            servers.iter().for_each(|server| server.state().stop_counting());
+        }
         let members = members(settings.clone(), servers, 1, None);
         Self {
             name: settings.name,
@@ -89,6 +148,8 @@ impl Upstream {
             members: RwLock::new(Arc::new(members)),
             change: Mutex::new(()),
             epoch: AtomicU64::new(1),
+            tally,
+            watcher: Mutex::default(),
             queue: WaitQueue::default(),
             stats: Sharded::new(workers),
         }
@@ -128,6 +189,12 @@ impl Upstream {
         let _change = self.change.lock().unwrap_or_else(PoisonError::into_inner);
         let old = self.members();
         let (old_health, health) = (old.settings.health.as_ref(), settings.health.as_ref());
+        let joining = Joining {
+            health,
+            workers: self.workers,
+            tally: &self.tally,
+            arrival: Arrival::Later,
+        };
         let servers = settings.servers.iter().map(|server| {
             let same = |known: &&Arc<Server>| *known.name() == server.name && *known.address() == server.address;
             match old.servers.iter().find(same) {
@@ -135,14 +202,16 @@ impl Upstream {
                     same.reconfigure(server, old_health, health);
                     Arc::clone(same)
                 }
-                None => new_server(server, &settings, self.workers, &known),
+                None => new_server(server, joining, &known),
             }
         });
         let servers = servers.collect();
         self.publish(settings, servers);
     }
 
-    /// Takes in that the availability of servers changed.
+    /// Takes in that the availability of servers changed, or that time went on for those that start slowly.
+    ///
+    /// *Cost*: builds a new [group](Group::next), which every worker takes over with its next request.
     pub fn refresh(&self) {
         let _change = self.change.lock().unwrap_or_else(PoisonError::into_inner);
         let old = self.members();
@@ -164,11 +233,17 @@ impl Upstream {
     #[must_use]
     pub fn status(&self) -> UpstreamStatus {
         let members = self.members();
+        let (slow_start, now) = (members.settings.placement.slow_start, moment(Instant::now()));
+        let status = |(server, settings): (&Arc<Server>, _)| ServerStatus {
+            warmth_percent: u32::from(placement::warmth(server, slow_start, now).thousandths() / 10),
+            ..server.status(settings)
+        };
         let servers = members.servers.iter().zip(&members.settings.servers);
         UpstreamStatus {
             name: self.name.clone(),
             queued: self.queue.len(),
-            servers: servers.map(|(server, settings)| server.status(settings)).collect(),
+            panicking: members.group.panicking().to_vec(),
+            servers: servers.map(status).collect(),
         }
     }
 
@@ -178,28 +253,52 @@ impl Upstream {
         self.queue.has_precedence()
     }
 
+    /// Waits until its state is another than that of an epoch. Only one can wait at a time: the last one that asked.
+    pub fn poll_changed(&self, epoch: u64, cx: &mut Context<'_>) -> Poll<()> {
+        *self.watcher.lock().unwrap_or_else(PoisonError::into_inner) = Some(cx.waker().clone());
+        if self.members().epoch() == epoch {
+            Poll::Pending
+        } else {
+            Poll::Ready(())
+        }
+    }
+
     pub(crate) fn queue(&self) -> &WaitQueue {
         &self.queue
     }
 
     fn publish(&self, settings: isobar_plan::Upstream, servers: Box<[Arc<Server>]>) {
         let epoch = self.epoch.load(Ordering::Relaxed) + 1;
-        let next = Arc::new(members(settings, servers, epoch, Some(&self.members().group)));
+        let last = self.members();
+        let is_bounded = settings.placement.bound.is_some();
+        if is_bounded {
+            // Before there is a group that needs the count.
+            servers.iter().for_each(|server| server.state().start_counting());
+        }
+        let next = Arc::new(members(settings, servers, epoch, Some(&last.group)));
         // The epoch first: a worker that goes by it is never behind those who look at the state itself, as the queue
         // does. In between, workers read the old state once more.
         self.epoch.store(epoch, Ordering::Release);
-        *self.members.write().unwrap_or_else(PoisonError::into_inner) = next;
+        *self.members.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&next);
+        for (slot, server) in last.servers.iter().enumerate() {
+            // What a server that left has in flight is no longer part of what is shared out.
+            if !is_bounded || !next.has(server, slot) {
+                server.state().stop_counting();
+            }
+        }
         self.queue.call_for_room(self);
+        if let Some(watcher) = self.watcher.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            watcher.wake();
+        }
     }
 }
 
 fn new_server(
     server: &isobar_plan::Server,
-    of: &isobar_plan::Upstream,
-    workers: usize,
+    joining: Joining<'_>,
     known: impl Fn(&ServerAddress) -> Option<Resolution>,
 ) -> Arc<Server> {
-    let new = Server::new(server, of.health.as_ref(), workers);
+    let new = Server::new(server, joining);
     if matches!(server.address, ServerAddress::Name(..))
         && let Some(outcome) = known(&server.address)
     {
@@ -209,71 +308,13 @@ fn new_server(
 }
 
 /// The state with these settings and servers, whose group comes after `last`.
-///
-/// The name's hash and the epoch move the random start of rotating algorithms from state to state.
 fn members(settings: isobar_plan::Upstream, servers: Box<[Arc<Server>]>, epoch: u64, last: Option<&Group>) -> Members {
-    let candidate = |((slot, server), settings): ((u32, &Arc<Server>), &isobar_plan::Server)| Candidate {
-        label: Some(ketama_label(&settings.address)),
-        weight: settings.weight,
-        tier: if settings.backup { Tier::Backup } else { Tier::PRIMARY },
-        standing: standing(server),
-        ..Candidate::new(slot, hash(settings.name.as_bytes(), 0), Arc::clone(server.state()))
-    };
-    let candidates: Vec<_> = (0..).zip(&servers).zip(&settings.servers).map(candidate).collect();
-    let seed = hash(settings.name.as_bytes(), epoch);
-    let arrangement = Arrangement {
-        panic_percent: NO_PANIC,
-        ..Arrangement::new(settings.balance)
-    };
-    let group = match last {
-        Some(last) => last.next(arrangement, candidates, seed),
-        None => Group::new(arrangement, candidates, seed),
-    };
+    let now = moment(Instant::now());
     Members {
+        group: placement::group(&settings, &servers, (epoch, now), last),
+        next_step: placement::next_step(&servers, settings.placement.slow_start, now),
         settings,
         servers,
-        group,
         epoch,
-    }
-}
-
-/// A server whose probes fail is never tried, however few others there are.
-const NO_PANIC: u32 = 0;
-
-fn standing(server: &Server) -> Standing {
-    if server.is_available() {
-        Standing::Available
-    } else if server.addresses().is_empty() {
-        Standing::Out
-    } else {
-        Standing::Doubtful
-    }
-}
-
-/// What libmemcached calls a server: it leaves out memcached's own port.
-fn ketama_label(address: &ServerAddress) -> Arc<str> {
-    let (host, port) = match address {
-        ServerAddress::Socket(address) => (address.ip().to_string(), address.port()),
-        ServerAddress::Name(name, port) => (name.to_string(), *port),
-    };
-    if port == 11_211 {
-        host.into()
-    } else {
-        format!("{host}:{port}").into()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::ketama_label;
-    use isobar_plan::ServerAddress;
-
-    #[test]
-    fn labels_are_libmemcacheds() {
-        let check = |address: ServerAddress, expected: &str| assert_eq!(&*ketama_label(&address), expected);
-        check(ServerAddress::Socket("10.0.1.1:11211".parse().unwrap()), "10.0.1.1");
-        check(ServerAddress::Socket("10.0.1.1:8080".parse().unwrap()), "10.0.1.1:8080");
-        check(ServerAddress::Name("cache-a".into(), 11_211), "cache-a");
-        check(ServerAddress::Name("cache-a".into(), 80), "cache-a:80");
     }
 }

@@ -1,6 +1,6 @@
 //! What does the engine tell, in sentences?
 
-use isobar_plan::{Event, HealthState, ListenerChange};
+use isobar_plan::{Event, HealthState, ListenerChange, PanicChange, Tier};
 
 /// Writes an event to the log. Applied plans are left to the reload, which knows why.
 pub(crate) fn log(event: &Event) {
@@ -10,10 +10,14 @@ pub(crate) fn log(event: &Event) {
             to: HealthState::Unhealthy,
             ..
         }
+        | Event::Panic {
+            change: PanicChange::Entered,
+            ..
+        }
         | Event::OutOfDescriptors => {
             tracing::warn!("{}", sentence(event));
         }
-        Event::Health { .. } => tracing::info!("{}", sentence(event)),
+        Event::Health { .. } | Event::Panic { .. } => tracing::info!("{}", sentence(event)),
         Event::AccessLogFailed { .. } => tracing::error!("{}", sentence(event)),
         Event::Applied { .. } => tracing::debug!("{}", sentence(event)),
     }
@@ -40,6 +44,20 @@ pub(crate) fn sentence(event: &Event) -> String {
                 health(*from)
             )
         }
+        Event::Panic {
+            upstream,
+            tier,
+            change,
+            available,
+            servers,
+        } => {
+            let level = level(*tier);
+            let what = match change {
+                PanicChange::Entered => "is in panic: all its servers are used, well or not",
+                PanicChange::Left => "is no longer in panic: only servers that are well are used",
+            };
+            format!("{level} of {upstream} {what} ({available} of {servers} available)")
+        }
         Event::Applied { generation, .. } => format!("plan {generation} is in service"),
         Event::AccessLogFailed { error } => format!("the access log cannot be written or opened anew: {error}"),
         Event::OutOfDescriptors => {
@@ -47,6 +65,14 @@ pub(crate) fn sentence(event: &Event) -> String {
         }
         Event::Drained { cut: 0 } => "drained: every connection finished".to_owned(),
         Event::Drained { cut } => format!("drained: time was up for {cut} connections"),
+    }
+}
+
+/// The words for a level.
+fn level(tier: Tier) -> String {
+    match tier {
+        Tier::Priority(priority) => format!("priority {priority}"),
+        Tier::Backup => "the level of backups".to_owned(),
     }
 }
 
@@ -84,6 +110,21 @@ mod tests {
                 reason: "connection refused".to_owned(),
             },
             "server 10.0.0.1:80 of api is unhealthy (was healthy): connection refused",
+        );
+        let panic = |tier, change| Event::Panic {
+            upstream: "api".into(),
+            tier,
+            change,
+            available: 2,
+            servers: 6,
+        };
+        check(
+            panic(Tier::PRIMARY, PanicChange::Entered),
+            "priority 0 of api is in panic: all its servers are used, well or not (2 of 6 available)",
+        );
+        check(
+            panic(Tier::Backup, PanicChange::Left),
+            "the level of backups of api is no longer in panic: only servers that are well are used (2 of 6 available)",
         );
         check(Event::Drained { cut: 2 }, "drained: time was up for 2 connections");
     }

@@ -81,6 +81,8 @@ fn server(name: &str, health: HealthState) -> ServerStatus {
         name: name.into(),
         weight: 1,
         backup: false,
+        priority: 0,
+        warmth_percent: 100,
         health,
         reason: "connection refused".to_owned(),
         last_probe: Some(Duration::from_micros(1_234)),
@@ -105,6 +107,7 @@ fn well() -> Status {
             UpstreamStatus {
                 name: "api".into(),
                 queued: 5,
+                panicking: Vec::new(),
                 servers: vec![
                     server("127.0.0.1:9001", HealthState::Healthy),
                     server("127.0.0.1:9002", HealthState::Unhealthy),
@@ -113,6 +116,7 @@ fn well() -> Status {
             UpstreamStatus {
                 name: ODD_NAME.into(),
                 queued: 0,
+                panicking: Vec::new(),
                 servers: vec![server("127.0.0.1:9003", HealthState::Unknown)],
             },
         ],

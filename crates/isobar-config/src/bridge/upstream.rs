@@ -5,12 +5,17 @@ use std::collections::HashMap;
 use isobar_balance::Balance;
 use isobar_plan::Timeouts;
 
-use super::{health, names};
+use super::placement::{self, Here};
+use super::{health, names, subset};
 use crate::document::{HashPart, KeepAlive, Label, Named, Queue, Retry, Server, ServerTimeouts, Upstream};
 use crate::problem::{Path, Problem, Problems, Spot};
 use crate::setting::Setting;
 
-pub(super) fn upstreams(written: &Named<Label, Upstream>, problems: &mut Problems) -> Vec<isobar_plan::Upstream> {
+pub(super) fn upstreams(
+    written: &Named<Label, Upstream>,
+    here: Here<'_>,
+    problems: &mut Problems,
+) -> Vec<isobar_plan::Upstream> {
     let root = Path::ROOT.key("upstreams");
     let mut first: HashMap<&Label, ()> = HashMap::with_capacity(written.0.len());
     let mut planned = Vec::with_capacity(written.0.len());
@@ -20,16 +25,27 @@ pub(super) fn upstreams(written: &Named<Label, Upstream>, problems: &mut Problem
         if first.insert(name, ()).is_some() {
             problems.push(Problem::error(at, format!("another upstream is called `{name}` already")).on_key());
         }
-        planned.push(self::upstream(name, upstream, at, problems));
+        planned.push(self::upstream((name, upstream), here, at, problems));
     }
     planned
 }
 
-fn upstream(name: &Label, written: &Upstream, at: Path<'_>, problems: &mut Problems) -> isobar_plan::Upstream {
+fn upstream(
+    (name, written): (&Label, &Upstream),
+    here: Here<'_>,
+    at: Path<'_>,
+    problems: &mut Problems,
+) -> isobar_plan::Upstream {
     let Upstream {
         balance,
+        choices: _,
         hash,
+        bounded_load: _,
         servers,
+        locality: _,
+        panic: _,
+        slow_start: _,
+        subset: _,
         health,
         timeouts,
         keep_alive,
@@ -38,11 +54,13 @@ fn upstream(name: &Label, written: &Upstream, at: Path<'_>, problems: &mut Probl
     } = written;
     check_servers(servers, at, problems);
     check_balance(*balance, hash, at, problems);
+    let planned = servers.iter().map(server).collect();
     isobar_plan::Upstream {
         name: name.as_str().into(),
-        balance: *balance,
+        balance: placement::balance(written, at, problems),
         hash: key(*balance, hash),
-        servers: servers.iter().map(server).collect(),
+        servers: subset::take((name, written), here, planned, (at, problems)),
+        placement: placement::placement(written, here, at, problems),
         health: health
             .0
             .as_ref()
@@ -94,6 +112,14 @@ fn check_servers(servers: &[Server], at: Path<'_>, problems: &mut Problems) {
         let problem = Problem::warning(list, "every server is a backup: they are used as if none were");
         problems.push(problem.on_key());
     }
+    for (index, server) in servers.iter().enumerate() {
+        if server.backup && server.priority.is_some() {
+            let at = list.index(index);
+            let problem = Problem::error(at.key("priority"), "a backup has no priority").on_key();
+            let problem = problem.related(at.key("backup"), Spot::Key, "it comes after every level");
+            problems.push(problem.help("remove one of the two"));
+        }
+    }
     check_names(servers, list, problems);
 }
 
@@ -130,6 +156,8 @@ fn server(written: &Server) -> isobar_plan::Server {
         weight,
         max_connections,
         backup,
+        priority,
+        zone,
     } = written;
     isobar_plan::Server {
         name: names::server_name(written).as_str().into(),
@@ -137,6 +165,8 @@ fn server(written: &Server) -> isobar_plan::Server {
         weight: weight.value(),
         max_connections: max_connections.0.map(|limit| limit.value()),
         backup: *backup,
+        priority: priority.map_or(0, |priority| u8::try_from(priority.value()).unwrap_or(u8::MAX)),
+        zone: zone.as_ref().map(|zone| zone.as_str().into()),
     }
 }
 

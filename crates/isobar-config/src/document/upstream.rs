@@ -2,21 +2,38 @@
 
 use isobar_balance::{Balance, Choices, Orca, Prequal};
 
-use super::{HashPart, HealthCheck, Label, OrNone, Whole};
+use super::{Compared, HashPart, HealthCheck, Label, Locality, OrNone, Panic, SlowStart, Subset, Whole};
+use crate::setting::Setting;
 use crate::setting::choice::Choice;
 use crate::setting::section::settings;
-use crate::units::{Span, Target};
+use crate::units::{Percent, Span, Target};
 
 settings! {
     /// A set of servers that can answer the same requests.
     pub struct Upstream called "an upstream" {
         /// How a server is chosen.
         balance: Balance = Balance::LeastConnections,
+        /// How many servers `least_connections` and `power_of_two` compare: `all`, or so many drawn by chance, which is
+        /// better where many instances do not know of each other's requests. Without it, `all` for
+        /// `least_connections` and 2 for `power_of_two`; with the same number both are the same.
+        choices: Option<Compared>,
         /// What requests are told apart by where `balance` goes by keys: one thing or several together. Without it, the
         /// client's address.
         hash: Vec<HashPart>,
+        /// What a server may have in flight at most, as a part of its share of what all have, where `balance` goes by
+        /// keys; further requests go to the next server in their key's order. `none`: no bound.
+        bounded_load: OrNone<Percent<100, 100_000>>,
         /// Its servers; there must be at least one. An address alone is short for a server with all its defaults.
         servers: Vec<Server>,
+        /// How much of the load stays in the zone of this instance; `none`: zones do not matter.
+        locality: OrNone<Locality> = OrNone(Locality::absent()),
+        /// When the health of servers is not believed; `none`: it always is.
+        panic: OrNone<Panic> = OrNone(Panic::absent()),
+        /// How the share of a server grows that is new in a running upstream, or well again; `none`: it has all of it
+        /// at once.
+        slow_start: OrNone<SlowStart> = OrNone(SlowStart::absent()),
+        /// Which servers this instance uses, of very many; `none`: all.
+        subset: OrNone<Subset>,
         /// How servers are probed; `none`: they count as healthy.
         health: OrNone<HealthCheck>,
         /// How long servers may take. A route can have timeouts of its own.
@@ -136,6 +153,11 @@ settings! {
         max_connections: OrNone<Whole<1, 10_000_000>>,
         /// Whether it serves only while no other server is available.
         backup: bool = false,
+        /// Its level: 0 serves first, and the next level takes over what a level can no longer carry because servers
+        /// are not available. Without it, 0. Not for a backup.
+        priority: Option<Whole<0, 127>>,
+        /// Where it is, such as a data centre's zone.
+        zone: Option<Label>,
     }
 }
 

@@ -27,6 +27,8 @@ fn server(name: &str, max_connections: Option<u32>) -> Server {
         weight: 1,
         max_connections,
         backup: false,
+        priority: 0,
+        zone: None,
     }
 }
 
@@ -36,6 +38,7 @@ fn settings(servers: Vec<Server>) -> Settings {
         name: "api".into(),
         balance: Balance::LeastConnections,
         hash: Vec::new(),
+        placement: Default::default(),
         servers,
         health: None,
         timeouts: Timeouts {

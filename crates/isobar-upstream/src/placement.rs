@@ -1,0 +1,156 @@
+//! What do an upstream's settings and its servers' state ask of balancing?
+//!
+//! Makes an arrangement and candidates out of them. Which algorithm there is and how it chooses is balancing's.
+
+use std::sync::Arc;
+
+use isobar_balance::{Arrangement, Candidate, Group, Locality, Moment, SlowStart, Standing, Tier, Warmth, Zone};
+use isobar_plan::{Name, Panic, ServerAddress};
+
+use crate::{Server, hash};
+
+/// What balancing is told of the servers that have no zone: they are in one that nobody else is in.
+const NOWHERE: Zone = Zone(u32::MAX);
+
+/// The group of these servers, in the order of the settings', that comes after `last`.
+///
+/// The name's hash and the epoch move the random start of rotating algorithms from state to state.
+pub(crate) fn group<'s>(
+    settings: &'s isobar_plan::Upstream,
+    servers: &[Arc<Server>],
+    (epoch, now): (u64, Moment),
+    last: Option<&Group>,
+) -> Group {
+    let mut zones = Zones::default();
+    let arrangement = arrangement(settings, &mut zones);
+    let slow_start = settings.placement.slow_start;
+    let candidate = |((slot, server), settings): ((u32, &Arc<Server>), &'s isobar_plan::Server)| Candidate {
+        label: Some(ketama_label(&settings.address)),
+        weight: settings.weight,
+        tier: tier(settings),
+        zone: settings.zone.as_ref().map_or(NOWHERE, |zone| zones.number(zone)),
+        standing: standing(server),
+        warmth: warmth(server, slow_start, now),
+        ..Candidate::new(slot, hash(settings.name.as_bytes(), 0), Arc::clone(server.state()))
+    };
+    let candidates = (0..).zip(servers).zip(&settings.servers).map(candidate).collect();
+    let seed = hash(settings.name.as_bytes(), epoch);
+    match last {
+        Some(last) => last.next(arrangement, candidates, seed),
+        None => Group::new(arrangement, candidates, seed),
+    }
+}
+
+/// Which servers a server stands with.
+pub(crate) fn tier(server: &isobar_plan::Server) -> Tier {
+    if server.backup {
+        Tier::Backup
+    } else {
+        Tier::Priority(server.priority)
+    }
+}
+
+/// The part of its weight that a server has now.
+pub(crate) fn warmth(server: &Server, slow_start: Option<SlowStart>, now: Moment) -> Warmth {
+    let warmth = |(start, since): (SlowStart, Moment)| start.warmth(since, now);
+    slow_start.zip(server.since()).map_or(Warmth::FULL, warmth)
+}
+
+/// Times a group is built anew within a window at most, however many servers start slowly.
+const STEPS: u32 = 64;
+
+/// When the part of its weight that one of the servers has is another, and a new group is worth it; none: all have all of
+/// it.
+pub(crate) fn next_step(servers: &[Arc<Server>], slow_start: Option<SlowStart>, now: Moment) -> Option<Moment> {
+    let slow_start = slow_start?;
+    let next = servers
+        .iter()
+        .filter_map(|server| slow_start.next_step(server.since()?, now))
+        .min()?;
+    Some(next.max(now.after(slow_start.window / STEPS)))
+}
+
+fn arrangement<'a>(settings: &'a isobar_plan::Upstream, zones: &mut Zones<'a>) -> Arrangement {
+    let isobar_plan::Placement {
+        bound,
+        locality,
+        panic,
+        slow_start: _,
+    } = &settings.placement;
+    let Panic {
+        below_percent,
+        min_servers,
+    } = panic.unwrap_or(Panic {
+        below_percent: 0,
+        min_servers: 0,
+    });
+    let locality = locality.as_ref().map(|locality| Locality {
+        zone: zones.number(&locality.zone),
+        balancers: locality
+            .balancers
+            .iter()
+            .map(|(zone, count)| (zones.number(zone), *count))
+            .collect(),
+        min_servers: locality.min_servers as usize,
+    });
+    Arrangement {
+        balance: settings.balance,
+        bound: *bound,
+        panic_percent: below_percent,
+        panic_servers: min_servers as usize,
+        locality,
+    }
+}
+
+fn standing(server: &Server) -> Standing {
+    if server.is_available() {
+        Standing::Available
+    } else if server.addresses().is_empty() {
+        Standing::Out
+    } else {
+        Standing::Doubtful
+    }
+}
+
+/// The numbers of zones, in the order they are first named.
+#[derive(Default)]
+struct Zones<'a>(Vec<&'a Name>);
+
+impl<'a> Zones<'a> {
+    fn number(&mut self, name: &'a Name) -> Zone {
+        let known = self.0.iter().position(|known| *known == name);
+        let number = known.unwrap_or_else(|| {
+            self.0.push(name);
+            self.0.len() - 1
+        });
+        u32::try_from(number).map_or(NOWHERE, Zone)
+    }
+}
+
+/// What libmemcached calls a server: it leaves out memcached's own port.
+fn ketama_label(address: &ServerAddress) -> Arc<str> {
+    let (host, port) = match address {
+        ServerAddress::Socket(address) => (address.ip().to_string(), address.port()),
+        ServerAddress::Name(name, port) => (name.to_string(), *port),
+    };
+    if port == 11_211 {
+        host.into()
+    } else {
+        format!("{host}:{port}").into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ketama_label;
+    use isobar_plan::ServerAddress;
+
+    #[test]
+    fn labels_are_libmemcacheds() {
+        let check = |address: ServerAddress, expected: &str| assert_eq!(&*ketama_label(&address), expected);
+        check(ServerAddress::Socket("10.0.1.1:11211".parse().unwrap()), "10.0.1.1");
+        check(ServerAddress::Socket("10.0.1.1:8080".parse().unwrap()), "10.0.1.1:8080");
+        check(ServerAddress::Name("cache-a".into(), 11_211), "cache-a");
+        check(ServerAddress::Name("cache-a".into(), 80), "cache-a:80");
+    }
+}
