@@ -18,7 +18,7 @@ use std::collections::HashMap;
 
 pub(crate) use health::{default_expect, kind as health_kind};
 pub(crate) use listener::everything_to;
-pub(crate) use placement::default_choices;
+pub(crate) use placement::{balance, default_choices};
 pub(crate) use route::effective_timeouts;
 pub use upstream::is_simulated_only;
 

@@ -77,6 +77,7 @@ keys are errors, and everything that is wrong is reported at once. The JSON Sche
 | duration | `500ms`, `10s`, `1m30s`: whole numbers with units, the longest first |
 | fine duration | a duration, or a decimal number of one unit: `0.25ms`, `40us`, `1.5s`; a point in time may be `0s` |
 | decimal number | `0.9`, `12`: at most six digits after the point |
+| number of servers | `all`, or a number without quotes |
 | whole number | `100`, without quotes |
 | name | letters, digits and signs without spaces, at most 256 bytes |
 | `none` | there is none; the same as leaving the key out where `none` is the default |

@@ -5,6 +5,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use isobar_balance::{Balance, Choices};
 use isobar_config::scenario::{load_scenario, scenario_to_yaml};
 use isobar_config::{Color, Source};
 use isobar_sim::{Arrivals, Shape, What};
@@ -62,6 +63,7 @@ fn a_scenario_becomes_what_it_says() {
         arrivals: { type: bursts, load: 0.5, on: 1s, off: 3s }
         service: { type: bimodal, mean: 10ms }
         requests: 1000
+        choices: 4
         events:
           - { at: 1s, servers: [web-2], do: away, for: 10s, detected_after: 2s }
           - { at: 2s, servers: [web-1], do: stall, for: 1s }
@@ -84,6 +86,7 @@ fn a_scenario_becomes_what_it_says() {
         }
     );
     assert_eq!((scenario.requests, scenario.warm_up), (1000, 100));
+    assert_eq!(scenario.balance, Balance::PowerOfTwo(Choices::new(4)));
     assert!(scenario.servers[0].present && !scenario.servers[2].present);
     let changes: Vec<(u64, usize, What)> = scenario
         .changes

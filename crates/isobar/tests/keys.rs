@@ -83,6 +83,8 @@ fn a_server_that_leaves_moves_its_own_keys_only() {
     let (origins, isobar) = three(&[
         "balance: maglev",
         "hash: [path]",
+        // Its keys are to come back at once.
+        "slow_start: none",
         "health: { type: tcp, interval: 100ms, timeout: 100ms, rise: 1, fall: 1 }",
     ]);
     let all = || {

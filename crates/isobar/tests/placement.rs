@@ -54,19 +54,19 @@ impl Server {
     }
 }
 
-/// Tells servers how they are from now on, and waits until it is known.
+/// Tells servers how they are from now on, and waits until it is known, and acted on: only then the log says so.
 #[track_caller]
 fn be(isobar: &Isobar, servers: &[Server], is_well: bool) {
     for server in servers {
         server.is_well.store(is_well, Ordering::SeqCst);
     }
+    let state = if is_well { " is healthy" } else { " is unhealthy" };
     for server in servers {
-        let address = server.address().to_string();
+        let about = format!("server {} of web", server.address());
         eventually("it is known", || {
-            let metrics = isobar.metrics();
-            let labels = |state| [("server", address.as_str()), ("state", state)];
-            let state = if is_well { "healthy" } else { "unhealthy" };
-            metrics.sum("isobar_server_health_state", &labels(state)) == Some(1.0)
+            let log = isobar.log();
+            let last = log.lines().rev().find(|line| line.contains(&about));
+            last.is_some_and(|line| line.contains(state))
         });
     }
 }
@@ -291,6 +291,10 @@ fn instances_use_subsets_that_are_even() {
         };
         let before = probed();
         let isobar = run(number);
+        // Whose turn it is begins anew when health becomes known.
+        eventually("its own servers are well", || {
+            isobar.log().matches("is healthy").count() == 2
+        });
         let shares = shares(&isobar, &servers, 60);
         let own: Vec<_> = (0..6).filter(|&index| shares[index] > 0).collect();
         assert_eq!((own.len(), shares.iter().sum::<usize>()), (2, 60), "{shares:?}");

@@ -46,9 +46,12 @@ impl<'d> Here<'d> {
 }
 
 /// The algorithm, with how many servers it compares.
-pub(super) fn balance(written: &Upstream, at: Path<'_>, problems: &mut Problems) -> Balance {
-    let balance = written.balance;
-    match (balance, written.choices) {
+pub(crate) fn balance(
+    (balance, choices): (Balance, Option<Compared>),
+    at: Path<'_>,
+    problems: &mut Problems,
+) -> Balance {
+    match (balance, choices) {
         (_, None) => balance,
         (Balance::LeastConnections | Balance::PowerOfTwo(_), Some(Compared::All)) => Balance::LeastConnections,
         (Balance::LeastConnections | Balance::PowerOfTwo(_), Some(Compared::Drawn(choices))) => {

@@ -38,7 +38,7 @@ fn upstream(
 ) -> isobar_plan::Upstream {
     let Upstream {
         balance,
-        choices: _,
+        choices,
         hash,
         bounded_load: _,
         servers,
@@ -57,7 +57,7 @@ fn upstream(
     let planned = servers.iter().map(server).collect();
     isobar_plan::Upstream {
         name: name.as_str().into(),
-        balance: placement::balance(written, at, problems),
+        balance: placement::balance((*balance, *choices), at, problems),
         hash: key(*balance, hash),
         servers: subset::take((name, written), here, planned, (at, problems)),
         placement: placement::placement(written, here, at, problems),

@@ -37,6 +37,7 @@ fn bridge(document: &ScenarioDocument, problems: &mut Problems) -> Scenario {
         arrivals,
         service,
         balance,
+        choices,
         bounded_load,
         balancers,
         keys,
@@ -53,7 +54,7 @@ fn bridge(document: &ScenarioDocument, problems: &mut Problems) -> Scenario {
     let mut list = servers::servers(servers, problems);
     let changes = events::changes(events, &mut list, problems);
     let mut scenario = Scenario {
-        balance: *balance,
+        balance: crate::bridge::balance((*balance, *choices), Path::ROOT, problems),
         bound_percent: bounded_load.0.map(hundredths),
         balancers: self::balancers(balancers),
         servers: list.servers,

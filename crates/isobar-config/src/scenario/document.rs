@@ -3,7 +3,7 @@
 use isobar_balance::Balance;
 
 use super::{Decimal, Fine, Offset};
-use crate::document::{Label, OrNone, Whole};
+use crate::document::{Compared, Label, OrNone, Whole};
 use crate::setting::choice::Choice;
 use crate::setting::section::settings;
 use crate::units::Span;
@@ -19,6 +19,9 @@ settings! {
         service: Service,
         /// How a server is chosen.
         balance: Balance = Balance::LeastConnections,
+        /// How many servers `least_connections` and `power_of_two` compare: `all`, or so many drawn by chance. Without
+        /// it, `all` for `least_connections` and 2 for `power_of_two`.
+        choices: Option<Compared>,
         /// What a server may have in flight, as a multiple of its share, under an algorithm by key; further requests
         /// go to the next server in their key's order. `none`: no bound.
         bounded_load: OrNone<Decimal<1_000, 1_000_000>>,
