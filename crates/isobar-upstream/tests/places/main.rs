@@ -1,6 +1,7 @@
 //! Do places, the queue for them and reloads keep their promises, from one thread and from many?
 
 mod line;
+mod placement;
 mod queue;
 mod threads;
 
