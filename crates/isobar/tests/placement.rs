@@ -335,21 +335,24 @@ fn choices_are_drawn_by_chance() {
             client
         };
         let count = || idle.served.load(Ordering::SeqCst);
-        // One after the other, until each of the two has some that do not end.
+        let seen = || busy.iter().map(Origin::request_count).sum::<usize>() + count();
+        let address = idle.address().to_string();
+        // One after the other: the next is sent when the idle server is known to be idle.
         let mut held = Vec::new();
-        while busy.iter().any(|origin| origin.request_count() < 2) {
-            let sent = || count() + busy.iter().map(Origin::request_count).sum::<usize>();
-            let before = sent();
+        let mut send_one = || {
+            let before = seen();
             held.push(send());
-            eventually("somebody has it", || sent() > before);
+            eventually("somebody has it", || seen() > before);
+            eventually("the idle server is idle", || {
+                let metrics = isobar.metrics();
+                metrics.sum("isobar_server_in_flight", &[("server", &address)]) == Some(0.0)
+            });
+        };
+        while busy.iter().any(|origin| origin.request_count() == 0) {
+            send_one();
         }
         let before = count();
-        let seen = || busy.iter().map(Origin::request_count).sum::<usize>() + count();
-        let all = seen();
-        for number in 1..=40 {
-            held.push(send());
-            eventually("somebody has it", || seen() == all + number);
-        }
+        (0..40).for_each(|_| send_one());
         let idle = count() - before;
         assert!(expected.contains(&idle), "{choices}: {idle} of 40 at the idle server");
         gate.open();
