@@ -3,6 +3,7 @@
 //! Sorts servers into levels of priority and into zones, shares the load out over these, and picks. Why a server is
 //! available is the caller's knowledge, and so are time and what is to be done about it: it builds a new group.
 
+mod homes;
 mod levels;
 mod pool;
 mod zones;
@@ -16,6 +17,8 @@ use crate::mix::{below, mix};
 use crate::policy::Probes;
 use crate::{Arrangement, Chance, Locality, Query, ServerState, Warmth, Zone};
 
+use homes::Homes;
+pub use homes::{Otherwise, Preference};
 use levels::{Lot, Strength, WHOLE};
 use pool::{Parts, Place, Pool};
 
@@ -60,7 +63,8 @@ pub struct Candidate {
     pub id: u64,
     /// What the points of a [ketama](crate::Balance::Ketama) ring are made of; none: the id, in 16 hexadecimal digits.
     pub label: Option<Arc<str>>,
-    /// Its share relative to the others of its tier; 0 takes no requests, and counts nowhere.
+    /// Its share relative to the others of its tier; 0 takes no requests but those that [prefer](Preference) it, and
+    /// counts nowhere.
     pub weight: u32,
     /// Which servers it stands with.
     pub tier: Tier,
@@ -128,6 +132,8 @@ pub struct Group {
     pools: Box<[Pool]>,
     /// Tiers that use servers whether available or not.
     panicking: Box<[Tier]>,
+    /// All servers, for requests that want to go to a certain one.
+    homes: Homes,
     is_keyed: bool,
 }
 
@@ -151,6 +157,7 @@ impl Group {
 
     fn build(arrangement: &Arrangement, candidates: Vec<Candidate>, seed: u64, last: &[Pool]) -> Self {
         let mut chance = Chance::new(seed);
+        let mut homes = Homes::of(&candidates);
         let mut tiers: BTreeMap<Tier, Vec<Candidate>> = BTreeMap::new();
         for candidate in candidates.into_iter().filter(|candidate| candidate.weight > 0) {
             tiers.entry(candidate.tier).or_default().push(candidate);
@@ -162,6 +169,7 @@ impl Group {
             .filter(|(_, lot)| lot.panics)
             .map(|(tier, _)| *tier);
         let panicking = panicking.collect();
+        homes.open_in_panic(|tier| tiers.keys().zip(&lots).any(|(other, lot)| *other == tier && lot.panics));
         let locality = arrangement.locality.as_ref();
         let parts = (1..)
             .zip(tiers)
@@ -176,6 +184,7 @@ impl Group {
         Self {
             pools: pools.into(),
             panicking,
+            homes,
             is_keyed: arrangement.balance.is_keyed(),
         }
     }

@@ -12,6 +12,9 @@
 //! [`SlowStart`], and which of very many are used by [`random_subset`] and [`Aperture`]; what to do about it is the
 //! caller's business: it builds the [next](Group::next) group.
 //!
+//! A request of a session goes where its session is ([`Group::pick_for`]); a [`Token`] or a [`SessionTable`] says where that
+//! is.
+//!
 //! # What algorithms are told
 //! Least connections and its like read what [`Group::pick`] counts. Algorithms that go by latency, and the charge for
 //! failures that all of them make, need [`ServerState::finished`] when a request ends, with what
@@ -43,13 +46,14 @@ mod policy;
 mod query;
 mod server;
 mod slow_start;
+mod sticky;
 mod subset;
 mod tally;
 
 pub use arrangement::{Arrangement, Bound, Locality, Zone};
 pub use balance::{Balance, Choices, Orca, Prequal};
 pub use chance::Chance;
-pub use group::{Candidate, Group, Pick, Standing, Tier};
+pub use group::{Candidate, Group, Otherwise, Pick, Preference, Standing, Tier};
 pub use health::{Health, HealthTracker};
 pub use outlier::{
     Attention, Change, Conduct, Ejection, FailurePercentage, LatencyRule, MaxFails, OutlierDetector, OutlierSettings,
@@ -59,5 +63,6 @@ pub use policy::{Member, Policy, Probes, View, ketama_key};
 pub use query::{Moment, Query};
 pub use server::{Feedback, Finish, Outcome, Report, ReportedLoad, ServerState};
 pub use slow_start::{SlowStart, Warmth};
+pub use sticky::{Judgement, Keep, Kept, Seal, SessionTable, Token, Tokens, Visit};
 pub use subset::{Aperture, Portion, random_subset};
 pub use tally::Tally;
