@@ -52,7 +52,12 @@ pub(crate) const FOR_TESTS: &[Package] = &[
     Package {
         program: "python3",
         package: "python3",
-        why: "takes io_uring away from a program, as containers do",
+        why: "takes io_uring away from a program, as containers do; runs the application in examples/sessions",
+    },
+    Package {
+        program: "redis-server",
+        package: "redis-server",
+        why: "keeps the sessions of examples/sessions",
     },
 ];
 
