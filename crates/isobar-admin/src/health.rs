@@ -243,6 +243,7 @@ mod tests {
             name: "api".into(),
             queued: 3,
             panicking: Vec::new(),
+            sessions: None,
             servers,
         }
     }

@@ -61,6 +61,12 @@ pub(crate) static READERS: [(Metric, Reader); catalogue::STATE_METRICS.len()] = 
         let upstreams = state.status.upstreams.iter();
         upstreams.map(|up| Sample::new([&*up.name], levels(up))).collect()
     }),
+    (catalogue::UPSTREAM_SESSIONS, |state| {
+        let upstreams = state.status.upstreams.iter();
+        upstreams
+            .filter_map(|up| Some(Sample::new([&*up.name], up.sessions?)))
+            .collect()
+    }),
     (catalogue::SERVER_IN_FLIGHT, |state| {
         by_server(state, |server| server.in_flight)
     }),

@@ -11,6 +11,7 @@ mod listener;
 pub(crate) mod names;
 mod placement;
 mod route;
+mod sticky;
 mod subset;
 mod upstream;
 
@@ -20,6 +21,7 @@ pub(crate) use health::{default_expect, kind as health_kind};
 pub(crate) use listener::everything_to;
 pub(crate) use placement::{balance, default_choices};
 pub(crate) use route::effective_timeouts;
+pub(crate) use sticky::fill_in as fill_sticky;
 pub use upstream::is_simulated_only;
 
 use isobar_plan::{LogDestination, LogFormat, Plan, UpstreamId};

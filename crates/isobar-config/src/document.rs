@@ -11,10 +11,11 @@ mod listener;
 mod logging;
 mod placement;
 mod route;
+mod sticky;
 mod upstream;
 mod word;
 
-pub use crate::setting::{Named, OrNone, Whole};
+pub use crate::setting::{Named, OneOrMore, OrNone, Whole};
 pub use hash::HashPart;
 pub use header::{HeaderChanges, HeaderName, HeaderValue};
 pub use health::{HealthCheck, HealthKind, HealthPath, HostField};
@@ -22,6 +23,7 @@ pub use listener::{ClientTimeouts, Listener, ListenerLimits, Protocol};
 pub use logging::{AccessLog, LogFormat, LogPath};
 pub use placement::{Compared, Instance, Locality, Panic, SlowStart, Spread, Subset};
 pub use route::{Match, Route, RouteTimeouts};
+pub use sticky::{CookieDomain, CookieName, CookiePath, SameSite, SecretFile, Sticky};
 pub use upstream::{KeepAlive, Queue, Retry, Server, ServerTimeouts, Upstream};
 pub use word::Label;
 

@@ -76,6 +76,9 @@ fn fill_upstream(upstream: &mut Upstream) {
     if let Some(check) = &mut upstream.health.0 {
         fill_health(check);
     }
+    if let Some(sticky) = &mut upstream.sticky.0 {
+        bridge::fill_sticky(sticky);
+    }
 }
 
 fn fill_health(check: &mut HealthCheck) {

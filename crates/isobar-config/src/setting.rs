@@ -7,6 +7,7 @@
 pub(crate) mod choice;
 mod collection;
 mod number;
+mod one_or_more;
 pub(crate) mod section;
 pub(crate) mod shape;
 pub(crate) mod word;
@@ -14,6 +15,7 @@ mod written;
 
 pub use collection::{Named, OrNone};
 pub use number::Whole;
+pub use one_or_more::OneOrMore;
 pub(crate) use shape::Shape;
 pub(crate) use word::{Misfit, Word};
 pub(crate) use written::Written;

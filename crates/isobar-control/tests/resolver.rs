@@ -88,6 +88,7 @@ fn plan(servers: &[(&str, u16)]) -> Plan {
             timeout: second,
         },
         retry: Retry { attempts: 0 },
+        sticky: None,
     };
     Plan {
         listeners: vec![],

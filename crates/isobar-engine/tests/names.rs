@@ -40,6 +40,7 @@ fn upstream(name: &str, servers: &[&str]) -> Upstream {
             timeout: second,
         },
         retry: Retry { attempts: 0 },
+        sticky: None,
     }
 }
 

@@ -12,6 +12,7 @@ use isobar_wire::{BodyDecoder, Field, HeadError, HeadLimits, Parsed, ResponseHea
 use crate::exchange::Exchange;
 use crate::flow::{Flow, Wait, poll_watch_patiently};
 use crate::response;
+use crate::sticky;
 use crate::upload::{Uploaded, splice_pipe};
 
 /// What is taken of an answer's head at most. Ranges over a head are 16 bits wide.
@@ -163,6 +164,7 @@ impl Flow<'_> {
         if exchange.response.status >= 500 {
             exchange.report.retry_after_s = retry_after_s(head, &exchange.response);
         }
+        sticky::answered(ways, exchange, head);
         response::compose(output, ways.rules, exchange, head);
     }
 

@@ -19,8 +19,9 @@ use crate::connection::Client;
 use crate::flow::{Outgoing, Wait};
 use crate::forward::{Ways, forward};
 use crate::record::{Detail, Report};
+use crate::sticky::Session;
 use crate::worker::LocalSite;
-use crate::{Worker, answer, key, record, request};
+use crate::{Worker, answer, key, record, request, sticky};
 
 /// Buffers that grew past this are given back when their exchange ends.
 const KEPT_BUFFER_BYTES: usize = 8 * 1024;
@@ -64,6 +65,7 @@ pub(crate) struct Exchange {
     pub(crate) client_ahead: bool,
     /// Servers that failed this request.
     pub(crate) tried: Vec<Arc<Server>>,
+    pub(crate) session: Session,
     pub(crate) report: Report,
 }
 
@@ -111,6 +113,7 @@ impl Exchange {
         self.request.clear();
         self.response.clear();
         self.tried.clear();
+        self.session = Session::default();
         self.consumed = 0;
         self.upload_pipe = None;
         self.download_pipe = None;
@@ -252,6 +255,8 @@ async fn serve(worker: &Worker, client: &mut Client, exchange: &mut Exchange) ->
     };
     let key = {
         let view = local.view();
+        let now = exchange.report.claims(worker);
+        sticky::look_up(&view, exchange, now, local.upstream().stats(worker.id));
         let forwarding = &site.site.listener.forwarding;
         key::of(view.settings(), client.peer.ip(), forwarding, exchange)
     };

@@ -10,7 +10,7 @@ use std::time::Instant;
 use isobar_balance::Outcome;
 use isobar_observe::{Cause, Fault, RetrySafe};
 use isobar_plan::Route;
-use isobar_upstream::{Ask, Local, Place, Refusal, Ticket, Upstream, moment};
+use isobar_upstream::{Ask, Local, Place, Refusal, Ticket, Upstream, View, moment};
 
 use crate::Worker;
 use crate::attempt::{Failed, Origin, attempt, deliver};
@@ -18,6 +18,7 @@ use crate::connection::Client;
 use crate::exchange::{Exchange, Next};
 use crate::flow::poll_watch;
 use crate::pool::Pool;
+use crate::sticky;
 use crate::worker::LocalSite;
 
 /// Where a request goes, and by which rules.
@@ -45,6 +46,7 @@ pub(crate) async fn forward(ways: &Ways<'_>, client: &mut Client, exchange: &mut
             Err(Cause::NoServer) => return Err(failure.unwrap_or_else(|| no_server(ways))),
             Err(cause) => return Err(cause),
         };
+        sticky::claimed(ways, exchange, &place);
         if let Some(failed) = exchange.tried.last() {
             failed.stats(ways.worker.id).retries.increment();
         }
@@ -103,18 +105,25 @@ fn may_repeat(exchange: &Exchange, failed: &Failed) -> bool {
 
 /// Claims a place at a server, unless others wait for one: they come first.
 fn claim(ways: &Ways<'_>, exchange: &Exchange) -> Result<Place<Pool>, Refusal> {
-    if ways.local.upstream().has_queue() {
+    let upstream = ways.local.upstream();
+    let others_wait = match exchange.session.owner() {
+        None => upstream.has_queue(),
+        Some(owner) => upstream.has_queue_for(owner),
+    };
+    if others_wait {
         return Err(Refusal::Full);
     }
     let now = exchange.report.claims(ways.worker);
-    let ask = ask(ways, exchange, now);
-    ways.local.view().place(&ask, &mut ways.worker.chance.borrow_mut())
+    let view = ways.local.view();
+    let ask = ask(ways, &view, exchange, now);
+    view.place(&ask, &mut ways.worker.chance.borrow_mut())
 }
 
-fn ask<'a>(ways: &Ways<'_>, exchange: &'a Exchange, now: Instant) -> Ask<'a> {
+fn ask<'a>(ways: &Ways<'_>, view: &View<Pool>, exchange: &'a Exchange, now: Instant) -> Ask<'a> {
     Ask {
         avoid: &exchange.tried,
         key: ways.key,
+        home: exchange.session.home(view),
         now: moment(now),
     }
 }
@@ -123,13 +132,18 @@ fn ask<'a>(ways: &Ways<'_>, exchange: &'a Exchange, now: Instant) -> Ask<'a> {
 async fn wait(ways: &Ways<'_>, client: &mut Client, exchange: &mut Exchange) -> Result<Place<Pool>, Cause> {
     let Ways { worker, local, .. } = *ways;
     let stats = local.upstream().stats(worker.id);
-    let limits = local.view().settings().queue;
-    let Ok(mut ticket) = Ticket::join(Arc::clone(local.upstream()), limits.max, &exchange.tried) else {
+    let began = worker.wheel.now();
+    let (limits, joined) = {
+        let view = local.view();
+        let limits = view.settings().queue;
+        let ask = ask(ways, &view, exchange, began);
+        (limits, Ticket::join_for(Arc::clone(local.upstream()), limits.max, &ask))
+    };
+    let Ok(mut ticket) = joined else {
         stats.queue_rejected.increment();
         return Err(Cause::QueueFull);
     };
     stats.queue_entered.increment();
-    let began = worker.wheel.now();
     client.timer.set(began + limits.timeout);
     let result = poll_fn(|cx| poll_claim(cx, ways, client, exchange, &mut ticket)).await;
     let waited = worker.wheel.now().saturating_duration_since(began);
@@ -151,8 +165,9 @@ fn poll_claim(
     ticket: &mut Ticket<Arc<Upstream>>,
 ) -> Poll<Result<Place<Pool>, Cause>> {
     while ticket.poll_turn(cx).is_ready() {
-        let ask = ask(ways, exchange, ways.worker.wheel.now());
-        match ways.local.view().place(&ask, &mut ways.worker.chance.borrow_mut()) {
+        let view = ways.local.view();
+        let ask = ask(ways, &view, exchange, ways.worker.wheel.now());
+        match view.place(&ask, &mut ways.worker.chance.borrow_mut()) {
             Ok(place) => return Poll::Ready(Ok(place)),
             Err(Refusal::Full) => ticket.missed(),
             Err(Refusal::NoneAvailable) => return Poll::Ready(Err(Cause::NoServer)),

@@ -26,6 +26,7 @@ mod request;
 mod response;
 mod roster;
 mod server;
+mod sticky;
 mod tunnel;
 mod upload;
 mod worker;

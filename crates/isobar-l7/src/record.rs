@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use isobar_balance::Outcome;
 use isobar_observe::access::Record;
-use isobar_observe::{Cause, Fault, WallTime};
+use isobar_observe::{Cause, Fault, Picked, WallTime};
 use isobar_upstream::{LocalServer, Server, Upstream};
 use isobar_wire::{BodyError, HeadError, Known, Version};
 
@@ -27,6 +27,8 @@ pub(crate) struct Report {
     pub(crate) route: Option<usize>,
     upstream: Option<Arc<Upstream>>,
     server: Option<Rc<LocalServer<Pool>>>,
+    /// Why the last server tried was chosen.
+    pub(crate) picked: Option<Picked>,
     attempts: u8,
     /// When the last attempt began to send.
     sent: Option<Instant>,
@@ -269,6 +271,7 @@ fn record<'a>(
             .map(|(route, _)| &*route.name),
         upstream: report.upstream.as_ref().map(|upstream| &**upstream.name()),
         server: report.server.as_ref().map(|server| &**server.server.name()),
+        picked: report.picked,
         method: request.method_name.of(head),
         host: request.authority.of(head),
         target: request.target.of(head),

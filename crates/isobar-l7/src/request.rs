@@ -13,6 +13,7 @@ use crate::connection::Client;
 use crate::exchange::Exchange;
 use crate::fields;
 use crate::forward::Ways;
+use crate::sticky;
 
 /// What a head that cannot be read means for its sender.
 pub(crate) fn cause_of(error: HeadError) -> Cause {
@@ -98,8 +99,12 @@ pub(crate) fn compose(output: &mut Vec<u8>, ways: &Ways<'_>, client: &Client, ex
     fields::copy(output, head, &request.fields, |field| {
         !is_hop_by_hop(field)
             && !is_rewritten(field, trusted, forwarding.forwarded)
+            && !sticky::hides(&exchange.session, field, head)
             && (ops.is_empty() || !fields::is_replaced(ops, field.name.of(head)))
     });
+    if ops.is_empty() || !fields::is_replaced(ops, b"cookie") {
+        sticky::write_others(output, &exchange.session, head, request);
+    }
     if request.body == BodyKind::Chunked {
         output.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
     }

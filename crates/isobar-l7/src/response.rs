@@ -5,7 +5,7 @@ use isobar_wire::exchange::ResponseFraming;
 use isobar_wire::{Known, ResponseHead, Version, is_hop_by_hop, write};
 
 use crate::exchange::Exchange;
-use crate::fields;
+use crate::{fields, sticky};
 
 /// Writes the head of an interim answer.
 pub(crate) fn compose_interim(output: &mut Vec<u8>, response: &ResponseHead, head: &[u8]) {
@@ -27,6 +27,7 @@ pub(crate) fn compose(output: &mut Vec<u8>, rules: &Route, exchange: &Exchange, 
             Known::ContentLength => no_length,
             // `Content_Length` and its like, which some reader downstream could take for the real one.
             Known::Lookalike => true,
+            Known::SetCookie => sticky::replaces(&exchange.session, field, head),
             _ => is_hop_by_hop(field),
         };
         !dropped && (ops.is_empty() || !fields::is_replaced(ops, field.name.of(head)))
@@ -45,5 +46,6 @@ pub(crate) fn compose(output: &mut Vec<u8>, rules: &Route, exchange: &Exchange, 
         output.extend_from_slice(b"Connection: keep-alive\r\n");
     }
     fields::apply(output, ops);
+    sticky::write_cookie(output, exchange, head);
     write::end(output);
 }

@@ -16,8 +16,8 @@ use isobar_l7::{Accepted, OpenConnections, Published, Site, SiteParts, SiteRoute
 use isobar_net::listen::{ListenOptions, Listener, listen};
 use isobar_net::runtime::{Io, WorkerRuntime, run, ways};
 use isobar_plan::{
-    Action, Balance, ClientTimeouts, Forwarding, KeepAlive, ListenerLimits, Queue, Retry, Route, Server, ServerAddress,
-    Timeouts, UpstreamId,
+    Action, Balance, ClientTimeouts, Forwarding, KeepAlive, Learned, LearnedFrom, ListenerLimits, Otherwise, Queue,
+    Retry, Route, Server, ServerAddress, Sticky, StickyBy, StickyCookie, Timeouts, UpstreamId,
 };
 use isobar_route::{HostPattern, PathPattern, Rule};
 use isobar_upstream::{Sharded, Upstream};
@@ -47,8 +47,8 @@ static ALLOCATOR: Counting = Counting;
 
 const WARM_UP: usize = 200;
 const COUNTED: usize = 1000;
-const REQUEST: &[u8] =
-    b"GET /v1/users?id=7 HTTP/1.1\r\nHost: api.example.com\r\nUser-Agent: test\r\nAccept: */*\r\n\r\n";
+const REQUEST: &[u8] = b"GET /v1/users?id=7 HTTP/1.1\r\nHost: api.example.com\r\nUser-Agent: test\r\nAccept: */*\r\n\
+      Cookie: a=1; SERVERID=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA; b=2\r\n\r\n";
 
 /// Answers every request on every connection with 1 KiB.
 fn origin() -> SocketAddr {
@@ -95,7 +95,7 @@ fn client(address: SocketAddr, mark: impl Fn()) {
     }
 }
 
-fn world(server: SocketAddr) -> World {
+fn world(server: SocketAddr, sticky: Option<Sticky>) -> World {
     let second = Duration::from_secs(1);
     let timeouts = Timeouts {
         connect: second,
@@ -128,6 +128,7 @@ fn world(server: SocketAddr) -> World {
             timeout: second,
         },
         retry: Retry { attempts: 1 },
+        sticky,
     };
     let route = Route {
         name: "users".into(),
@@ -182,11 +183,30 @@ fn world(server: SocketAddr) -> World {
 
 #[test]
 fn a_request_allocates_nothing() {
-    ways().iter().for_each(|&io| count(io));
+    ways().iter().for_each(|&io| count(io, None));
+    // A session that is known by the header, and one that is given a cookie with every answer.
+    let learned = StickyBy::Learned(Learned {
+        from: LearnedFrom::Header("user-agent".into()),
+        ttl: Duration::from_secs(60),
+        max_entries: 100,
+    });
+    let cookie = StickyBy::Cookie(StickyCookie {
+        name: "SERVERID".into(),
+        attributes: "; Path=/".into(),
+        secret_files: Vec::new(),
+        secrets: Vec::new(),
+    });
+    for by in [learned, cookie] {
+        let on_down = Otherwise::Balance;
+        ways().iter().for_each(|&io| {
+            let by = by.clone();
+            count(io, Some(Sticky { by, on_down }));
+        });
+    }
 }
 
-fn count(io: Io) {
-    let published = Arc::new(Published::new(world(origin())));
+fn count(io: Io, sticky: Option<Sticky>) {
+    let published = Arc::new(Published::new(world(origin(), sticky)));
     let site = Arc::clone(&published.world().sites[0]);
     let socket = listen(site.listener.address, ListenOptions::default()).unwrap();
     let address = socket.local_addr().unwrap();

@@ -137,6 +137,8 @@ state_metrics! {
     UPSTREAM_QUEUED: Gauge "isobar_upstream_queued" ["upstream"];
     /// Levels of the upstream that are in panic: too little of them is available, and all their servers are used.
     UPSTREAM_PANICKING_LEVELS: Gauge "isobar_upstream_panicking_levels" ["upstream"];
+    /// Sessions that are remembered with their server.
+    UPSTREAM_SESSIONS: Gauge "isobar_upstream_sticky_sessions" ["upstream"];
     /// Requests the server is answering.
     SERVER_IN_FLIGHT: Gauge "isobar_server_in_flight" ["upstream", "server"];
     /// Whether the server is given requests as far as its health goes (1) or not (0).

@@ -18,6 +18,7 @@ mod cause;
 mod cell;
 mod counter;
 mod histogram;
+mod picked;
 mod snapshot;
 mod stats;
 mod time;
@@ -29,6 +30,7 @@ pub use by::{
 pub use cause::{Cause, Fault, RetrySafe, errors_markdown};
 pub use counter::Counter;
 pub use histogram::{Histogram, HistogramTotals};
+pub use picked::Picked;
 pub use snapshot::{
     ListenerSnapshot, RouteSnapshot, Series, ServerSnapshot, Snapshot, UpstreamSnapshot, WorkerSnapshot,
 };

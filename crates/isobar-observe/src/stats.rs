@@ -86,6 +86,16 @@ shards! {
         no_server: Counter = "isobar_upstream_no_server_total",
         /// Time that requests which had to wait spent waiting, whether or not a server became free.
         queue_wait: Histogram = "isobar_upstream_queue_wait_seconds",
+        /// Requests given to the server of their session.
+        sticky_hits: Counter = "isobar_upstream_sticky_hits_total",
+        /// Requests of a sticky upstream whose session was not known; the algorithm chose their server.
+        sticky_misses: Counter = "isobar_upstream_sticky_misses_total",
+        /// Requests given to another server than that of their session, because that one was down, gone, or failed them.
+        sticky_reassigned: Counter = "isobar_upstream_sticky_reassigned_total",
+        /// Requests with a stickiness cookie that was not made here, and no better one.
+        sticky_forged: Counter = "isobar_upstream_sticky_forged_total",
+        /// Sessions that are forgotten early, or not remembered, because the table has no room for them.
+        sticky_evictions: Counter = "isobar_upstream_sticky_evictions_total",
     }
 
     /// What one worker counts of one server.

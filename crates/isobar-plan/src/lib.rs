@@ -13,6 +13,7 @@ mod listener;
 mod logging;
 mod placement;
 mod status;
+mod sticky;
 mod upstream;
 
 pub use diff::{ListenerChange, PlanDiff, UpstreamChange};
@@ -26,6 +27,7 @@ pub use status::{
     CheckReport, CheckStatus, EngineState, Event, HealthState, ListenerStatus, LogStatus, PanicChange, ServerStatus,
     Status, UpstreamStatus,
 };
+pub use sticky::{Learned, LearnedFrom, Otherwise, Secret, Sticky, StickyBy, StickyCookie};
 pub use upstream::{
     Balance, HashPart, HealthCheck, HealthProbe, KeepAlive, Queue, Retry, Server, ServerAddress, StatusRanges,
     Timeouts, Upstream,

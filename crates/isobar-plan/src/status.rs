@@ -57,6 +57,8 @@ pub struct UpstreamStatus {
     pub queued: u32,
     /// The levels that panic: too little of them is available for that to be believed, and all their servers are used.
     pub panicking: Vec<Tier>,
+    /// Sessions that are remembered; none: sessions are not, or are known by what clients bring along.
+    pub sessions: Option<u64>,
     /// Its servers.
     pub servers: Vec<ServerStatus>,
 }

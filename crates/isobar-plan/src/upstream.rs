@@ -7,7 +7,7 @@ use core::time::Duration;
 
 pub use isobar_balance::Balance;
 
-use crate::{Name, Placement};
+use crate::{Name, Placement, Sticky};
 
 /// A set of servers that can answer the same requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +32,8 @@ pub struct Upstream {
     pub queue: Queue,
     /// What happens when a server cannot be reached.
     pub retry: Retry,
+    /// How sessions stay with their servers; none: every request is for itself.
+    pub sticky: Option<Sticky>,
 }
 
 /// One thing of a request that is part of its key.

@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use isobar_balance::Moment;
+use isobar_balance::{Moment, Otherwise};
 
 use crate::Server;
 
@@ -15,8 +15,19 @@ pub struct Ask<'a> {
     pub avoid: &'a [Arc<Server>],
     /// Its [key](hash), where the algorithm goes by keys and it has one.
     pub key: Option<u64>,
+    /// The server it belongs to, where it is one of a session.
+    pub home: Option<Home<'a>>,
     /// When it asks.
     pub now: Moment,
+}
+
+/// The server that a request belongs to.
+#[derive(Debug, Clone, Copy)]
+pub struct Home<'a> {
+    /// The server.
+    pub server: &'a Arc<Server>,
+    /// What happens where it cannot be sent anything, or was tried. Where it left, another is chosen.
+    pub otherwise: Otherwise,
 }
 
 impl<'a> Ask<'a> {

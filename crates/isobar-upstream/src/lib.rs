@@ -12,12 +12,14 @@ mod local;
 mod placement;
 mod queue;
 mod server;
+mod sessions;
 mod sharded;
 mod upstream;
 
-pub use ask::{Ask, hash, moment};
+pub use ask::{Ask, Home, hash, moment};
 pub use local::{Local, LocalServer, Place, Refusal, Retire, View};
 pub use queue::{QueueFull, Ticket};
 pub use server::{ProbeOutcome, Server, Transition};
+pub use sessions::Sessions;
 pub use sharded::Sharded;
 pub use upstream::{LevelStrength, Members, Upstream};

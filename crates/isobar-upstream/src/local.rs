@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use isobar_balance::{Chance, Finish, Outcome, Pick, Query, Tier};
 
-use crate::{Ask, Members, Server, Upstream, moment};
+use crate::{Ask, Members, Server, Sessions, Upstream, moment};
 
 /// What a worker keeps for a server.
 pub trait Retire {
@@ -144,6 +144,12 @@ impl<P> View<P> {
         &self.upstream
     }
 
+    /// How sessions are known; none: every request is for itself.
+    #[must_use]
+    pub fn sessions(&self) -> Option<&Sessions> {
+        self.members.sessions.as_deref()
+    }
+
     fn has(&self, server: &Rc<LocalServer<P>>) -> bool {
         self.servers.iter().any(|other| Rc::ptr_eq(other, server))
     }
@@ -158,13 +164,17 @@ impl<P> View<P> {
     ///
     /// *Cost*: no lock, and an allocation only where there is something to avoid; the rest is the algorithm's.
     pub fn place(self: &Rc<Self>, ask: &Ask<'_>, chance: &mut Chance) -> Result<Place<P>, Refusal> {
-        let &Ask { avoid, key, now } = ask;
+        let &Ask { avoid, key, home, now } = ask;
         let query = Query {
             avoid: &self.members.slots(avoid),
             key,
             now,
         };
-        match self.members.group.pick(&query, chance) {
+        let pick = match self.members.preference(home) {
+            None => self.members.group.pick(&query, chance),
+            Some(preference) => self.members.group.pick_for(preference, &query, chance),
+        };
+        match pick {
             Pick::Server { slot, tier } => {
                 let mut place = Place {
                     view: Rc::clone(self),
@@ -188,6 +198,18 @@ impl<P> Place<P> {
     #[must_use]
     pub fn server(&self) -> &Rc<LocalServer<P>> {
         &self.view.servers[self.slot]
+    }
+
+    /// The state that it was picked from.
+    #[must_use]
+    pub fn view(&self) -> &Rc<View<P>> {
+        &self.view
+    }
+
+    /// The server's slot in that state.
+    #[must_use]
+    pub fn slot(&self) -> usize {
+        self.slot
     }
 
     /// Tells balancing how the request ended at this server: when, how long the first byte took, and whether the server

@@ -22,7 +22,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use crate::{Members, Server, Upstream};
+use isobar_balance::Otherwise;
+
+use crate::{Ask, Home, Members, Server, Upstream};
 
 /// The queue of one upstream.
 #[derive(Debug, Default)]
@@ -38,7 +40,7 @@ pub(crate) struct WaitQueue {
 struct Line {
     /// Those not called, by their numbers.
     asleep: BTreeMap<u64, Arc<Waiter>>,
-    /// Those of them that avoid a server.
+    /// Those of them that avoid a server, or wait for a certain one.
     choosy: u32,
     /// How many were called and have not told what came of it.
     awake: u32,
@@ -51,6 +53,8 @@ struct Waiter {
     number: u64,
     /// The servers that failed it.
     avoid: Box<[Arc<Server>]>,
+    /// The server it belongs to.
+    home: Option<(Arc<Server>, Otherwise)>,
     called: AtomicBool,
     waker: Mutex<Option<Waker>>,
 }
@@ -66,7 +70,7 @@ impl WaitQueue {
     }
 
     /// Whether a newcomer that looked for a place now could take it from somebody who came before it. Sleepers that
-    /// avoid a server do not count, or the servers they avoid would stand idle for their sake.
+    /// avoid a server or wait for a certain one do not count, or the other servers would stand idle for their sake.
     pub(crate) fn has_precedence(&self) -> bool {
         self.ahead.load(Ordering::Relaxed) > 0
     }
@@ -104,13 +108,14 @@ impl Line {
         asleep.saturating_add(self.awake)
     }
 
-    fn join(&mut self, max: u32, avoid: &[Arc<Server>]) -> Result<Arc<Waiter>, QueueFull> {
+    fn join(&mut self, max: u32, ask: &Ask<'_>) -> Result<Arc<Waiter>, QueueFull> {
         if self.len() >= max {
             return Err(QueueFull);
         }
         let waiter = Arc::new(Waiter {
             number: self.next_number,
-            avoid: avoid.into(),
+            avoid: ask.avoid.into(),
+            home: ask.home.map(|home| (Arc::clone(home.server), home.otherwise)),
             called: AtomicBool::new(false),
             waker: Mutex::default(),
         });
@@ -121,14 +126,28 @@ impl Line {
 
     fn sleep(&mut self, waiter: &Arc<Waiter>) {
         self.choosy += u32::from(waiter.is_choosy());
+        if let Some((home, _)) = &waiter.home {
+            home.sleeper_comes();
+        }
         self.asleep.insert(waiter.number, Arc::clone(waiter));
+    }
+
+    /// Takes one that sleeps out of the line; false: it does not sleep.
+    fn wake(&mut self, waiter: &Waiter) -> bool {
+        if self.asleep.remove(&waiter.number).is_none() {
+            return false;
+        }
+        self.choosy -= u32::from(waiter.is_choosy());
+        if let Some((home, _)) = &waiter.home {
+            home.sleeper_goes();
+        }
+        true
     }
 
     /// Takes a waiter out of the line, wherever in it it is.
     fn leave(&mut self, waiter: &Waiter) {
-        match self.asleep.remove(&waiter.number) {
-            Some(_) => self.choosy -= u32::from(waiter.is_choosy()),
-            None => self.awake -= 1,
+        if !self.wake(waiter) {
+            self.awake -= 1;
         }
     }
 
@@ -146,12 +165,13 @@ impl Line {
         let mut choosy = self.choosy;
         // Neighbours mostly avoid the same servers, as a rule none.
         let mut avoid: &[Arc<Server>] = &[];
-        let mut room = members.room(avoid);
+        let mut home = None;
+        let mut room = members.room(avoid, home);
         for waiter in self.asleep.values() {
             choosy -= u32::from(waiter.is_choosy());
-            if !is_same(&waiter.avoid, avoid) {
-                avoid = &waiter.avoid;
-                room = members.room(avoid);
+            if !is_same(&waiter.avoid, avoid) || !is_same_home(waiter.home(), home) {
+                (avoid, home) = (&waiter.avoid, waiter.home());
+                room = members.room(avoid, home);
             }
             if room.is_none_or(|room| room > awake) {
                 awake += 1;
@@ -161,8 +181,7 @@ impl Line {
             }
         }
         for waiter in &called {
-            self.asleep.remove(&waiter.number);
-            self.choosy -= u32::from(waiter.is_choosy());
+            self.wake(waiter);
         }
         self.awake = awake;
         called
@@ -171,7 +190,15 @@ impl Line {
 
 impl Waiter {
     fn is_choosy(&self) -> bool {
-        !self.avoid.is_empty()
+        !self.avoid.is_empty() || self.home.is_some()
+    }
+
+    fn home(&self) -> Option<Home<'_>> {
+        let (server, otherwise) = self.home.as_ref()?;
+        Some(Home {
+            server,
+            otherwise: *otherwise,
+        })
     }
 
     fn call(&self) {
@@ -205,7 +232,12 @@ impl<Q: AsRef<Upstream>> Ticket<Q> {
     ///
     /// *Cost*: an allocation or two, and a lock shared by all workers.
     pub fn join(upstream: Q, max: u32, avoid: &[Arc<Server>]) -> Result<Self, QueueFull> {
-        let waiter = upstream.as_ref().queue().change(|line| line.join(max, avoid))?;
+        Self::join_for(upstream, max, &Ask::avoiding(avoid))
+    }
+
+    /// Joins the queue as [`join`](Self::join) does, for a place that a request would be given that asks like this.
+    pub fn join_for(upstream: Q, max: u32, ask: &Ask<'_>) -> Result<Self, QueueFull> {
+        let waiter = upstream.as_ref().queue().change(|line| line.join(max, ask))?;
         let ticket = Self {
             upstream,
             waiter,
@@ -266,6 +298,14 @@ impl<Q: AsRef<Upstream>> Drop for Ticket<Q> {
 
 fn is_same(left: &[Arc<Server>], right: &[Arc<Server>]) -> bool {
     left.len() == right.len() && left.iter().zip(right).all(|(left, right)| Arc::ptr_eq(left, right))
+}
+
+fn is_same_home(left: Option<Home<'_>>, right: Option<Home<'_>>) -> bool {
+    match (left, right) {
+        (None, None) => true,
+        (Some(left), Some(right)) => Arc::ptr_eq(left.server, right.server),
+        _ => false,
+    }
 }
 
 /// A queue is whole between any two lock holders, so one that panicked left nothing half-done.

@@ -1,11 +1,11 @@
 //! What is known of one server, by all workers?
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use isobar_balance::{Health, HealthTracker, Moment, ServerState, Tally};
+use isobar_balance::{Health, HealthTracker, Moment, ServerState, SessionTable, Tally};
 use isobar_observe::ServerStats;
 use isobar_plan::{HealthCheck, HealthState, Name, ServerAddress, ServerStatus};
 
@@ -17,6 +17,8 @@ pub(crate) type Resolution = Result<Vec<SocketAddr>, String>;
 /// One server. It lives as long as its upstream names it, whatever else a reload changes.
 #[derive(Debug)]
 pub struct Server {
+    /// What sessions are remembered by: no other server of this process has had it.
+    number: u32,
     name: Name,
     address: ServerAddress,
     state: Arc<ServerState>,
@@ -24,8 +26,13 @@ pub struct Server {
     available: AtomicBool,
     addresses: RwLock<Arc<[SocketAddr]>>,
     next_address: AtomicUsize,
+    /// Requests that sleep in the queue for a place at this very server.
+    sleepers: AtomicU32,
     record: Mutex<Record>,
 }
+
+/// How many servers there were. Four thousand million are more than a process lives to see.
+static NUMBERS: AtomicU32 = AtomicU32::new(0);
 
 /// What the probes and the name resolution say.
 #[derive(Debug)]
@@ -90,6 +97,7 @@ impl Server {
         let available = !addresses.is_empty();
         let since = (available && arrival == Arrival::Later).then(|| moment(Instant::now()));
         Self {
+            number: NUMBERS.fetch_add(1, Ordering::Relaxed) % SessionTable::MAX_SERVER,
             name: settings.name.clone(),
             address: settings.address.clone(),
             state: Arc::new(ServerState::counted_in(Arc::clone(tally), settings.max_connections)),
@@ -97,6 +105,7 @@ impl Server {
             available: AtomicBool::new(available),
             addresses: RwLock::new(addresses),
             next_address: AtomicUsize::new(0),
+            sleepers: AtomicU32::new(0),
             record: Mutex::new(Record {
                 tracker: health.map(tracker),
                 reason,
@@ -111,6 +120,26 @@ impl Server {
     #[must_use]
     pub fn name(&self) -> &Name {
         &self.name
+    }
+
+    /// What sessions are remembered by.
+    pub(crate) fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// Whether requests sleep in the queue for a place at this very server.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.sleepers.load(Ordering::Relaxed) > 0
+    }
+
+    /// A request goes to sleep for a place here.
+    pub(crate) fn sleeper_comes(&self) {
+        self.sleepers.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// One that slept is called, or leaves.
+    pub(crate) fn sleeper_goes(&self) {
+        self.sleepers.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Where it is, as configured.

@@ -5,14 +5,15 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use isobar_balance::{Group, Moment, Tally, Tier};
+use isobar_balance::{Group, Moment, Preference, Tally, Tier};
+
 use isobar_observe::UpstreamStats;
 use isobar_plan::{Name, ServerAddress, ServerStatus, UpstreamStatus};
 
 use crate::placement::{self, tier};
 use crate::queue::WaitQueue;
 use crate::server::{Arrival, Joining, Resolution};
-use crate::{Server, Sharded, moment};
+use crate::{Home, Server, Sessions, Sharded, moment};
 
 /// A set of servers that can answer the same requests, as all workers share it.
 #[derive(Debug)]
@@ -41,6 +42,8 @@ pub struct Members {
     pub servers: Box<[Arc<Server>]>,
     /// Those that may be picked, and the algorithm over them.
     pub group: Group,
+    /// How sessions are known; none: every request is for itself.
+    pub(crate) sessions: Option<Arc<Sessions>>,
     /// Counts the states.
     epoch: u64,
     /// When time alone makes another state necessary, because a server that starts slowly has more of its weight then.
@@ -101,10 +104,21 @@ impl Members {
             .collect()
     }
 
-    /// How many places are free at the servers from which a request that avoids `avoid` would be given one; none:
-    /// no server is left to it. Says what a pick from `group` would find.
-    pub(crate) fn room(&self, avoid: &[Arc<Server>]) -> Option<u32> {
-        self.group.room(&self.slots(avoid))
+    /// The server that a request belongs to, where it is here.
+    pub(crate) fn preference(&self, home: Option<Home<'_>>) -> Option<Preference> {
+        let Home { server, otherwise } = home?;
+        let slot = self.sessions.as_ref()?.slot(server.number())?;
+        Some(Preference { slot, otherwise })
+    }
+
+    /// How many places are free at the servers from which a request that avoids `avoid` and belongs to `home` would be
+    /// given one; none: no server is left to it. Says what a pick from `group` would find.
+    pub(crate) fn room(&self, avoid: &[Arc<Server>], home: Option<Home<'_>>) -> Option<u32> {
+        let avoid = self.slots(avoid);
+        match self.preference(home) {
+            None => self.group.room(&avoid),
+            Some(preference) => self.group.room_for(preference, &avoid),
+        }
     }
 }
 
@@ -243,6 +257,10 @@ impl Upstream {
             name: self.name.clone(),
             queued: self.queue.len(),
             panicking: members.group.panicking().to_vec(),
+            sessions: members
+                .sessions
+                .as_ref()
+                .and_then(|sessions| sessions.count(moment(Instant::now()))),
             servers: servers.map(status).collect(),
         }
     }
@@ -263,6 +281,12 @@ impl Upstream {
         }
     }
 
+    /// Whether requests wait that one has to let go first that belongs to a server: also those that wait for this very one.
+    #[must_use]
+    pub fn has_queue_for(&self, home: &Server) -> bool {
+        self.queue.has_precedence() || home.is_awaited()
+    }
+
     pub(crate) fn queue(&self) -> &WaitQueue {
         &self.queue
     }
@@ -275,7 +299,7 @@ impl Upstream {
             // Before there is a group that needs the count.
             servers.iter().for_each(|server| server.state().start_counting());
         }
-        let next = Arc::new(members(settings, servers, epoch, Some(&last.group)));
+        let next = Arc::new(members(settings, servers, epoch, Some(&last)));
         // The epoch first: a worker that goes by it is never behind those who look at the state itself, as the queue
         // does. In between, workers read the old state once more.
         self.epoch.store(epoch, Ordering::Release);
@@ -307,14 +331,24 @@ fn new_server(
     Arc::new(new)
 }
 
-/// The state with these settings and servers, whose group comes after `last`.
-fn members(settings: isobar_plan::Upstream, servers: Box<[Arc<Server>]>, epoch: u64, last: Option<&Group>) -> Members {
+/// The state with these settings and servers, which comes after `last`.
+fn members(
+    settings: isobar_plan::Upstream,
+    servers: Box<[Arc<Server>]>,
+    epoch: u64,
+    last: Option<&Members>,
+) -> Members {
     let now = moment(Instant::now());
+    let before = last.and_then(|last| last.sessions.as_ref());
+    let sessions = settings.sticky.as_ref();
+    let sessions = sessions.map(|rules| Sessions::new(rules, &settings.name, &servers, before));
+    let last = last.map(|last| &last.group);
     Members {
         group: placement::group(&settings, &servers, (epoch, now), last),
         next_step: placement::next_step(&servers, settings.placement.slow_start, now),
         settings,
         servers,
+        sessions,
         epoch,
     }
 }

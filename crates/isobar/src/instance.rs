@@ -13,6 +13,7 @@ use tokio::runtime::Handle;
 
 use crate::admin::{Admin, OperatorView};
 use crate::failure::apply_reason;
+use crate::secrets;
 
 /// What serves: engine and admin listener.
 pub(crate) struct Instance {
@@ -42,12 +43,13 @@ impl Instance {
     /// *Errors*: why not, in a line; nothing stays open then.
     pub(crate) fn start(start: Start) -> Result<Self, String> {
         let Start {
-            plan,
+            mut plan,
             options,
             events,
             history,
             source,
         } = start;
+        secrets::fill_in(&mut plan)?;
         let control = Handle::current();
         let opened = plan
             .admin
@@ -81,7 +83,8 @@ impl Instance {
 }
 
 impl Target for Instance {
-    fn apply(&self, plan: Plan) -> Result<PlanDiff, String> {
+    fn apply(&self, mut plan: Plan) -> Result<PlanDiff, String> {
+        secrets::fill_in(&mut plan)?;
         let mut admin = self.admin.lock().unwrap_or_else(PoisonError::into_inner);
         let wanted = plan.admin.as_ref().map(|admin| admin.address);
         let asked_before = admin.as_ref().map(Admin::asked_for);

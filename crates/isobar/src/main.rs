@@ -14,6 +14,7 @@ mod instance;
 mod logging;
 mod picture;
 mod recommend;
+mod secrets;
 mod serve;
 mod simulate;
 

@@ -108,6 +108,7 @@ fn well() -> Status {
                 name: "api".into(),
                 queued: 5,
                 panicking: Vec::new(),
+                sessions: Some(7),
                 servers: vec![
                     server("127.0.0.1:9001", HealthState::Healthy),
                     server("127.0.0.1:9002", HealthState::Unhealthy),
@@ -117,6 +118,7 @@ fn well() -> Status {
                 name: ODD_NAME.into(),
                 queued: 0,
                 panicking: Vec::new(),
+                sessions: None,
                 servers: vec![server("127.0.0.1:9003", HealthState::Unknown)],
             },
         ],

@@ -6,7 +6,7 @@ use isobar_balance::Balance;
 use isobar_plan::Timeouts;
 
 use super::placement::{self, Here};
-use super::{health, names, subset};
+use super::{health, names, sticky, subset};
 use crate::document::{HashPart, KeepAlive, Label, Named, Queue, Retry, Server, ServerTimeouts, Upstream};
 use crate::problem::{Path, Problem, Problems, Spot};
 use crate::setting::Setting;
@@ -51,6 +51,7 @@ fn upstream(
         keep_alive,
         queue,
         retry,
+        sticky,
     } = written;
     check_servers(servers, at, problems);
     check_balance(*balance, hash, at, problems);
@@ -69,6 +70,10 @@ fn upstream(
         keep_alive: self::keep_alive(keep_alive),
         queue: self::queue(queue),
         retry: self::retry(retry),
+        sticky: sticky
+            .0
+            .as_ref()
+            .and_then(|written| sticky::sticky(written, at.key("sticky"), problems)),
     }
 }
 

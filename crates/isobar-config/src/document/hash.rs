@@ -67,7 +67,7 @@ impl Word for HashPart {
 }
 
 /// A name as headers and cookies have it (RFC 9110 section 5.6.2).
-fn token(name: &str) -> Result<&str, Misfit> {
+pub(super) fn token(name: &str) -> Result<&str, Misfit> {
     let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     if name.is_empty() || !name.bytes().all(is_token) {
         return Err(Misfit::because(format!(

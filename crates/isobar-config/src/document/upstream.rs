@@ -2,7 +2,7 @@
 
 use isobar_balance::{Balance, Choices, Orca, Prequal};
 
-use super::{Compared, HashPart, HealthCheck, Label, Locality, OrNone, Panic, SlowStart, Subset, Whole};
+use super::{Compared, HashPart, HealthCheck, Label, Locality, OrNone, Panic, SlowStart, Sticky, Subset, Whole};
 use crate::setting::Setting;
 use crate::setting::choice::Choice;
 use crate::setting::section::settings;
@@ -44,6 +44,8 @@ settings! {
         queue: Queue,
         /// What happens when a server cannot be reached, or closes a connection before a byte of the answer.
         retry: Retry,
+        /// How the requests of a session stay with one server; `none`: every request is for itself.
+        sticky: OrNone<Sticky>,
     }
 }
 

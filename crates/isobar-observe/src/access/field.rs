@@ -85,6 +85,7 @@ fields! {
     Route "route" |r| Value::name(r.route), "The route's name.";
     Upstream "upstream" |r| Value::name(r.upstream), "The upstream's name.";
     Server "server" |r| Value::name(r.server), "The name of the last server tried.";
+    Picked "picked" |r| Value::name(r.picked.map(crate::Picked::text)), "How that server was chosen: `balance` by the algorithm, `sticky` because the session is its own, `reassigned` because the session's server could not be used.";
     Method "method" |r| Value::Bytes(r.method), "The method.";
     Host "host" |r| Value::Bytes(r.host), "The host that was asked for.";
     Target "target" |r| Value::Bytes(r.target), "Path and query as received.";

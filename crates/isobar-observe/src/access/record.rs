@@ -3,7 +3,7 @@
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
-use crate::{Cause, WallTime};
+use crate::{Cause, Picked, WallTime};
 
 /// One finished exchange, borrowed from the connection that had it.
 ///
@@ -26,6 +26,8 @@ pub struct Record<'a> {
     pub upstream: Option<&'a str>,
     /// The name of the last server tried.
     pub server: Option<&'a str>,
+    /// How it was chosen; none: none was.
+    pub picked: Option<Picked>,
     /// The method.
     pub method: &'a [u8],
     /// The host that was asked for, with its port if one was given.

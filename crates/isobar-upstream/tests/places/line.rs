@@ -1,8 +1,10 @@
 //! Whatever happens in whatever order: does nobody sleep beside a free place, and does the line keep its order?
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use isobar_plan::Server;
+use isobar_balance::Otherwise;
+use isobar_plan::{Learned, LearnedFrom, Server, Sticky, StickyBy};
 use isobar_upstream::{Local, Place, Refusal, Upstream};
 use proptest::prelude::*;
 
@@ -10,10 +12,13 @@ use crate::{Waiting, place, server, settings};
 
 const NAMES: [&str; 3] = ["a", "b", "backup"];
 
+/// To which server a request belongs, and what happens where that failed it.
+type Belongs = (usize, Otherwise);
+
 #[derive(Debug, Clone)]
 enum Step {
-    /// A request joins that the servers of this mask failed.
-    Join(u8),
+    /// A request joins that the servers of this mask failed, and that may belong to a server.
+    Join(u8, Option<Belongs>),
     /// One of those called looks for a place.
     Look(usize),
     /// One of those that wait, called or not, gives up.
@@ -28,8 +33,10 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     let limit = prop_oneof![4 => (0u32..3).prop_map(Some), 1 => Just(None)];
+    let otherwise = prop_oneof![Just(Otherwise::Balance), Just(Otherwise::Refuse)];
+    let home = prop_oneof![2 => Just(None), 1 => (0..NAMES.len(), otherwise).prop_map(Some)];
     prop_oneof![
-        4 => prop_oneof![3 => Just(0), 1 => 1u8..7].prop_map(Step::Join),
+        4 => (prop_oneof![3 => Just(0), 1 => 1u8..7], home).prop_map(|(avoid, home)| Step::Join(avoid, home)),
         4 => any::<usize>().prop_map(Step::Look),
         1 => any::<usize>().prop_map(Step::Leave),
         3 => any::<usize>().prop_map(Step::Release),
@@ -42,8 +49,25 @@ fn step() -> impl Strategy<Value = Step> {
 struct Guest {
     waiting: Waiting,
     avoid: u8,
+    home: Option<Belongs>,
     came: usize,
     was_called: bool,
+}
+
+/// An upstream whose requests may belong to a server.
+pub(crate) fn sticky(servers: Vec<Server>) -> isobar_plan::Upstream {
+    let learned = Learned {
+        from: LearnedFrom::Header("x-session".into()),
+        ttl: Duration::from_secs(1),
+        max_entries: 16,
+    };
+    isobar_plan::Upstream {
+        sticky: Some(Sticky {
+            by: StickyBy::Learned(learned),
+            on_down: Otherwise::Balance,
+        }),
+        ..settings(servers)
+    }
 }
 
 struct Scene {
@@ -59,7 +83,7 @@ impl Scene {
     fn new() -> Self {
         let mut servers = NAMES.map(|name| server(name, Some(1))).to_vec();
         servers[2].backup = true;
-        let upstream = Arc::new(Upstream::new(settings(servers.clone()), 1));
+        let upstream = Arc::new(Upstream::new(sticky(servers.clone()), 1));
         Self {
             local: Local::new(Arc::clone(&upstream)),
             upstream,
@@ -72,7 +96,7 @@ impl Scene {
 
     fn take(&mut self, step: &Step) {
         match *step {
-            Step::Join(avoid) => self.join(avoid),
+            Step::Join(avoid, home) => self.join(avoid, home),
             Step::Look(which) => {
                 let called: Vec<_> = (0..self.guests.len())
                     .filter(|&index| self.guests[index].was_called)
@@ -93,18 +117,23 @@ impl Scene {
                 server.weight = weight;
                 server.max_connections = limit;
                 self.servers.push(server);
-                self.upstream.reconfigure(settings(self.servers.clone()));
+                self.upstream.reconfigure(sticky(self.servers.clone()));
             }
             Step::Leave(_) | Step::Release(_) => {}
         }
     }
 
-    fn join(&mut self, avoid: u8) {
+    fn join(&mut self, avoid: u8, home: Option<Belongs>) {
         let names = NAMES.into_iter().enumerate().filter(|(bit, _)| avoid >> bit & 1 == 1);
         let names: Vec<_> = names.map(|(_, name)| name).collect();
         self.guests.push(Guest {
-            waiting: Waiting::avoiding(&self.upstream, &names),
+            waiting: Waiting::of_session(
+                &self.upstream,
+                &names,
+                home.map(|(bit, otherwise)| (NAMES[bit], otherwise)),
+            ),
             avoid,
+            home,
             came: self.came,
             was_called: false,
         });
@@ -124,21 +153,32 @@ impl Scene {
         }
     }
 
-    /// The free places from which a request that avoids these would be given one; none: it has no server.
-    fn room(&self, avoid: u8) -> Option<u32> {
-        let status = self.upstream.status().servers;
+    /// The free places from which a request that avoids these and belongs there would be given one; none: it has no
+    /// server.
+    fn room(&self, avoid: u8, home: Option<Belongs>) -> Option<u32> {
+        match home {
+            Some((bit, _)) if avoid >> bit & 1 == 0 => return Some(self.free(NAMES[bit])),
+            Some((_, Otherwise::Refuse)) => return None,
+            _ => {}
+        }
         let mut tiers = [None::<u32>; 2];
-        for (settings, status) in self.servers.iter().zip(status) {
+        for settings in &self.servers {
             let bit = NAMES.iter().position(|&name| name == &*settings.name).unwrap();
             if settings.weight > 0 && avoid >> bit & 1 == 0 {
-                let free = settings
-                    .max_connections
-                    .map_or(1000, |limit| limit.saturating_sub(status.in_flight));
                 let tier = &mut tiers[usize::from(settings.backup)];
-                *tier = Some(tier.unwrap_or(0) + free);
+                *tier = Some(tier.unwrap_or(0) + self.free(&settings.name));
             }
         }
         tiers[0].or(tiers[1])
+    }
+
+    /// The free places at a server.
+    fn free(&self, name: &str) -> u32 {
+        let status = self.upstream.status().servers;
+        let mut servers = self.servers.iter().zip(status);
+        let (settings, status) = servers.find(|(settings, _)| &*settings.name == name).unwrap();
+        let limit = settings.max_connections;
+        limit.map_or(1000, |limit| limit.saturating_sub(status.in_flight))
     }
 
     fn check(&mut self) {
@@ -146,22 +186,24 @@ impl Scene {
         for guest in &mut self.guests {
             let is_called = guest.waiting.is_called();
             if is_called && !guest.was_called {
-                newly.push((guest.came, guest.avoid));
+                newly.push((guest.came, guest.avoid, guest.home));
             }
             guest.was_called = is_called;
         }
         let is_anybody_awake = self.guests.iter().any(|guest| guest.was_called);
         for asleep in self.guests.iter().filter(|guest| !guest.was_called) {
-            let room = self.room(asleep.avoid);
+            let room = self.room(asleep.avoid, asleep.home);
             assert_ne!(room, None, "{} waits for nothing", asleep.came);
             assert!(
                 room == Some(0) || is_anybody_awake,
                 "{} sleeps beside a free place",
                 asleep.came
             );
-            for (came, avoid) in &newly {
+            for (came, avoid, home) in &newly {
                 assert!(
-                    *avoid != asleep.avoid || *came < asleep.came || self.room(*avoid).is_none(),
+                    (*avoid, *home) != (asleep.avoid, asleep.home)
+                        || *came < asleep.came
+                        || self.room(*avoid, *home).is_none(),
                     "{came} was called before {}",
                     asleep.came
                 );
@@ -182,7 +224,12 @@ impl Scene {
             self.look(called);
         }
         for guest in &self.guests {
-            assert_eq!(self.room(guest.avoid), Some(0), "{} was forgotten", guest.came);
+            assert_eq!(
+                self.room(guest.avoid, guest.home),
+                Some(0),
+                "{} was forgotten",
+                guest.came
+            );
         }
         self.guests.clear();
         let status = self.upstream.status();

@@ -13,12 +13,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
-use isobar_balance::Chance;
+use isobar_balance::{Chance, Otherwise};
 use isobar_plan::{
     Balance, HealthCheck, HealthProbe, HealthState, KeepAlive, Queue, Retry, Server, ServerAddress, Timeouts,
     Upstream as Settings,
 };
-use isobar_upstream::{Ask, Local, Place, ProbeOutcome, Refusal, Retire, Ticket, Upstream};
+use isobar_upstream::{Ask, Home, Local, Place, ProbeOutcome, Refusal, Retire, Ticket, Upstream};
 
 fn server(name: &str, max_connections: Option<u32>) -> Server {
     let address = ServerAddress::Socket(SocketAddr::from((Ipv4Addr::LOCALHOST, 9)));
@@ -57,6 +57,7 @@ fn settings(servers: Vec<Server>) -> Settings {
             timeout: second,
         },
         retry: Retry { attempts: 1 },
+        sticky: None,
     }
 }
 
@@ -74,6 +75,7 @@ struct Waiting {
     woken: Arc<Woken>,
     waker: Waker,
     avoid: Vec<Arc<isobar_upstream::Server>>,
+    home: Option<(Arc<isobar_upstream::Server>, Otherwise)>,
     ticket: Ticket<Arc<Upstream>>,
 }
 
@@ -94,15 +96,26 @@ impl Waiting {
 
     /// Joins as a retry that servers of these names failed.
     fn avoiding(upstream: &Arc<Upstream>, names: &[&str]) -> Self {
+        Self::of_session(upstream, names, None)
+    }
+
+    /// Joins as one that servers of these names failed, and that belongs to a server.
+    fn of_session(upstream: &Arc<Upstream>, names: &[&str], home: Option<(&str, Otherwise)>) -> Self {
+        let members = upstream.members();
+        let home = home.map(|(name, otherwise)| {
+            let server = members.servers.iter().find(|server| &**server.name() == name);
+            (Arc::clone(server.unwrap()), otherwise)
+        });
         let is_avoided = |server: &&Arc<isobar_upstream::Server>| names.contains(&&**server.name());
         let avoid: Vec<_> = upstream.members().servers.iter().filter(is_avoided).cloned().collect();
-        let ticket = Ticket::join(Arc::clone(upstream), 100, &avoid).unwrap();
+        let ticket = Ticket::join_for(Arc::clone(upstream), 100, &asking(&avoid, home.as_ref())).unwrap();
         let woken = Arc::new(Woken::default());
         let waker = Waker::from(Arc::clone(&woken));
         let mut waiting = Self {
             woken,
             waker,
             avoid,
+            home,
             ticket,
         };
         // Leaves the waker, as a task that waits does.
@@ -121,7 +134,8 @@ impl Waiting {
     /// Looks for a place, which only who is called may; with none the waiting goes on.
     fn look(mut self, local: &Local<()>) -> Result<Place<()>, (Refusal, Self)> {
         assert!(self.is_called());
-        match local.view().place(&Ask::avoiding(&self.avoid), &mut Chance::new(1)) {
+        let ask = asking(&self.avoid, self.home.as_ref());
+        match local.view().place(&ask, &mut Chance::new(1)) {
             Ok(place) => {
                 self.ticket.served();
                 Ok(place)
@@ -131,6 +145,19 @@ impl Waiting {
                 Err((refusal, self))
             }
         }
+    }
+}
+
+fn asking<'a>(
+    avoid: &'a [Arc<isobar_upstream::Server>],
+    home: Option<&'a (Arc<isobar_upstream::Server>, Otherwise)>,
+) -> Ask<'a> {
+    Ask {
+        home: home.map(|(server, otherwise)| Home {
+            server,
+            otherwise: *otherwise,
+        }),
+        ..Ask::avoiding(avoid)
     }
 }
 

@@ -248,3 +248,92 @@ fn a_full_queue_takes_no_more() {
     held.push(first.look(&local).unwrap());
     assert!(joins(1));
 }
+
+/// A session's wait is no reason for others to wait, nor for its server's places to go to those who come later.
+#[test]
+fn a_session_waits_for_its_own_server_only() {
+    let upstream = Arc::new(Upstream::new(
+        crate::line::sticky(vec![server("a", Some(1)), server("b", Some(2))]),
+        1,
+    ));
+    let local = Local::new(Arc::clone(&upstream));
+    let [a, b] = ["a", "b"].map(|name| {
+        let members = upstream.members();
+        let found = members.servers.iter().find(|server| &**server.name() == name);
+        Arc::clone(found.unwrap())
+    });
+    let join = |name| Waiting::of_session(&upstream, &[], Some((name, isobar_balance::Otherwise::Balance)));
+    let place_at_a = join("a").look(&local).unwrap();
+    let mut waiting = vec![join("a"), join("a"), join("b")];
+    assert_eq!(called(&mut waiting), [2], "there is room at b");
+    let place_at_b = waiting.pop().unwrap().look(&local).unwrap();
+    assert_eq!(&**place_at_b.server().server.name(), "b");
+    assert!(!upstream.has_queue(), "others need not wait");
+    assert!(upstream.has_queue_for(&a), "who belongs to a does");
+    assert!(!upstream.has_queue_for(&b));
+    drop(place_at_b);
+    assert_eq!(
+        called(&mut waiting),
+        [] as [usize; 0],
+        "a place at b is of no use to them"
+    );
+    drop(place_at_a);
+    assert_eq!(called(&mut waiting), [0], "the first of them goes first");
+    let second = waiting.pop().unwrap();
+    let place = waiting.pop().unwrap().look(&local).unwrap();
+    assert_eq!(&**place.server().server.name(), "a");
+    drop(second);
+    assert!(!upstream.has_queue_for(&a), "nobody waits any more");
+}
+
+/// Its server goes down, or leaves, while a session waits for it: it is told at once.
+#[test]
+fn a_session_does_not_wait_for_a_server_that_is_gone() {
+    use isobar_balance::Otherwise::{Balance, Refuse};
+    let second = Duration::from_secs(1);
+    let servers = || vec![server("a", Some(1)), server("b", None)];
+    let mut settings = crate::line::sticky(servers());
+    settings.health = Some(HealthCheck {
+        probe: HealthProbe::Tcp,
+        interval: second,
+        timeout: second,
+        rise: 1,
+        fall: 1,
+    });
+    let wait = || {
+        let upstream = Arc::new(Upstream::new(settings.clone(), 1));
+        let local = Local::new(Arc::clone(&upstream));
+        let join = |otherwise| Waiting::of_session(&upstream, &[], Some(("a", otherwise)));
+        let held = join(Balance).look(&local).unwrap();
+        let mut waiting = vec![join(Balance), join(Refuse)];
+        assert_eq!(called(&mut waiting), [] as [usize; 0]);
+        (upstream, local, held, waiting)
+    };
+
+    let (upstream, local, held, mut waiting) = wait();
+    let outcome = ProbeOutcome {
+        result: Err("refused".into()),
+        took: second,
+    };
+    upstream.members().servers[0].probed(outcome).unwrap();
+    upstream.refresh();
+    assert_eq!(called(&mut waiting), [0, 1]);
+    let strict = waiting.pop().unwrap().look(&local);
+    assert_eq!(strict.unwrap_err().0, Refusal::NoneAvailable);
+    let moved = waiting.pop().unwrap().look(&local).unwrap();
+    assert_eq!(&**moved.server().server.name(), "b");
+    drop((held, moved));
+    assert_eq!(upstream.status().queued, 0);
+
+    let (upstream, local, held, mut waiting) = wait();
+    let mut rest = settings.clone();
+    rest.servers.remove(0);
+    upstream.reconfigure(rest);
+    assert_eq!(called(&mut waiting), [0, 1], "who left does not come back");
+    for waiting in waiting {
+        let place = waiting.look(&local).unwrap();
+        assert_eq!(&**place.server().server.name(), "b");
+    }
+    drop(held);
+    assert_eq!(upstream.status().queued, 0);
+}

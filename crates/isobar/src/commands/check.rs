@@ -3,22 +3,26 @@
 use std::io;
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Error, Result};
 use isobar_config::{Diagnostics, Loaded, Severity, Source};
 use isobar_control::{LoadError, read, read_from};
 use isobar_plan::Plan;
 
 use super::print;
 use crate::arguments::CheckOptions;
-use crate::logging;
+use crate::{logging, secrets};
 
 /// Checks a configuration file.
 ///
-/// *Errors*: it cannot be read, or it is not valid; then every error is in the failure, or printed as JSON.
+/// *Errors*: it cannot be read, nor can a secret it names, or it is not valid; then every error is in the failure, or printed
+/// as JSON.
 pub(crate) fn check(options: &CheckOptions) -> Result<()> {
     let source = open(&options.file)?;
     match isobar_config::load(&source) {
-        Ok(loaded) => report(options, &source, &loaded),
+        Ok(loaded) => {
+            secrets::fill_in(&mut loaded.plan.clone()).map_err(Error::msg)?;
+            report(options, &source, &loaded)
+        }
         Err(problems) => {
             if options.json {
                 print_json(&problems)?;
