@@ -303,7 +303,7 @@ fn is_same(left: &[Arc<Server>], right: &[Arc<Server>]) -> bool {
 fn is_same_home(left: Option<Home<'_>>, right: Option<Home<'_>>) -> bool {
     match (left, right) {
         (None, None) => true,
-        (Some(left), Some(right)) => Arc::ptr_eq(left.server, right.server),
+        (Some(left), Some(right)) => Arc::ptr_eq(left.server, right.server) && left.otherwise == right.otherwise,
         _ => false,
     }
 }
