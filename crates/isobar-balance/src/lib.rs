@@ -35,6 +35,7 @@ extern crate std;
 
 mod arrangement;
 mod balance;
+mod budget;
 mod chance;
 mod fixed;
 mod group;
@@ -49,9 +50,11 @@ mod slow_start;
 mod sticky;
 mod subset;
 mod tally;
+mod usual;
 
 pub use arrangement::{Arrangement, Bound, Locality, Zone};
 pub use balance::{Balance, Choices, Orca, Prequal};
+pub use budget::{Allowance, Budget};
 pub use chance::Chance;
 pub use group::{Candidate, Group, Otherwise, Pick, Preference, Standing, Tier};
 pub use health::{Health, HealthTracker};
@@ -66,3 +69,4 @@ pub use slow_start::{SlowStart, Warmth};
 pub use sticky::{Judgement, Keep, Kept, Seal, SessionTable, Token, Tokens, Visit};
 pub use subset::{Aperture, Portion, random_subset};
 pub use tally::Tally;
+pub use usual::Usual;
