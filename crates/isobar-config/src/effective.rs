@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use crate::bridge::{self, names};
 use crate::document::{
-    Document, HealthCheck, HealthKind, Label, Listener, RouteTimeouts, ServerTimeouts, Upstream, Whole,
+    Document, HealthCheck, HealthKind, Label, Listener, Retry, RouteRetry, RouteTimeouts, ServerTimeouts, Upstream,
+    Whole,
 };
 use crate::setting::{Detail, Setting};
 use crate::yaml;
@@ -24,10 +25,10 @@ pub fn to_yaml(document: &Document) -> String {
 /// Puts into words what follows from other settings.
 fn filled_in(document: &Document) -> Document {
     let mut filled = document.clone();
-    let timeouts = |(name, upstream): &'_ (Label, Upstream)| (name.clone(), upstream.timeouts.clone());
-    let timeouts: HashMap<Label, ServerTimeouts> = document.upstreams.iter().map(timeouts).collect();
+    let upstreams = document.upstreams.iter().map(|(name, upstream)| (name, upstream));
+    let upstreams: HashMap<&Label, &Upstream> = upstreams.collect();
     for (index, listener) in filled.listeners.iter_mut().enumerate() {
-        fill_listener(listener, index, &timeouts);
+        fill_listener(listener, index, &upstreams);
     }
     for (_, upstream) in &mut filled.upstreams.0 {
         fill_upstream(upstream);
@@ -35,7 +36,7 @@ fn filled_in(document: &Document) -> Document {
     filled
 }
 
-fn fill_listener(listener: &mut Listener, index: usize, timeouts: &HashMap<Label, ServerTimeouts>) {
+fn fill_listener(listener: &mut Listener, index: usize, upstreams: &HashMap<&Label, &Upstream>) {
     listener.name = Some(names::listener_name(listener, index));
     if let (true, Some(upstream)) = (listener.routes.is_empty(), &listener.upstream) {
         listener.routes = vec![bridge::everything_to(upstream.clone())];
@@ -44,8 +45,10 @@ fn fill_listener(listener: &mut Listener, index: usize, timeouts: &HashMap<Label
     let names = names::route_names(&listener.routes);
     for (route, name) in listener.routes.iter_mut().zip(names) {
         route.name = Some(name);
-        if let Some(inherited) = timeouts.get(&route.upstream) {
-            route.timeouts = fill_timeouts(&route.timeouts, inherited);
+        if let Some(upstream) = upstreams.get(&route.upstream) {
+            route.timeouts = fill_timeouts(&route.timeouts, &upstream.timeouts);
+            route.retry = fill_retry(&route.retry, &upstream.retry);
+            route.hedge.get_or_insert_with(|| upstream.hedge.clone());
         }
     }
 }
@@ -65,6 +68,28 @@ fn fill_timeouts(own: &RouteTimeouts, inherited: &ServerTimeouts) -> RouteTimeou
     }
 }
 
+fn fill_retry(own: &RouteRetry, inherited: &Retry) -> RouteRetry {
+    let Retry {
+        attempts,
+        on,
+        non_idempotent,
+        try_timeout,
+        deadline,
+        budget: _,
+        backoff,
+        buffer,
+    } = bridge::effective_retry(own, inherited);
+    RouteRetry {
+        attempts: Some(attempts),
+        on,
+        non_idempotent: Some(non_idempotent),
+        try_timeout: Some(try_timeout),
+        deadline: Some(deadline),
+        backoff: Some(backoff),
+        buffer: Some(buffer),
+    }
+}
+
 fn fill_upstream(upstream: &mut Upstream) {
     for server in &mut upstream.servers {
         server.name = Some(names::server_name(server));
@@ -73,6 +98,7 @@ fn fill_upstream(upstream: &mut Upstream) {
         }
     }
     upstream.choices = upstream.choices.or_else(|| bridge::default_choices(upstream.balance));
+    upstream.retry.on = Some(bridge::effective_conditions(&upstream.retry));
     if let Some(check) = &mut upstream.health.0 {
         fill_health(check);
     }

@@ -6,6 +6,7 @@
 mod address;
 mod bytes;
 mod cidr;
+mod per_second;
 mod percent;
 mod span;
 mod status;
@@ -13,6 +14,7 @@ mod status;
 pub use address::{ListenAddress, Target};
 pub use bytes::ByteSize;
 pub use cidr::Network;
+pub use per_second::PerSecond;
 pub use percent::Percent;
 pub use span::Span;
 pub use status::Statuses;

@@ -5,8 +5,8 @@ use std::time::Duration;
 use isobar_balance::Balance;
 use isobar_config::{Source, compile, quick};
 use isobar_plan::{
-    Action, Admin, Cidr, HeaderOp, HealthProbe, LogDestination, LogFormat, Plan, ServerAddress, StatusRanges,
-    UpstreamId,
+    Action, Admin, Allowance, Backoff, Cidr, HeaderOp, HealthProbe, Hedge, HedgeAfter, LogDestination, LogFormat, Plan,
+    Retry, RetryOn, ServerAddress, StatusRanges, UpstreamId,
 };
 use isobar_route::{HostPattern, PathPattern};
 
@@ -145,10 +145,7 @@ fn an_upstream() {
     assert_eq!(last.address, ServerAddress::Name("backend.internal".into(), 8080));
     assert_eq!((last.weight, last.max_connections, last.backup), (3, Some(500), true));
     assert_eq!((api.keep_alive.max_idle, api.keep_alive.idle_timeout), (0, seconds(20)));
-    assert_eq!(
-        (api.queue.max, api.queue.timeout, api.retry.attempts),
-        (0, seconds(1), 0)
-    );
+    assert_eq!((api.queue.max, api.queue.timeout), (0, seconds(1)));
     let timeouts = api.timeouts;
     assert_eq!(
         [timeouts.connect, timeouts.send, timeouts.read, timeouts.idle],
@@ -163,10 +160,89 @@ fn an_upstream() {
         (web.keep_alive.max_idle, web.keep_alive.idle_timeout),
         (64, seconds(30))
     );
+    assert_eq!((web.queue.max, web.queue.timeout), (1024, seconds(5)));
+}
+
+#[test]
+fn retries_and_hedges() {
+    let plan = plan(EVERYTHING);
+    let allowance = |percent, min_per_second| Allowance {
+        percent,
+        min_per_second,
+    };
+    assert_eq!(plan.upstreams[0].retry_budget, Some(allowance(10, 0)));
+    assert_eq!(plan.upstreams[1].retry_budget, None);
+    let routes = &plan.listeners[0].routes;
+    let full = Retry {
+        attempts: 3,
+        on: RetryOn {
+            connect_failure: true,
+            closed: false,
+            timeout: true,
+            statuses: StatusRanges(vec![(502, 504), (429, 429)]),
+        },
+        non_idempotent: true,
+        try_timeout: Some(seconds(2)),
+        deadline: Some(seconds(20)),
+        backoff: Some(Backoff {
+            base: Duration::from_millis(10),
+            max: seconds(1),
+        }),
+        buffer: 1 << 20,
+    };
+    assert_eq!(routes[0].retry, full, "the upstream's");
+    let own = Retry {
+        attempts: 0,
+        on: RetryOn {
+            connect_failure: false,
+            closed: false,
+            timeout: false,
+            statuses: StatusRanges(vec![]),
+        },
+        non_idempotent: false,
+        try_timeout: Some(seconds(1)),
+        deadline: None,
+        backoff: None,
+        buffer: 0,
+    };
+    assert_eq!(routes[1].retry, own, "the route's");
+    assert_eq!(routes[2].retry.on.statuses, StatusRanges(vec![(500, 599)]));
+    let hedge = |after, max| Some(Hedge { after, max });
+    assert_eq!(routes[0].hedge, hedge(HedgeAfter::Quantile(999), 2));
+    assert_eq!(routes[1].hedge, hedge(HedgeAfter::Fixed(Duration::from_millis(50)), 1));
+    assert_eq!(routes[2].hedge, None);
+}
+
+/// Without a word on it: two more tries, where no connection was made or it was closed; a try timeout adds time-outs.
+#[test]
+fn what_is_tried_again_where_nothing_is_written() {
+    let of = |retry: &str| {
+        let text = format!(
+            "listeners: [{{ address: 127.0.0.1:1, upstream: a }}]\nupstreams: {{ a: {{ servers: [127.0.0.1:2]{retry} }} }}"
+        );
+        let plan = plan(&text);
+        let retry = plan.listeners[0].routes[0].retry.clone();
+        let RetryOn {
+            connect_failure,
+            closed,
+            timeout,
+            statuses,
+        } = retry.on;
+        assert_eq!(statuses, StatusRanges(vec![]));
+        (
+            [connect_failure, closed, timeout],
+            retry.attempts,
+            retry.buffer,
+            plan.upstreams[0].retry_budget,
+        )
+    };
+    let budget = Some(Allowance::DEFAULT);
+    assert_eq!(of(""), ([true, true, false], 2, 64 << 10, budget));
     assert_eq!(
-        (web.queue.max, web.queue.timeout, web.retry.attempts),
-        (1024, seconds(5), 2)
+        of(", retry: { try_timeout: 1s }"),
+        ([true, true, true], 2, 64 << 10, budget)
     );
+    assert_eq!(of(", retry: { on: none, try_timeout: 1s }").0, [false; 3]);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use isobar_control::{DnsClient, Resolver, Target};
-use isobar_plan::{Balance, KeepAlive, Plan, PlanDiff, Queue, Retry, Server, ServerAddress, Timeouts, Upstream};
+use isobar_plan::{Balance, KeepAlive, Plan, PlanDiff, Queue, Server, ServerAddress, Timeouts, Upstream};
 use name_server::{NameServer, Zone};
 use tokio::sync::Notify;
 
@@ -87,8 +87,8 @@ fn plan(servers: &[(&str, u16)]) -> Plan {
             max: 0,
             timeout: second,
         },
-        retry: Retry { attempts: 0 },
         sticky: None,
+        retry_budget: None,
     };
     Plan {
         listeners: vec![],

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use isobar_engine::{Engine, EngineOptions, Io};
 use isobar_plan::{AccessLog, Timeouts, Upstream};
-use isobar_plan::{Balance, KeepAlive, LogDestination, LogFormat, Plan, Queue, Retry, Server, ServerAddress};
+use isobar_plan::{Balance, KeepAlive, LogDestination, LogFormat, Plan, Queue, Server, ServerAddress};
 
 fn upstream(name: &str, servers: &[&str]) -> Upstream {
     let second = Duration::from_secs(1);
@@ -39,8 +39,8 @@ fn upstream(name: &str, servers: &[&str]) -> Upstream {
             max: 0,
             timeout: second,
         },
-        retry: Retry { attempts: 0 },
         sticky: None,
+        retry_budget: None,
     }
 }
 

@@ -1,13 +1,15 @@
 //! What is one try at one server?
 
 use std::future::poll_fn;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use isobar_observe::{Cause, Fault};
 use isobar_plan::ServerAddress;
-use isobar_upstream::Place;
+use isobar_upstream::{Place, Server};
 
+use crate::again::{self, Failed, Why};
 use crate::connection::Client;
+use crate::download::Reply;
 use crate::exchange::{Exchange, Next};
 use crate::flow::{Flow, Wait, poll_flushed};
 use crate::forward::Ways;
@@ -17,15 +19,6 @@ use crate::tunnel;
 
 /// Addresses of one server that a request tries at most.
 const MAX_ADDRESSES: usize = 4;
-
-/// What one try at one server came to.
-pub(crate) struct Failed {
-    pub(crate) cause: Cause,
-    /// Whether the server can have seen nothing of the request.
-    pub(crate) unsent: bool,
-    /// Whether it was tried on a connection that carried others before.
-    pub(crate) reused: bool,
-}
 
 /// Where a connection to a server may come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,30 +38,13 @@ pub(crate) async fn attempt(
     origin: Origin,
 ) -> Result<Box<ServerConnection>, Failed> {
     let local_server = place.server();
-    exchange.report.tries(ways.local.upstream(), local_server);
-    exchange.head_sent = false;
-    let stats = local_server.server.stats(ways.worker.id);
-    stats.requests.increment();
-    let pooled = match origin {
-        Origin::Pooled if exchange.request.method.is_idempotent() => local_server.own.take(),
-        // It could not be sent again, so a system call more makes sure that the server has not just closed.
-        Origin::Pooled => std::iter::from_fn(|| local_server.own.take()).find(|pooled| pooled.stream.is_silent()),
-        Origin::Fresh => None,
-    };
-    let mut server = match pooled {
-        Some(server) => {
-            stats.connections_reused.increment();
-            server
-        }
+    begin(ways, exchange, place);
+    let mut server = match kept(ways, exchange, place, origin) {
+        Some(server) => server,
         None => {
-            let server = connect(ways, exchange, place).await;
-            let server = server.map_err(|cause| Failed {
-                cause,
-                unsent: true,
-                reused: false,
-            })?;
-            stats.connections_opened.increment();
-            server
+            let deadline = connect_deadline(ways, exchange);
+            let server = connect(ways, &local_server.server, deadline).await;
+            connected(ways, exchange, server)?
         }
     };
     exchange.report.sends(ways.worker);
@@ -79,25 +55,119 @@ pub(crate) async fn attempt(
         exchange,
     };
     let result = poll_fn(|cx| flow.poll_answer(cx)).await;
-    let unsent = flow.exchange.report.nothing_sent;
-    let Err(cause) = result else { return Ok(server) };
-    let reused = server.reused;
-    if unsent && cause.fault() == Fault::Client {
-        // The server has seen nothing of a request that turned out to be none.
-        give_back(ways, place, server, ways.worker.wheel.now());
+    match failure(exchange, &server, result) {
+        None => Ok(server),
+        Some(failed) => {
+            settle(ways, exchange, place, server, &failed);
+            Err(failed)
+        }
     }
-    Err(Failed { cause, unsent, reused })
 }
 
-/// Connects to one of the server's addresses, all within the one deadline: the next is tried where one refuses.
-async fn connect(
+/// Counts a try that begins.
+pub(crate) fn begin(ways: &Ways<'_>, exchange: &mut Exchange, place: &Place<Pool>) {
+    exchange.report.tries(ways.local.upstream(), place.server());
+    exchange.head_sent = false;
+    exchange.try_began = ways.rules.retry.try_timeout.map(|_| ways.worker.wheel.now());
+    place.server().server.stats(ways.worker.id).requests.increment();
+}
+
+/// A connection that was kept.
+pub(crate) fn kept(
+    ways: &Ways<'_>,
+    exchange: &Exchange,
+    place: &Place<Pool>,
+    origin: Origin,
+) -> Option<Box<ServerConnection>> {
+    let local_server = place.server();
+    let kept = match origin {
+        Origin::Pooled if exchange.request.method.is_idempotent() => local_server.own.take(),
+        // It could not be sent again, so a system call more makes sure that the server has not just closed.
+        Origin::Pooled => std::iter::from_fn(|| local_server.own.take()).find(|pooled| pooled.stream.is_silent()),
+        Origin::Fresh => None,
+    };
+    if kept.is_some() {
+        local_server.server.stats(ways.worker.id).connections_reused.increment();
+    }
+    kept
+}
+
+/// What a try came to, as far as it failed.
+pub(crate) fn failure(exchange: &Exchange, server: &ServerConnection, result: Result<Reply, Cause>) -> Option<Failed> {
+    let why = match result {
+        Ok(Reply::Begun) => return None,
+        Ok(Reply::Declined) => again::declined(exchange),
+        Err(cause) => Why::Cause(cause),
+    };
+    Some(Failed {
+        why,
+        unsent: exchange.report.nothing_sent,
+        reused: server.reused,
+    })
+}
+
+/// Keeps the connection of a try that failed, where it is still of use.
+pub(crate) fn settle(
     ways: &Ways<'_>,
     exchange: &mut Exchange,
     place: &Place<Pool>,
-) -> Result<Box<ServerConnection>, Cause> {
-    let server = &place.server().server;
+    server: Box<ServerConnection>,
+    failed: &Failed,
+) {
+    let of_use = match failed.why {
+        // The server has seen nothing of a request that turned out to be none.
+        Why::Cause(cause) => failed.unsent && cause.fault() == Fault::Client,
+        // Its answer came as a whole; what did not is not waited for.
+        Why::Status(_) => exchange.download.is_done() && exchange.server_keeps(),
+    };
+    if of_use {
+        give_back(ways, place, server, ways.worker.wheel.now());
+    }
+}
+
+/// By when a connection has to be made.
+pub(crate) fn connect_deadline(ways: &Ways<'_>, exchange: &Exchange) -> Instant {
+    let connect = ways.worker.wheel.now() + ways.rules.timeouts.connect;
+    let one_try = exchange.try_began.zip(ways.rules.retry.try_timeout);
+    let one_try = one_try.map(|(began, timeout)| began + timeout);
+    exchange
+        .again
+        .deadline
+        .into_iter()
+        .chain(one_try)
+        .fold(connect, Instant::min)
+}
+
+/// Takes note of a connection that was made, or why it was not.
+pub(crate) fn connected(
+    ways: &Ways<'_>,
+    exchange: &mut Exchange,
+    (result, took): Connected,
+) -> Result<Box<ServerConnection>, Failed> {
+    exchange.report.connect = Some(took);
+    if let (Ok(_), Some(server)) = (&result, exchange.report.server()) {
+        server.stats(ways.worker.id).connections_opened.increment();
+    }
+    result.map_err(|cause| {
+        let deadline = exchange.again.deadline;
+        let is_over = deadline.is_some_and(|deadline| ways.worker.wheel.now() >= deadline);
+        Failed {
+            why: Why::Cause(match cause {
+                Cause::ConnectTimeout if is_over => Cause::DeadlineExceeded,
+                cause => cause,
+            }),
+            unsent: true,
+            reused: false,
+        }
+    })
+}
+
+/// What connecting came to, and how long it took.
+pub(crate) type Connected = (Result<Box<ServerConnection>, Cause>, Duration);
+
+/// Connects to one of the server's addresses, all within the one deadline: the next is tried where one refuses.
+pub(crate) async fn connect(ways: &Ways<'_>, server: &Server, deadline: Instant) -> Connected {
     let began = ways.worker.wheel.now();
-    let deadline = began + ways.rules.timeouts.connect;
     let mut result = Err(Cause::ConnectFailed);
     for _ in 0..server.addresses().len().min(MAX_ADDRESSES) {
         let Some(address) = server.next_address() else { break };
@@ -112,8 +182,7 @@ async fn connect(
             break;
         }
     }
-    exchange.report.connect = Some(ways.worker.wheel.now().saturating_duration_since(began));
-    result
+    (result, ways.worker.wheel.now().saturating_duration_since(began))
 }
 
 /// Whether a connection failed for lack of descriptors, local ports or memory.

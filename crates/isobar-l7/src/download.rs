@@ -9,6 +9,7 @@ use isobar_observe::Cause;
 use isobar_wire::exchange::{ResponseFraming, ResponseStep};
 use isobar_wire::{BodyDecoder, Field, HeadError, HeadLimits, Parsed, ResponseHead, write};
 
+use crate::again::{self, Declines};
 use crate::exchange::Exchange;
 use crate::flow::{Flow, Wait, poll_watch_patiently};
 use crate::response;
@@ -26,15 +27,24 @@ const COPIED_BYTES: usize = 4 * 1024;
 
 /// What a read from the server came to.
 enum Answer {
-    /// The head of the answer is on its way to the client.
-    Begun,
+    /// The final one.
+    Head(Reply),
     /// Only a part of it, or an interim answer.
     More,
 }
 
+/// What becomes of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reply {
+    /// Its head is on its way to the client.
+    Begun,
+    /// It is not passed on: another server is asked.
+    Declined,
+}
+
 impl Flow<'_> {
-    /// Sends the request, and waits until the head of the answer is on its way to the client.
-    pub(crate) fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Cause>> {
+    /// Sends the request, and waits until the head of the answer is on its way to the client, or declined.
+    pub(crate) fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<Reply, Cause>> {
         // In the turn in which the request is sent, that time is now.
         let mut now = None;
         if !self.exchange.head_sent {
@@ -45,7 +55,7 @@ impl Flow<'_> {
         loop {
             ready!(self.poll_client_takes(cx))?;
             match self.poll_answer_head(cx)? {
-                Poll::Ready(Answer::Begun) => return Poll::Ready(Ok(())),
+                Poll::Ready(Answer::Head(reply)) => return Poll::Ready(Ok(reply)),
                 Poll::Ready(Answer::More) => {
                     self.exchange.report.took_longer();
                     self.exchange.download_wait = Wait::Nobody;
@@ -55,16 +65,14 @@ impl Flow<'_> {
         }
         if upload.is_pending() {
             if self.exchange.awaits_continue() {
-                return self.poll_server_deadline(cx, now).map(Err);
+                return self.poll_head_deadline(cx, now).map(Err);
             }
-            // While the request is under way, its own deadlines hold.
-            self.exchange.download_wait = Wait::Nobody;
-            return Poll::Pending;
+            return self.poll_upload_deadline(cx).map(Err);
         }
         if let Poll::Ready(cause) = poll_watch_patiently(cx, self.ways, self.client, self.exchange) {
             return Poll::Ready(Err(cause));
         }
-        self.poll_server_deadline(cx, now).map(Err)
+        self.poll_head_deadline(cx, now).map(Err)
     }
 
     /// Reads once from the server, for the head.
@@ -143,16 +151,31 @@ impl Flow<'_> {
                     self.begin_answer(head, output);
                     self.exchange.report.bytes_out += rest.len() as u64;
                     self.write_client(cx, output, rest)?;
-                    return Ok(Answer::Begun);
+                    return Ok(Answer::Head(Reply::Begun));
                 }
+                ResponseStep::Final if self.declines(head, rest) => return Ok(Answer::Head(Reply::Declined)),
                 ResponseStep::Final => {
                     self.begin_answer(head, output);
                     self.relay(cx, output, rest)?;
-                    return Ok(Answer::Begun);
+                    return Ok(Answer::Head(Reply::Begun));
                 }
             }
             bytes = rest;
         }
+    }
+
+    /// Whether an answer is not passed on. What is there of its body is looked at, so that the connection may be kept.
+    fn declines(&mut self, head: &[u8], rest: &[u8]) -> bool {
+        let Self { ways, exchange, .. } = self;
+        if ways.rules.retry.on.statuses.0.is_empty() && exchange.again.declines == Declines::ByTheRules {
+            return false;
+        }
+        let retry_after_s = retry_after_s(head, &exchange.response);
+        let declines = again::declines(ways, exchange, retry_after_s);
+        if declines {
+            exchange.skim(rest);
+        }
+        declines
     }
 
     /// The final head is known: decides how its body goes on, and writes the head for the client.
@@ -339,6 +362,19 @@ fn malformed(error: HeadError) -> Cause {
 }
 
 impl Exchange {
+    /// Passes over the body of an answer that nobody reads.
+    fn skim(&mut self, bytes: &[u8]) {
+        self.download = BodyDecoder::new(self.response.body);
+        let mut offset = 0;
+        while let Some(rest) = bytes.get(offset..).filter(|rest| !rest.is_empty()) {
+            match self.download.decode(rest) {
+                Ok(decoded) if decoded.consumed > 0 => offset += decoded.consumed,
+                _ => break,
+            }
+        }
+        self.server_ahead |= offset < bytes.len();
+    }
+
     /// Passes bytes of the server through the body's framing. What can go on as it is comes back as a range of
     /// `bytes`, behind what is appended to `output`.
     fn frame(&mut self, bytes: &[u8], output: &mut Vec<u8>) -> Result<Range<usize>, Cause> {

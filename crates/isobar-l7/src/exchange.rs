@@ -8,6 +8,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use isobar_net::splice::Pipe;
 use isobar_observe::Cause;
@@ -15,6 +16,7 @@ use isobar_upstream::Server;
 use isobar_wire::exchange::{Exchange as Machine, ResponseFraming, ResponseStep};
 use isobar_wire::{BodyDecoder, HeadLimits, Parsed, RequestHead, ResponseHead, TargetForm};
 
+use crate::again::Again;
 use crate::connection::Client;
 use crate::flow::{Outgoing, Wait};
 use crate::forward::{Ways, forward};
@@ -24,7 +26,7 @@ use crate::worker::LocalSite;
 use crate::{Worker, answer, key, record, request, sticky};
 
 /// Buffers that grew past this are given back when their exchange ends.
-const KEPT_BUFFER_BYTES: usize = 8 * 1024;
+pub(crate) const KEPT_BUFFER_BYTES: usize = 8 * 1024;
 
 /// Everything one exchange needs beside its connections. Boxes of it are reused, so that a request allocates nothing.
 #[derive(Debug, Default)]
@@ -63,9 +65,12 @@ pub(crate) struct Exchange {
     pub(crate) replayable: bool,
     /// Whether the client has sent more than this request, so that its connection need not be watched.
     pub(crate) client_ahead: bool,
-    /// Servers that failed this request.
+    /// Servers that failed this request, and are not asked again while there are others.
     pub(crate) tried: Vec<Arc<Server>>,
     pub(crate) session: Session,
+    /// When the running try began, where it has a timeout of its own.
+    pub(crate) try_began: Option<Instant>,
+    pub(crate) again: Again,
     pub(crate) report: Report,
 }
 
@@ -114,6 +119,8 @@ impl Exchange {
         self.response.clear();
         self.tried.clear();
         self.session = Session::default();
+        self.try_began = None;
+        self.again.clear();
         self.consumed = 0;
         self.upload_pipe = None;
         self.download_pipe = None;
@@ -200,16 +207,31 @@ impl Exchange {
         if self.head_sent && !self.replayable {
             return self.upload.is_done();
         }
+        match self.end_of_request() {
+            Some(end) => {
+                self.consumed = end;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Whether all of the request is here, to be sent as often as needed.
+    pub(crate) fn has_whole_request(&self) -> bool {
+        self.replayable && self.end_of_request().is_some()
+    }
+
+    /// Where the request ends in what is here of it; none: it goes on.
+    fn end_of_request(&self) -> Option<usize> {
         let mut body = BodyDecoder::new(self.request.body);
         let mut end = self.request.len;
         while !body.is_done() {
             match body.decode(self.inbound.get(end..).unwrap_or_default()) {
                 Ok(decoded) if decoded.consumed > 0 => end += decoded.consumed,
-                _ => return false,
+                _ => return None,
             }
         }
-        self.consumed = end;
-        true
+        Some(end)
     }
 
     /// The target that is matched and forwarded: path and query, in canonical form.

@@ -46,6 +46,8 @@ pub(crate) enum Wait {
     Client,
     /// The server.
     Server,
+    /// The other direction, which has deadlines of its own.
+    Upload,
     /// Nobody, but it is time to look whether the client is still there.
     Watch,
 }
@@ -170,6 +172,41 @@ impl Flow<'_> {
             .download_wait
             .poll_for(cx, Wait::Server, &server.timer, deadline)
             .map(|()| Cause::ReadTimeout)
+    }
+
+    /// The head of the answer is waited for: ready, with the cause, when it took too long.
+    pub(crate) fn poll_head_deadline(&mut self, cx: &mut Context<'_>, now: Option<Instant>) -> Poll<Cause> {
+        let Self {
+            ways, server, exchange, ..
+        } = self;
+        let one_try = exchange.try_began.zip(ways.rules.retry.try_timeout);
+        let one_try =
+            one_try.map(|(began, timeout)| exchange.report.uploaded.map_or(began, |at| at.max(began)) + timeout);
+        let all = exchange.again.deadline;
+        let now = || now.unwrap_or_else(|| ways.worker.wheel.now());
+        let read = || now() + ways.rules.timeouts.read;
+        let deadline = || one_try.into_iter().chain(all).fold(read(), Instant::min);
+        let expired = exchange
+            .download_wait
+            .poll_for(cx, Wait::Server, &server.timer, deadline);
+        expired.map(|()| match (all, one_try) {
+            (Some(all), _) if ways.worker.wheel.now() >= all => Cause::DeadlineExceeded,
+            (_, Some(one_try)) if ways.worker.wheel.now() >= one_try => Cause::TryTimeout,
+            _ => Cause::ReadTimeout,
+        })
+    }
+
+    /// The request is under way, and its own deadlines hold: ready, with the cause, when all tries together took too long.
+    pub(crate) fn poll_upload_deadline(&mut self, cx: &mut Context<'_>) -> Poll<Cause> {
+        let Self { server, exchange, .. } = self;
+        let Some(deadline) = exchange.again.deadline else {
+            exchange.download_wait = Wait::Nobody;
+            return Poll::Pending;
+        };
+        exchange
+            .download_wait
+            .poll_for(cx, Wait::Upload, &server.timer, || deadline)
+            .map(|()| Cause::DeadlineExceeded)
     }
 
     /// The response direction waits for the client: ready, with the cause, when it took too long.

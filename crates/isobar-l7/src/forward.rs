@@ -1,23 +1,25 @@
 //! Which servers is a request given to, until one answers?
 //!
-//! It knows when a request may be sent once more; how it is sent is [`crate::attempt`]'s business.
+//! When it is sent once more is [`crate::again`]'s business, how it is sent [`crate::attempt`]'s.
 
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use isobar_balance::Outcome;
-use isobar_observe::{Cause, Fault, RetrySafe};
+use isobar_observe::Cause;
 use isobar_plan::Route;
 use isobar_upstream::{Ask, Local, Place, Refusal, Ticket, Upstream, View, moment};
 
 use crate::Worker;
-use crate::attempt::{Failed, Origin, attempt, deliver};
+use crate::again::{self, Failed, Why, may_repeat};
+use crate::attempt::{Origin, attempt, deliver};
 use crate::connection::Client;
 use crate::exchange::{Exchange, Next};
 use crate::flow::poll_watch;
+use crate::hedge;
 use crate::pool::Pool;
+use crate::server::ServerConnection;
 use crate::sticky;
 use crate::worker::LocalSite;
 
@@ -31,8 +33,13 @@ pub(crate) struct Ways<'a> {
     pub(crate) key: Option<u64>,
 }
 
+/// The server that answers, or the one that failed.
+pub(crate) type Tried = Result<(Place<Pool>, Box<ServerConnection>), (Place<Pool>, Failed)>;
+
 /// Sends the request to a server, to others when it fails, and passes the answer on.
 pub(crate) async fn forward(ways: &Ways<'_>, client: &mut Client, exchange: &mut Exchange) -> Result<Next, Cause> {
+    ways.local.upstream().stats(ways.worker.id).requests.increment();
+    again::begin(ways, exchange);
     let mut failure = None;
     loop {
         let claimed = match claim(ways, exchange) {
@@ -42,41 +49,53 @@ pub(crate) async fn forward(ways: &Ways<'_>, client: &mut Client, exchange: &mut
         };
         let place = match claimed {
             Ok(place) => place,
-            // All others were tried: what the last one did is the better answer.
-            Err(Cause::NoServer) => return Err(failure.unwrap_or_else(|| no_server(ways))),
+            Err(Cause::NoServer) => match failure {
+                // All others were tried: what the last one did is the better answer.
+                Some(Why::Cause(cause)) => return Err(cause),
+                // Its answer is gone, and so are the other servers: it is asked again.
+                Some(Why::Status(_)) if !exchange.tried.is_empty() => {
+                    exchange.tried.clear();
+                    continue;
+                }
+                Some(Why::Status(_)) | None => return Err(no_server(ways)),
+            },
             Err(cause) => return Err(cause),
         };
         sticky::claimed(ways, exchange, &place);
-        if let Some(failed) = exchange.tried.last() {
-            failed.stats(ways.worker.id).retries.increment();
-        }
-        let mut tried = attempt(ways, client, exchange, &place, Origin::Pooled).await;
-        // The server closed an idle connection just as it was used again: that is no failure of the server's.
-        if let Err(failed) = &tried
-            && failed.reused
-            && failed.cause == Cause::ServerClosed
-            && may_repeat(exchange, failed)
-        {
-            tried = Box::pin(attempt(ways, client, exchange, &place, Origin::Fresh)).await;
-        }
-        let failed = match tried {
-            Ok(server) => return deliver(ways, client, exchange, place, server).await,
+        let tried = match hedge::delay(ways, exchange) {
+            None => attempt_twice(ways, client, exchange, place).await,
+            Some(delay) => Box::pin(hedge::race(ways, client, exchange, place, delay)).await,
+        };
+        let (place, failed) = match tried {
+            Ok((place, server)) => return deliver(ways, client, exchange, place, server).await,
             Err(failed) => failed,
         };
-        let server = &place.server().server;
-        server.stats(ways.worker.id).failures.count(failed.cause);
-        let idle_close = failed.reused && failed.cause == Cause::ServerClosed;
-        if failed.cause.fault() == Fault::Server && !idle_close {
-            let now = ways.worker.wheel.now();
-            let latency = now.saturating_duration_since(exchange.report.sent().unwrap_or(now));
-            place.finished(now, latency, Outcome::Failure { retry_after: None });
+        again::tell(ways, exchange, &place, &failed);
+        drop(place);
+        if !again::is_tried_again(ways, exchange, &failed) {
+            return Err(match failed.why {
+                Why::Cause(cause) => cause,
+                // An answer is only given up for another try.
+                Why::Status(_) => Cause::Internal,
+            });
         }
-        let attempts_left = exchange.tried.len() < ways.local.view().settings().retry.attempts as usize;
-        if !attempts_left || !is_tried_elsewhere(failed.cause) || !may_repeat(exchange, &failed) {
-            return Err(failed.cause);
-        }
-        exchange.tried.push(Arc::clone(server));
-        failure = Some(failed.cause);
+        failure = Some(failed.why);
+        again::pause(ways, client, exchange).await?;
+    }
+}
+
+/// Tries one server, on a new connection where a kept one turns out to be closed.
+async fn attempt_twice(ways: &Ways<'_>, client: &mut Client, exchange: &mut Exchange, place: Place<Pool>) -> Tried {
+    let mut tried = attempt(ways, client, exchange, &place, Origin::Pooled).await;
+    if let Err(failed) = &tried
+        && failed.is_idle_close()
+        && may_repeat(ways, exchange, failed)
+    {
+        tried = Box::pin(attempt(ways, client, exchange, &place, Origin::Fresh)).await;
+    }
+    match tried {
+        Ok(server) => Ok((place, server)),
+        Err(failed) => Err((place, failed)),
     }
 }
 
@@ -84,23 +103,6 @@ pub(crate) async fn forward(ways: &Ways<'_>, client: &mut Client, exchange: &mut
 fn no_server(ways: &Ways<'_>) -> Cause {
     ways.local.upstream().stats(ways.worker.id).no_server.increment();
     Cause::NoServer
-}
-
-/// Whether another server may do better. A time-out is not repeated: the client has waited long enough.
-fn is_tried_elsewhere(cause: Cause) -> bool {
-    matches!(
-        cause,
-        Cause::ConnectFailed | Cause::ConnectTimeout | Cause::ServerClosed
-    )
-}
-
-fn may_repeat(exchange: &Exchange, failed: &Failed) -> bool {
-    let safe = match failed.cause.retry_safe() {
-        RetrySafe::Always => true,
-        RetrySafe::Idempotent => failed.unsent || exchange.request.method.is_idempotent(),
-        RetrySafe::Never => false,
-    };
-    safe && exchange.replayable && !exchange.report.answer_begun
 }
 
 /// Claims a place at a server, unless others wait for one: they come first.
@@ -119,7 +121,7 @@ fn claim(ways: &Ways<'_>, exchange: &Exchange) -> Result<Place<Pool>, Refusal> {
     view.place(&ask, &mut ways.worker.chance.borrow_mut())
 }
 
-fn ask<'a>(ways: &Ways<'_>, view: &View<Pool>, exchange: &'a Exchange, now: Instant) -> Ask<'a> {
+pub(crate) fn ask<'a>(ways: &Ways<'_>, view: &View<Pool>, exchange: &'a Exchange, now: Instant) -> Ask<'a> {
     Ask {
         avoid: &exchange.tried,
         key: ways.key,
@@ -144,7 +146,10 @@ async fn wait(ways: &Ways<'_>, client: &mut Client, exchange: &mut Exchange) -> 
         return Err(Cause::QueueFull);
     };
     stats.queue_entered.increment();
-    client.timer.set(began + limits.timeout);
+    let until = began + limits.timeout;
+    client
+        .timer
+        .set(exchange.again.deadline.map_or(until, |deadline| deadline.min(until)));
     let result = poll_fn(|cx| poll_claim(cx, ways, client, exchange, &mut ticket)).await;
     let waited = worker.wheel.now().saturating_duration_since(began);
     stats.queue_wait.observe(waited);
@@ -174,7 +179,13 @@ fn poll_claim(
         }
     }
     if client.timer.poll_expired(cx).is_ready() {
-        return Poll::Ready(Err(Cause::QueueTimeout));
+        let deadline = exchange.again.deadline;
+        let is_over = deadline.is_some_and(|deadline| ways.worker.wheel.now() >= deadline);
+        return Poll::Ready(Err(if is_over {
+            Cause::DeadlineExceeded
+        } else {
+            Cause::QueueTimeout
+        }));
     }
     // A request that waits is in no hurry to save a system call.
     if client.stream.watch().is_err() {

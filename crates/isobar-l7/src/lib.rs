@@ -1,7 +1,8 @@
 //! HTTP: a request comes in, an answer goes out.
 //!
 //! Follow a request: [`serve`] waits for its first bytes, `exchange` reads its head and finds the
-//! route, `forward` chooses servers until one answers, `attempt` is one try at one, `flow` with `upload` and `download`
+//! route, `forward` chooses servers until one answers, `attempt` is one try at one, `again` says whether there is another and `hedge` makes two at
+//! once, `flow` with `upload` and `download`
 //! moves the bytes of both directions at once, `record` writes down how it ended. What bytes
 //! mean is `isobar-wire`'s, which server is `isobar-balance`'s, which rule is `isobar-route`'s; this crate knows
 //! neither files nor configuration text, and opens no listener.
@@ -10,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 mod address;
+mod again;
 mod answer;
 mod attempt;
 mod connection;
@@ -18,6 +20,7 @@ mod exchange;
 mod fields;
 mod flow;
 mod forward;
+mod hedge;
 mod key;
 mod log;
 mod pool;

@@ -92,6 +92,34 @@ impl Report {
         self.sent = None;
     }
 
+    /// When the first byte of the request was there.
+    pub(crate) fn began(&self) -> Option<Instant> {
+        self.began
+    }
+
+    /// The server that is tried, to be kept.
+    pub(crate) fn server_arc(&self) -> Option<Arc<Server>> {
+        self.server.as_ref().map(|server| Arc::clone(&server.server))
+    }
+
+    /// What is known of the request when it is tried at another server as well.
+    pub(crate) fn twin(&self) -> Self {
+        Self {
+            began: self.began,
+            site: self.site.clone(),
+            route: self.route,
+            attempts: self.attempts,
+            head_waited: self.head_waited,
+            queued: self.queued,
+            ..Self::default()
+        }
+    }
+
+    /// Takes in that the request was tried so often, at all servers together.
+    pub(crate) fn counts_tries_of(&mut self, other: &Self) {
+        self.attempts = self.attempts.max(other.attempts);
+    }
+
     /// The server that is tried.
     pub(crate) fn server(&self) -> Option<&Server> {
         self.server.as_ref().map(|server| &*server.server)
@@ -135,11 +163,7 @@ impl Report {
         let outcome = match result {
             Err(cause) if cause.fault() == Fault::Server => Outcome::Failure { retry_after: None },
             Err(_) => return None,
-            // What a server does not know (501, 505) is asked for by the client.
-            Ok(()) if self.status >= 500 && !matches!(self.status, 501 | 505) => Outcome::Failure {
-                retry_after: self.retry_after_s.map(|seconds| Duration::from_secs(seconds.into())),
-            },
-            Ok(()) => Outcome::Success,
+            Ok(()) => outcome(self.status, self.retry_after_s),
         };
         let asked = self.uploaded.into_iter().chain(self.sent).max()?;
         let latency = self.first_byte?.saturating_duration_since(asked);
@@ -178,6 +202,17 @@ impl Report {
     pub(crate) fn malformed(&mut self, error: BodyError) -> Cause {
         self.detail = Some(Detail::Body(error));
         Cause::ClientMalformed
+    }
+}
+
+/// What an answer says of the server that gave it.
+pub(crate) fn outcome(status: u16, retry_after_s: Option<u16>) -> Outcome {
+    // What a server does not know (501, 505) is asked for by the client.
+    if status < 500 || matches!(status, 501 | 505) {
+        return Outcome::Success;
+    }
+    Outcome::Failure {
+        retry_after: retry_after_s.map(|seconds| Duration::from_secs(seconds.into())),
     }
 }
 
@@ -294,6 +329,8 @@ fn record<'a>(
         queue: report.queued,
         connect: report.connect,
         attempts: report.attempts,
+        tried: &exchange.again.log,
+        retry_refused: exchange.again.refused,
         upgraded: report.upgraded,
         cause,
     }

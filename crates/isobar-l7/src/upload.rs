@@ -8,7 +8,7 @@ use isobar_observe::Cause;
 use isobar_plan::ClientTimeouts;
 use isobar_wire::{BodyDecoder, BodyKind, write};
 
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, KEPT_BUFFER_BYTES};
 use crate::flow::{Flow, Wait};
 use crate::{Worker, request};
 
@@ -143,7 +143,6 @@ impl Flow<'_> {
                 Poll::Ready(_) => return Poll::Ready(Err(Cause::ClientClosed)),
             };
             let bytes = input.get(..count).unwrap_or_default();
-            exchange.replayable = false;
             let (range, taken) = exchange.forward_more(bytes, output)?;
             exchange.uploaded(taken as u64, max)?;
             let data = bytes.get(range).unwrap_or_default();
@@ -163,6 +162,9 @@ impl Flow<'_> {
 
     /// A pipe, where what is left of the body is worth it.
     fn splice_upload(&self) -> Option<Pipe> {
+        if self.exchange.is_kept(0) {
+            return None;
+        }
         splice_pipe(self.ways.worker, &self.exchange.upload)
     }
 
@@ -226,6 +228,7 @@ impl Exchange {
         self.upload_refused = false;
         self.head_sent = true;
         self.client_ahead = false;
+        self.server_ahead = false;
         self.report.nothing_sent = true;
         self.report.uploaded = None;
         self.report.bytes_in = 0;
@@ -267,6 +270,7 @@ impl Exchange {
                 output.extend_from_slice(bytes.get(std::mem::replace(&mut direct, data)).unwrap_or_default());
             }
         }
+        self.keep(bytes.get(..offset).unwrap_or_default());
         if self.upload.is_done() {
             // The rest is the next request's. All of `inbound` is this one's by now.
             self.inbound.extend_from_slice(bytes.get(offset..).unwrap_or_default());
@@ -276,6 +280,28 @@ impl Exchange {
             }
         }
         Ok((direct, offset))
+    }
+
+    /// Whether the body is kept, so much more of it included, to be sent again.
+    fn is_kept(&self, more: usize) -> bool {
+        let kept = self.inbound.len().saturating_sub(self.request.len) + more;
+        let to_come = self.upload.remaining().unwrap_or(0);
+        self.replayable && (kept as u64).saturating_add(to_come) <= self.again.buffer as u64
+    }
+
+    /// Keeps a piece of the body behind the request's head, or lets go of it when it is too large.
+    fn keep(&mut self, bytes: &[u8]) {
+        if self.is_kept(bytes.len()) {
+            self.inbound.extend_from_slice(bytes);
+            self.consumed = self.inbound.len();
+        } else if self.replayable {
+            self.replayable = false;
+            if self.again.buffer > 0 {
+                self.inbound.truncate(self.request.len);
+                self.inbound.shrink_to(KEPT_BUFFER_BYTES);
+                self.consumed = self.inbound.len();
+            }
+        }
     }
 
     fn close_upload(&mut self, output: &mut Vec<u8>) {

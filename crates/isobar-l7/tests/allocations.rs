@@ -16,8 +16,9 @@ use isobar_l7::{Accepted, OpenConnections, Published, Site, SiteParts, SiteRoute
 use isobar_net::listen::{ListenOptions, Listener, listen};
 use isobar_net::runtime::{Io, WorkerRuntime, run, ways};
 use isobar_plan::{
-    Action, Balance, ClientTimeouts, Forwarding, KeepAlive, Learned, LearnedFrom, ListenerLimits, Otherwise, Queue,
-    Retry, Route, Server, ServerAddress, Sticky, StickyBy, StickyCookie, Timeouts, UpstreamId,
+    Action, Allowance, Balance, ClientTimeouts, Forwarding, KeepAlive, Learned, LearnedFrom, ListenerLimits, Otherwise,
+    Queue, Retry, RetryOn, Route, Server, ServerAddress, StatusRanges, Sticky, StickyBy, StickyCookie, Timeouts,
+    UpstreamId,
 };
 use isobar_route::{HostPattern, PathPattern, Rule};
 use isobar_upstream::{Sharded, Upstream};
@@ -127,8 +128,8 @@ fn world(server: SocketAddr, sticky: Option<Sticky>) -> World {
             max: 8,
             timeout: second,
         },
-        retry: Retry { attempts: 1 },
         sticky,
+        retry_budget: Some(Allowance::DEFAULT),
     };
     let route = Route {
         name: "users".into(),
@@ -138,6 +139,21 @@ fn world(server: SocketAddr, sticky: Option<Sticky>) -> World {
         },
         action: Action::Forward(UpstreamId(0)),
         timeouts,
+        retry: Retry {
+            attempts: 2,
+            on: RetryOn {
+                connect_failure: true,
+                closed: true,
+                timeout: false,
+                statuses: StatusRanges(vec![(503, 503)]),
+            },
+            non_idempotent: false,
+            try_timeout: Some(9 * second),
+            deadline: Some(9 * second),
+            backoff: None,
+            buffer: 64 * 1024,
+        },
+        hedge: None,
         request_headers: vec![isobar_plan::HeaderOp::Set("x-env".into(), "test".into())],
         response_headers: vec![isobar_plan::HeaderOp::Remove("server".into())],
     };

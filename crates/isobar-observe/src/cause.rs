@@ -148,6 +148,10 @@ causes! {
         "The server did not take the request in time.";
     ReadTimeout "read_timeout" Status(504), Server, Idempotent,
         "The server did not answer, or not go on with its answer, in time.";
+    TryTimeout "try_timeout" Status(504), Server, Idempotent,
+        "The server did not begin its answer within the time that one try may take.";
+    DeadlineExceeded "deadline_exceeded" Status(504), Server, Idempotent,
+        "No server began an answer before the deadline for all tries together.";
 
     Internal "internal" Status(500), Isobar, Idempotent,
         "Isobar failed; this is a bug worth reporting.";
@@ -220,7 +224,11 @@ impl Cause {
     /// Whether one particular server is to blame, rather than the lack of any.
     #[must_use]
     pub const fn blames_one_server(self) -> bool {
-        matches!(self.fault(), Fault::Server) && !matches!(self, Self::NoServer | Self::QueueFull | Self::QueueTimeout)
+        let of_all = matches!(
+            self,
+            Self::NoServer | Self::QueueFull | Self::QueueTimeout | Self::DeadlineExceeded
+        );
+        matches!(self.fault(), Fault::Server) && !of_all
     }
 }
 

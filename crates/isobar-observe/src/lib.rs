@@ -12,6 +12,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod access;
+mod again;
 mod by;
 pub mod catalogue;
 mod cause;
@@ -23,6 +24,7 @@ mod snapshot;
 mod stats;
 mod time;
 
+pub use again::{ByReason, ReasonTotals, RetryReason};
 pub use by::{
     ByCause, ByClass, CauseTotals, ClassTotals, EarlyCauses, EveryCause, Failures, Refusals, Scope, ServerCauses,
     StatusClass,

@@ -5,7 +5,7 @@
 //! metric's kind, and the name beside it the metric's name.
 
 use crate::catalogue::{Cell, Measured, metric_of};
-use crate::{ByCause, ByClass, Counter, Failures, Histogram, Refusals};
+use crate::{ByCause, ByClass, ByReason, Counter, Failures, Histogram, Refusals};
 
 /// Declares a shard, the sum of shards, and their metrics.
 macro_rules! shards {
@@ -76,6 +76,16 @@ shards! {
 
     /// What one worker counts of one upstream.
     UpstreamStats => UpstreamTotals, UPSTREAM_METRICS, ["upstream"] {
+        /// Requests, each once however many servers it was sent to.
+        requests: Counter = "isobar_upstream_requests_total",
+        /// Times that a request was sent again, by why.
+        retries: ByReason = "isobar_upstream_retries_total",
+        /// Requests not sent again, or not hedged, because the budget for retries was used up.
+        retries_refused: Counter = "isobar_upstream_retries_refused_total",
+        /// Times that a request was given to another server because the answer took long.
+        hedges: Counter = "isobar_upstream_hedges_total",
+        /// Hedged requests that the later server answered first.
+        hedges_won: Counter = "isobar_upstream_hedges_won_total",
         /// Requests that had to wait for a server.
         queue_entered: Counter = "isobar_upstream_queue_entered_total",
         /// Requests refused because too many were waiting.

@@ -34,6 +34,8 @@ const RECORD: Record<'_> = Record {
     queue: Duration::ZERO,
     connect: None,
     attempts: 1,
+    tried: b"a:connect_failed",
+    retry_refused: false,
     upgraded: false,
     cause: Cause::Complete,
 };

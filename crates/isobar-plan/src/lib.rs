@@ -12,6 +12,7 @@ mod diff;
 mod listener;
 mod logging;
 mod placement;
+mod retry;
 mod status;
 mod sticky;
 mod upstream;
@@ -23,13 +24,14 @@ pub use listener::{
 };
 pub use logging::{AccessLog, LogDestination, LogFormat};
 pub use placement::{Locality, Panic, Placement};
+pub use retry::{Backoff, Hedge, HedgeAfter, Retry, RetryOn};
 pub use status::{
     CheckReport, CheckStatus, EngineState, Event, HealthState, ListenerStatus, LogStatus, PanicChange, ServerStatus,
     Status, UpstreamStatus,
 };
 pub use sticky::{Learned, LearnedFrom, Otherwise, Secret, Sticky, StickyBy, StickyCookie};
 pub use upstream::{
-    Balance, HashPart, HealthCheck, HealthProbe, KeepAlive, Queue, Retry, Server, ServerAddress, StatusRanges,
+    Allowance, Balance, HashPart, HealthCheck, HealthProbe, KeepAlive, Queue, Server, ServerAddress, StatusRanges,
     Timeouts, Upstream,
 };
 

@@ -8,7 +8,7 @@ use core::time::Duration;
 
 use isobar_route::Rule;
 
-use crate::{Name, Timeouts};
+use crate::{Hedge, Name, Retry, Timeouts};
 
 /// The position of an upstream in [`Plan::upstreams`](crate::Plan::upstreams).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -116,6 +116,10 @@ pub struct Route {
     pub action: Action,
     /// The upstream's timeouts with the route's own in their place.
     pub timeouts: RouteTimeouts,
+    /// When its requests are sent again: as the upstream says, with the route's own settings in their place.
+    pub retry: Retry,
+    /// When its requests are given to a second server; none: never.
+    pub hedge: Option<Hedge>,
     /// Changes to the request's fields, in order, after the forwarding fields are set.
     pub request_headers: Vec<HeaderOp>,
     /// Changes to the response's fields, in order.

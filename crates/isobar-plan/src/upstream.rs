@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::time::Duration;
 
-pub use isobar_balance::Balance;
+pub use isobar_balance::{Allowance, Balance};
 
 use crate::{Name, Placement, Sticky};
 
@@ -30,10 +30,10 @@ pub struct Upstream {
     pub keep_alive: KeepAlive,
     /// Where requests wait while every server is at its limit.
     pub queue: Queue,
-    /// What happens when a server cannot be reached.
-    pub retry: Retry,
     /// How sessions stay with their servers; none: every request is for itself.
     pub sticky: Option<Sticky>,
+    /// How many requests may be sent again or hedged, as a part of all; none: there is no bound.
+    pub retry_budget: Option<Allowance>,
 }
 
 /// One thing of a request that is part of its key.
@@ -153,11 +153,4 @@ pub struct Queue {
     pub max: u32,
     /// How long a request waits at most (503).
     pub timeout: Duration,
-}
-
-/// What happens when a server cannot be reached, or closes a connection before a byte of the answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Retry {
-    /// Further servers tried after the first, at most 10.
-    pub attempts: u32,
 }

@@ -8,7 +8,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
-use isobar_balance::Balance;
+use isobar_balance::{Allowance, Balance};
 
 use crate::service::Service;
 
@@ -178,12 +178,12 @@ pub struct Keys {
 }
 
 /// What follows when a server fails a request.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retry {
     /// How many further servers are tried.
     pub attempts: u32,
-    /// What each request adds to the balancer's budget, of which a retry takes 1; none: no budget.
-    pub budget: Option<f64>,
+    /// How many retries there may be, as a part of the requests of a balancer; none: no budget.
+    pub budget: Option<Allowance>,
 }
 
 /// Where requests wait while every server is at its limit.
@@ -366,7 +366,6 @@ impl Scenario {
         let keys = self
             .keys
             .is_none_or(|keys| keys.count > 0 && keys.skew >= 0.0 && keys.skew.is_finite());
-        let budget = self.retry.budget.is_none_or(share);
         let checks = [
             (arrivals, "arrivals"),
             (
@@ -375,7 +374,6 @@ impl Scenario {
             ),
             (self.servers.iter().all(server), "servers"),
             (keys, "keys"),
-            (budget, "retry budget"),
         ];
         match checks.iter().find(|(right, _)| !right) {
             Some((_, what)) => Err(Nonsense::Number(what)),

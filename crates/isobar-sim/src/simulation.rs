@@ -227,7 +227,7 @@ impl Simulation {
             Counters::Shared => 0,
             Counters::Own => balancer,
         };
-        self.fronts[front as usize].deposit(&self.scenario.retry);
+        self.fronts[front as usize].deposit();
         let place = self.free.pop().unwrap_or_else(|| {
             self.requests.push(Request::default());
             u32::try_from(self.requests.len() - 1).unwrap_or(u32::MAX)
@@ -346,7 +346,7 @@ impl Simulation {
         request.tried.push(slot);
         let within = request.tried.len() <= self.scenario.retry.attempts as usize;
         let front = &mut self.fronts[request.front as usize];
-        if within && front.withdraw(&self.scenario.retry) {
+        if within && front.withdraw(&self.scenario.retry, self.now) {
             self.tally.retries += 1;
             return true;
         }

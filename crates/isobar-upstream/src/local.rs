@@ -160,6 +160,12 @@ impl<P> View<P> {
         &self.servers
     }
 
+    /// How many places are free for a request; none: no server is available to it.
+    #[must_use]
+    pub fn room(&self, ask: &Ask<'_>) -> Option<u32> {
+        self.members.room(ask.avoid, ask.home)
+    }
+
     /// Picks a server for a request and takes a place at it.
     ///
     /// *Cost*: no lock, and an allocation only where there is something to avoid; the rest is the algorithm's.

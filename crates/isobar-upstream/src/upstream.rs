@@ -5,8 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use isobar_balance::{Group, Moment, Preference, Tally, Tier};
-
+use isobar_balance::{Allowance, Budget, Group, Moment, Preference, Tally, Tier, Usual};
 use isobar_observe::UpstreamStats;
 use isobar_plan::{Name, ServerAddress, ServerStatus, UpstreamStatus};
 
@@ -31,6 +30,10 @@ pub struct Upstream {
     watcher: Mutex<Option<Waker>>,
     queue: WaitQueue,
     stats: Sharded<UpstreamStats>,
+    /// What may be sent again.
+    budget: Budget,
+    /// How long answers take to begin; kept up only where requests are hedged by it.
+    first_bytes: Usual,
 }
 
 /// One consistent state of an upstream; immutable.
@@ -156,6 +159,7 @@ impl Upstream {
             servers.iter().for_each(|server| server.state().stop_counting());
         }
         let members = members(settings.clone(), servers, 1, None);
+        let allowance = settings.retry_budget.unwrap_or(Allowance::DEFAULT);
         Self {
             name: settings.name,
             workers,
@@ -166,6 +170,8 @@ impl Upstream {
             watcher: Mutex::default(),
             queue: WaitQueue::default(),
             stats: Sharded::new(workers),
+            budget: Budget::new(allowance, moment(Instant::now())),
+            first_bytes: Usual::default(),
         }
     }
 
@@ -241,6 +247,31 @@ impl Upstream {
     /// What all workers count of it.
     pub fn all_stats(&self) -> impl Iterator<Item = &UpstreamStats> {
         self.stats.iter()
+    }
+
+    /// Takes a retry out of the budget that all workers share: *returns* whether there was one. `allowance`: none has no
+    /// bound.
+    ///
+    /// *Cost*: a look at every worker's counter; no lock. Requests that are not sent again pay nothing.
+    #[must_use]
+    pub fn may_repeat(&self, allowance: Option<Allowance>, now: Moment) -> bool {
+        let Some(allowance) = allowance else { return true };
+        let requests = self.all_stats().map(|stats| stats.requests.value());
+        let requests = requests.fold(0, u64::wrapping_add);
+        self.budget.withdraw(allowance, requests, now)
+    }
+
+    /// Gives back what [`may_repeat`](Self::may_repeat) took, where nothing was sent.
+    pub fn not_repeated(&self, allowance: Option<Allowance>) {
+        if allowance.is_some() {
+            self.budget.give_back();
+        }
+    }
+
+    /// How long answers take to begin.
+    #[must_use]
+    pub fn first_bytes(&self) -> &Usual {
+        &self.first_bytes
     }
 
     /// What an operator is told of it.

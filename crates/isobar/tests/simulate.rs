@@ -138,6 +138,53 @@ fn the_page_needs_nothing_from_elsewhere() {
     assert!(page("bursts.yaml", "4000").contains("Errors over time"));
 }
 
+/// One of ten servers fails in a hundredth of the time at load 0.9: fewer than one request in a thousand fails.
+#[test]
+fn a_budgeted_retry_hides_a_server_that_fails() {
+    let file = scenario("retry-budget.yaml");
+    for seed in ["1", "2", "3"] {
+        let run = &runs(&["simulate", &file, "--json", "--seed", seed, "--requests", "15000"])[0];
+        let (failed, all) = errors(run);
+        assert!(failed / all < 0.001, "{failed} of {all} with seed {seed}");
+        let retries = run["retries"].as_f64().unwrap();
+        assert!(retries > 0.0 && retries < all * 0.2, "{retries} of {all}");
+    }
+    // It is the retry that does it.
+    let text = fs::read_to_string(&file).unwrap();
+    let without = text.replace("attempts: 1", "attempts: 0");
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("without.yaml");
+    fs::write(&file, without).unwrap();
+    let run = &runs(&["simulate", file.to_str().unwrap(), "--json", "--requests", "15000"])[0];
+    let (failed, all) = errors(run);
+    assert!(failed / all > 0.001, "{failed} of {all} without a retry");
+}
+
+/// When all servers fail for most of the time, retries are a fifth of the requests and not twice as many.
+#[test]
+fn a_budget_keeps_a_storm_away() {
+    let text = fs::read_to_string(scenario("retry-storm.yaml")).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("storm.yaml");
+    let part_of_requests = |text: &str| {
+        fs::write(&file, text).unwrap();
+        let run = &runs(&["simulate", file.to_str().unwrap(), "--json", "--requests", "15000"])[0];
+        let (_, all) = errors(run);
+        run["retries"].as_f64().unwrap() / all
+    };
+    let budgeted = part_of_requests(&text);
+    assert!((0.1..=0.22).contains(&budgeted), "{budgeted}");
+    let free = part_of_requests(&text.replace("{ percent: 20%, min: 3/s }", "none"));
+    assert!(free > 0.9, "{free}");
+}
+
+/// How many requests ended in an error, and how many there were.
+fn errors(run: &Value) -> (f64, f64) {
+    let ends = run["ends"].as_object().unwrap();
+    let all: f64 = ends.values().filter_map(Value::as_f64).sum();
+    (all - ends["answered"].as_f64().unwrap(), all)
+}
+
 #[test]
 fn a_scenario_that_makes_no_sense_is_explained() {
     let directory = tempfile::tempdir().unwrap();

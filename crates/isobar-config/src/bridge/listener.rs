@@ -87,6 +87,8 @@ pub(crate) fn everything_to(upstream: Label) -> Route {
         r#match,
         upstream: _,
         timeouts,
+        retry,
+        hedge,
         request_headers,
         response_headers,
     } = Route::placeholder();
@@ -95,6 +97,8 @@ pub(crate) fn everything_to(upstream: Label) -> Route {
         r#match,
         upstream,
         timeouts,
+        retry,
+        hedge,
         request_headers,
         response_headers,
     }

@@ -6,9 +6,10 @@ use isobar_plan::{Action, UpstreamId};
 use isobar_route::Rule;
 
 use super::header::{self, Side};
-use super::{Bridge, names, upstream};
-use crate::document::{Label, Match, Route, RouteTimeouts, ServerTimeouts};
+use super::{Bridge, effective_retry, names, retry, upstream};
+use crate::document::{Label, Match, OrNone, Retry, Route, RouteTimeouts, ServerTimeouts};
 use crate::problem::{Path, Problem, Problems, Spot};
+use crate::setting::Setting;
 
 pub(super) fn routes(written: &[Route], at: Path<'_>, bridge: &mut Bridge<'_>) -> Vec<isobar_plan::Route> {
     check_names(written, at, &mut bridge.problems);
@@ -27,17 +28,29 @@ pub(super) fn route(written: &Route, name: &Label, at: Path<'_>, bridge: &mut Br
         r#match,
         upstream,
         timeouts,
+        retry: own_retry,
+        hedge,
         request_headers,
         response_headers,
     } = written;
     let found = bridge.upstream(upstream, at.key("upstream"));
     let inherited = found.map_or_else(upstream::default_timeouts, |(_, upstream)| upstream.timeouts.clone());
+    let (retry, inherited_hedge) = found.map_or_else(
+        || (Retry::placeholder(), OrNone(None)),
+        |(_, upstream)| (effective_retry(own_retry, &upstream.retry), upstream.hedge.clone()),
+    );
+    retry::check_route(own_retry, &retry, at.key("retry"), &mut bridge.problems);
+    if let (Some(hedge), Some((_, upstream))) = (hedge, found) {
+        retry::check_hedge(hedge, &upstream.servers, at, &mut bridge.problems);
+    }
     let mut changes = |written, key, side| header::changes(written, at.key(key), side, &mut bridge.problems);
     isobar_plan::Route {
         name: name.as_str().into(),
         rule: rule(r#match),
         action: Action::Forward(found.map_or(UpstreamId(0), |(id, _)| id)),
         timeouts: upstream::timeouts(&effective_timeouts(timeouts, &inherited)),
+        retry: retry::retry(&retry),
+        hedge: retry::hedge(hedge.as_ref().unwrap_or(&inherited_hedge)),
         request_headers: changes(request_headers, "request_headers", Side::Request),
         response_headers: changes(response_headers, "response_headers", Side::Response),
     }

@@ -6,8 +6,8 @@ use isobar_balance::Balance;
 use isobar_plan::Timeouts;
 
 use super::placement::{self, Here};
-use super::{health, names, sticky, subset};
-use crate::document::{HashPart, KeepAlive, Label, Named, Queue, Retry, Server, ServerTimeouts, Upstream};
+use super::{health, names, retry, sticky, subset};
+use crate::document::{HashPart, KeepAlive, Label, Named, Queue, Server, ServerTimeouts, Upstream};
 use crate::problem::{Path, Problem, Problems, Spot};
 use crate::setting::Setting;
 
@@ -52,7 +52,11 @@ fn upstream(
         queue,
         retry,
         sticky,
+        hedge,
     } = written;
+    retry::check(retry, at.key("retry"), problems);
+    retry::check_hedge(hedge, servers, at, problems);
+    retry::check_hedged_sessions(hedge, sticky, at, problems);
     check_servers(servers, at, problems);
     check_balance(*balance, hash, at, problems);
     let planned = servers.iter().map(server).collect();
@@ -69,11 +73,11 @@ fn upstream(
         timeouts: self::timeouts(timeouts),
         keep_alive: self::keep_alive(keep_alive),
         queue: self::queue(queue),
-        retry: self::retry(retry),
         sticky: sticky
             .0
             .as_ref()
             .and_then(|written| sticky::sticky(written, at.key("sticky"), problems)),
+        retry_budget: retry::budget(&retry.budget),
     }
 }
 
@@ -208,12 +212,5 @@ fn queue(queue: &Queue) -> isobar_plan::Queue {
     isobar_plan::Queue {
         max: max.value(),
         timeout: timeout.duration(),
-    }
-}
-
-fn retry(retry: &Retry) -> isobar_plan::Retry {
-    let Retry { attempts } = retry;
-    isobar_plan::Retry {
-        attempts: attempts.value(),
     }
 }

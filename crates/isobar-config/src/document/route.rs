@@ -2,7 +2,7 @@
 
 use isobar_route::{HostPattern, PathPattern, PatternError};
 
-use super::{HeaderChanges, Label};
+use super::{HeaderChanges, Hedge, Label, OrNone, RouteRetry};
 use crate::setting::section::settings;
 use crate::setting::shape::WordShape;
 use crate::setting::word::word_setting;
@@ -21,6 +21,10 @@ settings! {
         upstream: Label,
         /// How long servers may take to answer its requests, in place of the upstream's timeouts.
         timeouts: RouteTimeouts,
+        /// When its requests are sent again, in place of what the upstream says.
+        retry: RouteRetry,
+        /// When its requests are given to another server as well, in place of what the upstream says; `none`: never.
+        hedge: Option<OrNone<Hedge>>,
         /// Changes to the header fields of requests, after the forwarding fields are set.
         request_headers: HeaderChanges,
         /// Changes to the header fields of responses.

@@ -2,7 +2,9 @@
 
 use isobar_balance::{Balance, Choices, Orca, Prequal};
 
-use super::{Compared, HashPart, HealthCheck, Label, Locality, OrNone, Panic, SlowStart, Sticky, Subset, Whole};
+use super::{
+    Compared, HashPart, HealthCheck, Hedge, Label, Locality, OrNone, Panic, Retry, SlowStart, Sticky, Subset, Whole,
+};
 use crate::setting::Setting;
 use crate::setting::choice::Choice;
 use crate::setting::section::settings;
@@ -42,10 +44,12 @@ settings! {
         keep_alive: KeepAlive,
         /// Where requests wait while every server is at its limit.
         queue: Queue,
-        /// What happens when a server cannot be reached, or closes a connection before a byte of the answer.
+        /// When a request that failed is sent again. A route can have settings of its own.
         retry: Retry,
         /// How the requests of a session stay with one server; `none`: every request is for itself.
         sticky: OrNone<Sticky>,
+        /// When a request that takes long is given to another server as well; `none`: never. A route can have its own.
+        hedge: OrNone<Hedge>,
     }
 }
 
@@ -194,14 +198,5 @@ settings! {
         max: Whole<0, 10_000_000> = Whole::of(1024),
         /// How long a request waits at most (503).
         timeout: Span = Span::seconds(5),
-    }
-}
-
-settings! {
-    /// What happens when a server cannot be reached, or closes a connection before a byte of the answer.
-    pub struct Retry called "the retries of an upstream" {
-        /// Further servers tried after the first. Only a request of which nothing was sent, or which is safe to
-        /// repeat, is tried again.
-        attempts: Whole<0, 10> = Whole::of(2),
     }
 }

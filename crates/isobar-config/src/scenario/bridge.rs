@@ -124,7 +124,7 @@ fn retry(written: &document::Retries) -> Retry {
     let document::Retries { attempts, budget } = written;
     Retry {
         attempts: attempts.value(),
-        budget: budget.0.map(|budget| budget.value()),
+        budget: crate::bridge::retry_budget(budget),
     }
 }
 

@@ -3,7 +3,8 @@
 use isobar_balance::Balance;
 
 use super::{Decimal, Fine, Offset};
-use crate::document::{Compared, Label, OrNone, Whole};
+use crate::document::{Compared, Label, OrNone, RetryBudget, Whole};
+use crate::setting::Setting;
 use crate::setting::choice::Choice;
 use crate::setting::section::settings;
 use crate::units::Span;
@@ -278,8 +279,8 @@ settings! {
     pub struct Retries called "the retries" {
         /// How many further servers are tried.
         attempts: Whole<0, 10> = Whole::of(0),
-        /// How many retries each request pays for; a retry needs 1, and 10 are kept for the worst. `none`: no budget.
-        budget: OrNone<Decimal<0, 1_000>> = OrNone(Some(Decimal::thousandths(200))),
+        /// How many retries there may be, as a part of the requests; `none`: no bound.
+        budget: OrNone<RetryBudget> = OrNone(Some(RetryBudget::placeholder())),
     }
 }
 

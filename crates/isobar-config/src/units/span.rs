@@ -36,6 +36,11 @@ impl Span {
         Self(Duration::from_secs(if seconds == 0 { 1 } else { seconds as u64 }))
     }
 
+    /// So many milliseconds, for constants; at least one.
+    pub(crate) const fn millis(millis: u32) -> Self {
+        Self(Duration::from_millis(if millis == 0 { 1 } else { millis as u64 }))
+    }
+
     /// The length.
     #[must_use]
     pub const fn duration(self) -> Duration {

@@ -100,6 +100,8 @@ fields! {
     QueueMs "queue_ms" |r| Value::Millis(r.queue), "How long the request waited for a server.";
     ConnectMs "connect_ms" |r| Value::maybe(r.connect), "How long a new connection to the server took.";
     Attempts "attempts" |r| Value::Number(u64::from(r.attempts)), "Servers tried.";
+    Tried "tried" |r| Value::Bytes(r.tried), "Servers that failed the request and why, as in `a:connect_failed b:503`; `hedge_lost`: another was faster.";
+    RetryRefused "retry_refused" |r| Value::Flag(r.retry_refused), "Whether a further try was left out because the budget for retries was used up.";
     Upgraded "upgraded" |r| Value::Flag(r.upgraded), "Whether the connection was upgraded, as for a WebSocket.";
     Cause "cause" |r| Value::Bytes(r.cause.text().as_bytes()), "How the exchange ended.";
     Fault "fault" |r| Value::Bytes(r.cause.fault().text().as_bytes()), "Whose fault that was.";

@@ -60,6 +60,10 @@ pub struct Record<'a> {
     pub connect: Option<Duration>,
     /// Servers tried, the last included.
     pub attempts: u8,
+    /// The servers that did not answer and why, as in `a:connect_failed b:503`; empty: none.
+    pub tried: &'a [u8],
+    /// Whether a further try was left out because the budget for retries was used up.
+    pub retry_refused: bool,
     /// Whether the connection was upgraded to another protocol.
     pub upgraded: bool,
     /// How it ended.

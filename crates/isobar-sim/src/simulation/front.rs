@@ -7,13 +7,12 @@ use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use isobar_balance::{Arrangement, Bound, Candidate, Chance, Finish, Group, Moment, Report, ServerState, Standing};
+use isobar_balance::{
+    Allowance, Arrangement, Bound, Budget, Candidate, Chance, Finish, Group, Moment, Report, ServerState, Standing,
+};
 
 use crate::agenda::Ticket;
 use crate::scenario::{Retry, Scenario, Server};
-
-/// What the budget for retries holds at most, and at the start: enough for a fault to be met at once.
-const MAX_BUDGET: f64 = 10.0;
 
 /// As in the data plane: a server that is not thought to answer is never tried, however few others there are.
 const NO_PANIC: u32 = 0;
@@ -28,7 +27,9 @@ pub(super) struct Front {
     waiting: VecDeque<Ticket>,
     /// Of those, the ones that still wait.
     queued: u32,
-    budget: f64,
+    budget: Budget,
+    /// Requests that came.
+    requests: u64,
 }
 
 /// What a front has of a server, whether it knows it now or not.
@@ -69,7 +70,8 @@ impl Front {
             seeds,
             waiting: VecDeque::new(),
             queued: 0,
-            budget: MAX_BUDGET,
+            budget: Budget::new(scenario.retry.budget.unwrap_or(Allowance::DEFAULT), Moment::new(0)),
+            requests: 0,
         }
     }
 
@@ -145,22 +147,15 @@ impl Front {
     }
 
     /// A request came, which pays for a part of a retry.
-    pub(super) fn deposit(&mut self, retry: &Retry) {
-        if let Some(part) = retry.budget {
-            self.budget = (self.budget + part).min(MAX_BUDGET);
-        }
+    pub(super) const fn deposit(&mut self) {
+        self.requests += 1;
     }
 
-    /// Pays for a retry; *returns* whether the budget had it.
-    pub(super) fn withdraw(&mut self, retry: &Retry) -> bool {
-        if retry.budget.is_none() {
-            return true;
-        }
-        let has = self.budget >= 1.0;
-        if has {
-            self.budget -= 1.0;
-        }
-        has
+    /// Pays for a retry, as the data plane does; *returns* whether the budget had it.
+    pub(super) fn withdraw(&self, retry: &Retry, now: u64) -> bool {
+        retry
+            .budget
+            .is_none_or(|allowance| self.budget.withdraw(allowance, self.requests, Moment::new(now)))
     }
 }
 

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use isobar_balance::{Chance, Otherwise};
 use isobar_plan::{
-    Balance, HealthCheck, HealthProbe, HealthState, KeepAlive, Queue, Retry, Server, ServerAddress, Timeouts,
+    Balance, HealthCheck, HealthProbe, HealthState, KeepAlive, Queue, Server, ServerAddress, Timeouts,
     Upstream as Settings,
 };
 use isobar_upstream::{Ask, Home, Local, Place, ProbeOutcome, Refusal, Retire, Ticket, Upstream};
@@ -56,8 +56,8 @@ fn settings(servers: Vec<Server>) -> Settings {
             max: 100,
             timeout: second,
         },
-        retry: Retry { attempts: 1 },
         sticky: None,
+        retry_budget: None,
     }
 }
 

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use isobar_balance::Balance;
+use isobar_balance::{Allowance, Balance};
 use isobar_observe::WallTime;
 use isobar_sim::{
     Arrivals, Balancers, Change, Counters, Discipline, Failing, Queue, Reports, Retry, Scenario, Server, Service,
@@ -244,7 +244,7 @@ fn scenario(recorded: &Recorded, load: f64, balancers: u32, seed: u64) -> Scenar
         timeout: Some(nanoseconds((recorded.mean() * PATIENCE).max(PATIENCE_SECONDS))),
         retry: Retry {
             attempts: 1,
-            budget: Some(0.2),
+            budget: Some(Allowance::DEFAULT),
         },
         queue: Queue { max: 0, timeout: None },
         reports: Reports::WhenProbed,

@@ -202,7 +202,7 @@ fn text(filled: &Filled) -> String {
     };
     format!(
         "servers:\n{servers}arrivals: {{ load: {} }}\nservice: {{ {service}, mean: {mean} }}\n\
-         balancers: {{ count: {}, counters: own }}\nretry: {{ attempts: 1, budget: 0.2 }}\nrequests: {}\n\
+         balancers: {{ count: {}, counters: own }}\nretry: {{ attempts: 1 }}\nrequests: {}\n\
          {keys}{timeout}",
         filled.load, filled.balancers, filled.requests
     )
