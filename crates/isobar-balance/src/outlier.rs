@@ -15,10 +15,13 @@
 //!
 //! # How many
 //! At most a part of all servers is out, but one may always be, and never all: when everything fails, it is not the
-//! servers that stand out. This module does not know of health checks; servers that are out by those come on top,
-//! and what a group does with too few servers is the group's business.
+//! servers that stand out. This module does not know of health checks and of operators; servers that get no requests
+//! because of those come on top of the part, are told by [`OutlierDetector::missing`], and leave a last one that is not
+//! ejected either. When the last one goes missing, those that are out come back: a server that fails some requests is
+//! worth more than none. What a group does with too few servers is the group's business.
 
 mod conduct;
+mod reason;
 mod rules;
 
 use alloc::sync::Arc;
@@ -31,6 +34,7 @@ use conduct::{Rows, Totals};
 use rules::Record;
 
 pub use conduct::{Attention, Conduct, Verdict};
+pub use reason::Reason;
 
 /// Which rules there are; a rule that is none is off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -191,23 +195,6 @@ pub enum Ejection {
     Returned,
 }
 
-/// Why a server was ejected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Reason {
-    /// It failed this many requests in a row.
-    ConsecutiveErrors(u32),
-    /// It could not be reached this many times in a row.
-    ConsecutiveUnreachable(u32),
-    /// It failed this many requests within the time of the simple mode.
-    MaxFails(u32),
-    /// Its success rate was far below the mean.
-    SuccessRate,
-    /// It failed most of its requests.
-    FailurePercentage,
-    /// Its answers took far longer than those of most.
-    Latency,
-}
-
 /// Decides who is out. Time and chance come in; nothing is sent, and nobody is waited for.
 #[derive(Debug)]
 pub struct OutlierDetector {
@@ -226,6 +213,8 @@ struct Watched {
     out_until: Option<Moment>,
     /// Within this interval.
     came_back: bool,
+    /// It gets no requests for reasons that are not this module's.
+    is_missing: bool,
 }
 
 impl OutlierDetector {
@@ -249,6 +238,23 @@ impl OutlierDetector {
             let same = known.iter().position(|watched| Arc::ptr_eq(&watched.conduct, &conduct));
             let watched = same.map_or_else(|| Watched::new(conduct), |position| known.remove(position));
             self.servers.push(watched);
+        }
+        // Should one of them be followed again, what it did before says nothing of it then.
+        for gone in known {
+            gone.conduct.forget_rows();
+        }
+    }
+
+    /// Tells which of the servers, and no others, get no requests for other reasons than an ejection: their probes fail,
+    /// or an operator has taken them out. They are not ejected, and the last of the others is not either.
+    pub fn missing(&mut self, servers: &[usize]) {
+        for watched in &mut self.servers {
+            watched.is_missing = false;
+        }
+        for server in servers {
+            if let Some(watched) = self.servers.get_mut(*server) {
+                watched.is_missing = true;
+            }
         }
     }
 
@@ -281,6 +287,17 @@ impl OutlierDetector {
             if self.servers.get(server).is_some_and(is_over) {
                 changes.extend(self.take_back(server));
             }
+        }
+        if self.serving() == 0 {
+            let is_present = |(_, watched): &(usize, &Watched)| !watched.is_missing;
+            let present: Vec<usize> = self
+                .servers
+                .iter()
+                .enumerate()
+                .filter(is_present)
+                .map(|(server, _)| server)
+                .collect();
+            changes.extend(present.into_iter().filter_map(|server| self.take_back(server)));
         }
         let mut suspects = self.suspects_by_rows();
         if self.next_sweep <= now {
@@ -356,11 +373,11 @@ impl OutlierDetector {
             .iter()
             .filter(|watched| watched.out_until.is_some())
             .count();
-        if out >= self.most_out() {
+        if out >= self.most_out() || self.serving() <= 1 {
             return None;
         }
         let watched = self.servers.get_mut(server)?;
-        if watched.out_until.is_some() {
+        if watched.out_until.is_some() || watched.is_missing {
             return None;
         }
         watched.multiplier = watched.multiplier.saturating_add(1);
@@ -387,6 +404,12 @@ impl OutlierDetector {
         part.max(least).min(count.saturating_sub(1))
     }
 
+    /// Servers that get requests.
+    fn serving(&self) -> usize {
+        let serves = |watched: &&Watched| watched.out_until.is_none() && !watched.is_missing;
+        self.servers.iter().filter(serves).count()
+    }
+
     fn take_back(&mut self, server: usize) -> Option<Change> {
         let watched = self.servers.get_mut(server)?;
         watched.out_until.take()?;
@@ -407,6 +430,7 @@ impl Watched {
             multiplier: 0,
             out_until: None,
             came_back: false,
+            is_missing: false,
         }
     }
 }

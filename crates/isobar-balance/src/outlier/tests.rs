@@ -351,6 +351,34 @@ fn who_is_followed_keeps_its_record() {
 }
 
 #[test]
+fn the_last_that_serves_is_not_ejected_whatever_the_others_miss_for() {
+    let settings = OutlierSettings {
+        consecutive_errors: Some(1),
+        ..NOTHING
+    };
+    let mut all = Fixture::new(settings, 4);
+    all.detector.missing(&[1, 2]);
+    all.count(1, ServerError, 1, 0);
+    assert_eq!(all.ejected(0), [], "who gets no requests is not ejected");
+    all.count(0, ServerError, 1, 0);
+    all.count(3, ServerError, 1, 0);
+    assert_eq!(all.ejected(0), [0], "and of the others not the last");
+    all.detector.missing(&[1, 2, 3]);
+    assert_eq!(
+        all.evaluate(1),
+        ([].into(), [0].into()),
+        "who is out serves when nobody else does"
+    );
+    all.detector.missing(&[0, 1, 2, 3]);
+    assert_eq!(all.evaluate(2), ([].into(), [].into()));
+    all.detector.missing(&[]);
+    all.count(2, ServerError, 1, 3);
+    assert_eq!(all.ejected(3), [2]);
+    all.detector.missing(&[0, 1, 2, 3]);
+    assert_eq!(all.evaluate(4).1, [], "who is missing for two reasons stays out");
+}
+
+#[test]
 fn it_says_when_to_look() {
     let settings = OutlierSettings {
         consecutive_errors: Some(1),
