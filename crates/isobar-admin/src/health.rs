@@ -10,7 +10,9 @@
 
 use std::time::{Duration, Instant};
 
-use isobar_plan::{CheckReport, CheckStatus, EngineState, HealthState, ServerStatus, Status, UpstreamStatus};
+use isobar_plan::{
+    CheckReport, CheckStatus, EngineState, HealthState, ServerStatus, ServiceState, Status, UpstreamStatus,
+};
 
 use crate::{ConfigurationReport, View};
 
@@ -31,20 +33,11 @@ pub(crate) fn unready(status: &Status) -> Option<&'static str> {
         .upstreams
         .iter()
         .flat_map(|upstream| &upstream.servers)
-        .any(takes_requests);
+        .any(ServerStatus::takes_requests);
     let any_panic = status.upstreams.iter().any(panics);
     unhealthy(status)
         .or((!status.upstreams.is_empty() && !any_server && !any_panic)
             .then_some("no upstream has an available server"))
-}
-
-/// Whether a server is well enough for requests, whether or not its weight lets it have any.
-pub(crate) fn is_well(server: &ServerStatus) -> bool {
-    server.health != HealthState::Unhealthy && !server.addresses.is_empty()
-}
-
-fn takes_requests(server: &ServerStatus) -> bool {
-    is_well(server) && server.weight > 0
 }
 
 /// Whether an upstream uses servers whether they are well or not.
@@ -153,12 +146,18 @@ fn configured(configuration: &ConfigurationReport, took: Duration) -> CheckRepor
 
 fn upstream_check(upstream: &UpstreamStatus, took: Duration) -> CheckReport {
     let all = upstream.servers.len();
-    let available = upstream.servers.iter().filter(|server| takes_requests(server)).count();
+    let available = upstream.servers.iter().filter(|server| server.takes_requests()).count();
     CheckReport {
         name: format!("upstream {}", upstream.name),
         status: match available {
             0 if !panics(upstream) => CheckStatus::Fail,
-            _ if upstream.servers.iter().all(is_well) => CheckStatus::Pass,
+            _ if upstream
+                .servers
+                .iter()
+                .all(|server| server_status(server) == CheckStatus::Pass) =>
+            {
+                CheckStatus::Pass
+            }
             _ => CheckStatus::Warn,
         },
         detail: format!(
@@ -197,16 +196,45 @@ fn server_check(upstream: &UpstreamStatus, server: &ServerStatus, took: Duration
         detail.push_str(": ");
         detail.push_str(&server.reason);
     }
+    if let Some(service) = service(server) {
+        detail = format!("{service}; {detail}");
+    }
     CheckReport {
         name: format!("server {}/{}", upstream.name, server.name),
-        status: if is_well(server) {
-            CheckStatus::Pass
-        } else {
-            CheckStatus::Fail
-        },
+        status: server_status(server),
         detail,
         took: server.last_probe.unwrap_or(took),
     }
+}
+
+/// What an operator has taken out is out on purpose, and no fault.
+fn server_status(server: &ServerStatus) -> CheckStatus {
+    if server.state != ServiceState::Enabled {
+        CheckStatus::Pass
+    } else if !server.is_well() {
+        CheckStatus::Fail
+    } else if server.ejection.is_some() {
+        CheckStatus::Warn
+    } else {
+        CheckStatus::Pass
+    }
+}
+
+/// Whether it is out of service by an operator's word or for how it answered, in words.
+fn service(server: &ServerStatus) -> Option<String> {
+    if server.state != ServiceState::Enabled {
+        let who = server
+            .state_by
+            .map_or_else(|| "by configuration".to_owned(), |by| format!("by {by}"));
+        let what = match server.state {
+            ServiceState::Drain => "draining",
+            ServiceState::Enabled | ServiceState::Disabled => server.state.word(),
+        };
+        return Some(format!("{what} {who}, {} in flight", server.in_flight));
+    }
+    let ejection = server.ejection.as_ref()?;
+    let left = ejection.left.as_secs_f64();
+    Some(format!("ejected for {left:.1} s more: {}", ejection.reason))
 }
 
 #[cfg(test)]
@@ -215,7 +243,8 @@ mod tests {
 
     use isobar_observe::Snapshot;
     use isobar_plan::{
-        CheckStatus, EngineState, HealthState, ListenerStatus, LogStatus, ServerStatus, Status, Tier, UpstreamStatus,
+        CheckStatus, EjectionStatus, EngineState, HealthState, ListenerStatus, LogStatus, Reason, ServerStatus,
+        ServiceState, Status, Tier, UpstreamStatus,
     };
 
     use super::{report, unhealthy, unready};
@@ -235,6 +264,10 @@ mod tests {
             last_probe: Some(PROBE),
             in_flight: 0,
             addresses: vec!["127.0.0.1:1".parse().expect("an address")],
+            state: ServiceState::Enabled,
+            state_by: None,
+            ejection: None,
+            ejections: [0; 6],
         }
     }
 
@@ -471,5 +504,54 @@ mod tests {
             (check.detail.as_str(), check.took),
             ("unhealthy: connection refused", PROBE)
         );
+    }
+
+    #[test]
+    fn a_server_shows_why_it_is_out_of_service() {
+        let check = |server: ServerStatus, status: CheckStatus, detail: &str| {
+            let well = self::server(HealthState::Healthy);
+            let report = report(&Fixed(running(vec![upstream(vec![server, well])]), None));
+            let check = &report.checks[4];
+            assert_eq!((check.status, check.detail.as_str()), (status, detail));
+            // A server that an operator took out is no problem, one that is ejected is one.
+            assert_eq!(report.status, status, "{:?}", report.checks);
+        };
+        let well = || server(HealthState::Healthy);
+        check(
+            ServerStatus {
+                ejection: Some(EjectionStatus {
+                    reason: Reason::ConsecutiveErrors(5),
+                    left: Duration::from_millis(12_340),
+                }),
+                ..well()
+            },
+            CheckStatus::Warn,
+            "ejected for 12.3 s more: it failed 5 requests in a row; healthy",
+        );
+        check(
+            ServerStatus {
+                state: ServiceState::Drain,
+                in_flight: 3,
+                ..well()
+            },
+            CheckStatus::Pass,
+            "draining by configuration, 3 in flight; healthy",
+        );
+        check(
+            ServerStatus {
+                state: ServiceState::Disabled,
+                state_by: "127.0.0.1:5".parse().ok(),
+                reason: "connection refused".to_owned(),
+                ..server(HealthState::Unhealthy)
+            },
+            CheckStatus::Pass,
+            "disabled by 127.0.0.1:5, 0 in flight; unhealthy: connection refused",
+        );
+        let disabled = ServerStatus {
+            state: ServiceState::Disabled,
+            ..well()
+        };
+        let nobody = running(vec![upstream(vec![disabled])]);
+        assert!(unready(&nobody).is_some() && unhealthy(&nobody).is_none());
     }
 }

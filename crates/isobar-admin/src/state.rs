@@ -5,10 +5,9 @@
 use std::time::SystemTime;
 
 use isobar_observe::catalogue::{self, Metric};
-use isobar_plan::{EngineState, HealthState, Status};
+use isobar_plan::{EngineState, HealthState, Reason, ServerStatus, ServiceState, Status};
 
 use crate::ConfigurationReport;
-use crate::health::is_well;
 use crate::process::Process;
 
 /// Everything that is read.
@@ -71,7 +70,7 @@ pub(crate) static READERS: [(Metric, Reader); catalogue::STATE_METRICS.len()] = 
         by_server(state, |server| server.in_flight)
     }),
     (catalogue::SERVER_HEALTHY, |state| {
-        by_server(state, |server| u32::from(is_well(server)))
+        by_server(state, |server| u32::from(server.is_well()))
     }),
     (catalogue::SERVER_WARMTH, |state| {
         let mut samples = by_server(state, |server| server.warmth_percent);
@@ -83,6 +82,11 @@ pub(crate) static READERS: [(Metric, Reader); catalogue::STATE_METRICS.len()] = 
         samples
     }),
     (catalogue::SERVER_HEALTH_STATE, health_states),
+    (catalogue::SERVER_STATE, service_states),
+    (catalogue::SERVER_EJECTED, |state| {
+        by_server(state, |server| u32::from(server.ejection.is_some()))
+    }),
+    (catalogue::SERVER_EJECTIONS, ejections),
     (catalogue::WORKERS, |state| one(state.status.workers as u64)),
     (catalogue::DRAINING, |state| {
         one(state.status.state == EngineState::Draining)
@@ -140,7 +144,7 @@ fn listener_connections(state: &State) -> Vec<Sample<'_>> {
         .collect()
 }
 
-fn by_server(state: &State, read: fn(&isobar_plan::ServerStatus) -> u32) -> Vec<Sample<'_>> {
+fn by_server(state: &State, read: fn(&ServerStatus) -> u32) -> Vec<Sample<'_>> {
     let mut samples = Vec::new();
     for upstream in &state.status.upstreams {
         samples.extend(
@@ -159,13 +163,34 @@ fn health_states(state: &State) -> Vec<Sample<'_>> {
         (HealthState::Healthy, "healthy"),
         (HealthState::Unhealthy, "unhealthy"),
     ];
+    split_by_server(state, |server| {
+        STATES
+            .map(|(health, text)| (text, u64::from(server.health == health)))
+            .to_vec()
+    })
+}
+
+fn service_states(state: &State) -> Vec<Sample<'_>> {
+    split_by_server(state, |server| {
+        ServiceState::ALL
+            .map(|state| (state.word(), u64::from(server.state == state)))
+            .to_vec()
+    })
+}
+
+fn ejections(state: &State) -> Vec<Sample<'_>> {
+    split_by_server(state, |server| {
+        Reason::WORDS.into_iter().zip(server.ejections).collect()
+    })
+}
+
+/// Values of each server that are told apart by a word.
+fn split_by_server(state: &State, read: fn(&ServerStatus) -> Vec<(&'static str, u64)>) -> Vec<Sample<'_>> {
     let mut samples = Vec::new();
     for upstream in &state.status.upstreams {
         for server in &upstream.servers {
-            samples
-                .extend(STATES.map(|(health, text)| {
-                    Sample::new([&*upstream.name, &*server.name, text], server.health == health)
-                }));
+            let sample = |(word, value)| Sample::new([&*upstream.name, &*server.name, word], value);
+            samples.extend(read(server).into_iter().map(sample));
         }
     }
     samples

@@ -9,6 +9,7 @@ mod header;
 mod health;
 mod listener;
 pub(crate) mod names;
+mod outliers;
 mod placement;
 mod retry;
 mod route;

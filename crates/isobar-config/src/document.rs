@@ -9,6 +9,7 @@ mod header;
 mod health;
 mod listener;
 mod logging;
+mod outliers;
 mod placement;
 mod retry;
 mod route;
@@ -22,6 +23,9 @@ pub use header::{HeaderChanges, HeaderName, HeaderValue};
 pub use health::{HealthCheck, HealthKind, HealthPath, HostField};
 pub use listener::{ClientTimeouts, Listener, ListenerLimits, Protocol};
 pub use logging::{AccessLog, LogFormat, LogPath};
+pub use outliers::{
+    Ejection, FailurePercentage, LatencyOutliers, OutlierDetection, OutlierRules, SimpleOutliers, SuccessRate,
+};
 pub use placement::{Compared, Instance, Locality, Panic, SlowStart, Spread, Subset};
 pub use retry::{Backoff, Condition, Conditions, Hedge, HedgeAfter, Kept, Retry, RetryBudget, RouteRetry};
 pub use route::{Match, Route, RouteTimeouts};

@@ -90,7 +90,7 @@ impl Sections {
                 if self.path(section.name).is_some() {
                     return;
                 }
-                self.0.push((path.to_owned(), section.clone()));
+                self.0.push((self.place(path, section), section.clone()));
                 for key in &section.keys {
                     let inner = if path.is_empty() {
                         key.key.to_owned()
@@ -105,6 +105,15 @@ impl Sections {
             Shape::Either(shapes) => shapes.iter().for_each(|shape| self.collect(shape, path)),
             Shape::OrNone(shape) => self.collect(shape, path),
             Shape::Switch | Shape::Word(_) | Shape::Whole { .. } | Shape::Choice { .. } => {}
+        }
+    }
+
+    /// What a section is called: its path, and where there is one of that path already, its first key besides.
+    fn place(&self, path: &str, section: &SectionShape) -> String {
+        let is_taken = self.0.iter().any(|(taken, _)| taken == path);
+        match section.keys.first() {
+            Some(key) if is_taken => format!("{path} with {}", key.key),
+            _ => path.to_owned(),
         }
     }
 
@@ -166,6 +175,7 @@ impl Sections {
 /// The anchor GitHub gives the heading of a section.
 fn anchor(path: &str) -> String {
     path.chars()
+        .map(|c| if c == ' ' { '-' } else { c })
         .filter(|c| c.is_alphanumeric() || matches!(c, '-' | '_'))
         .flat_map(char::to_lowercase)
         .collect()

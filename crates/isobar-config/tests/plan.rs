@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use isobar_balance::Balance;
+use isobar_balance::{Balance, FailurePercentage, LatencyRule, OutlierSettings, SuccessRate};
 use isobar_config::{Source, compile, quick};
 use isobar_plan::{
-    Action, Admin, Allowance, Backoff, Cidr, HeaderOp, HealthProbe, Hedge, HedgeAfter, LogDestination, LogFormat, Plan,
-    Retry, RetryOn, ServerAddress, StatusRanges, UpstreamId,
+    Action, Admin, Allowance, Backoff, Cidr, HeaderOp, HealthProbe, Hedge, HedgeAfter, LogDestination, LogFormat,
+    Outliers, Plan, Retry, RetryOn, ServerAddress, ServiceState, StatusRanges, UpstreamId,
 };
 use isobar_route::{HostPattern, PathPattern};
 
@@ -56,6 +56,59 @@ fn a_listener() {
     ];
     assert_eq!(web.forwarding.trusted_proxies, trusted);
     assert_eq!((web.forwarding.forwarded, second.forwarding.forwarded), (true, false));
+}
+
+#[test]
+fn outlier_detection() {
+    let everything = plan(EVERYTHING);
+    let [api, web] = everything.upstreams.as_slice() else {
+        panic!("two upstreams")
+    };
+    let rules = OutlierSettings {
+        interval: seconds(5),
+        base_ejection: seconds(20),
+        max_ejection: seconds(120),
+        jitter: seconds(2),
+        max_ejected_percent: 34,
+        consecutive_errors: Some(3),
+        consecutive_unreachable: None,
+        success_rate: Some(SuccessRate {
+            stdev_factor_thousandths: 1500,
+            minimum_hosts: 3,
+            request_volume: 20,
+        }),
+        failure_percentage: Some(FailurePercentage {
+            threshold: 60,
+            minimum_hosts: 2,
+            request_volume: 10,
+        }),
+        latency: Some(LatencyRule {
+            factor_percent: 250,
+            minimum_hosts: 4,
+            request_volume: 30,
+        }),
+        max_fails: None,
+    };
+    assert_eq!(api.outliers, Some(Outliers { rules, min_servers: 2 }));
+    let rules = OutlierSettings::simple(3, seconds(20));
+    assert_eq!(web.outliers, Some(Outliers { rules, min_servers: 1 }));
+    let states: Vec<_> = api.servers.iter().map(|server| server.state).collect();
+    use ServiceState::{Drain, Enabled};
+    assert_eq!(states, [Enabled, Enabled, Drain]);
+
+    let of = |setting: &str| {
+        let text = format!(
+            "listeners: [{{ address: ':1', upstream: a }}]\nupstreams: {{ a: {{ servers: [':2'], {setting} }} }}\n"
+        );
+        plan(&text).upstreams[0].outliers
+    };
+    let defaults = Outliers {
+        rules: OutlierSettings::DEFAULT,
+        min_servers: 5,
+    };
+    assert_eq!(of(""), Some(defaults));
+    assert_eq!(of("outlier_detection: {}"), Some(defaults));
+    assert_eq!(of("outlier_detection: none"), None);
 }
 
 #[test]

@@ -86,6 +86,7 @@ fn every_link_of_the_reference_leads_to_a_heading() {
     let anchor = |heading: &str| {
         heading
             .to_lowercase()
+            .replace(' ', "-")
             .replace(|c: char| !c.is_alphanumeric() && !"-_".contains(c), "")
     };
     let headings: Vec<String> = page

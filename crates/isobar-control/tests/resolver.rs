@@ -65,6 +65,7 @@ fn plan(servers: &[(&str, u16)]) -> Plan {
         backup: false,
         priority: 0,
         zone: None,
+        state: isobar_plan::ServiceState::Enabled,
     });
     let upstream = Upstream {
         name: "web".into(),
@@ -73,6 +74,7 @@ fn plan(servers: &[(&str, u16)]) -> Plan {
         placement: Default::default(),
         servers: servers.collect(),
         health: None,
+        outliers: None,
         timeouts: Timeouts {
             connect: second,
             send: second,

@@ -20,6 +20,7 @@ use tokio::task::AbortHandle;
 
 use crate::EventSink;
 use crate::keeper::Keepers;
+use crate::outliers::Judges;
 
 /// The thread that probes.
 pub(crate) struct Prober {
@@ -75,9 +76,11 @@ impl Prober {
 async fn supervise(mut worlds: watch::Receiver<Arc<World>>, events: EventSink) {
     let mut watches: Vec<Watch> = Vec::new();
     let mut keepers = Keepers::default();
+    let mut judges = Judges::default();
     loop {
         let world = Arc::clone(&worlds.borrow_and_update());
         keepers.follow(&world, &events);
+        judges.watch(&world, &events);
         let mut kept = Vec::with_capacity(watches.len());
         for upstream in &world.upstreams {
             let members = upstream.members();
@@ -143,10 +146,14 @@ impl Schedule {
             }
             let began = Instant::now();
             let result = self.probe().await;
+            let good = result.is_ok().then_some(began);
             self.take(ProbeOutcome {
                 result,
                 took: began.elapsed(),
             });
+            if self.server.recovers(good, &self.check) {
+                self.upstream.ring();
+            }
             let interval = jittered(self.check.interval, &mut chance);
             tokio::time::sleep_until((began + interval).into()).await;
         }

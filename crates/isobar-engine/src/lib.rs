@@ -13,6 +13,8 @@ mod health;
 mod keeper;
 mod log_writer;
 mod names;
+mod orders;
+mod outliers;
 mod report;
 #[cfg(test)]
 mod sample;

@@ -17,6 +17,7 @@ fn upstream(name: &str, servers: &[&str]) -> Upstream {
         backup: false,
         priority: 0,
         zone: None,
+        state: isobar_plan::ServiceState::Enabled,
     };
     Upstream {
         name: name.into(),
@@ -25,6 +26,7 @@ fn upstream(name: &str, servers: &[&str]) -> Upstream {
         placement: Default::default(),
         servers: servers.iter().map(server).collect(),
         health: None,
+        outliers: None,
         timeouts: Timeouts {
             connect: second,
             send: second,

@@ -155,7 +155,10 @@ pub(crate) fn tell(ways: &Ways<'_>, exchange: &mut Exchange, place: &Place<Pool>
             stats.failures.count(cause);
             // Who is to blame for a deadline of all tries together is not known.
             if cause.fault() == Fault::Server && cause != Cause::DeadlineExceeded && !failed.is_idle_close() {
-                place.finished(now, latency, Outcome::Failure { retry_after: None });
+                match cause {
+                    Cause::ConnectFailed | Cause::ConnectTimeout => place.unreachable(now, latency),
+                    _ => place.finished(now, latency, Outcome::Failure { retry_after: None }),
+                }
             }
             if cause.fault() == Fault::Server {
                 exchange.again.note(server, cause.text());

@@ -117,8 +117,13 @@ fn world(server: SocketAddr, sticky: Option<Sticky>) -> World {
             backup: false,
             priority: 0,
             zone: None,
+            state: isobar_plan::ServiceState::Enabled,
         }],
         health: None,
+        outliers: Some(isobar_plan::Outliers {
+            rules: isobar_plan::OutlierSettings::DEFAULT,
+            min_servers: 1,
+        }),
         timeouts,
         keep_alive: KeepAlive {
             max_idle: 8,

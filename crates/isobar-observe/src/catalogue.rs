@@ -147,6 +147,12 @@ state_metrics! {
     SERVER_WARMTH: Gauge "isobar_server_warmth_ratio" ["upstream", "server"];
     /// What is known of the server's health: 1 for the state it is in, 0 for the others.
     SERVER_HEALTH_STATE: Gauge "isobar_server_health_state" ["upstream", "server"] "state";
+    /// What an operator wants of the server: 1 for the state it is in (enabled, drain, disabled), 0 for the others.
+    SERVER_STATE: Gauge "isobar_server_state" ["upstream", "server"] "state";
+    /// Whether the server is out for how it answered (1) or not (0).
+    SERVER_EJECTED: Gauge "isobar_server_ejected" ["upstream", "server"];
+    /// Times that the server was taken out for how it answered, by the rule it broke.
+    SERVER_EJECTIONS: Counter "isobar_server_ejections_total" ["upstream", "server"] "reason";
     /// Worker threads.
     WORKERS: Gauge "isobar_workers" [];
     /// Whether the instance is finishing what it has and takes no more (1) or not (0).

@@ -13,6 +13,7 @@ mod listener;
 mod logging;
 mod placement;
 mod retry;
+mod service;
 mod status;
 mod sticky;
 mod upstream;
@@ -25,6 +26,10 @@ pub use listener::{
 pub use logging::{AccessLog, LogDestination, LogFormat};
 pub use placement::{Locality, Panic, Placement};
 pub use retry::{Backoff, Hedge, HedgeAfter, Retry, RetryOn};
+pub use service::{
+    Comeback, EjectionCounts, EjectionStatus, OrderDone, OrderRefusal, OutlierSettings, Outliers, Reason, ServerOrder,
+    ServiceChange, ServiceState,
+};
 pub use status::{
     CheckReport, CheckStatus, EngineState, Event, HealthState, ListenerStatus, LogStatus, PanicChange, ServerStatus,
     Status, UpstreamStatus,

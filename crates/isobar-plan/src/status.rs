@@ -7,7 +7,7 @@ use core::time::Duration;
 
 use isobar_balance::Tier;
 
-use crate::{ListenerChange, Name, PlanDiff};
+use crate::{EjectionCounts, EjectionStatus, ListenerChange, Name, PlanDiff, ServiceChange, ServiceState};
 
 /// A snapshot of the data plane.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,6 +86,28 @@ pub struct ServerStatus {
     pub in_flight: u32,
     /// The addresses it stands for now; empty: its name does not resolve.
     pub addresses: Vec<SocketAddr>,
+    /// What an operator wants of it.
+    pub state: ServiceState,
+    /// Which operator said so; none: the configuration.
+    pub state_by: Option<SocketAddr>,
+    /// Whether it is out for how it answered.
+    pub ejection: Option<EjectionStatus>,
+    /// How often it was.
+    pub ejections: EjectionCounts,
+}
+
+impl ServerStatus {
+    /// Whether it is well enough for requests, as far as its probes and its name go.
+    #[must_use]
+    pub fn is_well(&self) -> bool {
+        self.health != HealthState::Unhealthy && !self.addresses.is_empty()
+    }
+
+    /// Whether it is given new requests, whoever they are of.
+    #[must_use]
+    pub fn takes_requests(&self) -> bool {
+        self.is_well() && self.weight > 0 && self.state == ServiceState::Enabled && self.ejection.is_none()
+    }
 }
 
 /// What is known of a server's health.
@@ -180,6 +202,15 @@ pub enum Event {
         available: u32,
         /// How many it has.
         servers: u32,
+    },
+    /// A server was taken out of service, or back in.
+    Service {
+        /// Its upstream.
+        upstream: Name,
+        /// Its name.
+        server: Name,
+        /// What happened.
+        change: ServiceChange,
     },
     /// A plan was taken into service.
     Applied {

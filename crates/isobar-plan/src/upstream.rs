@@ -7,7 +7,7 @@ use core::time::Duration;
 
 pub use isobar_balance::{Allowance, Balance};
 
-use crate::{Name, Placement, Sticky};
+use crate::{Name, Outliers, Placement, ServiceState, Sticky};
 
 /// A set of servers that can answer the same requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub struct Upstream {
     pub placement: Placement,
     /// How its servers are probed; none: they count as healthy.
     pub health: Option<HealthCheck>,
+    /// How its servers are taken out for how they answer; none: they are not.
+    pub outliers: Option<Outliers>,
     /// How long its servers may take.
     pub timeouts: Timeouts,
     /// How connections to its servers are kept.
@@ -70,6 +72,8 @@ pub struct Server {
     pub priority: u8,
     /// Where it is; none: in no zone that anybody else is in.
     pub zone: Option<Name>,
+    /// What is wanted of it at first, until an operator says otherwise.
+    pub state: ServiceState,
 }
 
 /// Where a server is.

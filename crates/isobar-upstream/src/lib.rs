@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod ask;
+mod bell;
 mod local;
 mod placement;
 mod queue;

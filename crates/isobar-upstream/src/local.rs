@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use isobar_balance::{Chance, Finish, Outcome, Pick, Query, Tier};
+use isobar_balance::{Attention, Chance, Finish, Outcome, Pick, Query, Tier, Verdict};
 
 use crate::{Ask, Members, Server, Sessions, Upstream, moment};
 
@@ -221,6 +221,37 @@ impl<P> Place<P> {
     /// Tells balancing how the request ended at this server: when, how long the first byte took, and whether the server
     /// failed. Not to be told: requests whose end says nothing of the server.
     pub fn finished(&self, now: Instant, latency: Duration, outcome: Outcome) {
+        let verdict = match outcome {
+            Outcome::Success => Verdict::Answered,
+            Outcome::Failure { .. } => Verdict::ServerError,
+        };
+        self.count(now, latency, verdict);
+        self.tell(now, latency, outcome);
+    }
+
+    /// Tells balancing that no connection to this server could be made, and when and after how long it was given up.
+    pub fn unreachable(&self, now: Instant, latency: Duration) {
+        self.count(now, latency, Verdict::Unreachable);
+        self.tell(now, latency, Outcome::Failure { retry_after: None });
+    }
+
+    /// Counts for outlier detection how the request ended.
+    ///
+    /// *Cost*: a load where there is none. No lock, but by a failure that is one too many.
+    fn count(&self, now: Instant, latency: Duration, verdict: Verdict) {
+        let Some(rules) = &self.view.members.outliers else {
+            return;
+        };
+        let conduct = self.server().server.conduct();
+        if rules.latency.is_some() && verdict == Verdict::Answered {
+            conduct.count_latency(latency);
+        }
+        if conduct.count(verdict, moment(now), rules) == Attention::Due {
+            self.view.upstream.ring();
+        }
+    }
+
+    fn tell(&self, now: Instant, latency: Duration, outcome: Outcome) {
         let finish = Finish {
             now: moment(now),
             latency,

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use isobar_balance::{Arrangement, Candidate, Group, Locality, Moment, SlowStart, Standing, Tier, Warmth, Zone};
+use isobar_balance::{Arrangement, Candidate, Group, Locality, Moment, SlowStart, Tier, Warmth, Zone};
 use isobar_plan::{Name, Panic, ServerAddress};
 
 use crate::{Server, hash};
@@ -26,10 +26,11 @@ pub(crate) fn group<'s>(
     let slow_start = settings.placement.slow_start;
     let candidate = |((slot, server), settings): ((u32, &Arc<Server>), &'s isobar_plan::Server)| Candidate {
         label: Some(ketama_label(&settings.address)),
-        weight: settings.weight,
+        // Only its sessions are left to one that was taken out, and it is none of those of which too few are available.
+        weight: if server.takes_new() { settings.weight } else { 0 },
         tier: tier(settings),
         zone: settings.zone.as_ref().map_or(NOWHERE, |zone| zones.number(zone)),
-        standing: standing(server),
+        standing: server.standing(),
         warmth: warmth(server, slow_start, now),
         ..Candidate::new(slot, hash(settings.name.as_bytes(), 0), Arc::clone(server.state()))
     };
@@ -99,16 +100,6 @@ fn arrangement<'a>(settings: &'a isobar_plan::Upstream, zones: &mut Zones<'a>) -
         panic_percent: below_percent,
         panic_servers: min_servers as usize,
         locality,
-    }
-}
-
-fn standing(server: &Server) -> Standing {
-    if server.is_available() {
-        Standing::Available
-    } else if server.addresses().is_empty() {
-        Standing::Out
-    } else {
-        Standing::Doubtful
     }
 }
 

@@ -1,15 +1,19 @@
 //! What is known of one server, by all workers?
 
+mod service;
+
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use isobar_balance::{Health, HealthTracker, Moment, ServerState, SessionTable, Tally};
+use isobar_balance::{Conduct, Health, HealthTracker, Moment, ServerState, SessionTable, Standing, Tally};
 use isobar_observe::ServerStats;
-use isobar_plan::{HealthCheck, HealthState, Name, ServerAddress, ServerStatus};
+use isobar_plan::{HealthCheck, HealthState, Name, ServerAddress, ServerStatus, ServiceState};
 
 use crate::{Sharded, moment};
+
+use service::Service;
 
 /// What a name stands for, or why that is not known.
 pub(crate) type Resolution = Result<Vec<SocketAddr>, String>;
@@ -22,6 +26,7 @@ pub struct Server {
     name: Name,
     address: ServerAddress,
     state: Arc<ServerState>,
+    conduct: Arc<Conduct>,
     stats: Sharded<ServerStats>,
     available: AtomicBool,
     addresses: RwLock<Arc<[SocketAddr]>>,
@@ -34,12 +39,13 @@ pub struct Server {
 /// How many servers there were. Four thousand million are more than a process lives to see.
 static NUMBERS: AtomicU32 = AtomicU32::new(0);
 
-/// What the probes and the name resolution say.
+/// What the probes, the name resolution, an operator and the server's own answers say.
 #[derive(Debug)]
 struct Record {
     tracker: Option<HealthTracker>,
     reason: String,
     last_probe: Option<Duration>,
+    service: Service,
     arrival: Arrival,
     /// When it came, or came back, to others that were there already.
     since: Option<Moment>,
@@ -94,13 +100,15 @@ impl Server {
             ServerAddress::Socket(address) => (Arc::new([address]), String::new()),
             ServerAddress::Name(..) => (Arc::new([]), "its name is not resolved yet".to_owned()),
         };
-        let available = !addresses.is_empty();
+        let service = Service::new(settings.state);
+        let available = !addresses.is_empty() && service.serves();
         let since = (available && arrival == Arrival::Later).then(|| moment(Instant::now()));
         Self {
             number: NUMBERS.fetch_add(1, Ordering::Relaxed) % SessionTable::MAX_SERVER,
             name: settings.name.clone(),
             address: settings.address.clone(),
             state: Arc::new(ServerState::counted_in(Arc::clone(tally), settings.max_connections)),
+            conduct: Arc::default(),
             stats: Sharded::new(workers),
             available: AtomicBool::new(available),
             addresses: RwLock::new(addresses),
@@ -112,6 +120,7 @@ impl Server {
                 last_probe: None,
                 arrival: if available { Arrival::Later } else { arrival },
                 since,
+                service,
             }),
         }
     }
@@ -154,6 +163,12 @@ impl Server {
         &self.state
     }
 
+    /// How its requests ended, where that is counted.
+    #[must_use]
+    pub fn conduct(&self) -> &Arc<Conduct> {
+        &self.conduct
+    }
+
     /// What one worker counts of it.
     #[must_use]
     pub fn stats(&self, worker: usize) -> &ServerStats {
@@ -165,7 +180,8 @@ impl Server {
         self.stats.iter()
     }
 
-    /// Whether it may be given requests: it is not known to be unhealthy, and it has an address.
+    /// Whether it may be given requests: it is not known to be unhealthy, it has an address, it is not ejected, and no
+    /// operator has taken it out.
     #[must_use]
     pub fn is_available(&self) -> bool {
         self.available.load(Ordering::Acquire)
@@ -174,6 +190,26 @@ impl Server {
     /// When it came, or came back, to others that were there already; none: it was there from the start.
     pub(crate) fn since(&self) -> Option<Moment> {
         self.record().since
+    }
+
+    /// What is believed of it. One that is drained stands as it would otherwise, for the sessions it has; it takes no
+    /// [new requests](Self::takes_new).
+    pub(crate) fn standing(&self) -> Standing {
+        if self.is_available() {
+            return Standing::Available;
+        }
+        let record = self.record();
+        match record.service.state() {
+            ServiceState::Disabled => Standing::Out,
+            _ if self.addresses().is_empty() => Standing::Out,
+            ServiceState::Drain if record.is_healthy() && !record.service.is_ejected() => Standing::Available,
+            ServiceState::Drain | ServiceState::Enabled => Standing::Doubtful,
+        }
+    }
+
+    /// Whether no operator has taken it out of service.
+    pub(crate) fn takes_new(&self) -> bool {
+        self.record().service.is_enabled()
     }
 
     /// The addresses it stands for now.
@@ -232,10 +268,13 @@ impl Server {
         new: Option<&HealthCheck>,
     ) {
         self.state.set_limit(settings.max_connections);
+        let mut record = self.record();
+        if record.service.reconfigure(settings.state) {
+            self.settle(&mut record);
+        }
         if old == new {
             return;
         }
-        let mut record = self.record();
         if let (Some(tracker), Some(old), Some(new)) = (&mut record.tracker, old, new)
             && old.probe == new.probe
         {
@@ -272,16 +311,16 @@ impl Server {
             last_probe: record.last_probe,
             in_flight: self.state.in_flight(),
             addresses,
+            state: record.service.state(),
+            state_by: record.service.state_by(),
+            ejection: record.service.ejection(),
+            ejections: record.service.ejections(),
         }
     }
 
     /// Brings `available` in line with the record; true when it changes.
     fn settle(&self, record: &mut Record) -> bool {
-        let healthy = record
-            .tracker
-            .as_ref()
-            .is_none_or(|tracker| tracker.health() != Health::Unhealthy);
-        let available = healthy && !self.addresses().is_empty();
+        let available = record.is_healthy() && !self.addresses().is_empty() && record.service.serves();
         let changed = self.available.swap(available, Ordering::AcqRel) != available;
         if available && changed && record.arrival == Arrival::Later {
             record.since = Some(moment(Instant::now()));
@@ -294,6 +333,13 @@ impl Server {
 
     fn record(&self) -> MutexGuard<'_, Record> {
         self.record.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Record {
+    fn is_healthy(&self) -> bool {
+        let is_healthy = |tracker: &HealthTracker| tracker.health() != Health::Unhealthy;
+        self.tracker.as_ref().is_none_or(is_healthy)
     }
 }
 
@@ -343,6 +389,7 @@ mod tests {
             backup: false,
             priority: 0,
             zone: None,
+            state: isobar_plan::ServiceState::Enabled,
         };
         let after = |old: HealthCheck, new: Option<HealthCheck>| {
             let joining = Joining {

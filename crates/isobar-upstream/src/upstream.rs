@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use isobar_balance::{Allowance, Budget, Group, Moment, Preference, Tally, Tier, Usual};
+use isobar_balance::{Allowance, Budget, Group, Moment, OutlierSettings, Preference, Tally, Tier, Usual};
 use isobar_observe::UpstreamStats;
 use isobar_plan::{Name, ServerAddress, ServerStatus, UpstreamStatus};
 
+use crate::bell::Bell;
 use crate::placement::{self, tier};
 use crate::queue::WaitQueue;
 use crate::server::{Arrival, Joining, Resolution};
@@ -29,6 +30,7 @@ pub struct Upstream {
     /// Who waits for the next state.
     watcher: Mutex<Option<Waker>>,
     queue: WaitQueue,
+    bell: Bell,
     stats: Sharded<UpstreamStats>,
     /// What may be sent again.
     budget: Budget,
@@ -47,6 +49,8 @@ pub struct Members {
     pub group: Group,
     /// How sessions are known; none: every request is for itself.
     pub(crate) sessions: Option<Arc<Sessions>>,
+    /// By which rules how requests end is counted; none: it is not counted.
+    pub outliers: Option<OutlierSettings>,
     /// Counts the states.
     epoch: u64,
     /// When time alone makes another state necessary, because a server that starts slowly has more of its weight then.
@@ -85,7 +89,8 @@ impl Members {
             servers: 0,
         };
         let servers = self.servers.iter().zip(&self.settings.servers);
-        for (server, _) in servers.filter(|(_, settings)| tier(settings) == of && settings.weight > 0) {
+        let is_of = |settings: &isobar_plan::Server| tier(settings) == of && settings.weight > 0;
+        for (server, _) in servers.filter(|(server, settings)| is_of(settings) && server.takes_new()) {
             strength.servers += 1;
             strength.available += u32::from(server.is_available());
         }
@@ -169,6 +174,7 @@ impl Upstream {
             tally,
             watcher: Mutex::default(),
             queue: WaitQueue::default(),
+            bell: Bell::default(),
             stats: Sharded::new(workers),
             budget: Budget::new(allowance, moment(Instant::now())),
             first_bytes: Usual::default(),
@@ -318,6 +324,16 @@ impl Upstream {
         self.queue.has_precedence() || home.is_awaited()
     }
 
+    /// Whoever judges how servers answer is to look at them now.
+    pub fn ring(&self) {
+        self.bell.ring();
+    }
+
+    /// Ready when somebody rang since this was last ready. One task may wait.
+    pub fn poll_rung(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.bell.poll_rung(cx)
+    }
+
     pub(crate) fn queue(&self) -> &WaitQueue {
         &self.queue
     }
@@ -345,6 +361,7 @@ impl Upstream {
         if let Some(watcher) = self.watcher.lock().unwrap_or_else(PoisonError::into_inner).take() {
             watcher.wake();
         }
+        self.ring();
     }
 }
 
@@ -374,9 +391,13 @@ fn members(
     let sessions = settings.sticky.as_ref();
     let sessions = sessions.map(|rules| Sessions::new(rules, &settings.name, &servers, before));
     let last = last.map(|last| &last.group);
+    let outliers = settings
+        .outliers
+        .filter(|outliers| servers.len() >= outliers.min_servers as usize);
     Members {
         group: placement::group(&settings, &servers, (epoch, now), last),
         next_step: placement::next_step(&servers, settings.placement.slow_start, now),
+        outliers: outliers.map(|outliers| outliers.rules),
         settings,
         servers,
         sessions,

@@ -1,6 +1,6 @@
 //! What does the engine tell, in sentences?
 
-use isobar_plan::{Event, HealthState, ListenerChange, PanicChange, Tier};
+use isobar_plan::{Event, HealthState, ListenerChange, PanicChange, ServiceChange, Tier};
 
 /// Writes an event to the log. Applied plans are left to the reload, which knows why.
 pub(crate) fn log(event: &Event) {
@@ -14,10 +14,14 @@ pub(crate) fn log(event: &Event) {
             change: PanicChange::Entered,
             ..
         }
+        | Event::Service {
+            change: ServiceChange::Ejected { .. },
+            ..
+        }
         | Event::OutOfDescriptors => {
             tracing::warn!("{}", sentence(event));
         }
-        Event::Health { .. } | Event::Panic { .. } => tracing::info!("{}", sentence(event)),
+        Event::Health { .. } | Event::Panic { .. } | Event::Service { .. } => tracing::info!("{}", sentence(event)),
         Event::AccessLogFailed { .. } => tracing::error!("{}", sentence(event)),
         Event::Applied { .. } => tracing::debug!("{}", sentence(event)),
     }
@@ -58,6 +62,11 @@ pub(crate) fn sentence(event: &Event) -> String {
             };
             format!("{level} of {upstream} {what} ({available} of {servers} available)")
         }
+        Event::Service {
+            upstream,
+            server,
+            change,
+        } => format!("server {server} of {upstream} {}", change.sentence()),
         Event::Applied { generation, .. } => format!("plan {generation} is in service"),
         Event::AccessLogFailed { error } => format!("the access log cannot be written or opened anew: {error}"),
         Event::OutOfDescriptors => {
@@ -87,6 +96,10 @@ pub(crate) fn health(state: HealthState) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use isobar_plan::{Comeback, Reason, ServiceState};
+
     use super::*;
 
     #[test]
@@ -125,6 +138,31 @@ mod tests {
         check(
             panic(Tier::Backup, PanicChange::Left),
             "the level of backups of api is no longer in panic: only servers that are well are used (2 of 6 available)",
+        );
+        let service = |change| Event::Service {
+            upstream: "api".into(),
+            server: "a".into(),
+            change,
+        };
+        check(
+            service(ServiceChange::Ejected {
+                reason: Reason::ConsecutiveErrors(5),
+                lasts: Duration::from_millis(30_500),
+            }),
+            "server a of api is ejected for 30.5 s: it failed 5 requests in a row",
+        );
+        check(
+            service(ServiceChange::Returned(Comeback::TimeOver)),
+            "server a of api serves again: its time was over",
+        );
+        check(
+            service(ServiceChange::Ordered {
+                from: ServiceState::Enabled,
+                to: ServiceState::Drain,
+                by: address,
+                in_flight: 3,
+            }),
+            "server a of api is set to drain (was enabled) by 127.0.0.1:80; 3 requests are under way",
         );
         check(Event::Drained { cut: 2 }, "drained: time was up for 2 connections");
     }

@@ -4,12 +4,15 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use isobar_admin::{ConfigurationReport, View, serve};
+use isobar_admin::{ConfigurationReport, Operations, View, serve};
 use isobar_observe::{
     Cause, ListenerSnapshot, ListenerStats, RouteSnapshot, RouteStats, ServerSnapshot, ServerStats, Snapshot,
     UpstreamSnapshot, UpstreamStats, WorkerSnapshot, WorkerStats,
 };
-use isobar_plan::{EngineState, HealthState, ListenerStatus, LogStatus, Name, ServerStatus, Status, UpstreamStatus};
+use isobar_plan::{
+    EngineState, HealthState, ListenerStatus, LogStatus, Name, OrderDone, OrderRefusal, ServerOrder, ServerStatus,
+    ServiceState, Status, UpstreamStatus,
+};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
@@ -37,6 +40,25 @@ impl View for Fake {
             loaded_at: SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_500),
             last_error: self.last_error.lock().expect("no test panics in here").clone(),
         }
+    }
+}
+
+impl Operations for Fake {
+    fn order(&self, order: &ServerOrder) -> Result<OrderDone, OrderRefusal> {
+        let mut status = self.status.lock().expect("no test panics in here");
+        if status.state == EngineState::Draining {
+            return Err(OrderRefusal::Draining);
+        }
+        let mut upstreams = status.upstreams.iter_mut();
+        let upstream = upstreams.find(|upstream| upstream.name == order.upstream);
+        let upstream = upstream.ok_or(OrderRefusal::NoUpstream)?;
+        let server = upstream.servers.iter_mut().find(|server| server.name == order.server);
+        let server = server.ok_or(OrderRefusal::NoServer)?;
+        server.state_by = Some(order.by);
+        Ok(OrderDone {
+            from: std::mem::replace(&mut server.state, order.state),
+            in_flight: server.in_flight,
+        })
     }
 }
 
@@ -88,6 +110,10 @@ fn server(name: &str, health: HealthState) -> ServerStatus {
         last_probe: Some(Duration::from_micros(1_234)),
         in_flight: 2,
         addresses: vec!["127.0.0.1:9001".parse().expect("an address")],
+        state: ServiceState::Enabled,
+        state_by: None,
+        ejection: None,
+        ejections: [0, 1, 2, 3, 4, 5],
     }
 }
 

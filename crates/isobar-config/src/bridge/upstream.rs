@@ -6,7 +6,7 @@ use isobar_balance::Balance;
 use isobar_plan::Timeouts;
 
 use super::placement::{self, Here};
-use super::{health, names, retry, sticky, subset};
+use super::{health, names, outliers, retry, sticky, subset};
 use crate::document::{HashPart, KeepAlive, Label, Named, Queue, Server, ServerTimeouts, Upstream};
 use crate::problem::{Path, Problem, Problems, Spot};
 use crate::setting::Setting;
@@ -47,6 +47,7 @@ fn upstream(
         slow_start: _,
         subset: _,
         health,
+        outlier_detection,
         timeouts,
         keep_alive,
         queue,
@@ -70,6 +71,7 @@ fn upstream(
             .0
             .as_ref()
             .map(|check| health::check(check, at.key("health"), problems)),
+        outliers: outliers::outliers(outlier_detection, servers.len(), at.key("outlier_detection"), problems),
         timeouts: self::timeouts(timeouts),
         keep_alive: self::keep_alive(keep_alive),
         queue: self::queue(queue),
@@ -167,6 +169,7 @@ fn server(written: &Server) -> isobar_plan::Server {
         backup,
         priority,
         zone,
+        state,
     } = written;
     isobar_plan::Server {
         name: names::server_name(written).as_str().into(),
@@ -176,6 +179,7 @@ fn server(written: &Server) -> isobar_plan::Server {
         backup: *backup,
         priority: priority.map_or(0, |priority| u8::try_from(priority.value()).unwrap_or(u8::MAX)),
         zone: zone.as_ref().map(|zone| zone.as_str().into()),
+        state: *state,
     }
 }
 

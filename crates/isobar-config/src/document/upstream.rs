@@ -1,9 +1,11 @@
 //! What may be written about an upstream and its servers?
 
 use isobar_balance::{Balance, Choices, Orca, Prequal};
+use isobar_plan::ServiceState;
 
 use super::{
-    Compared, HashPart, HealthCheck, Hedge, Label, Locality, OrNone, Panic, Retry, SlowStart, Sticky, Subset, Whole,
+    Compared, HashPart, HealthCheck, Hedge, Label, Locality, OrNone, OutlierDetection, Panic, Retry, SlowStart, Sticky,
+    Subset, Whole,
 };
 use crate::setting::Setting;
 use crate::setting::choice::Choice;
@@ -38,6 +40,9 @@ settings! {
         subset: OrNone<Subset>,
         /// How servers are probed; `none`: they count as healthy.
         health: OrNone<HealthCheck>,
+        /// How servers are taken out for a while for how they answer; `none`: they are not. Where nothing is written, by
+        /// the default rules in upstreams of at least five servers.
+        outlier_detection: OrNone<OutlierDetection> = OrNone(Some(OutlierDetection::default())),
         /// How long servers may take. A route can have timeouts of its own.
         timeouts: ServerTimeouts,
         /// How connections to servers are kept for the next request.
@@ -164,6 +169,9 @@ settings! {
         priority: Option<Whole<0, 127>>,
         /// Where it is, such as a data centre's zone.
         zone: Option<Label>,
+        /// Whether it serves at first. An operator can change it at run time, which holds until this setting changes or
+        /// Isobar is started anew.
+        state: ServiceState = ServiceState::Enabled,
     }
 }
 

@@ -3,6 +3,7 @@
 mod line;
 mod placement;
 mod queue;
+mod service;
 mod threads;
 
 use std::cell::Cell;
@@ -30,6 +31,7 @@ fn server(name: &str, max_connections: Option<u32>) -> Server {
         backup: false,
         priority: 0,
         zone: None,
+        state: isobar_plan::ServiceState::Enabled,
     }
 }
 
@@ -42,6 +44,7 @@ fn settings(servers: Vec<Server>) -> Settings {
         placement: Default::default(),
         servers,
         health: None,
+        outliers: None,
         timeouts: Timeouts {
             connect: second,
             send: second,

@@ -180,7 +180,9 @@ impl Model {
                 let note = format!("{name} is {}: {reason}", events::health(*to));
                 self.note(note);
             }
-            Event::OutOfDescriptors | Event::AccessLogFailed { .. } => self.note(events::sentence(event)),
+            Event::Service { .. } | Event::OutOfDescriptors | Event::AccessLogFailed { .. } => {
+                self.note(events::sentence(event));
+            }
             _ => {}
         }
     }

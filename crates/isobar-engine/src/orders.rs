@@ -1,0 +1,47 @@
+//! What does an operator want of a server?
+
+use isobar_plan::{Event, OrderDone, OrderRefusal, ServerOrder, ServiceChange};
+
+use crate::Engine;
+
+impl Engine {
+    /// Takes a server out of service, or back in. It holds for as long as the server stays, unless the configuration's
+    /// own word for it changes.
+    ///
+    /// *Errors*: nothing has changed.
+    pub fn order(&self, order: &ServerOrder) -> Result<OrderDone, OrderRefusal> {
+        let ServerOrder {
+            upstream: upstream_name,
+            server: server_name,
+            state: to,
+            by,
+        } = order;
+        // Held to the end, so that no plan and no other order comes between.
+        let state = self.state();
+        let world = self.published.world();
+        let same_name = |upstream: &&std::sync::Arc<isobar_upstream::Upstream>| upstream.name() == upstream_name;
+        let upstream = world.upstreams.iter().find(same_name).ok_or(OrderRefusal::NoUpstream)?;
+        let members = upstream.members();
+        let server = members.servers.iter().find(|server| server.name() == server_name);
+        let server = server.ok_or(OrderRefusal::NoServer)?;
+        if state.drain_until.is_some() {
+            return Err(OrderRefusal::Draining);
+        }
+        let from = server.order(*to, *by);
+        let in_flight = server.state().in_flight();
+        if from != *to {
+            upstream.refresh();
+            (self.events)(Event::Service {
+                upstream: upstream_name.clone(),
+                server: server_name.clone(),
+                change: ServiceChange::Ordered {
+                    from,
+                    to: *to,
+                    by: *by,
+                    in_flight,
+                },
+            });
+        }
+        Ok(OrderDone { from, in_flight })
+    }
+}
