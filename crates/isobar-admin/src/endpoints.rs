@@ -7,14 +7,14 @@ use axum::extract::State as Extract;
 use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use isobar_plan::{CheckReport, CheckStatus};
 use serde_json::json;
 
 use crate::negotiation::Format;
 use crate::process::Process;
 use crate::state::State;
-use crate::{View, exposition, health};
+use crate::{Operations, exposition, health, servers};
 
 const INDEX: &str = "\
 Isobar
@@ -24,12 +24,17 @@ GET /health           200 while the instance does its work, 503 while it drains 
 GET /health/live      200 while the process answers
 GET /health/ready     200 while it should be sent traffic: healthy, and some upstream has an available server
 GET /health/detailed  every dependency by name, as JSON
+GET /servers          every server: its state, its health, its requests in flight
+GET /servers/UPSTREAM/SERVER           one of them
+POST /servers/UPSTREAM/SERVER/drain    no new requests but those that belong to it
+POST /servers/UPSTREAM/SERVER/disable  no new requests at all
+POST /servers/UPSTREAM/SERVER/enable   back in service
 ";
 
-type Asked = Extract<Arc<dyn View>>;
+pub(crate) type Asked = Extract<Arc<dyn Operations>>;
 
 /// All endpoints.
-pub(crate) fn router(view: Arc<dyn View>) -> Router {
+pub(crate) fn router(view: Arc<dyn Operations>) -> Router {
     Router::new()
         .route(
             "/",
@@ -48,6 +53,12 @@ pub(crate) fn router(view: Arc<dyn View>) -> Router {
         .route(
             "/health/detailed",
             get(async |Extract(view): Asked| detailed(&health::report(&*view))),
+        )
+        .route("/servers", get(servers::list))
+        .route("/servers/{upstream}/{server}", get(servers::one))
+        .route(
+            "/servers/{upstream}/{server}/{order}",
+            post(servers::order).fallback(async || problem(StatusCode::METHOD_NOT_ALLOWED, "only POST is answered")),
         )
         .fallback(async || problem(StatusCode::NOT_FOUND, "no such endpoint; / lists them"))
         .method_not_allowed_fallback(async || problem(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are answered"))
@@ -116,11 +127,11 @@ const fn text(status: CheckStatus) -> &'static str {
     }
 }
 
-fn problem(code: StatusCode, error: &str) -> Response {
+pub(crate) fn problem(code: StatusCode, error: &str) -> Response {
     fresh_json(code, json!({ "error": error }))
 }
 
-fn fresh_json(code: StatusCode, body: serde_json::Value) -> Response {
+pub(crate) fn fresh_json(code: StatusCode, body: serde_json::Value) -> Response {
     fresh(code, "application/json", format!("{body}\n"))
 }
 

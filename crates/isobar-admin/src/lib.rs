@@ -1,7 +1,8 @@
 //! What do operators ask a running instance?
 //!
-//! Health, in four depths, and metrics, over HTTP on a listener of its own. Everything is read through a [`View`];
-//! this crate knows no engine, no configuration file and nothing that could change what the instance does.
+//! Health, in four depths, metrics and the servers, over HTTP on a listener of its own. Everything is read through a
+//! [`View`]; the one thing that can be changed, which servers are in service, goes through [`Operations`]. This crate
+//! knows no engine and no configuration file.
 #![forbid(unsafe_code)]
 
 mod endpoints;
@@ -10,8 +11,10 @@ mod health;
 mod negotiation;
 mod process;
 mod server;
+mod servers;
+mod site;
 mod state;
 mod view;
 
 pub use server::serve;
-pub use view::{ConfigurationReport, View};
+pub use view::{ConfigurationReport, Operations, View};

@@ -10,7 +10,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
+use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -19,7 +19,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-use crate::{View, endpoints};
+use crate::servers::Peer;
+use crate::{Operations, endpoints};
 
 /// What connections may take.
 #[derive(Debug, Clone, Copy)]
@@ -50,7 +51,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Answers operators' questions until `shutdown` resolves, then finishes the exchanges in hand.
 ///
 /// The instance decides when that is: health checks want their answers while it drains.
-pub async fn serve(listener: TcpListener, view: Arc<dyn View>, shutdown: impl Future<Output = ()>) {
+pub async fn serve(listener: TcpListener, view: Arc<dyn Operations>, shutdown: impl Future<Output = ()>) {
     serve_within(LIMITS, listener, endpoints::router(view), shutdown).await;
 }
 
@@ -67,8 +68,8 @@ async fn serve_within(limits: Limits, listener: TcpListener, router: Router, shu
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, _)) => {
-                let service = TowerToHyperService::new(router.clone());
+            Ok((stream, peer)) => {
+                let service = TowerToHyperService::new(router.clone().layer(Extension(Peer(peer))));
                 connections.start(converse(limits, stream, service, stopping.clone()));
             }
             Err(error) => pause(&error).await,

@@ -1,9 +1,9 @@
-//! What can be asked?
+//! What can be asked, and what ordered?
 
 use std::time::SystemTime;
 
 use isobar_observe::Snapshot;
-use isobar_plan::Status;
+use isobar_plan::{OrderDone, OrderRefusal, ServerOrder, Status};
 
 /// The running instance, as far as it is shown.
 ///
@@ -17,6 +17,16 @@ pub trait View: Send + Sync + 'static {
 
     /// What became of the configuration.
     fn configuration(&self) -> ConfigurationReport;
+}
+
+/// The running instance, as far as operators change what it does.
+///
+/// *Cost*: an order may take milliseconds but not wait.
+pub trait Operations: View {
+    /// Takes a server out of service, or back in.
+    ///
+    /// *Errors*: nothing has changed.
+    fn order(&self, order: &ServerOrder) -> Result<OrderDone, OrderRefusal>;
 }
 
 /// What became of the configuration; how many were taken into service is in [`Status::generation`].

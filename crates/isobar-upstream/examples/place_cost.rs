@@ -73,12 +73,15 @@ fn settings(servers: usize, rules: Option<OutlierSettings>) -> isobar_plan::Upst
         weight: 1,
         max_connections: None,
         backup: false,
+        priority: 0,
+        zone: None,
         state: ServiceState::Enabled,
     };
     isobar_plan::Upstream {
         name: "api".into(),
         balance: Balance::LeastConnections,
         hash: Vec::new(),
+        placement: Default::default(),
         servers: (0..servers).map(server).collect(),
         health: None,
         outliers: rules.map(|rules| Outliers { rules, min_servers: 1 }),

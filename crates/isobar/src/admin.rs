@@ -1,13 +1,13 @@
-//! The listener for operators, and what it shows.
+//! The listener for operators, what it shows and what it has done.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
-use isobar_admin::{ConfigurationReport, View};
+use isobar_admin::{ConfigurationReport, Operations, View};
 use isobar_control::History;
 use isobar_engine::Engine;
 use isobar_observe::Snapshot;
-use isobar_plan::Status;
+use isobar_plan::{OrderDone, OrderRefusal, ServerOrder, Status};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
@@ -108,5 +108,11 @@ impl View for OperatorView {
             loaded_at: past.applied_at,
             last_error: past.refusal.map(|refusal| refusal.error),
         }
+    }
+}
+
+impl Operations for OperatorView {
+    fn order(&self, order: &ServerOrder) -> Result<OrderDone, OrderRefusal> {
+        self.engine.order(order)
     }
 }

@@ -1,6 +1,7 @@
 //! What can be asked for on the command line?
 
 mod demonstration;
+mod server;
 mod simulation;
 
 use std::net::Ipv4Addr;
@@ -17,6 +18,7 @@ use isobar_net::runtime::{cores, io_uring_allowed};
 use crate::failure::io_reason;
 
 pub(crate) use demonstration::DemoOptions;
+pub(crate) use server::{AdminAt, ChangeOptions, ListOptions, ServerCommand};
 pub(crate) use simulation::{
     Affinity, Cost, Hardware, Lifetime, RecommendOptions, SchemaOptions, SimulateOptions, Workload, load,
 };
@@ -28,6 +30,7 @@ Examples:
   isobar run isobar.yaml                   SIGHUP, or a change of the file, reloads it
   isobar check isobar.yaml                 every error at once, with its line
   isobar check isobar.yaml --effective     the same configuration with every default written out
+  isobar server drain api 10.0.0.1:8080 --wait 30s
   isobar schema > isobar.schema.json       for completion in editors
   isobar simulate scenario.yaml --compare all --html report.html
   isobar recommend                         which algorithm fits, by trying them
@@ -62,6 +65,9 @@ pub(crate) enum Command {
     Proxy(ProxyOptions),
     /// Says whether a configuration file is valid, with every error at once
     Check(CheckOptions),
+    /// Takes servers of a running instance out of service and back in, and lists them
+    #[command(subcommand)]
+    Server(ServerCommand),
     /// Prints the JSON Schema of configuration files
     Schema(SchemaOptions),
     /// Runs a scenario of servers, requests and mishaps in virtual time, with the real balancing

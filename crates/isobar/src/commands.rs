@@ -3,10 +3,12 @@
 mod check;
 mod proxy;
 mod run;
+mod server;
 
 pub(crate) use check::{check, open};
 pub(crate) use proxy::proxy;
 pub(crate) use run::run;
+pub(crate) use server::server;
 
 use std::io::{self, Write};
 

@@ -34,6 +34,7 @@ fn main() -> ExitCode {
         Command::Run(options) => commands::run(&options),
         Command::Proxy(options) => commands::proxy(&options),
         Command::Check(options) => commands::check(&options),
+        Command::Server(command) => commands::server(&command),
         Command::Schema(options) => commands::schema(&options),
         Command::Simulate(options) => simulate::run(&options),
         Command::Recommend(options) => recommend::run(&options),

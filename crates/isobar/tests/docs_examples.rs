@@ -134,6 +134,39 @@ fn every_command_of_the_simulator_runs() {
     assert!(directory.path().join("report.html").exists());
 }
 
+/// Every command on the page about maintenance, against an instance of its configuration.
+#[test]
+fn every_command_of_the_maintenance_page_runs() {
+    let page = fs::read_to_string(workspace().join("docs/maintenance.md")).unwrap();
+    let (_, text) = blocks_with(&page, "listeners:").remove(0);
+    let text = text
+        .replace("0.0.0.0:8080", "127.0.0.1:0")
+        .replace("127.0.0.1:9900", "127.0.0.1:0");
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("isobar.yaml");
+    fs::write(&file, text).unwrap();
+    let isobar = isobar_testkit::binary!().run_file(directory, &file);
+    let admin = isobar.admin().to_string();
+    let mut count = 0;
+    for command in page.lines().filter_map(|line| line.strip_prefix("    isobar ")) {
+        let arguments: Vec<&str> = command.split_whitespace().chain(["--admin", &admin]).collect();
+        let outcome = isobar_testkit::binary!().outcome(&arguments);
+        assert!(
+            outcome.status.success() && !outcome.stdout.is_empty(),
+            "{command}: {}",
+            outcome.stderr
+        );
+        count += 1;
+    }
+    for command in page.lines().filter_map(|line| line.strip_prefix("    curl ")) {
+        let command = command.replace("127.0.0.1:9900", &admin);
+        let answer = isobar_testkit::curl(&command.split_whitespace().collect::<Vec<_>>());
+        assert_eq!(answer.status, 200, "{command}");
+        count += 1;
+    }
+    assert!(count >= 10, "only {count} commands were found");
+}
+
 /// Every name under `properties`, anywhere in a schema.
 fn settings(schema: &Value, names: &mut BTreeSet<String>) {
     match schema {

@@ -107,6 +107,7 @@ fn the_index_lists_the_endpoints() {
         "/health/live",
         "/health/ready",
         "/health/detailed",
+        "/servers",
     ] {
         assert!(index.contains(&format!("GET {path} ")), "{path}");
         assert_ne!(curl(&[&admin.url(path)]).status, 404, "{path}");

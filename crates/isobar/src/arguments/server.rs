@@ -1,0 +1,64 @@
+//! What can be asked of a running instance about its servers?
+
+use clap::{Args, Subcommand};
+use isobar_config::units::{ListenAddress, Span};
+
+use super::admin_address;
+
+const EXAMPLES: &str = "\
+Examples:
+  isobar server list
+  isobar server drain api 10.0.0.1:8080 --wait 30s    and then stop it
+  isobar server enable api 10.0.0.1:8080";
+
+/// What is done with servers of a running instance.
+#[derive(Debug, Subcommand)]
+#[command(after_help = EXAMPLES)]
+pub(crate) enum ServerCommand {
+    /// Shows every server: its state, its health, its requests in flight
+    #[command(visible_alias = "status")]
+    List(ListOptions),
+    /// Gives a server no new requests but those that belong to it; what it has, it finishes
+    Drain(ChangeOptions),
+    /// Gives a server no new requests at all; what it has, it finishes
+    Disable(ChangeOptions),
+    /// Takes a server back into service
+    Enable(ChangeOptions),
+}
+
+/// Where the running instance is asked.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct AdminAt {
+    /// The admin listener of the instance
+    #[arg(long = "admin", value_name = "ADDRESS", default_value = "127.0.0.1:9900", value_parser = admin_address)]
+    pub(crate) address: ListenAddress,
+}
+
+/// How servers are listed.
+#[derive(Debug, Args)]
+pub(crate) struct ListOptions {
+    /// Only the servers of this upstream
+    #[arg(value_name = "UPSTREAM")]
+    pub(crate) upstream: Option<String>,
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) admin: AdminAt,
+}
+
+/// Which server is changed, and how.
+#[derive(Debug, Args)]
+pub(crate) struct ChangeOptions {
+    /// The upstream
+    #[arg(value_name = "UPSTREAM")]
+    pub(crate) upstream: String,
+    /// The server, by its name; without a name of its own that is its address as configured
+    #[arg(value_name = "SERVER")]
+    pub(crate) server: String,
+    /// Wait until the server has no request in flight, for so long at most; then the exit code is 1
+    #[arg(long, value_name = "TIME")]
+    pub(crate) wait: Option<Span>,
+    #[command(flatten)]
+    pub(crate) admin: AdminAt,
+}
