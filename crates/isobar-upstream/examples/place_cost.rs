@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use isobar_balance::{Chance, LatencyRule, Outcome};
 use isobar_plan::{
-    Balance, KeepAlive, OutlierSettings, Outliers, Queue, Retry, Server, ServerAddress, ServiceState, Timeouts,
+    Balance, KeepAlive, OutlierSettings, Outliers, Queue, Server, ServerAddress, ServiceState, Timeouts,
 };
 use isobar_upstream::{Ask, Local, Upstream, moment};
 
@@ -99,6 +99,7 @@ fn settings(servers: usize, rules: Option<OutlierSettings>) -> isobar_plan::Upst
             max: 1,
             timeout: second,
         },
-        retry: Retry { attempts: 0 },
+        sticky: None,
+        retry_budget: None,
     }
 }

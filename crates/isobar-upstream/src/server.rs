@@ -389,7 +389,7 @@ mod tests {
             backup: false,
             priority: 0,
             zone: None,
-            state: isobar_plan::ServiceState::Enabled,
+            state: ServiceState::Enabled,
         };
         let after = |old: HealthCheck, new: Option<HealthCheck>| {
             let joining = Joining {

@@ -363,3 +363,26 @@ fn many_orders_at_once_leave_the_last_one() {
     let in_flight = || isobar.metrics().sum("isobar_server_in_flight", &[]);
     eventually("nothing is in flight", || in_flight() == Some(0.0));
 }
+
+#[test]
+fn a_drained_server_keeps_its_sessions_and_a_disabled_one_does_not() {
+    let origins = two();
+    let isobar = binary!().run(&named(&origins).upstream("sticky: { header: x-session }"));
+    let who = |session: &str| {
+        let mut client = Client::connect(isobar.address()).unwrap();
+        let request = format!("GET / HTTP/1.1\r\nhost: a\r\nx-session: {session}\r\n\r\n");
+        let answer = client.exchange(request).unwrap();
+        assert_eq!(answer.status, 200);
+        String::from_utf8(answer.body).unwrap()
+    };
+    let owners: Vec<_> = (0..4).map(|session| who(&session.to_string())).collect();
+    assert!(owners.iter().any(|owner| owner == "a") && owners.iter().any(|owner| owner == "b"));
+    let still = || (0..4).map(|session| who(&session.to_string())).collect::<Vec<_>>();
+    done(&isobar, &["drain", "web", "a"]);
+    assert_eq!(still(), owners, "sessions stay");
+    for new in 10..16 {
+        assert_eq!(who(&new.to_string()), "b", "new ones go elsewhere");
+    }
+    done(&isobar, &["disable", "web", "a"]);
+    assert_eq!(still(), ["b"; 4], "sessions move");
+}
