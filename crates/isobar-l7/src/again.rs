@@ -82,7 +82,25 @@ pub(crate) struct Failed {
     pub(crate) reused: bool,
 }
 
+/// What another try takes out of the budget.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Price {
+    Nothing,
+    One,
+}
+
 impl Failed {
+    /// A try that reached nobody was no work for anybody: the next one adds nothing to the load. That it took until a
+    /// deadline to find out may be for too much load, so that is not free.
+    ///
+    /// *Source*: what gRPC calls a transparent retry (proposal A6), which is not counted either.
+    fn price(&self) -> Price {
+        match self.why {
+            Why::Cause(Cause::ConnectFailed | Cause::ServerClosed) if self.unsent => Price::Nothing,
+            _ => Price::One,
+        }
+    }
+
     /// Whether the server closed an idle connection just as it was used again: no failure of the server's.
     pub(crate) fn is_idle_close(&self) -> bool {
         self.reused && self.why == Why::Cause(Cause::ServerClosed)
@@ -197,7 +215,7 @@ pub(crate) fn declines(ways: &Ways<'_>, exchange: &mut Exchange, retry_after_s: 
         return false;
     }
     exchange.again.declined = Some(Declined { status, retry_after_s });
-    others_run || is_granted(ways, exchange, Why::Status(status))
+    others_run || is_granted(ways, exchange, Why::Status(status), Price::One)
 }
 
 /// The status of the answer that was declined.
@@ -210,11 +228,11 @@ pub(crate) fn is_tried_again(ways: &Ways<'_>, exchange: &mut Exchange, failed: &
     match failed.why {
         // That was decided, and paid for, when the answer was not passed on.
         Why::Status(_) => true,
-        why @ Why::Cause(_) => may_repeat(ways, exchange, failed) && is_granted(ways, exchange, why),
+        why @ Why::Cause(_) => may_repeat(ways, exchange, failed) && is_granted(ways, exchange, why, failed.price()),
     }
 }
 
-fn is_granted(ways: &Ways<'_>, exchange: &mut Exchange, why: Why) -> bool {
+fn is_granted(ways: &Ways<'_>, exchange: &mut Exchange, why: Why, price: Price) -> bool {
     let reason = match why {
         Why::Status(_) => Some(RetryReason::Status),
         Why::Cause(cause) => RetryReason::of(cause),
@@ -235,7 +253,7 @@ fn is_granted(ways: &Ways<'_>, exchange: &mut Exchange, why: Why) -> bool {
         return false;
     };
     exchange.tried.push(Arc::clone(&server));
-    let granted = find_way(ways, exchange, reason).filter(|_| is_paid(ways, exchange));
+    let granted = find_way(ways, exchange, reason).filter(|_| price == Price::Nothing || is_paid(ways, exchange));
     let Some((avoids, pause)) = granted else {
         exchange.tried.pop();
         return false;

@@ -4,7 +4,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use isobar_testkit::{Client, Configuration, Isobar, Load, LoadOptions, Origin, binary, eventually};
+use isobar_testkit::{Client, ClosedPort, Configuration, Isobar, Load, LoadOptions, Origin, binary, eventually};
 
 fn failing() -> Origin {
     Origin::start(|exchange| exchange.reply(503, &[], b"failed"))
@@ -112,6 +112,19 @@ fn a_budget_of_nothing_allows_nothing_and_a_reload_changes_that() {
 }
 
 /// Servers die and come back, by turns, while a fourth of their answers are failures and every slow request is hedged.
+#[test]
+fn a_server_that_refuses_connections_takes_nothing_out() {
+    let (well, closed) = (Origin::named("a"), [(); 2].map(|()| ClosedPort::reserve().unwrap()));
+    let servers = [well.address(), closed[0].address(), closed[1].address()];
+    let isobar = run(&servers, "retry: { budget: { percent: 0%, min: 0/s } }");
+    let (answered, _) = ask(isobar.address(), 120);
+    assert_eq!(answered, 120);
+    assert_eq!(
+        isobar.metrics().sum("isobar_upstream_retries_refused_total", &[]),
+        Some(0.0)
+    );
+}
+
 #[test]
 fn nothing_is_left_in_flight_after_chaos() {
     let flaky = || {

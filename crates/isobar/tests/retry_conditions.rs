@@ -151,42 +151,43 @@ fn conditions_that_are_left_out_are_not_met() {
 
 #[test]
 fn bodies_are_sent_again() {
+    let put = |body: &[u8]| {
+        let chunks: Vec<u8> = body
+            .chunks(5_000)
+            .flat_map(|chunk| [format!("{:x}\r\n", chunk.len()).as_bytes(), chunk, b"\r\n"].concat())
+            .collect();
+        let length = format!("PUT / HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n", body.len());
+        let chunked = b"PUT / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n";
+        [
+            [length.as_bytes(), body].concat(),
+            [chunked, &*chunks, b"0\r\n\r\n"].concat(),
+        ]
+    };
     let body = noise(60_000, 7);
-    let chunks: Vec<u8> = body
-        .chunks(5_000)
-        .flat_map(|chunk| [format!("{:x}\r\n", chunk.len()).as_bytes(), chunk, b"\r\n"].concat())
-        .collect();
-    let with_length = [
-        format!("PUT / HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n", body.len()).as_bytes(),
-        &body,
-    ]
-    .concat();
-    let chunked = [
-        b"PUT / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n",
-        &*chunks,
-        b"0\r\n\r\n",
-    ]
-    .concat();
     let closing = Origin::start(|exchange| exchange.body().map(|_| After::Close));
     let good = Origin::echo();
     let isobar = in_turn(&[closing.address(), good.address()], "");
-    for request in [&with_length, &chunked] {
+    for request in put(&body) {
         let mut client = Client::connect(isobar.address()).unwrap();
         for _ in 0..4 {
-            client.send_in_pieces(request, 9_000, Duration::from_millis(2)).unwrap();
+            client
+                .send_in_pieces(&request, 9_000, Duration::from_millis(2))
+                .unwrap();
             assert_eq!(client.receive().unwrap().body, body);
         }
     }
     assert!(closing.request_count() >= 4);
-    // What is larger than the buffer is sent once.
+    // What is larger than the buffer is sent once. So large that no single read has all of it.
     let small = in_turn(
         &[closing.address()],
         "retry: { buffer: 32KiB, backoff: { base: 1ms, max: 1ms } }",
     );
-    for request in [&with_length, &chunked] {
+    for request in put(&noise(1_000_000, 8)) {
         let before = closing.request_count();
         let mut client = Client::connect(small.address()).unwrap();
-        client.send_in_pieces(request, 9_000, Duration::from_millis(2)).unwrap();
+        client
+            .send_in_pieces(&request, 90_000, Duration::from_millis(2))
+            .unwrap();
         assert_eq!(client.receive().unwrap().status, 502);
         assert_eq!(closing.request_count() - before, 1);
     }
