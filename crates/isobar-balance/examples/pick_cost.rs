@@ -6,10 +6,11 @@
 
 use std::hint::black_box;
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use isobar_balance::{
-    Balance, Candidate, Chance, Finish, Group, Moment, Outcome, Pick, Query, Report, ReportedLoad, ServerState,
+    Balance, Boards, Candidate, Chance, Finish, Group, Moment, Outcome, Pick, Query, Report, ReportedLoad,
 };
 
 const ROUNDS: u32 = 7;
@@ -36,8 +37,9 @@ impl Servers {
 
 fn candidates(servers: Servers, count: u32) -> Vec<Candidate> {
     let mut chance = Chance::new(1);
+    let mut boards = Boards::for_servers(count as usize);
     let candidate = |slot: u32| {
-        let state = Arc::new(ServerState::new(Some(1_000_000)));
+        let state = Arc::new(boards.server(Some(1_000_000)));
         let (weight, in_flight) = match servers {
             Servers::Idle => (1, 0),
             Servers::Weighted => (1 + slot % 7, 0),
@@ -107,6 +109,32 @@ fn nanoseconds_per_pick(balance: Balance, candidates: &[Candidate]) -> f64 {
     })
 }
 
+/// The same while two threads pick and release among the same servers: of each, where both have a processor.
+fn nanoseconds_for_two(balance: Balance, candidates: &[Candidate]) -> f64 {
+    let group = Group::new(balance, candidates.to_vec(), 1);
+    let picks = 10_000_000 / (200 + candidates.len());
+    let work = |seed| {
+        let mut chance = Chance::new(seed);
+        for step in 0..picks {
+            let query = Query {
+                now: Moment::new(step as u64 * 100),
+                ..Query::default()
+            };
+            if let Pick::Server { slot, .. } = black_box(group.pick(black_box(&query), &mut chance)) {
+                candidates[slot as usize].state.release();
+            }
+        }
+    };
+    fastest(|| {
+        let start = Instant::now();
+        thread::scope(|scope| {
+            scope.spawn(|| work(1));
+            work(2);
+        });
+        start.elapsed().as_secs_f64() * 1e9 / picks as f64
+    })
+}
+
 fn microseconds_per_build(balance: Balance, candidates: &[Candidate]) -> f64 {
     fastest(|| {
         let candidates = candidates.to_vec();
@@ -137,6 +165,15 @@ fn main() {
         picks.extend(Servers::ALL.map(|servers| (balance, servers)));
     }
     table("ns per pick and release", &picks, nanoseconds_per_pick);
+    let together: Vec<_> = Servers::ALL
+        .iter()
+        .map(|&servers| (Balance::LeastConnections, servers))
+        .collect();
+    table(
+        "ns per pick and release on each of two threads",
+        &together,
+        nanoseconds_for_two,
+    );
     let mut builds = Vec::new();
     for &balance in Balance::ALL {
         builds.extend([Servers::Idle, Servers::Weighted, Servers::Different].map(|servers| (balance, servers)));

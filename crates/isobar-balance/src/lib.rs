@@ -35,6 +35,7 @@ extern crate std;
 
 mod arrangement;
 mod balance;
+mod board;
 mod budget;
 mod chance;
 mod fixed;
@@ -54,6 +55,7 @@ mod usual;
 
 pub use arrangement::{Arrangement, Bound, Locality, Zone};
 pub use balance::{Balance, Choices, Orca, Prequal};
+pub use board::Boards;
 pub use budget::{Allowance, Budget};
 pub use chance::Chance;
 pub use group::{Candidate, Group, Otherwise, Pick, Preference, Standing, Tier};

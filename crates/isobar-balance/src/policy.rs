@@ -2,6 +2,7 @@
 
 mod first_available;
 mod keyed;
+mod lanes;
 mod least_connections;
 mod least_time;
 mod orca;
@@ -106,7 +107,7 @@ impl Probes {
 pub(crate) fn new(balance: Balance, members: &[Member], chance: &mut Chance) -> Box<dyn Policy> {
     match balance {
         Balance::RoundRobin => Box::new(RoundRobin::new(members, chance)),
-        Balance::LeastConnections => Box::new(LeastConnections::new(members)),
+        Balance::LeastConnections => Box::new(LeastConnections::new(members, chance)),
         Balance::Random => Box::new(Random::new(members)),
         Balance::RingHash | Balance::Ketama | Balance::Maglev | Balance::Rendezvous | Balance::Memento => {
             Box::new(Keyed::new(balance, members, None))

@@ -10,9 +10,10 @@ use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU32, Ordering};
 use core::time::Duration;
 
+use crate::board::{COUNTED, MOST_IN_FLIGHT, Seat, count_of, word_of};
 use crate::{Moment, Tally};
 
-use charge::Phantoms;
+use charge::{Charges, Phantoms};
 use latency::Latency;
 use recent::Recent;
 use report::Reported;
@@ -22,9 +23,6 @@ pub use report::{Report, ReportedLoad};
 
 /// A limit that no count reaches.
 const NO_LIMIT: u32 = u32::MAX;
-
-/// In the word of what is in flight: all of it is counted in the tally too.
-const COUNTED: u32 = 1 << 31;
 
 /// How a request at a server ended, as far as balancing is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,10 +64,10 @@ pub enum Feedback {
 
 /// One server's counters, seen and changed by all workers without a lock.
 ///
-/// *Shape*: what every choice by load reads, 24 bytes, is on one line of its own: requests in flight, limit, charge
-/// for failures, recent requests. Two neighbours never share a line: 128 bytes, because x86 processors fetch lines
-/// in pairs. What only some algorithms touch, and failures, is in 384 bytes elsewhere, so that looking at many
-/// servers passes over few lines.
+/// *Shape*: requests in flight and the charge for failures are on a board, beside those of the upstream's other servers
+/// where it was made by [`Boards`](crate::Boards): a choice that looks at all of them passes over few lines of memory.
+/// The limit and recent requests are on a line of its own, which no neighbour shares: 128 bytes, because x86 processors
+/// fetch lines in pairs. What only some algorithms touch, and failures, is in 384 bytes elsewhere.
 ///
 /// *Ordering*: every access to what is in flight and its limit is sequentially consistent, which lets a queue be
 /// built on it without a lost wake-up: a request that announces that it waits and then looks for a place once more,
@@ -78,9 +76,8 @@ pub enum Feedback {
 #[derive(Debug)]
 #[repr(align(128))]
 pub struct ServerState {
-    in_flight: AtomicU32,
+    seat: Seat,
     limit: AtomicU32,
-    charge: AtomicU32,
     recent: Recent,
     /// Counts the requests of all servers it belongs to.
     tally: Option<Arc<Tally>>,
@@ -108,14 +105,21 @@ pub(crate) struct Counts {
 impl ServerState {
     /// A server with nothing in flight and room for `limit` requests; none: any number.
     ///
-    /// *Cost*: one allocation.
+    /// Its counts are on a board of their own, so that it is expensive to look at beside others.
+    ///
+    /// *Cost*: five allocations.
     #[must_use]
     pub fn new(limit: Option<u32>) -> Self {
+        Self::seated(Seat::alone(), limit)
+    }
+
+    pub(crate) fn seated(seat: Seat, limit: Option<u32>) -> Self {
+        let limit = stored(limit);
+        seat.word().store(word_of(0, limit), Ordering::SeqCst);
         Self {
-            in_flight: AtomicU32::new(0),
-            limit: AtomicU32::new(stored(limit)),
+            seat,
+            limit: AtomicU32::new(limit),
             tally: None,
-            charge: AtomicU32::new(0),
             recent: Recent::new(),
             rest: Box::new(Rest {
                 latency: Latency::new(),
@@ -130,25 +134,38 @@ impl ServerState {
     /// *Cost*: each take and each release write the tally's cache line as well, until it [stops](Self::stop_counting).
     #[must_use]
     pub fn counted_in(tally: Arc<Tally>, limit: Option<u32>) -> Self {
+        Self::new(limit).and_in(tally)
+    }
+
+    /// The same server, whose requests are counted in a tally too; before it has any.
+    ///
+    /// *Cost*: as that of [`counted_in`](Self::counted_in).
+    #[must_use]
+    pub fn and_in(self, tally: Arc<Tally>) -> Self {
+        self.seat.word().fetch_or(COUNTED, Ordering::SeqCst);
         Self {
-            in_flight: AtomicU32::new(COUNTED),
             tally: Some(tally),
-            ..Self::new(limit)
+            ..self
         }
+    }
+
+    /// Where its counts are.
+    pub(crate) const fn seat(&self) -> &Seat {
+        &self.seat
     }
 
     /// Counts its requests in its tally from now on, those in flight among them. A group that needs the count is to be
     /// built after this; for groups there are nothing changes but the cost.
     pub fn start_counting(&self) {
         let Some(tally) = &self.tally else { return };
-        let mut word = self.in_flight.load(Ordering::SeqCst);
+        let mut word = self.seat.word().load(Ordering::SeqCst);
         while word & COUNTED == 0 {
             // The tally is never to be below what is in flight: they enter before they are counted there.
-            tally.enter_all(word);
+            tally.enter_all(count_of(word));
             match self.exchange(word, word | COUNTED) {
                 Ok(_) => return,
                 Err(now) => {
-                    tally.leave_all(word);
+                    tally.leave_all(count_of(word));
                     word = now;
                 }
             }
@@ -159,17 +176,18 @@ impl ServerState {
     /// longer belongs to those whose requests it is.
     pub fn stop_counting(&self) {
         let Some(tally) = &self.tally else { return };
-        let mut word = self.in_flight.load(Ordering::SeqCst);
+        let mut word = self.seat.word().load(Ordering::SeqCst);
         while word & COUNTED != 0 {
             match self.exchange(word, word & !COUNTED) {
-                Ok(_) => return tally.leave_all(word & !COUNTED),
+                Ok(_) => return tally.leave_all(count_of(word)),
                 Err(now) => word = now,
             }
         }
     }
 
     fn exchange(&self, from: u32, to: u32) -> Result<u32, u32> {
-        self.in_flight
+        self.seat
+            .word()
             .compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst)
     }
 
@@ -181,7 +199,7 @@ impl ServerState {
     /// Requests in flight, over all workers.
     #[must_use]
     pub fn in_flight(&self) -> u32 {
-        self.in_flight.load(Ordering::SeqCst) & !COUNTED
+        count_of(self.seat.word().load(Ordering::SeqCst))
     }
 
     /// The number of requests it takes at once; none: any number.
@@ -193,6 +211,22 @@ impl ServerState {
     /// Sets the number of requests it takes at once; requests in flight past a lower limit finish undisturbed.
     pub fn set_limit(&self, limit: Option<u32>) {
         self.limit.store(stored(limit), Ordering::SeqCst);
+        self.mark();
+    }
+
+    /// Brings the mark of a full server in line with the limit. The limit decides who gets a place; the mark only tells
+    /// choices where to look.
+    #[cold]
+    fn mark(&self) {
+        let marked = |word| {
+            let limit = self.limit.load(Ordering::SeqCst);
+            let right = word_of(count_of(word), limit) | (word & COUNTED);
+            (right != word).then_some(right)
+        };
+        let _unless_right = self
+            .seat
+            .word()
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, marked);
     }
 
     /// Whether it can take no further request now.
@@ -217,12 +251,13 @@ impl ServerState {
 
     /// Takes one place as [`try_acquire`](Self::try_acquire) does, if there are then no more than `cap` in flight.
     pub(crate) fn try_acquire_within(&self, cap: u32) -> bool {
-        // A word that says counted is past every limit, so that nobody is counted who did not enter.
-        if self.take_place(cap, |word| word).is_some() {
+        // A word that says counted is read as past every limit, so that nobody is counted who did not enter.
+        let uncounted = |word| if word & COUNTED == 0 { count_of(word) } else { u32::MAX };
+        if self.take_place(cap, uncounted).is_some() {
             return true;
         }
         match &self.tally {
-            Some(tally) if self.in_flight.load(Ordering::SeqCst) & COUNTED != 0 => {
+            Some(tally) if self.seat.word().load(Ordering::SeqCst) & COUNTED != 0 => {
                 tally.enter();
                 let taken = self.take(cap);
                 if !taken {
@@ -237,8 +272,10 @@ impl ServerState {
     /// Takes one place, under the limit and a cap, for a request that has entered the tally already. It leaves that again
     /// where its place is not counted there.
     pub(crate) fn take(&self, cap: u32) -> bool {
-        let taken = self.take_place(cap, |word| word & !COUNTED);
-        if let (Some(..COUNTED), Some(tally)) = (taken, &self.tally) {
+        let taken = self.take_place(cap, count_of);
+        if let (Some(before), Some(tally)) = (taken, &self.tally)
+            && before & COUNTED == 0
+        {
             tally.leave();
         }
         taken.is_some()
@@ -247,11 +284,15 @@ impl ServerState {
     /// Takes one place under the limit and a cap, as `count` reads the word. What the word was.
     #[inline]
     fn take_place(&self, cap: u32, count: impl Fn(u32) -> u32) -> Option<u32> {
-        let limit = self.limit.load(Ordering::SeqCst).min(cap).min(COUNTED - 1);
-        let one_more = |word: u32| (count(word) < limit).then(|| word + 1);
-        self.in_flight
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more)
-            .ok()
+        let limit = self.limit.load(Ordering::SeqCst);
+        let most = limit.min(cap).min(MOST_IN_FLIGHT);
+        let one_more = |word: u32| (count(word) < most).then(|| word_of(count_of(word) + 1, limit) | (word & COUNTED));
+        let taken = self
+            .seat
+            .word()
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more);
+        self.check_mark(limit);
+        taken.ok()
     }
 
     /// Gives a place back.
@@ -259,13 +300,30 @@ impl ServerState {
     /// A release that nobody owed is a bug in the caller: the count stays at zero rather than wrapping to a server
     /// that is full for ever, and a debug build panics.
     pub fn release(&self) {
-        let one_less = |word: u32| (word & !COUNTED > 0).then(|| word - 1);
+        let limit = self.limit.load(Ordering::SeqCst);
+        let one_less = |word: u32| {
+            let left = count_of(word).checked_sub(1)?;
+            Some(word_of(left, limit) | (word & COUNTED))
+        };
         let released = self
-            .in_flight
+            .seat
+            .word()
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less);
+        self.check_mark(limit);
         debug_assert!(released.is_ok(), "a place was released that nobody had acquired");
-        if let (Ok(COUNTED..), Some(tally)) = (released, &self.tally) {
+        if let (Ok(before), Some(tally)) = (released, &self.tally)
+            && before & COUNTED != 0
+        {
             tally.leave();
+        }
+    }
+
+    /// Whoever sets a limit marks the server after it, and whoever marked it looks at the limit again: the later of the
+    /// two sees what the other did.
+    #[inline]
+    fn check_mark(&self, marked_by: u32) {
+        if self.limit.load(Ordering::SeqCst) != marked_by {
+            self.mark();
         }
     }
 
@@ -276,7 +334,7 @@ impl ServerState {
     #[must_use]
     #[inline]
     pub fn charge(&self, now: Moment) -> u32 {
-        match self.charge.load(Ordering::Relaxed) {
+        match self.counted_charge() {
             0 => 0,
             _ => self.charge_left(now),
         }
@@ -284,8 +342,23 @@ impl ServerState {
 
     #[cold]
     fn charge_left(&self, now: Moment) -> u32 {
-        self.rest.phantoms.let_go(&self.charge, now);
-        self.charge.load(Ordering::Relaxed)
+        self.rest.phantoms.let_go(self.charges(), now);
+        self.charges().count()
+    }
+
+    /// The charge as it is; while nobody on the board has one, its own is not looked at.
+    #[inline]
+    fn counted_charge(&self) -> u32 {
+        if self.seat.board().is_uncharged() {
+            0
+        } else {
+            self.charges().count()
+        }
+    }
+
+    fn charges(&self) -> Charges<'_> {
+        let (own, all) = self.seat.charges();
+        Charges { own, all }
     }
 
     /// Requests in flight and those it is charged for, when it can take one more.
@@ -302,7 +375,7 @@ impl ServerState {
         Counts {
             in_flight: self.in_flight(),
             limit: self.limit.load(Ordering::SeqCst),
-            charge: self.charge.load(Ordering::Relaxed),
+            charge: self.counted_charge(),
         }
     }
 
@@ -315,7 +388,7 @@ impl ServerState {
             Outcome::Success => self.succeeded(finish, wanted),
             Outcome::Failure { retry_after } => {
                 let time = charge::duration(retry_after);
-                self.rest.phantoms.add(&self.charge, finish.now, time);
+                self.rest.phantoms.add(self.charges(), finish.now, time);
                 if wanted == Feedback::Peak {
                     self.rest.latency.see_peak(finish.latency.max(time), finish.now);
                 }

@@ -7,8 +7,8 @@ use std::thread;
 use std::time::Duration;
 
 use isobar_balance::{
-    Arrangement, Balance, Bound, Candidate, Chance, Conduct, Feedback, Finish, Group, Moment, Outcome, OutlierSettings,
-    Pick, Query, Report, ServerState, Tally, Verdict,
+    Arrangement, Balance, Boards, Bound, Candidate, Chance, Conduct, Feedback, Finish, Group, Moment, Outcome,
+    OutlierSettings, Pick, Query, Report, ServerState, Tally, Verdict,
 };
 
 const WORKERS: usize = 8;
@@ -65,9 +65,10 @@ fn work(group: &Group, servers: &[Candidate], witness: &Witness, seed: u64) -> u
 #[test]
 fn limits_are_exact_and_counts_return_to_zero() {
     for &balance in Balance::ALL {
+        let mut boards = Boards::for_servers(LIMITS.len());
         let candidate = |(slot, limit): (u32, u32)| Candidate {
             weight: limit,
-            ..Candidate::new(slot, u64::from(slot), Arc::new(ServerState::new(Some(limit))))
+            ..Candidate::new(slot, u64::from(slot), Arc::new(boards.server(Some(limit))))
         };
         let servers: Vec<Candidate> = (0..).zip(LIMITS).map(candidate).collect();
         let group = Group::new(balance, servers.clone(), 1);
@@ -355,4 +356,38 @@ fn counting_may_begin_and_end_at_any_time() {
     assert_eq!(tally.in_flight(), 2, "it counts in the end");
     servers[0].stop_counting();
     assert_eq!((held(), tally.in_flight()), (2, 1));
+}
+
+/// Limits that change while everybody picks: afterwards the last one holds, to the request, and whoever has room is found.
+#[test]
+fn limits_that_change_leave_no_server_marked_wrongly() {
+    let mut boards = Boards::for_servers(2);
+    let servers = [Some(1), Some(1)].map(|limit| Arc::new(boards.server(limit)));
+    let candidates = || {
+        (0..)
+            .zip(&servers)
+            .map(|(slot, state)| Candidate::new(slot, u64::from(slot), Arc::clone(state)))
+    };
+    let group = Group::new(Balance::LeastConnections, candidates().collect(), 1);
+    for round in 0..200 {
+        on_all_workers(|seed| {
+            let mut chance = Chance::new(seed);
+            for step in 0..200 {
+                if seed == 0 {
+                    servers[step % 2].set_limit([None, Some(1), Some(3), Some(0)][(step / 2 + round) % 4]);
+                } else if let Pick::Server { slot, .. } = group.pick(&Query::default(), &mut chance) {
+                    servers[slot as usize].release();
+                }
+            }
+        });
+        servers[0].set_limit(Some(0));
+        servers[1].set_limit(Some(2));
+        let mut chance = Chance::new(9);
+        let mut pick = || group.pick(&Query::default(), &mut chance);
+        for _ in 0..2 {
+            assert!(matches!(pick(), Pick::Server { slot: 1, .. }), "round {round}");
+        }
+        assert_eq!(pick(), Pick::Full, "round {round}");
+        (0..2).for_each(|_| servers[1].release());
+    }
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use isobar_balance::{Conduct, Health, HealthTracker, Moment, ServerState, SessionTable, Standing, Tally};
+use isobar_balance::{Boards, Conduct, Health, HealthTracker, Moment, ServerState, SessionTable, Standing, Tally};
 use isobar_observe::ServerStats;
 use isobar_plan::{HealthCheck, HealthState, Name, ServerAddress, ServerStatus, ServiceState};
 
@@ -67,6 +67,8 @@ pub(crate) struct Joining<'a> {
     pub(crate) workers: usize,
     /// Can count its requests together with those of the others; it counts there until it is told not to.
     pub(crate) tally: &'a Arc<Tally>,
+    /// Where its counts stand beside those of the others.
+    pub(crate) boards: &'a Mutex<Boards>,
     pub(crate) arrival: Arrival,
 }
 
@@ -94,8 +96,11 @@ impl Server {
             health,
             workers,
             tally,
+            boards,
             arrival,
         } = joining;
+        let mut boards = boards.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = boards.server(settings.max_connections).and_in(Arc::clone(tally));
         let (addresses, reason): (Arc<[SocketAddr]>, _) = match settings.address {
             ServerAddress::Socket(address) => (Arc::new([address]), String::new()),
             ServerAddress::Name(..) => (Arc::new([]), "its name is not resolved yet".to_owned()),
@@ -107,7 +112,7 @@ impl Server {
             number: NUMBERS.fetch_add(1, Ordering::Relaxed) % SessionTable::MAX_SERVER,
             name: settings.name.clone(),
             address: settings.address.clone(),
-            state: Arc::new(ServerState::counted_in(Arc::clone(tally), settings.max_connections)),
+            state: Arc::new(state),
             conduct: Arc::default(),
             stats: Sharded::new(workers),
             available: AtomicBool::new(available),
@@ -396,6 +401,7 @@ mod tests {
                 health: Some(&old),
                 workers: 1,
                 tally: &Arc::default(),
+                boards: &Mutex::new(Boards::for_servers(1)),
                 arrival: Arrival::FromTheStart,
             };
             let server = Server::new(&settings, joining);

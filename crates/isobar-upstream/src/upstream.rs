@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use isobar_balance::{Allowance, Budget, Group, Moment, OutlierSettings, Preference, Tally, Tier, Usual};
+use isobar_balance::{Allowance, Boards, Budget, Group, Moment, OutlierSettings, Preference, Tally, Tier, Usual};
 use isobar_observe::UpstreamStats;
 use isobar_plan::{Name, ServerAddress, ServerStatus, UpstreamStatus};
 
@@ -27,6 +27,8 @@ pub struct Upstream {
     epoch: AtomicU64,
     /// What its servers have in flight together, where somebody needs to know.
     tally: Arc<Tally>,
+    /// Where the counts of its servers are.
+    boards: Mutex<Boards>,
     /// Who waits for the next state.
     watcher: Mutex<Option<Waker>>,
     queue: WaitQueue,
@@ -152,10 +154,12 @@ impl Upstream {
         known: impl Fn(&ServerAddress) -> Option<Resolution>,
     ) -> Self {
         let tally = Arc::new(Tally::new());
+        let boards = Mutex::new(Boards::for_servers(settings.servers.len()));
         let joining = Joining {
             health: settings.health.as_ref(),
             workers,
             tally: &tally,
+            boards: &boards,
             arrival: Arrival::FromTheStart,
         };
         let new = |server| new_server(server, joining, &known);
@@ -172,6 +176,7 @@ impl Upstream {
             change: Mutex::new(()),
             epoch: AtomicU64::new(1),
             tally,
+            boards,
             watcher: Mutex::default(),
             queue: WaitQueue::default(),
             bell: Bell::default(),
@@ -219,6 +224,7 @@ impl Upstream {
             health,
             workers: self.workers,
             tally: &self.tally,
+            boards: &self.boards,
             arrival: Arrival::Later,
         };
         let servers = settings.servers.iter().map(|server| {

@@ -10,76 +10,34 @@
 //!
 //! # Many servers
 //! Up to 128 members are all looked at. The counts are live and shared by all workers, so that looking at all of them
-//! does not make workers herd. With more members [`SAMPLED`] of them are looked at: as many in a row, from a random
-//! one on, when the weights are equal, otherwise as many drawn by weight. The best of 32 is hardly worse than the best
-//! of all (in the mean-field model of Mitzenmacher, "The power of two choices in randomized load balancing", 2001,
-//! the mean time in the system at 90 % load is 1.03 service times with 32 choices, 1.19 with 16 and 2.61 with 2), and
-//! it costs the same however many there are.
+//! does not make workers herd. With more members 32 of them are looked at, in a row of an order that was drawn by chance
+//! and by weight. The best of 32 is hardly worse than the best of all (in the mean-field model of Mitzenmacher, "The power
+//! of two choices in randomized load balancing", 2001, the mean time in the system at 90 % load is 1.03 service times with
+//! 32 choices, 1.19 with 16 and 2.61 with 2), and it costs the same however many there are.
 
 use crate::Chance;
-use crate::policy::random::Draw;
-use crate::policy::ranking::{Factors, Figure, MOST_COMPARED, Ranking};
+use crate::policy::lanes::Lanes;
+use crate::policy::ranking::Factors;
 use crate::policy::{Member, Policy, View};
-
-/// Members that are looked at where there are more than can be compared at once.
-const SAMPLED: usize = 32;
 
 /// Chooses the member that carries least for its weight.
 ///
-/// *Cost*: one cache line for each member looked at, at most 128 of them, and a compare-and-swap.
+/// *Cost*: a word for each member looked at, at most 128 of them, sixteen of which are on a cache line where the members
+/// share a board; and a compare-and-swap.
 #[derive(Debug)]
-pub(super) struct LeastConnections {
-    factors: Factors,
-    looks: Looks,
-}
-
-/// Which members are looked at for a choice.
-#[derive(Debug)]
-enum Looks {
-    /// As many in a row.
-    Row(usize),
-    /// [`SAMPLED`] drawn by weight.
-    Drawn(Draw),
-}
+pub(super) struct LeastConnections(Lanes);
 
 impl LeastConnections {
-    pub(super) fn new(members: &[Member]) -> Self {
-        let factors = Factors::new(members);
-        let looks = match members.len() {
-            0..=MOST_COMPARED => Looks::Row(MOST_COMPARED),
-            _ if factors.are_equal() => Looks::Row(SAMPLED),
-            _ => Looks::Drawn(Draw::new(members)),
-        };
-        Self { factors, looks }
+    pub(super) fn new(members: &[Member], chance: &mut Chance) -> Self {
+        Self(Lanes::new(members, &Factors::new(members), chance))
     }
 }
 
 impl Policy for LeastConnections {
     fn choose(&self, view: &View<'_>, chance: &mut Chance) -> Option<usize> {
-        let ranking = Ranking {
-            view,
-            factors: &self.factors,
-            figure: WithOneMore,
-        };
-        let best = match &self.looks {
-            Looks::Row(reach) => ranking.least_within(*reach, chance),
-            Looks::Drawn(draw) => {
-                let sample: [u32; SAMPLED] = core::array::from_fn(|_| draw.draw(chance));
-                ranking.least_of(&sample)
-            }
-        };
-        let chosen = best.or_else(|| view.draw_by_weight(chance));
+        let least = self.0.least(view, chance);
+        let chosen = least.or_else(|| view.draw_by_weight(chance));
         chosen.inspect(|&chosen| view.count_pick(chosen))
-    }
-}
-
-/// What a member would carry with this request.
-struct WithOneMore;
-
-impl Figure for WithOneMore {
-    #[inline(always)]
-    fn of(&self, _: &Member, load: u64) -> u64 {
-        load + 1
     }
 }
 
@@ -99,7 +57,7 @@ mod tests {
                 assert!((0..in_flight).all(|_| member.state.try_acquire()));
             }
             for seed in 0..20 {
-                let chosen = LeastConnections::new(&members)
+                let chosen = LeastConnections::new(&members, &mut Chance::new(1))
                     .choose(&View::new(&members, &Query::default()), &mut Chance::new(seed));
                 assert_eq!(chosen, Some(expected), "(in flight, weight) {servers:?}, seed {seed}");
             }
@@ -117,7 +75,8 @@ mod tests {
     fn nothing_overflows() {
         let members = members(&[u32::MAX, u32::MAX - 1]);
         assert_eq!(
-            LeastConnections::new(&members).choose(&View::new(&members, &Query::default()), &mut Chance::new(1)),
+            LeastConnections::new(&members, &mut Chance::new(1))
+                .choose(&View::new(&members, &Query::default()), &mut Chance::new(1)),
             Some(0)
         );
     }
@@ -129,7 +88,7 @@ mod tests {
         assert!(members[1].state.try_acquire() && members[2].state.try_acquire());
         let mut chance = Chance::new(11);
         let counts = shares(
-            &LeastConnections::new(&members),
+            &LeastConnections::new(&members, &mut Chance::new(1)),
             &View::new(&members, &Query::default()),
             &mut chance,
             30_000,
@@ -146,7 +105,7 @@ mod tests {
             let members = members(&weights);
             let total: u32 = weights.iter().sum();
             let mut chance = Chance::new(seed);
-            let policy = LeastConnections::new(&members);
+            let policy = LeastConnections::new(&members, &mut Chance::new(1));
             for _ in 0..total * 3 {
                 let chosen = policy.choose(&View::new(&members, &Query::default()), &mut chance).unwrap();
                 prop_assert!(members[chosen].state.try_acquire());

@@ -70,6 +70,11 @@ impl Factors {
         self.smallest == self.largest
     }
 
+    /// The factor of the heaviest member.
+    pub(super) const fn smallest(&self) -> u64 {
+        self.smallest
+    }
+
     /// The factor of the member at this position.
     pub(super) fn of(&self, position: usize) -> u64 {
         self.factors.get(position).map_or(1, |&factor| u64::from(factor))

@@ -35,6 +35,30 @@ pub(crate) fn duration(retry_after: Option<Duration>) -> Duration {
     retry_after.unwrap_or(SHORTEST).clamp(SHORTEST, LONGEST)
 }
 
+/// How many phantoms there are now: of one server, and of all those it is looked at with.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Charges<'a> {
+    pub(super) own: &'a AtomicU32,
+    pub(super) all: &'a AtomicU32,
+}
+
+impl Charges<'_> {
+    pub(super) fn count(self) -> u32 {
+        self.own.load(Ordering::Relaxed)
+    }
+
+    /// Adds one; *returns* how many there were. All are counted first, so that they are never less than one's own.
+    fn add(self) -> u32 {
+        self.all.fetch_add(1, Ordering::Relaxed);
+        self.own.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn sub(self, gone: u32) {
+        self.own.fetch_sub(gone, Ordering::Relaxed);
+        self.all.fetch_sub(gone, Ordering::Relaxed);
+    }
+}
+
 /// When the phantoms of one server leave; how many there are is counted beside the server's requests in flight.
 ///
 /// *Clock*: time that goes backwards stands still; what is charged meanwhile leaves when the clock has caught up.
@@ -55,10 +79,10 @@ impl Phantoms {
     }
 
     /// Adds one to `count` that leaves after `time`, at most a tick later.
-    pub(super) fn add(&self, count: &AtomicU32, now: Moment, time: Duration) {
+    pub(super) fn add(&self, count: Charges<'_>, now: Moment, time: Duration) {
         self.let_go(count, now);
-        if count.fetch_add(1, Ordering::Relaxed) >= MOST {
-            count.fetch_sub(1, Ordering::Relaxed);
+        if count.add() >= MOST {
+            count.sub(1);
             return;
         }
         let seen = self.seen.load(Ordering::Relaxed);
@@ -70,7 +94,7 @@ impl Phantoms {
     }
 
     /// Takes those from `count` whose time is over. *Cost*: a load and a comparison within a tick.
-    pub(super) fn let_go(&self, count: &AtomicU32, now: Moment) {
+    pub(super) fn let_go(&self, count: Charges<'_>, now: Moment) {
         let tick = now.nanoseconds() >> TICK_BITS;
         let seen = self.seen.load(Ordering::Relaxed);
         if tick <= seen {
@@ -84,7 +108,7 @@ impl Phantoms {
         }
         for passed in seen + 1..=tick.min(seen + TICKS as u64) {
             let gone = self.at(passed).swap(0, Ordering::Relaxed);
-            count.fetch_sub(gone, Ordering::Relaxed);
+            count.sub(gone);
         }
     }
 
@@ -96,10 +120,38 @@ impl Phantoms {
 
 #[cfg(test)]
 mod tests {
-    use super::{LONGEST, MOST, Phantoms, SHORTEST, TICK_BITS, duration};
+    use super::{Charges, LONGEST, MOST, Phantoms, SHORTEST, TICK_BITS, duration};
     use crate::Moment;
     use core::sync::atomic::{AtomicU32, Ordering};
     use core::time::Duration;
+
+    /// The counters of one server beside another with 5.
+    struct Counters {
+        own: AtomicU32,
+        all: AtomicU32,
+    }
+
+    impl Counters {
+        const fn new() -> Self {
+            Self {
+                own: AtomicU32::new(0),
+                all: AtomicU32::new(5),
+            }
+        }
+
+        const fn charges(&self) -> Charges<'_> {
+            Charges {
+                own: &self.own,
+                all: &self.all,
+            }
+        }
+
+        fn count(&self) -> u32 {
+            let own = self.charges().count();
+            assert_eq!(self.all.load(Ordering::Relaxed), own + 5);
+            own
+        }
+    }
 
     const fn at_ms(milliseconds: u64) -> Moment {
         Moment::new(milliseconds * 1_000_000)
@@ -121,14 +173,14 @@ mod tests {
     fn each_leaves_by_itself() {
         let tick = (1 << TICK_BITS) / 1_000_000 + 1;
         for start in [0, 7, 100_000, 999_999_999] {
-            let (phantoms, count) = (Phantoms::new(), AtomicU32::new(0));
+            let (phantoms, count) = (Phantoms::new(), Counters::new());
             let times = [1_000, 1_000, 2_000, 5_000, 10_000];
             for time in times {
-                phantoms.add(&count, at_ms(start), Duration::from_millis(time));
+                phantoms.add(count.charges(), at_ms(start), Duration::from_millis(time));
             }
             for passed in (0..12_000).step_by(50) {
-                phantoms.let_go(&count, at_ms(start + passed));
-                let left = count.load(Ordering::Relaxed);
+                phantoms.let_go(count.charges(), at_ms(start + passed));
+                let left = count.count();
                 let surely = times.iter().filter(|&&time| time > passed).count();
                 let possibly = times.iter().filter(|&&time| time + tick > passed).count();
                 assert!(
@@ -136,29 +188,29 @@ mod tests {
                     "{left} after {passed} ms"
                 );
             }
-            assert_eq!(count.load(Ordering::Relaxed), 0);
+            assert_eq!(count.count(), 0);
         }
     }
 
     #[test]
     fn a_clock_that_goes_back_keeps_them_until_it_has_caught_up() {
-        let (phantoms, count) = (Phantoms::new(), AtomicU32::new(0));
-        phantoms.add(&count, at_ms(60_000), SHORTEST);
-        phantoms.add(&count, at_ms(0), SHORTEST);
+        let (phantoms, count) = (Phantoms::new(), Counters::new());
+        phantoms.add(count.charges(), at_ms(60_000), SHORTEST);
+        phantoms.add(count.charges(), at_ms(0), SHORTEST);
         for (now, expected) in [(0, 2), (60_900, 2), (61_400, 0), (0, 0)] {
-            phantoms.let_go(&count, at_ms(now));
-            assert_eq!(count.load(Ordering::Relaxed), expected, "at {now} ms");
+            phantoms.let_go(count.charges(), at_ms(now));
+            assert_eq!(count.count(), expected, "at {now} ms");
         }
     }
 
     #[test]
     fn there_is_a_most_and_a_silence_however_long_ends_all() {
-        let (phantoms, count) = (Phantoms::new(), AtomicU32::new(0));
+        let (phantoms, count) = (Phantoms::new(), Counters::new());
         for _ in 0..MOST + 9 {
-            phantoms.add(&count, at_ms(5), LONGEST);
+            phantoms.add(count.charges(), at_ms(5), LONGEST);
         }
-        assert_eq!(count.load(Ordering::Relaxed), MOST);
-        phantoms.let_go(&count, Moment::new(u64::MAX));
-        assert_eq!(count.load(Ordering::Relaxed), 0);
+        assert_eq!(count.count(), MOST);
+        phantoms.let_go(count.charges(), Moment::new(u64::MAX));
+        assert_eq!(count.count(), 0);
     }
 }

@@ -8,7 +8,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use isobar_balance::{
-    Allowance, Arrangement, Bound, Budget, Candidate, Chance, Finish, Group, Moment, Report, ServerState, Standing,
+    Allowance, Arrangement, Boards, Bound, Budget, Candidate, Chance, Finish, Group, Moment, Report, ServerState, Standing,
 };
 
 use crate::agenda::Ticket;
@@ -51,12 +51,13 @@ pub(super) struct Known {
 
 impl Front {
     pub(super) fn new(scenario: &Scenario, known: impl Iterator<Item = Known>, seed: u64) -> Self {
-        let entry = |server: &Server| Entry {
+        let mut boards = Boards::for_servers(scenario.servers.len());
+        let mut entry = |server: &Server| Entry {
             id: name_hash(&server.name),
             label: Arc::from(&*server.name),
-            state: Arc::new(ServerState::new(server.limit)),
+            state: Arc::new(boards.server(server.limit)),
         };
-        let servers: Vec<Entry> = scenario.servers.iter().map(entry).collect();
+        let servers: Vec<Entry> = scenario.servers.iter().map(&mut entry).collect();
         let mut seeds = Chance::new(seed);
         let arrangement = Arrangement {
             bound: scenario.bound_percent.map(|percent| Bound { percent }),
