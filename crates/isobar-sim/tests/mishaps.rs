@@ -405,3 +405,26 @@ proptest! {
         prop_assert_eq!(report.latency.total(), report.ends.answered + report.ends.timed_out);
     }
 }
+
+/// One of ten servers fails in a hundredth of the time at load 0.9, and a second later balancers leave it out. Until then it
+/// gets far less than a tenth of the requests, after that none, and with one budgeted retry clients see no error. Were it not
+/// left out, about ninety would fail.
+#[test]
+fn who_fails_fast_is_noticed_by_nobody() {
+    for seed in 1..=5 {
+        let failing = Failing { share: 1.0, work: 0.01 };
+        let mut scenario = scenario(10);
+        scenario.seed = seed;
+        scenario.arrivals = Arrivals::Poisson { rate: 900.0 };
+        scenario.requests = 20_000;
+        scenario.retry = Retry {
+            attempts: 1,
+            budget: Some(0.2),
+        };
+        scenario.changes = vec![at(10, 3, What::Failing(Some(failing))), at(11, 3, What::Doubted)];
+        let report = run(scenario);
+        let failed = report.servers[3].failed;
+        assert!((1..=30).contains(&failed), "seed {seed}: {failed} of about 900");
+        assert!(report.error_rate() < 0.001, "seed {seed}: {}", report.error_rate());
+    }
+}

@@ -176,7 +176,8 @@ fn slots_are_servers_of_one_queue() {
 }
 
 /// Counters that all workers share come near the one queue; counters of their own do not. 100 servers at load 0.9. What
-/// counters of their own come to depends on how servers with equal counts are told apart: 4.5 where by even chance.
+/// counters of their own come to depends on how servers with equal counts are told apart: 4.2 by even chance, 4.5 by the
+/// first from a random one on, 4.6 by the fewer recent picks of two, 5.6 by the longest without a pick.
 #[test]
 fn shared_counters_are_what_matters() {
     let mut shared = scenario(Balance::LeastConnections, 100, 0.9);
@@ -188,7 +189,7 @@ fn shared_counters_are_what_matters() {
     let shared = run(shared);
     near(&shared, 1.067, 0.02);
     assert!(shared.mean / SERVICE > theory::mmn_mean(100, 0.9));
-    near(&run(own), 4.7, 0.1);
+    near(&run(own), 4.6, 0.06);
 }
 
 /// The laws that are drawn: what chance gives above what was found, and one queue below.
