@@ -419,7 +419,7 @@ fn who_fails_fast_is_noticed_by_nobody() {
         scenario.requests = 20_000;
         scenario.retry = Retry {
             attempts: 1,
-            budget: Some(0.2),
+            budget: Some(Allowance::DEFAULT),
         };
         scenario.changes = vec![at(10, 3, What::Failing(Some(failing))), at(11, 3, What::Doubted)];
         let report = run(scenario);

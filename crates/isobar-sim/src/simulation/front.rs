@@ -8,7 +8,8 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use isobar_balance::{
-    Allowance, Arrangement, Boards, Bound, Budget, Candidate, Chance, Finish, Group, Moment, Report, ServerState, Standing,
+    Allowance, Arrangement, Boards, Bound, Budget, Candidate, Chance, Finish, Group, Moment, Report, ServerState,
+    Standing,
 };
 
 use crate::agenda::Ticket;
