@@ -4,7 +4,7 @@
 use isobar_wire::exchange::{Exchange, ResponseFraming, ResponseStep};
 use isobar_wire::{
     BodyDecoder, BodyError, BodyKind, Field, HeadError, HeadLimits, Known, Method, Parsed, RequestHead, RequestKind,
-    ResponseHead, Span, TargetForm, Version, is_hop_by_hop, write,
+    ResponseHead, Span, TargetForm, Version, grpc_health as health, is_hop_by_hop, write,
 };
 
 /// Small, so that inputs reach them.
@@ -18,6 +18,20 @@ const WIDE: HeadLimits = HeadLimits {
     max_bytes: 65_535,
     max_fields: 256,
 };
+
+/// An answer is one whole message, and a field nobody knows does not change what it says.
+pub(crate) fn grpc_health(input: &[u8]) {
+    let Ok(status) = health::answer(input) else {
+        return;
+    };
+    for end in 0..input.len() {
+        assert_eq!(health::answer(&input[..end]), Err(health::AnswerError::Framing));
+    }
+    let mut longer = [input, b"\x7a\x03abc"].concat();
+    let length = u32::try_from(longer.len() - 5).unwrap();
+    longer[1..5].copy_from_slice(&length.to_be_bytes());
+    assert_eq!(health::answer(&longer), Ok(status));
+}
 
 /// A request head reads the same however it is split, keeps to its bytes, and is understood the same by the server it
 /// is sent on to.

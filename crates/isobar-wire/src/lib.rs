@@ -15,6 +15,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod exchange;
+pub mod grpc_health;
 mod head;
 mod http1;
 mod known;

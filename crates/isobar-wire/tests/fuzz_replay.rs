@@ -47,3 +47,8 @@ fn bodies() {
 fn exchanges() {
     replay("exchange", checks::exchange);
 }
+
+#[test]
+fn answers_of_the_health_protocol() {
+    replay("grpc_health", checks::grpc_health);
+}

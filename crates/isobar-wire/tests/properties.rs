@@ -97,6 +97,13 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
+    fn answers_of_the_health_protocol(pieces in vec(any::<u8>().prop_map(|byte| byte & 0x9f), 0..24)) {
+        let length = u32::try_from(pieces.len()).unwrap().to_be_bytes();
+        checks::grpc_health(&[&[0][..], &length, &pieces].concat());
+        checks::grpc_health(&pieces);
+    }
+
+    #[test]
     fn long_request_heads_of_any_bytes(head in long_heads()) {
         checks::request_head(&head);
     }
