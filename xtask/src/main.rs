@@ -12,6 +12,7 @@ mod bench;
 mod cargo;
 mod r#gen;
 mod packages;
+mod python;
 mod test;
 mod tidy;
 

@@ -52,12 +52,23 @@ pub(crate) const FOR_TESTS: &[Package] = &[
     Package {
         program: "python3",
         package: "python3",
-        why: "takes io_uring away from a program, as containers do; runs the application in examples/sessions",
+        why: "takes io_uring away from a program, as containers do; runs the application in examples/sessions and a \
+              gRPC server",
+    },
+    Package {
+        program: "pip3",
+        package: "python3-pip",
+        why: "installs the gRPC server of the end-to-end tests",
+    },
+    Package {
+        program: "update-ca-certificates",
+        package: "ca-certificates",
+        why: "brings the authorities that health checks over TLS trust unless told otherwise",
     },
     Package {
         program: "redis-server",
         package: "redis-server",
-        why: "keeps the sessions of examples/sessions",
+        why: "keeps the sessions of examples/sessions, and is asked whether it is well",
     },
 ];
 

@@ -12,7 +12,7 @@ use clap::ValueEnum;
 
 use crate::Outcome;
 use crate::cargo::cargo;
-use crate::{r#gen, packages, tidy};
+use crate::{r#gen, packages, python, tidy};
 
 /// What of the test run is wanted.
 #[derive(clap::Args)]
@@ -32,7 +32,7 @@ pub(crate) struct TestOptions {
 /// One step of the run, in the order in which they run: cheap ones first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Step {
-    /// The Debian packages that the tests call; installed where the user is root.
+    /// The Debian and Python packages that the tests call; those of Debian are installed where the user is root.
     Packages,
     /// rustfmt.
     Fmt,
@@ -92,7 +92,10 @@ fn name(step: Step) -> String {
 
 fn run_step(step: Step, filter: &[String]) -> Result<Outcome> {
     match step {
-        Step::Packages => packages::ensure(packages::FOR_TESTS),
+        Step::Packages => match packages::ensure(packages::FOR_TESTS)? {
+            Outcome::Passed => python::ensure(),
+            missing => Ok(missing),
+        },
         Step::Fmt => status(cargo().args(["fmt", "--all", "--check"])),
         Step::Tidy => tidy::run(&tidy::TidyOptions::default()),
         Step::Clippy => status(cargo().args([

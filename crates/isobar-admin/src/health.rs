@@ -262,6 +262,7 @@ mod tests {
             health,
             reason: String::new(),
             last_probe: Some(PROBE),
+            checks: Vec::new(),
             in_flight: 0,
             addresses: vec!["127.0.0.1:1".parse().expect("an address")],
             state: ServiceState::Enabled,

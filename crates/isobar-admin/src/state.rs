@@ -87,6 +87,7 @@ pub(crate) static READERS: [(Metric, Reader); catalogue::STATE_METRICS.len()] = 
         by_server(state, |server| u32::from(server.ejection.is_some()))
     }),
     (catalogue::SERVER_EJECTIONS, ejections),
+    (catalogue::SERVER_CHECK_STATE, check_states),
     (catalogue::WORKERS, |state| one(state.status.workers as u64)),
     (catalogue::DRAINING, |state| {
         one(state.status.state == EngineState::Draining)
@@ -157,12 +158,13 @@ fn by_server(state: &State, read: fn(&ServerStatus) -> u32) -> Vec<Sample<'_>> {
     samples
 }
 
+const STATES: [(HealthState, &str); 3] = [
+    (HealthState::Unknown, "unknown"),
+    (HealthState::Healthy, "healthy"),
+    (HealthState::Unhealthy, "unhealthy"),
+];
+
 fn health_states(state: &State) -> Vec<Sample<'_>> {
-    const STATES: [(HealthState, &str); 3] = [
-        (HealthState::Unknown, "unknown"),
-        (HealthState::Healthy, "healthy"),
-        (HealthState::Unhealthy, "unhealthy"),
-    ];
     split_by_server(state, |server| {
         STATES
             .map(|(health, text)| (text, u64::from(server.health == health)))
@@ -191,6 +193,21 @@ fn split_by_server(state: &State, read: fn(&ServerStatus) -> Vec<(&'static str, 
         for server in &upstream.servers {
             let sample = |(word, value)| Sample::new([&*upstream.name, &*server.name, word], value);
             samples.extend(read(server).into_iter().map(sample));
+        }
+    }
+    samples
+}
+
+fn check_states(state: &State) -> Vec<Sample<'_>> {
+    let mut samples = Vec::new();
+    for upstream in &state.status.upstreams {
+        for server in &upstream.servers {
+            for check in &server.checks {
+                samples.extend(STATES.map(|(health, text)| {
+                    let labels = [&*upstream.name, &*server.name, &*check.name, text];
+                    Sample::new(labels, check.health == health)
+                }));
+            }
         }
     }
     samples

@@ -14,6 +14,20 @@ pub enum Health {
     Unhealthy,
 }
 
+impl Health {
+    /// The health of a server of which several things are asked: it is well when all of them are, and unwell as soon as
+    /// one of them is, whatever the others have to say yet. Unknown where nothing is asked.
+    #[must_use]
+    pub fn of_all(each: impl IntoIterator<Item = Self>) -> Self {
+        let worse = |one, other| match (one, other) {
+            (Self::Unhealthy, _) | (_, Self::Unhealthy) => Self::Unhealthy,
+            (Self::Unknown, _) | (_, Self::Unknown) => Self::Unknown,
+            (Self::Healthy, Self::Healthy) => Self::Healthy,
+        };
+        each.into_iter().reduce(worse).unwrap_or(Self::Unknown)
+    }
+}
+
 /// Follows one server's probes and decides when its health changes.
 ///
 /// ```text
@@ -147,6 +161,22 @@ mod tests {
         check("+--", (2, 1), "-", "U");
         check("+--", (2, 1), "+-", "HU");
         check("-", (0, 0), "+-", "HU");
+    }
+
+    #[test]
+    fn a_server_is_as_well_as_its_worst_check() {
+        use Health::{Healthy, Unhealthy, Unknown};
+        let check = |each: &[Health], expected| assert_eq!(Health::of_all(each.iter().copied()), expected, "{each:?}");
+        check(&[], Unknown);
+        check(&[Healthy], Healthy);
+        check(&[Unknown], Unknown);
+        check(&[Unhealthy], Unhealthy);
+        check(&[Healthy, Healthy, Healthy], Healthy);
+        check(&[Healthy, Unknown, Healthy], Unknown);
+        check(&[Unknown, Healthy], Unknown);
+        check(&[Unknown, Unhealthy], Unhealthy);
+        check(&[Unhealthy, Unknown, Healthy], Unhealthy);
+        check(&[Healthy, Unhealthy], Unhealthy);
     }
 
     #[test]

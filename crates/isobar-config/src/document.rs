@@ -20,7 +20,10 @@ mod word;
 pub use crate::setting::{Named, OneOrMore, OrNone, Whole};
 pub use hash::HashPart;
 pub use header::{HeaderChanges, HeaderName, HeaderValue};
-pub use health::{HealthCheck, HealthKind, HealthPath, HostField};
+pub use health::{
+    BodyExpectation, CaFile, Expectation, HealthCheck, HealthChecks, HealthKind, HealthMethod, HealthPath, HostField,
+    ServiceName, TcpStep, Text, Verify,
+};
 pub use listener::{ClientTimeouts, Listener, ListenerLimits, Protocol};
 pub use logging::{AccessLog, LogFormat, LogPath};
 pub use outliers::{

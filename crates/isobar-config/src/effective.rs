@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use crate::bridge::{self, names};
 use crate::document::{
-    Document, HealthCheck, HealthKind, Label, Listener, Retry, RouteRetry, RouteTimeouts, ServerTimeouts, Upstream,
-    Whole,
+    Document, HealthCheck, HealthKind, HealthMethod, Label, Listener, Retry, RouteRetry, RouteTimeouts, ServerTimeouts,
+    Upstream, Whole,
 };
 use crate::setting::{Detail, Setting};
 use crate::yaml;
@@ -99,8 +99,12 @@ fn fill_upstream(upstream: &mut Upstream) {
     }
     upstream.choices = upstream.choices.or_else(|| bridge::default_choices(upstream.balance));
     upstream.retry.on = Some(bridge::effective_conditions(&upstream.retry));
-    if let Some(check) = &mut upstream.health.0 {
-        fill_health(check);
+    if let Some(checks) = &mut upstream.health.0 {
+        let names = names::check_names(checks);
+        for (check, name) in checks.as_mut_slice().iter_mut().zip(names) {
+            check.name = Some(name);
+            fill_health(check);
+        }
     }
     if let Some(sticky) = &mut upstream.sticky.0 {
         bridge::fill_sticky(sticky);
@@ -110,8 +114,9 @@ fn fill_upstream(upstream: &mut Upstream) {
 fn fill_health(check: &mut HealthCheck) {
     let kind = bridge::health_kind(check);
     check.r#type = Some(kind);
-    if kind == HealthKind::Http {
+    if matches!(kind, HealthKind::Http | HealthKind::Https) {
+        check.method.get_or_insert(HealthMethod::Get);
         check.path.get_or_insert_default();
-        check.expect.get_or_insert_with(bridge::default_expect);
+        check.expect.get_or_insert_with(|| bridge::default_expect().into());
     }
 }

@@ -1,12 +1,14 @@
 //! What is written arrives in the plan, every key of it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use isobar_balance::{Balance, FailurePercentage, LatencyRule, OutlierSettings, SuccessRate};
 use isobar_config::{Source, compile, quick};
 use isobar_plan::{
-    Action, Admin, Allowance, Backoff, Cidr, HeaderOp, HealthProbe, Hedge, HedgeAfter, LogDestination, LogFormat,
-    Outliers, Plan, Retry, RetryOn, ServerAddress, ServiceState, StatusRanges, UpstreamId,
+    Action, Admin, Allowance, Backoff, Cidr, HeaderOp, HealthCheck, HealthProbe, HealthTls, Hedge, HedgeAfter,
+    HttpProbe, LogDestination, LogFormat, Outliers, Plan, Retry, RetryOn, ServerAddress, ServiceState, StatusRanges,
+    TcpStep, Trust, UpstreamId,
 };
 use isobar_route::{HostPattern, PathPattern};
 
@@ -301,52 +303,150 @@ fn what_is_tried_again_where_nothing_is_written() {
 #[test]
 fn health_checks() {
     let plan = plan(EVERYTHING);
-    let check = plan.upstreams[0].health.as_ref().unwrap();
-    let probe = HealthProbe::Http {
+    let check = &plan.upstreams[0].health[0];
+    let probe = HealthProbe::Http(HttpProbe {
+        method: "GET".into(),
         path: "/health?full=1".into(),
         host: Some("health.example.com:81".into()),
+        headers: Vec::new(),
         expect: StatusRanges(vec![(200, 200), (204, 204), (300, 399)]),
-    };
+        body: None,
+    });
     assert_eq!(check.probe, probe);
     assert_eq!(
         (check.interval, check.timeout, check.rise, check.fall),
         (seconds(3), seconds(1), 1, 5)
     );
-    let tcp = plan.upstreams[1].health.as_ref().unwrap();
+    assert_eq!((&*check.name, check.port, &check.tls), ("http", None, &None));
+    let tcp = &plan.upstreams[1].health[0];
     assert_eq!(
         (&tcp.probe, tcp.interval, tcp.timeout),
-        (&HealthProbe::Tcp, seconds(6), seconds(5))
+        (&HealthProbe::Tcp(Vec::new()), seconds(6), seconds(5))
     );
     assert_eq!((tcp.rise, tcp.fall), (2, 3));
+}
+
+/// The health checks of an upstream with this setting.
+fn checks(health: &str) -> Vec<Arc<HealthCheck>> {
+    let text = format!(
+        "{{ listeners: [{{ address: ':0', upstream: a }}], upstreams: {{ a: {{ servers: [':1'], health: {health} }} }} }}"
+    );
+    plan(&text).upstreams.remove(0).health
+}
+
+fn get(path: &str, expect: (u16, u16)) -> HttpProbe {
+    HttpProbe {
+        method: "GET".into(),
+        path: path.into(),
+        host: None,
+        headers: Vec::new(),
+        expect: StatusRanges(vec![expect]),
+        body: None,
+    }
+}
+
+fn step(send: &[u8], expect: &[u8]) -> TcpStep {
+    TcpStep {
+        send: send.into(),
+        expect: expect.into(),
+    }
 }
 
 #[test]
 fn what_a_health_check_asks_follows_from_its_keys() {
     let check = |health: &str, expected: Option<HealthProbe>| {
-        let text = format!(
-            "{{ listeners: [{{ address: ':0', upstream: a }}], upstreams: {{ a: {{ servers: [':1'], health: {health} }} }} }}"
-        );
-        assert_eq!(
-            plan(&text).upstreams[0]
-                .health
-                .as_ref()
-                .map(|check| check.probe.clone()),
-            expected,
-            "{health}"
-        );
+        let found = checks(health);
+        assert_eq!(found.first().map(|check| check.probe.clone()), expected, "{health}");
     };
-    let http = |path: &str, expect| HealthProbe::Http {
-        path: path.into(),
-        host: None,
-        expect: StatusRanges(vec![expect]),
-    };
+    let http = |path: &str, expect| Some(HealthProbe::Http(get(path, expect)));
+    let tcp = |steps: &[TcpStep]| Some(HealthProbe::Tcp(steps.to_vec()));
     check("none", None);
-    check("{}", Some(HealthProbe::Tcp));
-    check("{ interval: 7s }", Some(HealthProbe::Tcp));
-    check("{ path: /up }", Some(http("/up", (200, 399))));
-    check("{ expect: 204 }", Some(http("/", (204, 204))));
-    check("{ type: http }", Some(http("/", (200, 399))));
-    check("{ type: tcp }", Some(HealthProbe::Tcp));
+    check("{}", tcp(&[]));
+    check("{ interval: 7s }", tcp(&[]));
+    check("{ path: /up }", http("/up", (200, 399)));
+    check("{ expect: 204 }", http("/", (204, 204)));
+    check("{ type: http }", http("/", (200, 399)));
+    check("{ type: tcp }", tcp(&[]));
+    check("{ type: tcp, expect: '220' }", tcp(&[step(b"", b"220")]));
+    check("{ type: tcp, expect: 220 }", tcp(&[step(b"", b"220")]));
+    check(
+        r"{ send: 'PING\r\n', expect: +PONG }",
+        tcp(&[step(b"PING\r\n", b"+PONG")]),
+    );
+    check(
+        r"{ steps: [{ expect: '220' }, { send: QUIT\r\n }] }",
+        tcp(&[step(b"", b"220"), step(b"QUIT\r\n", b"")]),
+    );
+    let grpc = |service: &str, host: Option<&str>| {
+        Some(HealthProbe::Grpc {
+            service: service.into(),
+            host: host.map(Into::into),
+        })
+    };
+    check("{ service: shop.v1.Orders }", grpc("shop.v1.Orders", None));
+    check("{ type: grpc, host: api.example }", grpc("", Some("api.example")));
+    let full = HttpProbe {
+        method: "POST".into(),
+        headers: vec![("x-probe".into(), "yes".into())],
+        body: Some(b"ok\n".as_slice().into()),
+        ..get("/", (200, 399))
+    };
+    check(
+        r"{ method: POST, headers: { X-Probe: 'yes' }, body: { contains: 'ok\n' } }",
+        Some(HealthProbe::Http(full.clone())),
+    );
+    check(
+        r"{ type: http, method: POST, headers: { X-Probe: 'yes' }, body: 'ok\n' }",
+        Some(HealthProbe::Http(full)),
+    );
+}
+
+#[test]
+fn how_a_probe_is_secured_follows_from_its_keys() {
+    let check = |health: &str, expected: Option<(Option<&str>, Trust)>| {
+        let tls = expected.map(|(name, trust)| HealthTls {
+            server_name: name.map(Into::into),
+            trust,
+        });
+        assert_eq!(checks(health)[0].tls, tls, "{health}");
+    };
+    check("{ type: http }", None);
+    check("{ type: tcp }", None);
+    check("{ type: grpc, tls: false }", None);
+    check("{ type: https }", Some((None, Trust::System)));
+    check("{ path: /, ca: /a.pem }", Some((None, Trust::File("/a.pem".into()))));
+    check("{ path: /, tls: true }", Some((None, Trust::System)));
+    check("{ verify: none }", Some((None, Trust::Anyone)));
+    check(
+        "{ type: https, server_name: a.example, verify: full }",
+        Some((Some("a.example"), Trust::System)),
+    );
+    check("{ type: tcp, tls: true, verify: none }", Some((None, Trust::Anyone)));
+    check(
+        "{ service: a, tls: true, ca: b }",
+        Some((None, Trust::File("b".into()))),
+    );
+    assert!(matches!(
+        checks("{ path: /, ca: /a.pem }")[0].probe,
+        HealthProbe::Http(_)
+    ));
+}
+
+#[test]
+fn several_checks_have_names_of_their_own() {
+    let check = |health: &str, expected: &[&str]| {
+        let found = checks(health);
+        let names: Vec<&str> = found.iter().map(|check| &*check.name).collect();
+        assert_eq!(names, expected, "{health}");
+    };
+    check("{ type: tcp, name: port, port: 81 }", &["port"]);
+    check("[{ type: tcp }]", &["tcp"]);
+    check("[{ path: / }, { type: tcp }, { path: /b }]", &["http", "tcp", "http-2"]);
+    check(
+        "[{ path: / }, { name: http, type: tcp }, { type: grpc }]",
+        &["http-2", "http", "grpc"],
+    );
+    assert_eq!(checks("[{ type: tcp }, { type: tcp, port: 81 }]")[1].port, Some(81));
 }
 
 #[test]

@@ -73,7 +73,7 @@ fn plan(servers: &[(&str, u16)]) -> Plan {
         hash: Vec::new(),
         placement: Default::default(),
         servers: servers.collect(),
-        health: None,
+        health: Vec::new(),
         outliers: None,
         timeouts: Timeouts {
             connect: second,

@@ -1,38 +1,73 @@
 //! Are the servers well?
 //!
-//! One thread probes all servers, whatever the number of workers, each server on its own schedule. Its connections
-//! are its own: no probe touches a pool or an in-flight counter.
+//! One thread probes all servers, whatever the number of workers, each check of each server on its own schedule. Its
+//! connections are its own: no probe touches a pool or an in-flight counter.
 
 mod any;
+mod news;
 mod probe;
+mod progress;
+mod schedule;
+mod tls;
 
+use std::collections::HashMap;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use isobar_balance::Chance;
 use isobar_l7::World;
 use isobar_net::runtime::{self, WorkerRuntime};
-use isobar_plan::{Event, HealthCheck};
-use isobar_upstream::{ProbeOutcome, Server, Upstream};
-use tokio::sync::watch;
+use isobar_net::tls::TlsClient;
+use isobar_plan::{HealthCheck, Name};
+use isobar_upstream::{Server, Upstream};
+use tokio::sync::{Semaphore, watch};
 use tokio::task::AbortHandle;
 
+use self::news::News;
+use self::schedule::Schedule;
+pub use self::tls::AuthoritiesError;
+pub(crate) use self::tls::Clients;
 use crate::EventSink;
 use crate::keeper::Keepers;
 use crate::outliers::Judges;
 
+/// Probes under way at most; further ones wait for their turn, which is no part of their timeout.
+const MAX_PROBES: usize = 512;
+
+/// First probes that are made at once after a start or a reload; where there are more, they are spread.
+const MAX_AT_ONCE: usize = 64;
+
+/// First probes follow each other after this at the latest, however long the interval is.
+const LONGEST_STEP: Duration = Duration::from_millis(10);
+
 /// The thread that probes.
 pub(crate) struct Prober {
-    worlds: Option<watch::Sender<Arc<World>>>,
+    tasks: Option<watch::Sender<Task>>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// A server that is being probed.
+/// What is to be probed.
+#[derive(Clone)]
+struct Task {
+    world: Arc<World>,
+    clients: Clients,
+}
+
+/// A check of a server that is being made.
 struct Watch {
     server: Arc<Server>,
-    check: HealthCheck,
+    check: Arc<HealthCheck>,
+    tls: Option<TlsClient>,
     task: AbortHandle,
+}
+
+/// A check of a server that is to be made.
+struct Wanted<'w> {
+    upstream: &'w Arc<Upstream>,
+    server: Arc<Server>,
+    check: Arc<HealthCheck>,
+    tls: Option<TlsClient>,
 }
 
 impl Drop for Watch {
@@ -41,9 +76,21 @@ impl Drop for Watch {
     }
 }
 
+impl Watch {
+    /// Whether it makes the check that is wanted, as it is wanted.
+    fn is(&self, wanted: &Wanted<'_>) -> bool {
+        let same_client = match (&self.tls, &wanted.tls) {
+            (Some(one), Some(other)) => one.is(other),
+            (None, None) => true,
+            _ => false,
+        };
+        Arc::ptr_eq(&self.server, &wanted.server) && self.check == wanted.check && same_client
+    }
+}
+
 impl Prober {
-    pub(crate) fn start(world: Arc<World>, events: EventSink) -> std::io::Result<Self> {
-        let (sender, receiver) = watch::channel(world);
+    pub(crate) fn start(world: Arc<World>, clients: Clients, events: EventSink) -> std::io::Result<Self> {
+        let (sender, receiver) = watch::channel(Task { world, clients });
         let body = move || {
             if let Err(error) = runtime::run(WorkerRuntime::default(), || supervise(receiver, events)) {
                 panic!("the prober has no reactor: {error}");
@@ -51,175 +98,139 @@ impl Prober {
         };
         let thread = std::thread::Builder::new().name("health".to_owned()).spawn(body)?;
         Ok(Self {
-            worlds: Some(sender),
+            tasks: Some(sender),
             thread: Some(thread),
         })
     }
 
-    /// Probes the servers of this world from now on; those it shares with the last one keep their schedule.
-    pub(crate) fn watch(&self, world: Arc<World>) {
-        if let Some(worlds) = &self.worlds {
+    /// What secures the connections of probes at present.
+    pub(crate) fn clients(&self) -> Clients {
+        self.tasks
+            .as_ref()
+            .map(|tasks| tasks.borrow().clients.clone())
+            .unwrap_or_default()
+    }
+
+    /// Probes the servers of this world from now on; checks it shares with the last one keep their schedule.
+    pub(crate) fn watch(&self, world: Arc<World>, clients: Clients) {
+        if let Some(tasks) = &self.tasks {
             // A prober that is gone has panicked, and said so.
-            let _ = worlds.send(world);
+            let _ = tasks.send(Task { world, clients });
         }
     }
 
     pub(crate) fn stop(&mut self) {
-        self.worlds = None;
+        self.tasks = None;
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
     }
 }
 
-/// Keeps one task per server that is to be probed, and one per upstream that looks after it.
-async fn supervise(mut worlds: watch::Receiver<Arc<World>>, events: EventSink) {
-    let mut watches: Vec<Watch> = Vec::new();
+/// Keeps one task per check of a server, and one per upstream that looks after it.
+async fn supervise(mut tasks: watch::Receiver<Task>, events: EventSink) {
+    let room = Rc::new(Semaphore::new(MAX_PROBES));
+    let news = News::new(Arc::clone(&events));
     let mut keepers = Keepers::default();
     let mut judges = Judges::default();
+    // It ends with this thread's runtime.
+    tokio::task::spawn_local(news.clone().spread());
+    let mut watches: HashMap<(*const Server, Name), Watch> = HashMap::new();
     loop {
-        let world = Arc::clone(&worlds.borrow_and_update());
-        keepers.follow(&world, &events);
-        judges.watch(&world, &events);
-        let mut kept = Vec::with_capacity(watches.len());
-        for upstream in &world.upstreams {
-            let members = upstream.members();
-            let Some(check) = &members.settings.health else {
-                continue;
-            };
-            for server in &members.servers {
-                let same = |watch: &Watch| Arc::ptr_eq(&watch.server, server) && watch.check == *check;
-                let watch = match watches.iter().position(same) {
-                    Some(position) => watches.swap_remove(position),
-                    None => start_watch(upstream, server, check, &events),
-                };
-                kept.push(watch);
+        let task = tasks.borrow_and_update().clone();
+        keepers.follow(&task.world, &events);
+        judges.watch(&task.world, &events);
+        let mut kept = HashMap::with_capacity(watches.len());
+        let mut fresh = Vec::new();
+        for wanted in wanted(&task) {
+            let key = (Arc::as_ptr(&wanted.server), Name::clone(&wanted.check.name));
+            match watches.remove(&key).filter(|watch| watch.is(&wanted)) {
+                Some(watch) => drop(kept.insert(key, watch)),
+                None => fresh.push((key, wanted)),
             }
+        }
+        let count = fresh.len();
+        for (index, (key, wanted)) in fresh.into_iter().enumerate() {
+            let delay = first_delay(index, count, wanted.check.interval);
+            kept.insert(key, start_watch(wanted, delay, &room, &news));
         }
         watches = kept;
-        drop(world);
-        if worlds.changed().await.is_err() {
+        drop(task);
+        if tasks.changed().await.is_err() {
             return;
         }
     }
 }
 
-fn start_watch(upstream: &Arc<Upstream>, server: &Arc<Server>, check: &HealthCheck, events: &EventSink) -> Watch {
+/// Every check of every server.
+fn wanted(task: &Task) -> impl Iterator<Item = Wanted<'_>> {
+    task.world.upstreams.iter().flat_map(|upstream| {
+        let members = upstream.members();
+        let mut wanted = Vec::with_capacity(members.servers.len() * members.settings.health.len());
+        for server in &members.servers {
+            wanted.extend(members.settings.health.iter().map(|check| Wanted {
+                upstream,
+                server: Arc::clone(server),
+                check: Arc::clone(check),
+                tls: task.clients.of(check).cloned(),
+            }));
+        }
+        wanted
+    })
+}
+
+/// How long the first probe of one of `count` new checks waits. A few are made at once; many are spread over the
+/// interval, so that neither this thread nor the servers' network is asked for everything at the same moment, now and
+/// at every interval from then on.
+fn first_delay(index: usize, count: usize, interval: Duration) -> Duration {
+    let all = u32::try_from(count).unwrap_or(u32::MAX);
+    let index = u32::try_from(index).unwrap_or(u32::MAX);
+    if count <= MAX_AT_ONCE {
+        Duration::ZERO
+    } else {
+        (interval / all).min(LONGEST_STEP) * index
+    }
+}
+
+fn start_watch(wanted: Wanted<'_>, delay: Duration, room: &Rc<Semaphore>, news: &News) -> Watch {
     let schedule = Schedule {
-        upstream: Arc::clone(upstream),
-        server: Arc::clone(server),
-        check: Arc::new(check.clone()),
-        events: Arc::clone(events),
+        upstream: Arc::clone(wanted.upstream),
+        server: Arc::clone(&wanted.server),
+        question: probe::Question {
+            check: Arc::clone(&wanted.check),
+            server: wanted.server.address().clone(),
+            tls: wanted.tls.clone(),
+        },
+        room: Rc::clone(room),
+        news: news.clone(),
     };
-    let task = tokio::task::spawn_local(schedule.run()).abort_handle();
     Watch {
-        server: Arc::clone(server),
-        check: check.clone(),
-        task,
+        task: tokio::task::spawn_local(schedule.run(delay)).abort_handle(),
+        server: wanted.server,
+        check: wanted.check,
+        tls: wanted.tls,
     }
-}
-
-/// How often a server whose name does not resolve is looked at.
-const UNRESOLVED_PAUSE: Duration = Duration::from_millis(50);
-
-/// The probes of one server.
-struct Schedule {
-    upstream: Arc<Upstream>,
-    server: Arc<Server>,
-    check: Arc<HealthCheck>,
-    events: EventSink,
-}
-
-impl Schedule {
-    /// Probes at once, then at the interval, for ever.
-    async fn run(self) {
-        let seed = self
-            .server
-            .name()
-            .bytes()
-            .fold(1, |seed: u64, byte| seed.wrapping_mul(31).wrapping_add(byte.into()));
-        let mut chance = Chance::new(seed);
-        loop {
-            // A name that is not resolved yet says nothing about its server; without an address it gets no requests.
-            while self.server.addresses().is_empty() {
-                tokio::time::sleep(UNRESOLVED_PAUSE).await;
-            }
-            let began = Instant::now();
-            let result = self.probe().await;
-            let good = result.is_ok().then_some(began);
-            self.take(ProbeOutcome {
-                result,
-                took: began.elapsed(),
-            });
-            if self.server.recovers(good, &self.check) {
-                self.upstream.ring();
-            }
-            let interval = jittered(self.check.interval, &mut chance);
-            tokio::time::sleep_until((began + interval).into()).await;
-        }
-    }
-
-    async fn probe(&self) -> Result<(), String> {
-        let addresses = self.server.addresses();
-        if addresses.is_empty() {
-            // The resolver has said why.
-            return Err("its name does not resolve".to_owned());
-        }
-        let ask = |address| {
-            let (server, check) = (Arc::clone(&self.server), Arc::clone(&self.check));
-            async move { probe::run(address, server.address(), &check.probe).await }
-        };
-        any::any(&addresses, self.check.timeout, ask).await
-    }
-
-    fn take(&self, outcome: ProbeOutcome) {
-        let reason = match &outcome.result {
-            Ok(()) => "the probe succeeded".to_owned(),
-            Err(reason) => reason.clone(),
-        };
-        let Some(transition) = self.server.probed(outcome) else {
-            return;
-        };
-        self.upstream.refresh();
-        (self.events)(Event::Health {
-            upstream: self.upstream.name().clone(),
-            server: self.server.name().clone(),
-            from: transition.from,
-            to: transition.to,
-            reason,
-        });
-    }
-}
-
-/// The interval, moved by up to a tenth either way, so that many instances do not probe in step.
-fn jittered(interval: Duration, chance: &mut Chance) -> Duration {
-    let tenth = u64::try_from(interval.as_millis() / 10).unwrap_or(u64::MAX / 4);
-    let moved = chance.below(tenth * 2 + 1);
-    interval - Duration::from_millis(tenth) + Duration::from_millis(moved)
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use isobar_balance::Chance;
-
-    use super::jittered;
+    use super::{LONGEST_STEP, MAX_AT_ONCE, first_delay};
 
     #[test]
-    fn jitter_stays_within_a_tenth() {
-        let mut chance = Chance::new(7);
-        for interval in [1, 10, 200, 10_000] {
-            let interval = Duration::from_millis(interval);
-            let all: Vec<_> = (0..1000).map(|_| jittered(interval, &mut chance)).collect();
-            assert!(
-                all.iter().all(|d| *d >= interval * 9 / 10 && *d <= interval * 11 / 10),
-                "{interval:?}"
-            );
-            assert!(
-                interval < Duration::from_millis(100) || all.iter().any(|d| *d != all[0]),
-                "{interval:?}"
-            );
+    fn few_are_probed_at_once_and_many_are_spread() {
+        let second = Duration::from_secs(1);
+        let last = |count, interval| first_delay(count - 1, count, interval);
+        assert_eq!(last(1, second), Duration::ZERO);
+        assert_eq!(last(MAX_AT_ONCE, 60 * second), Duration::ZERO);
+        for count in [MAX_AT_ONCE + 1, 1000, 100_000] {
+            assert_eq!(first_delay(0, count, second), Duration::ZERO);
+            assert!(last(count, second) < second, "{count}");
+            let steps = u32::try_from(count - 1).unwrap();
+            assert!(last(count, 3600 * second) <= LONGEST_STEP * steps, "{count}");
         }
+        assert!(last(5000, 10 * second) > 9 * second);
+        assert_eq!(last(1000, Duration::ZERO), Duration::ZERO);
     }
 }

@@ -3,7 +3,7 @@
 //! The [`Engine`] owns the worker threads, the prober and the writer of the access log. It turns a plan into a world
 //! (`assembly`), opens what has to be opened before anything else changes, publishes the world and tells the
 //! workers. It goes on serving the last plan whatever happens to those who gave it; it knows no file but the access
-//! log, no configuration text and no name resolution.
+//! log and those of certificate authorities, no configuration text and no name resolution.
 #![forbid(unsafe_code)]
 
 mod accept;
@@ -30,11 +30,12 @@ use isobar_observe::WorkerStats;
 use isobar_plan::{Event, Listener, ListenerChange, Name, Plan, PlanDiff, ServerAddress};
 use isobar_upstream::Sharded;
 
+pub use health::AuthoritiesError;
 pub use isobar_net::runtime::Io;
 
 use crate::assembly::Registry;
 use crate::bindings::{BindingId, Bindings};
-use crate::health::Prober;
+use crate::health::{Clients, Prober};
 use crate::worker::{Command, WorkerHandle};
 
 /// How long connections whose time is up have to say so and to be logged.
@@ -100,6 +101,18 @@ pub enum ApplyError {
     /// The access log's template does not compile, which a valid plan's does.
     #[error("failed to read the access log's template: {0}")]
     Template(isobar_observe::access::TemplateError),
+    /// Whose word is to be taken for a server's certificate cannot be found out.
+    #[error("failed to read the certificate authorities{file} (health check {check} of {upstream}): {source}")]
+    Authorities {
+        /// The upstream.
+        upstream: Name,
+        /// Its check.
+        check: Name,
+        /// Where they are, in words.
+        file: String,
+        /// What was wrong.
+        source: AuthoritiesError,
+    },
     /// A thread cannot be started.
     #[error("failed to start a worker thread: {0}")]
     Worker(std::io::Error),
@@ -122,12 +135,13 @@ impl Engine {
         let count = options.workers.max(1);
         let mut bindings = Bindings::default();
         let claims = bindings.claim(&plan.listeners, count)?;
+        let clients = Clients::default().next(&plan)?;
         let mut registry = Registry::new(count);
         let world = registry.assemble(&plan, 1, &events)?;
         let published = Arc::new(Published::new(world));
         let worker_stats = Arc::new(Sharded::new(count));
         let workers = worker::start_all(&published, &worker_stats, &events, options.io).map_err(ApplyError::Worker)?;
-        let prober = Prober::start(published.world(), Arc::clone(&events)).map_err(ApplyError::Worker)?;
+        let prober = Prober::start(published.world(), clients, Arc::clone(&events)).map_err(ApplyError::Worker)?;
         bindings.settle(claims, &plan.listeners);
         let added = |listener: &Listener| (listener.name.clone(), ListenerChange::Added);
         let all = PlanDiff {
@@ -177,6 +191,7 @@ impl Engine {
         let diff = PlanDiff::between(&state.plan, &plan);
         // Whatever can fail comes first.
         let claims = state.bindings.claim(&plan.listeners, self.workers.len())?;
+        let clients = self.prober.clients().next(&plan)?;
         let generation = state.generation + 1;
         let world = state.registry.assemble(&plan, generation, &self.events)?;
         self.published.publish(world);
@@ -191,7 +206,7 @@ impl Engine {
         state.plan = plan;
         self.listen(&mut state.bindings, &gone);
         self.tell(|| Command::LookUp);
-        self.prober.watch(self.published.world());
+        self.prober.watch(self.published.world(), clients);
         news.into_iter().for_each(|event| (self.events)(event));
         (self.events)(Event::Applied {
             generation,

@@ -119,7 +119,7 @@ fn world(server: SocketAddr, sticky: Option<Sticky>) -> World {
             zone: None,
             state: isobar_plan::ServiceState::Enabled,
         }],
-        health: None,
+        health: Vec::new(),
         outliers: Some(isobar_plan::Outliers {
             rules: isobar_plan::OutlierSettings::DEFAULT,
             min_servers: 1,

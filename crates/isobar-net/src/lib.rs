@@ -15,4 +15,5 @@ pub mod runtime;
 pub mod scratch;
 pub mod splice;
 pub mod stream;
+pub mod tls;
 pub mod wheel;

@@ -3,6 +3,7 @@
 //! It knows readiness and system calls. What the bytes mean, how long to wait for them and whose connection this is, it
 //! does not know.
 
+mod duplex;
 mod linked;
 
 use std::io::{self, ErrorKind, IoSlice};

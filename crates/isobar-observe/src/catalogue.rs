@@ -153,6 +153,8 @@ state_metrics! {
     SERVER_EJECTED: Gauge "isobar_server_ejected" ["upstream", "server"];
     /// Times that the server was taken out for how it answered, by the rule it broke.
     SERVER_EJECTIONS: Counter "isobar_server_ejections_total" ["upstream", "server"] "reason";
+    /// What a health check says of the server: 1 for the state it is in, 0 for the others.
+    SERVER_CHECK_STATE: Gauge "isobar_server_check_state" ["upstream", "server", "check"] "state";
     /// Worker threads.
     WORKERS: Gauge "isobar_workers" [];
     /// Whether the instance is finishing what it has and takes no more (1) or not (0).

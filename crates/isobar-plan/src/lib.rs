@@ -9,6 +9,7 @@
 extern crate alloc;
 
 mod diff;
+mod health;
 mod listener;
 mod logging;
 mod placement;
@@ -19,6 +20,7 @@ mod sticky;
 mod upstream;
 
 pub use diff::{ListenerChange, PlanDiff, UpstreamChange};
+pub use health::{HealthCheck, HealthProbe, HealthTls, HttpProbe, StatusRanges, TcpStep, Trust};
 pub use isobar_balance::{Bound, SlowStart, Tier};
 pub use listener::{
     Action, Cidr, ClientTimeouts, Forwarding, HeaderOp, Listener, ListenerLimits, Route, RouteTimeouts, UpstreamId,
@@ -31,14 +33,11 @@ pub use service::{
     ServiceChange, ServiceState,
 };
 pub use status::{
-    CheckReport, CheckStatus, EngineState, Event, HealthState, ListenerStatus, LogStatus, PanicChange, ServerStatus,
-    Status, UpstreamStatus,
+    CheckHealth, CheckReport, CheckStatus, EngineState, Event, HealthState, ListenerStatus, LogStatus, PanicChange,
+    ServerStatus, Status, UpstreamStatus,
 };
 pub use sticky::{Learned, LearnedFrom, Otherwise, Secret, Sticky, StickyBy, StickyCookie};
-pub use upstream::{
-    Allowance, Balance, HashPart, HealthCheck, HealthProbe, KeepAlive, Queue, Server, ServerAddress, StatusRanges,
-    Timeouts, Upstream,
-};
+pub use upstream::{Allowance, Balance, HashPart, KeepAlive, Queue, Server, ServerAddress, Timeouts, Upstream};
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;

@@ -78,10 +78,12 @@ pub struct ServerStatus {
     pub warmth_percent: u32,
     /// What the probes say.
     pub health: HealthState,
-    /// Why the health is what it is: the last probe's or the name resolution's own words.
+    /// Why the health is what it is: the last probes' or the name resolution's own words.
     pub reason: String,
     /// How long the last probe took; none: there was none.
     pub last_probe: Option<Duration>,
+    /// What each of its health checks says, in the order of the plan.
+    pub checks: Vec<CheckHealth>,
     /// Requests it is answering.
     pub in_flight: u32,
     /// The addresses it stands for now; empty: its name does not resolve.
@@ -108,6 +110,15 @@ impl ServerStatus {
     pub fn takes_requests(&self) -> bool {
         self.is_well() && self.weight > 0 && self.state == ServiceState::Enabled && self.ejection.is_none()
     }
+}
+
+/// What one health check says of a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckHealth {
+    /// The check's name.
+    pub name: Name,
+    /// What its probes say.
+    pub health: HealthState,
 }
 
 /// What is known of a server's health.
@@ -211,6 +222,21 @@ pub enum Event {
         server: Name,
         /// What happened.
         change: ServiceChange,
+    },
+    /// What one of several health checks says of a server changed, and the server's health did not.
+    Check {
+        /// The upstream.
+        upstream: Name,
+        /// The server.
+        server: Name,
+        /// The check.
+        check: Name,
+        /// What it said.
+        from: HealthState,
+        /// What it says.
+        to: HealthState,
+        /// Why.
+        reason: String,
     },
     /// A plan was taken into service.
     Applied {

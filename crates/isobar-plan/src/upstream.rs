@@ -1,13 +1,14 @@
 //! Which servers are there, and how are they treated?
 
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::time::Duration;
 
 pub use isobar_balance::{Allowance, Balance};
 
-use crate::{Name, Outliers, Placement, ServiceState, Sticky};
+use crate::{HealthCheck, Name, Outliers, Placement, ServiceState, Sticky};
 
 /// A set of servers that can answer the same requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,8 +23,8 @@ pub struct Upstream {
     pub servers: Vec<Server>,
     /// Which of its servers stand together, and how far what is known of them is believed.
     pub placement: Placement,
-    /// How its servers are probed; none: they count as healthy.
-    pub health: Option<HealthCheck>,
+    /// How its servers are probed: each has to pass all of these. Empty: they count as healthy.
+    pub health: Vec<Arc<HealthCheck>>,
     /// How its servers are taken out for how they answer; none: they are not.
     pub outliers: Option<Outliers>,
     /// How long its servers may take.
@@ -83,49 +84,6 @@ pub enum ServerAddress {
     Socket(SocketAddr),
     /// At the addresses a name stands for; the control plane resolves it and tells the data plane.
     Name(Box<str>, u16),
-}
-
-/// How servers are probed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HealthCheck {
-    /// What is asked of a server.
-    pub probe: HealthProbe,
-    /// From the start of one probe to the start of the next; each is moved by up to a tenth of it at random.
-    pub interval: Duration,
-    /// How long a probe may take.
-    pub timeout: Duration,
-    /// Good probes in a row after which an unhealthy server is healthy; at least 1. An unknown one needs one.
-    pub rise: u32,
-    /// Bad probes in a row after which a healthy server is unhealthy; at least 1.
-    pub fall: u32,
-}
-
-/// What is asked of a server.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum HealthProbe {
-    /// That it takes a connection.
-    Tcp,
-    /// That it answers a GET.
-    Http {
-        /// The path, query included.
-        path: Box<str>,
-        /// The Host field; none: the server's address as written.
-        host: Option<Box<str>>,
-        /// The statuses that count as good.
-        expect: StatusRanges,
-    },
-}
-
-/// A set of status codes, as inclusive ranges.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StatusRanges(pub Vec<(u16, u16)>);
-
-impl StatusRanges {
-    /// Whether the set holds the status.
-    #[must_use]
-    pub fn contains(&self, status: u16) -> bool {
-        self.0.iter().any(|&(low, high)| (low..=high).contains(&status))
-    }
 }
 
 /// How long servers may take. A zero duration is never valid.

@@ -8,6 +8,7 @@
 //! is given by the kernel, so tests run side by side.
 #![forbid(unsafe_code)]
 
+mod authority;
 mod bytes;
 mod client;
 mod configuration;
@@ -18,11 +19,13 @@ mod message;
 mod metrics;
 mod origin;
 mod patience;
+mod peers;
 mod port;
 mod process;
 mod programs;
 pub mod websocket;
 
+pub use authority::{Authority, Certified, Validity};
 pub use bytes::noise;
 pub use client::{Answer, CLOSED_WITHOUT_ANSWER, Client, answer_to, get};
 pub use configuration::Configuration;
@@ -33,6 +36,7 @@ pub use message::{Fields, Head, Request, Response};
 pub use metrics::Metrics;
 pub use origin::{After, Exchange, Origin};
 pub use patience::{PATIENCE, eventually, wait_for};
+pub use peers::{GrpcHealth, Redis};
 pub use port::{ClosedPort, FullPort};
 pub use process::{Process, Signal};
 pub use programs::{Curl, Nginx, Wrk, WrkReport, curl, promtool_check_metrics, varnishtest, wrk};

@@ -9,6 +9,7 @@
 
 mod ask;
 mod bell;
+mod checks;
 mod local;
 mod placement;
 mod queue;
@@ -18,6 +19,7 @@ mod sharded;
 mod upstream;
 
 pub use ask::{Ask, Home, hash, moment};
+pub use checks::Findings;
 pub use local::{Local, LocalServer, Place, Refusal, Retire, View};
 pub use queue::{QueueFull, Ticket};
 pub use server::{ProbeOutcome, Server, Transition};

@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use isobar_balance::{Boards, Conduct, Health, HealthTracker, Moment, ServerState, SessionTable, Standing, Tally};
+use isobar_balance::{Boards, Conduct, Health, Moment, ServerState, SessionTable, Standing, Tally};
 use isobar_observe::ServerStats;
 use isobar_plan::{HealthCheck, HealthState, Name, ServerAddress, ServerStatus, ServiceState};
 
+use crate::checks::{Checks, Findings, state_of};
 use crate::{Sharded, moment};
 
 use service::Service;
@@ -42,9 +43,9 @@ static NUMBERS: AtomicU32 = AtomicU32::new(0);
 /// What the probes, the name resolution, an operator and the server's own answers say.
 #[derive(Debug)]
 struct Record {
-    tracker: Option<HealthTracker>,
-    reason: String,
-    last_probe: Option<Duration>,
+    checks: Checks,
+    /// Why it has no address; of no interest while it has one.
+    unresolved: String,
     service: Service,
     arrival: Arrival,
     /// When it came, or came back, to others that were there already.
@@ -63,7 +64,7 @@ pub(crate) enum Arrival {
 /// What a new server is told of where it belongs.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Joining<'a> {
-    pub(crate) health: Option<&'a HealthCheck>,
+    pub(crate) health: &'a [Arc<HealthCheck>],
     pub(crate) workers: usize,
     /// Can count its requests together with those of the others; it counts there until it is told not to.
     pub(crate) tally: &'a Arc<Tally>,
@@ -101,7 +102,7 @@ impl Server {
         } = joining;
         let mut boards = boards.lock().unwrap_or_else(PoisonError::into_inner);
         let state = boards.server(settings.max_connections).and_in(Arc::clone(tally));
-        let (addresses, reason): (Arc<[SocketAddr]>, _) = match settings.address {
+        let (addresses, unresolved): (Arc<[SocketAddr]>, _) = match settings.address {
             ServerAddress::Socket(address) => (Arc::new([address]), String::new()),
             ServerAddress::Name(..) => (Arc::new([]), "its name is not resolved yet".to_owned()),
         };
@@ -120,9 +121,8 @@ impl Server {
             next_address: AtomicUsize::new(0),
             sleepers: AtomicU32::new(0),
             record: Mutex::new(Record {
-                tracker: health.map(tracker),
-                reason,
-                last_probe: None,
+                checks: Checks::new(health),
+                unresolved,
                 arrival: if available { Arrival::Later } else { arrival },
                 since,
                 service,
@@ -236,18 +236,13 @@ impl Server {
         }
     }
 
-    /// Takes in how a probe went. A transition must be followed by [`Upstream::refresh`](crate::Upstream::refresh).
-    pub fn probed(&self, outcome: ProbeOutcome) -> Option<Transition> {
+    /// Takes in how a probe of one of its checks went; returns what that changed. A transition of the server must be
+    /// followed by [`Upstream::refresh`](crate::Upstream::refresh).
+    pub fn probed(&self, check: &HealthCheck, outcome: ProbeOutcome) -> Option<Findings> {
         let mut record = self.record();
-        record.last_probe = Some(outcome.took);
-        let good = outcome.result.is_ok();
-        record.reason = outcome.result.err().unwrap_or_default();
-        let (from, to) = record.tracker.as_mut()?.probe(good)?;
+        let findings = record.checks.take(check, outcome)?;
         self.settle(&mut record);
-        Some(Transition {
-            from: state_of(from),
-            to: state_of(to),
-        })
+        Some(findings)
     }
 
     /// Takes in what its name stands for now; true when that changes whether it is available.
@@ -258,40 +253,17 @@ impl Server {
             other => other,
         };
         if let Err(reason) = &addresses {
-            record.reason.clone_from(reason);
-        } else if self.addresses().is_empty() {
-            record.reason.clear();
+            record.unresolved.clone_from(reason);
         }
         *self.addresses.write().unwrap_or_else(PoisonError::into_inner) = addresses.unwrap_or_default().into();
         self.settle(&mut record)
     }
 
-    pub(crate) fn reconfigure(
-        &self,
-        settings: &isobar_plan::Server,
-        old: Option<&HealthCheck>,
-        new: Option<&HealthCheck>,
-    ) {
+    pub(crate) fn reconfigure(&self, settings: &isobar_plan::Server, health: &[Arc<HealthCheck>]) {
         self.state.set_limit(settings.max_connections);
         let mut record = self.record();
-        if record.service.reconfigure(settings.state) {
-            self.settle(&mut record);
-        }
-        if old == new {
-            return;
-        }
-        if let (Some(tracker), Some(old), Some(new)) = (&mut record.tracker, old, new)
-            && old.probe == new.probe
-        {
-            // The same question is asked, only at other times or more patiently: the answers so far still count.
-            tracker.reconfigure(new.rise, new.fall);
-            return;
-        }
-        record.tracker = new.map(tracker);
-        record.last_probe = None;
-        if !self.addresses().is_empty() {
-            record.reason.clear();
-        }
+        record.service.reconfigure(settings.state);
+        record.checks.reconfigure(health);
         self.settle(&mut record);
     }
 
@@ -300,10 +272,10 @@ impl Server {
     pub fn status(&self, settings: &isobar_plan::Server) -> ServerStatus {
         let record = self.record();
         let addresses = self.addresses().to_vec();
-        let health = match &record.tracker {
-            _ if addresses.is_empty() => HealthState::Unhealthy,
-            Some(tracker) => state_of(tracker.health()),
-            None => HealthState::Unknown,
+        let (health, reason) = if addresses.is_empty() {
+            (HealthState::Unhealthy, record.unresolved.clone())
+        } else {
+            (state_of(record.checks.health()), record.checks.reason())
         };
         ServerStatus {
             name: self.name.clone(),
@@ -312,8 +284,9 @@ impl Server {
             priority: settings.priority,
             warmth_percent: 100,
             health,
-            reason: record.reason.clone(),
-            last_probe: record.last_probe,
+            reason,
+            last_probe: record.checks.last_probe(),
+            checks: record.checks.each(),
             in_flight: self.state.in_flight(),
             addresses,
             state: record.service.state(),
@@ -343,20 +316,7 @@ impl Server {
 
 impl Record {
     fn is_healthy(&self) -> bool {
-        let is_healthy = |tracker: &HealthTracker| tracker.health() != Health::Unhealthy;
-        self.tracker.as_ref().is_none_or(is_healthy)
-    }
-}
-
-fn tracker(check: &HealthCheck) -> HealthTracker {
-    HealthTracker::new(check.rise, check.fall)
-}
-
-fn state_of(health: Health) -> HealthState {
-    match health {
-        Health::Unknown => HealthState::Unknown,
-        Health::Healthy => HealthState::Healthy,
-        Health::Unhealthy => HealthState::Unhealthy,
+        self.checks.health() != Health::Unhealthy
     }
 }
 
@@ -368,6 +328,9 @@ mod tests {
 
     fn check(probe: HealthProbe, interval_s: u64, fall: u32) -> HealthCheck {
         HealthCheck {
+            name: "check".into(),
+            port: None,
+            tls: None,
             probe,
             interval: Duration::from_secs(interval_s),
             timeout: Duration::from_secs(1),
@@ -377,11 +340,14 @@ mod tests {
     }
 
     fn http(path: &str) -> HealthProbe {
-        HealthProbe::Http {
+        HealthProbe::Http(isobar_plan::HttpProbe {
+            method: "GET".into(),
             path: path.into(),
             host: None,
+            headers: Vec::new(),
             expect: isobar_plan::StatusRanges(vec![(200, 299)]),
-        }
+            body: None,
+        })
     }
 
     #[test]
@@ -397,28 +363,32 @@ mod tests {
             state: ServiceState::Enabled,
         };
         let after = |old: HealthCheck, new: Option<HealthCheck>| {
+            let old = [Arc::new(old)];
             let joining = Joining {
-                health: Some(&old),
+                health: &old,
                 workers: 1,
                 tally: &Arc::default(),
                 boards: &Mutex::new(Boards::for_servers(1)),
                 arrival: Arrival::FromTheStart,
             };
             let server = Server::new(&settings, joining);
-            server.probed(ProbeOutcome {
+            let outcome = ProbeOutcome {
                 result: Err("refused".to_owned()),
                 took: Duration::from_secs(1),
-            });
+            };
+            server.probed(&old[0], outcome);
             assert!(!server.is_available());
-            server.reconfigure(&settings, Some(&old), new.as_ref());
+            let new: Vec<_> = new.map(Arc::new).into_iter().collect();
+            server.reconfigure(&settings, &new);
             let status = server.status(&settings);
             (server.is_available(), status.health, status.reason)
         };
         let dead = (false, HealthState::Unhealthy, "refused".to_owned());
         let fresh = (true, HealthState::Unknown, String::new());
-        let tcp = || check(HealthProbe::Tcp, 1, 3);
+        let connects = || HealthProbe::Tcp(Vec::new());
+        let tcp = || check(connects(), 1, 3);
         assert_eq!(after(tcp(), Some(tcp())), dead);
-        assert_eq!(after(tcp(), Some(check(HealthProbe::Tcp, 9, 5))), dead);
+        assert_eq!(after(tcp(), Some(check(connects(), 9, 5))), dead);
         assert_eq!(after(check(http("/a"), 1, 3), Some(check(http("/a"), 1, 1))), dead);
         assert_eq!(after(check(http("/a"), 1, 3), Some(check(http("/b"), 1, 3))), fresh);
         assert_eq!(after(tcp(), Some(check(http("/a"), 1, 3))), fresh);

@@ -219,7 +219,7 @@ impl Upstream {
     ) {
         let _change = self.change.lock().unwrap_or_else(PoisonError::into_inner);
         let old = self.members();
-        let (old_health, health) = (old.settings.health.as_ref(), settings.health.as_ref());
+        let health = &settings.health;
         let joining = Joining {
             health,
             workers: self.workers,
@@ -231,7 +231,7 @@ impl Upstream {
             let same = |known: &&Arc<Server>| *known.name() == server.name && *known.address() == server.address;
             match old.servers.iter().find(same) {
                 Some(same) => {
-                    same.reconfigure(server, old_health, health);
+                    same.reconfigure(server, health);
                     Arc::clone(same)
                 }
                 None => new_server(server, joining, &known),

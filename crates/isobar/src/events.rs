@@ -18,10 +18,16 @@ pub(crate) fn log(event: &Event) {
             change: ServiceChange::Ejected { .. },
             ..
         }
+        | Event::Check {
+            to: HealthState::Unhealthy,
+            ..
+        }
         | Event::OutOfDescriptors => {
             tracing::warn!("{}", sentence(event));
         }
-        Event::Health { .. } | Event::Panic { .. } | Event::Service { .. } => tracing::info!("{}", sentence(event)),
+        Event::Health { .. } | Event::Check { .. } | Event::Panic { .. } | Event::Service { .. } => {
+            tracing::info!("{}", sentence(event));
+        }
         Event::AccessLogFailed { .. } => tracing::error!("{}", sentence(event)),
         Event::Applied { .. } => tracing::debug!("{}", sentence(event)),
     }
@@ -67,6 +73,17 @@ pub(crate) fn sentence(event: &Event) -> String {
             server,
             change,
         } => format!("server {server} of {upstream} {}", change.sentence()),
+        Event::Check {
+            upstream,
+            server,
+            to,
+            from,
+            reason,
+            ..
+        } => {
+            let (to, from) = (health(*to), health(*from));
+            format!("server {server} of {upstream}, by one of its checks, is {to} (was {from}): {reason}")
+        }
         Event::Applied { generation, .. } => format!("plan {generation} is in service"),
         Event::AccessLogFailed { error } => format!("the access log cannot be written or opened anew: {error}"),
         Event::OutOfDescriptors => {
@@ -106,6 +123,17 @@ mod tests {
     fn events_read_as_sentences() {
         let check = |event: Event, expected: &str| assert_eq!(sentence(&event), expected);
         let address = "127.0.0.1:80".parse().unwrap();
+        check(
+            Event::Check {
+                upstream: "api".into(),
+                server: "10.0.0.1:80".into(),
+                check: "db".into(),
+                from: HealthState::Healthy,
+                to: HealthState::Unhealthy,
+                reason: "check db: connection refused".to_owned(),
+            },
+            "server 10.0.0.1:80 of api, by one of its checks, is unhealthy (was healthy): check db: connection refused",
+        );
         check(
             Event::Listener {
                 name: "web".into(),

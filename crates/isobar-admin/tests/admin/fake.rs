@@ -10,8 +10,8 @@ use isobar_observe::{
     UpstreamSnapshot, UpstreamStats, WorkerSnapshot, WorkerStats,
 };
 use isobar_plan::{
-    EngineState, HealthState, ListenerStatus, LogStatus, Name, OrderDone, OrderRefusal, ServerOrder, ServerStatus,
-    ServiceState, Status, UpstreamStatus,
+    CheckHealth, EngineState, HealthState, ListenerStatus, LogStatus, Name, OrderDone, OrderRefusal, ServerOrder,
+    ServerStatus, ServiceState, Status, UpstreamStatus,
 };
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -108,6 +108,10 @@ fn server(name: &str, health: HealthState) -> ServerStatus {
         health,
         reason: "connection refused".to_owned(),
         last_probe: Some(Duration::from_micros(1_234)),
+        checks: vec![CheckHealth {
+            name: "http".into(),
+            health,
+        }],
         in_flight: 2,
         addresses: vec!["127.0.0.1:9001".parse().expect("an address")],
         state: ServiceState::Enabled,

@@ -1,47 +1,129 @@
-//! What does a health check ask of the data plane?
+//! What do health checks ask of the data plane?
 
-use isobar_plan::HealthProbe;
+mod fit;
 
-use crate::document::{HealthCheck, HealthKind, HostField};
-use crate::problem::{Path, Problem, Problems};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use isobar_plan::{HealthProbe, HealthTls, HttpProbe, Trust};
+
+use super::names;
+use crate::document::{
+    BodyExpectation, CaFile, HealthCheck, HealthChecks, HealthKind, HealthMethod, HostField, Label, ServiceName,
+    TcpStep, Text, Verify,
+};
+use crate::problem::{Path, Problem, Problems, Spot};
+use crate::setting::Word;
 use crate::units::Statuses;
 
-pub(super) fn check(written: &HealthCheck, at: Path<'_>, problems: &mut Problems) -> isobar_plan::HealthCheck {
+/// Checks of one upstream at most.
+const MAX_CHECKS: usize = 16;
+
+/// Steps of one check at most.
+const MAX_STEPS: usize = 64;
+
+pub(super) fn checks(
+    written: &HealthChecks,
+    at: Path<'_>,
+    problems: &mut Problems,
+) -> Vec<Arc<isobar_plan::HealthCheck>> {
+    let names = names::check_names(written);
+    match written {
+        HealthChecks::One(only) => names
+            .iter()
+            .map(|name| Arc::new(check(only, name, at, problems)))
+            .collect(),
+        HealthChecks::List(list) => {
+            check_list(list, &names, at, problems);
+            let each = list.iter().zip(&names).enumerate();
+            each.map(|(index, (written, name))| Arc::new(check(written, name, at.index(index), problems)))
+                .collect()
+        }
+    }
+}
+
+fn check_list(list: &[HealthCheck], names: &[Label], at: Path<'_>, problems: &mut Problems) {
+    if list.is_empty() {
+        let problem = Problem::error(at, "the list has no check").on_key();
+        problems.push(problem.help("write `health: none`, or `health: { type: tcp }`"));
+    }
+    if list.len() > MAX_CHECKS {
+        let message = format!(
+            "an upstream has {MAX_CHECKS} health checks at most, found {}",
+            list.len()
+        );
+        problems.push(Problem::error(at, message).on_key());
+    }
+    let mut first: HashMap<&Label, usize> = HashMap::with_capacity(names.len());
+    for (index, name) in names.iter().enumerate() {
+        let Some(&earlier) = first.get(name) else {
+            first.insert(name, index);
+            continue;
+        };
+        let (at, earlier) = (at.index(index), at.index(earlier));
+        let problem = Problem::error(at.key("name"), format!("another check is called `{name}` already"));
+        problems.push(problem.related(earlier.key("name"), Spot::Value, "first called so here"));
+    }
+}
+
+fn check(written: &HealthCheck, name: &Label, at: Path<'_>, problems: &mut Problems) -> isobar_plan::HealthCheck {
+    let kind = kind(written);
+    fit::check(written, kind, at, problems);
     let HealthCheck {
         r#type: _,
+        name: _,
+        port,
+        method,
         path,
         host,
-        expect,
+        headers,
+        expect: _,
+        body,
+        send: _,
+        steps: _,
+        service,
+        tls: _,
+        server_name,
+        ca,
+        verify,
         interval,
         timeout,
         rise,
         fall,
     } = written;
-    if timeout >= interval {
-        let message = format!("a probe may take {timeout}, as long as or longer than the interval of {interval}");
-        let problem = Problem::warning(at.key("timeout"), message).needs(at.key("interval"));
-        problems.push(problem.label("probes of one server would overlap"));
-    }
-    let probe = match kind(written) {
-        HealthKind::Tcp => {
-            let only_http = [
-                ("path", path.is_some()),
-                ("host", host.is_some()),
-                ("expect", expect.is_some()),
-            ];
-            for (key, _) in only_http.into_iter().filter(|(_, is_written)| *is_written) {
-                let problem = Problem::error(at.key(key), format!("a tcp probe has no `{key}`"));
-                problems.push(problem.on_key().help("write `type: http`, or remove the key"));
-            }
-            HealthProbe::Tcp
-        }
-        HealthKind::Http => HealthProbe::Http {
+    let host: Option<Box<str>> = host.as_ref().map(|host| HostField::as_str(host).into());
+    let field = |(name, value): &(crate::document::HeaderName, crate::document::HeaderValue)| {
+        (name.as_str().into(), value.as_str().into())
+    };
+    let probe = match kind {
+        HealthKind::Tcp => HealthProbe::Tcp(tcp_steps(written, at, problems)),
+        HealthKind::Http | HealthKind::Https => HealthProbe::Http(HttpProbe {
+            method: method.unwrap_or(HealthMethod::Get).word().into(),
             path: path.clone().unwrap_or_default().as_str().into(),
-            host: host.as_ref().map(|host| HostField::as_str(host).into()),
-            expect: self::expect(expect.as_ref(), at, problems).ranges(),
+            host,
+            headers: headers.iter().map(field).collect(),
+            expect: statuses(written, at, problems).ranges(),
+            body: body
+                .as_ref()
+                .map(|BodyExpectation { contains }| contains.bytes().into()),
+        }),
+        HealthKind::Grpc => HealthProbe::Grpc {
+            service: service.as_ref().map_or("", ServiceName::as_str).into(),
+            host,
+        },
+    };
+    let tls = || HealthTls {
+        server_name: server_name.as_ref().map(|name| HostField::as_str(name).into()),
+        trust: match (verify, ca) {
+            (Some(Verify::None), _) => Trust::Anyone,
+            (_, Some(file)) => Trust::File(CaFile::as_str(file).into()),
+            (_, None) => Trust::System,
         },
     };
     isobar_plan::HealthCheck {
+        name: name.as_str().into(),
+        port: port.and_then(|port| u16::try_from(port.value()).ok()),
+        tls: is_secured(written, kind).then(tls),
         probe,
         interval: interval.duration(),
         timeout: timeout.duration(),
@@ -52,10 +134,26 @@ pub(super) fn check(written: &HealthCheck, at: Path<'_>, problems: &mut Problems
 
 /// What is asked of a server: what is written, or what the other keys are for.
 pub(crate) fn kind(written: &HealthCheck) -> HealthKind {
-    let asks = written.path.is_some() || written.host.is_some() || written.expect.is_some();
-    written
-        .r#type
-        .unwrap_or(if asks { HealthKind::Http } else { HealthKind::Tcp })
+    let certificate = written.server_name.is_some() || written.ca.is_some() || written.verify.is_some();
+    let asks = written.path.is_some() || written.host.is_some() || written.method.is_some();
+    let asks = asks || written.expect.is_some() || written.body.is_some() || !written.headers.0.is_empty();
+    let secured = certificate || written.tls == Some(true);
+    let implied = if written.service.is_some() {
+        HealthKind::Grpc
+    } else if written.send.is_some() || !written.steps.is_empty() {
+        HealthKind::Tcp
+    } else if asks && secured || certificate && written.tls.is_none() {
+        HealthKind::Https
+    } else if asks {
+        HealthKind::Http
+    } else {
+        HealthKind::Tcp
+    };
+    written.r#type.unwrap_or(implied)
+}
+
+fn is_secured(written: &HealthCheck, kind: HealthKind) -> bool {
+    kind == HealthKind::Https || (kind != HealthKind::Http && written.tls == Some(true))
 }
 
 /// The statuses that count as good where nothing else is written.
@@ -63,10 +161,63 @@ pub(crate) fn default_expect() -> Statuses {
     Statuses::from_to(200, 399)
 }
 
-fn expect(written: Option<&Statuses>, at: Path<'_>, problems: &mut Problems) -> Statuses {
-    if written.is_some_and(Statuses::is_empty) {
-        let problem = Problem::error(at.key("expect"), "no status would count as good").on_key();
-        problems.push(problem.help("did you mean `200-399`?"));
+fn statuses(written: &HealthCheck, at: Path<'_>, problems: &mut Problems) -> Statuses {
+    let Some(expect) = &written.expect else {
+        return default_expect();
+    };
+    match expect.statuses() {
+        Ok(statuses) if statuses.is_empty() => {
+            let problem = Problem::error(at.key("expect"), "no status would count as good").on_key();
+            problems.push(problem.help("did you mean `200-399`?"));
+            statuses
+        }
+        Ok(statuses) => statuses,
+        Err(misfit) => {
+            let found = expect.text().map(Word::write).unwrap_or_default();
+            let message = misfit.message.unwrap_or_else(|| {
+                let expected = "expected a status or a range of them such as `200-399`, found";
+                format!("{expected} `{}`", crate::tree::shorten(&found))
+            });
+            let help = misfit.help.unwrap_or_else(|| {
+                "a text is looked for with `body: { contains: … }`, or without HTTP with `type: tcp`".to_owned()
+            });
+            problems.push(Problem::error(at.key("expect"), message).help(help));
+            default_expect()
+        }
     }
-    written.cloned().unwrap_or_else(default_expect)
+}
+
+fn tcp_steps(written: &HealthCheck, at: Path<'_>, problems: &mut Problems) -> Vec<isobar_plan::TcpStep> {
+    let bytes = |text: Option<&Text>| text.map_or(&[][..], Text::bytes).into();
+    let expect = written.expect.as_ref();
+    if expect.is_some_and(|expect| expect.text().is_none()) {
+        let problem = Problem::error(at.key("expect"), "a tcp probe expects a text, found a list");
+        problems.push(problem.help("write several texts as `steps`, each with an `expect` of its own"));
+    }
+    if written.steps.is_empty() {
+        if written.send.is_none() && expect.is_none() {
+            return Vec::new();
+        }
+        return vec![isobar_plan::TcpStep {
+            send: bytes(written.send.as_ref()),
+            expect: bytes(expect.and_then(|expect| expect.text())),
+        }];
+    }
+    let list = at.key("steps");
+    if written.steps.len() > MAX_STEPS {
+        let message = format!("a check has {MAX_STEPS} steps at most, found {}", written.steps.len());
+        problems.push(Problem::error(list, message).on_key());
+    }
+    let mut steps = Vec::with_capacity(written.steps.len());
+    for (index, TcpStep { send, expect }) in written.steps.iter().enumerate() {
+        if send.is_none() && expect.is_none() {
+            let problem = Problem::error(list.index(index), "a step sends something, expects something, or both");
+            problems.push(problem.help("{ send: 'PING\\r\\n', expect: +PONG }"));
+        }
+        steps.push(isobar_plan::TcpStep {
+            send: bytes(send.as_ref()),
+            expect: bytes(expect.as_ref()),
+        });
+    }
+    steps
 }

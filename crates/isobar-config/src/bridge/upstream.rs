@@ -70,7 +70,7 @@ fn upstream(
         health: health
             .0
             .as_ref()
-            .map(|check| health::check(check, at.key("health"), problems)),
+            .map_or_else(Vec::new, |checks| health::checks(checks, at.key("health"), problems)),
         outliers: outliers::outliers(outlier_detection, servers.len(), at.key("outlier_detection"), problems),
         timeouts: self::timeouts(timeouts),
         keep_alive: self::keep_alive(keep_alive),

@@ -1,25 +1,62 @@
 //! What may be written about the probing of servers?
 
-use super::Whole;
+mod checks;
+mod expectation;
+mod text;
+
+pub use checks::HealthChecks;
+pub use expectation::Expectation;
+pub use text::{CaFile, Text};
+
+use super::{HeaderName, HeaderValue, Label, Named, Whole};
 use crate::setting::choice::Choice;
 use crate::setting::section::settings;
 use crate::setting::shape::WordShape;
 use crate::setting::word::word_setting;
 use crate::setting::{Misfit, Word};
-use crate::units::{Span, Statuses};
+use crate::units::Span;
 
 settings! {
-    /// How servers are probed. An unknown server becomes healthy with its first good probe.
+    /// How servers are probed: one check, or a list of checks that all have to pass. An unknown server becomes healthy
+    /// when every check has had a good probe.
     pub struct HealthCheck called "a health check" {
-        /// What is asked of a server. Without it, `http` where a path, host or status is given, otherwise `tcp`.
+        /// What is asked of a server. Without it, what the other keys are for: `grpc` where a service is given, `https`
+        /// where a certificate is spoken of, `http` where a path, host, method, header or status is, otherwise `tcp`.
         r#type: Option<HealthKind>,
-        /// The path that is asked for, query included; `/` where nothing else is written. For `http`.
+        /// Its name in logs and metrics, unique within the upstream. Without one it is the kind of probe.
+        name: Option<Label>,
+        /// The port that is asked. Without one, the server's own.
+        port: Option<Whole<1, 65_535>>,
+        /// The method of the request; `GET` where nothing else is written. For `http` and `https`.
+        method: Option<HealthMethod>,
+        /// The path that is asked for, query included; `/` where nothing else is written. For `http` and `https`.
         path: Option<HealthPath>,
-        /// The `Host` field that is sent; the server's address where nothing else is written. For `http`.
+        /// The host that is asked for; the server's address where nothing else is written. For `http`, `https` and
+        /// `grpc`.
         host: Option<HostField>,
-        /// The statuses that count as good, such as `200-399` or `[200, 204]`; `200-399` where nothing else is
-        /// written. For `http`.
-        expect: Option<Statuses>,
+        /// Further header fields of the request. For `http` and `https`.
+        headers: Named<HeaderName, HeaderValue>,
+        /// What counts as good. For `http` and `https` the statuses, such as `200-399` or `[200, 204]`; `200-399` where
+        /// nothing else is written. For `tcp` a text the server has to say, such as `+PONG`.
+        expect: Option<Expectation>,
+        /// What the body of the answer has to be like. For `http` and `https`.
+        body: Option<BodyExpectation>,
+        /// What is sent once the connection is there, such as `PING\r\n`. For `tcp`.
+        send: Option<Text>,
+        /// What is sent and expected, step by step, in place of `send` and `expect`. For `tcp`.
+        steps: Vec<TcpStep>,
+        /// The service that is asked after; without it, the server as a whole. For `grpc`.
+        service: Option<ServiceName>,
+        /// Whether the connection is secured. For `tcp` and `grpc`; `https` always is.
+        tls: Option<bool>,
+        /// Whose certificate the server has to show. Without it, that of `host` where there is one, otherwise of the name
+        /// or address of the server.
+        server_name: Option<HostField>,
+        /// A PEM file with the certificates of the authorities that may vouch for the server. Without it, those the system
+        /// trusts. It is read at every reload.
+        ca: Option<CaFile>,
+        /// Whether the server has to prove who it is. `none` is unsafe: whoever sits between can answer in its place.
+        verify: Option<Verify>,
         /// From the start of one probe to the start of the next; each is moved by up to a tenth of it at random.
         interval: Span = Span::seconds(10),
         /// How long a probe may take.
@@ -31,21 +68,154 @@ settings! {
     }
 }
 
+settings! {
+    /// What the body of an answer has to be like.
+    pub struct BodyExpectation called "what is expected of a body" short contains {
+        /// A text that has to be in the first 64 KiB of the body.
+        contains: Text,
+    }
+}
+
+settings! {
+    /// Something that is sent to a server, and what it has to say then. One of them may be left out.
+    pub struct TcpStep called "a step" {
+        /// What is sent.
+        send: Option<Text>,
+        /// A text that has to be in what the server says then, within 64 KiB.
+        expect: Option<Text>,
+    }
+}
+
 /// What is asked of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HealthKind {
-    /// That it answers a GET.
+    /// That it answers an HTTP request.
     Http,
-    /// That it takes a connection.
+    /// That it answers one over TLS.
+    Https,
+    /// That it takes a connection, and says what is expected.
     Tcp,
+    /// That it says that it serves.
+    Grpc,
+}
+
+impl HealthKind {
+    /// The word for it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+            Self::Tcp => "tcp",
+            Self::Grpc => "grpc",
+        }
+    }
 }
 
 impl Choice for HealthKind {
     const EXPECTED: &'static str = "a kind of probe";
     const OPTIONS: &'static [(Self, &'static str, &'static str)] = &[
-        (Self::Http, "http", "it answers a GET"),
-        (Self::Tcp, "tcp", "it takes a connection"),
+        (Self::Http, "http", "it answers an HTTP request"),
+        (
+            Self::Https,
+            "https",
+            "it answers an HTTP request over TLS, with a certificate that is trusted",
+        ),
+        (
+            Self::Tcp,
+            "tcp",
+            "it takes a connection, and says what is expected of it",
+        ),
+        (
+            Self::Grpc,
+            "grpc",
+            "it says that it serves, in the health checking protocol of gRPC",
+        ),
     ];
+
+    fn about(word: &str) -> Option<&'static str> {
+        match word {
+            "ssl" | "tls" => Some("write `type: tcp` and `tls: true`"),
+            "redis" => Some("write `{ type: tcp, send: 'PING\\r\\n', expect: +PONG }`"),
+            "smtp" => Some("write `{ type: tcp, expect: '220' }`"),
+            _ => None,
+        }
+    }
+}
+
+/// The method of a probe's request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HealthMethod {
+    /// GET.
+    Get,
+    /// HEAD.
+    Head,
+    /// OPTIONS.
+    Options,
+    /// POST, with an empty body.
+    Post,
+}
+
+impl HealthMethod {
+    /// The method as it is sent.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Head => "HEAD",
+            Self::Options => "OPTIONS",
+            Self::Post => "POST",
+        }
+    }
+}
+
+impl Choice for HealthMethod {
+    const EXPECTED: &'static str = "a method";
+    const OPTIONS: &'static [(Self, &'static str, &'static str)] = &[
+        (Self::Get, "GET", "asks for the answer with its body"),
+        (Self::Head, "HEAD", "asks for the head of the answer alone"),
+        (Self::Options, "OPTIONS", "asks what may be asked"),
+        (Self::Post, "POST", "sends an empty body"),
+    ];
+
+    fn about(word: &str) -> Option<&'static str> {
+        match word {
+            "get" | "Get" => Some("did you mean `GET`?"),
+            "head" | "Head" => Some("did you mean `HEAD`?"),
+            "options" | "Options" => Some("did you mean `OPTIONS`?"),
+            "post" | "Post" => Some("did you mean `POST`?"),
+            _ => None,
+        }
+    }
+}
+
+/// Whether a server has to prove who it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verify {
+    /// It does.
+    Full,
+    /// It does not.
+    None,
+}
+
+impl Choice for Verify {
+    const EXPECTED: &'static str = "`full` or `none`";
+    const OPTIONS: &'static [(Self, &'static str, &'static str)] = &[
+        (
+            Self::Full,
+            "full",
+            "its certificate is valid now, is for the name wanted, and an authority vouches for it",
+        ),
+        (Self::None, "none", "unsafe: any certificate will do"),
+    ];
+
+    fn about(word: &str) -> Option<&'static str> {
+        match word {
+            "true" | "yes" | "on" | "required" => Some("did you mean `full`?"),
+            "false" | "no" | "off" => Some("did you mean `none`? It is unsafe; `ca` names authorities of your own"),
+            _ => None,
+        }
+    }
 }
 
 /// The path of a probe, query included.
@@ -162,4 +332,52 @@ impl Word for HostField {
     }
 }
 
-word_setting!(HealthPath, HostField);
+/// The name of a gRPC service, with its package.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceName(Box<str>);
+
+impl ServiceName {
+    /// The name as written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Word for ServiceName {
+    fn read(text: &str) -> Result<Self, Misfit> {
+        const MAX_BYTES: usize = 300;
+        if text.len() > MAX_BYTES {
+            let message = format!("the name of a service has {MAX_BYTES} bytes at most");
+            return Err(Misfit::because(message));
+        }
+        match text.chars().find(|c| c.is_control()) {
+            Some(wrong) => Err(Misfit::because(format!(
+                "`{}` cannot stand in the name of a service",
+                wrong.escape_debug()
+            ))),
+            None => Ok(Self(text.into())),
+        }
+    }
+
+    fn write(&self) -> String {
+        self.0.to_string()
+    }
+
+    fn stand_in() -> Self {
+        Self("".into())
+    }
+
+    fn describe() -> WordShape {
+        WordShape {
+            name: "service",
+            expected: "the name of a gRPC service such as `shop.v1.Orders`".to_owned(),
+            pattern: None,
+            examples: &["shop.v1.Orders"],
+            range: None,
+            number: false,
+        }
+    }
+}
+
+word_setting!(HealthPath, HostField, ServiceName);

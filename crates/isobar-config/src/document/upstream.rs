@@ -4,8 +4,8 @@ use isobar_balance::{Balance, Choices, Orca, Prequal};
 use isobar_plan::ServiceState;
 
 use super::{
-    Compared, HashPart, HealthCheck, Hedge, Label, Locality, OrNone, OutlierDetection, Panic, Retry, SlowStart, Sticky,
-    Subset, Whole,
+    Compared, HashPart, HealthChecks, Hedge, Label, Locality, OrNone, OutlierDetection, Panic, Retry, SlowStart,
+    Sticky, Subset, Whole,
 };
 use crate::setting::Setting;
 use crate::setting::choice::Choice;
@@ -38,8 +38,9 @@ settings! {
         slow_start: OrNone<SlowStart> = OrNone(SlowStart::absent()),
         /// Which servers this instance uses, of very many; `none`: all.
         subset: OrNone<Subset>,
-        /// How servers are probed; `none`: they count as healthy.
-        health: OrNone<HealthCheck>,
+        /// How servers are probed, by one check or by a list of checks that all have to pass; `none`: they count as
+        /// healthy.
+        health: OrNone<HealthChecks>,
         /// How servers are taken out for a while for how they answer; `none`: they are not. Where nothing is written, by
         /// the default rules in upstreams of at least five servers.
         outlier_detection: OrNone<OutlierDetection> = OrNone(Some(OutlierDetection::default())),

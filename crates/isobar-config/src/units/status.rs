@@ -36,6 +36,19 @@ impl Statuses {
         StatusRanges(self.0.iter().map(|range| (range.low, range.high)).collect())
     }
 
+    /// The codes written as one word.
+    pub(crate) fn read_one(text: &str) -> Result<Self, Misfit> {
+        Range::read(text).map(|range| Self(vec![range]))
+    }
+
+    /// The one word that says it all; none: a list is needed.
+    pub(crate) fn as_word(&self) -> Option<String> {
+        match self.0.as_slice() {
+            [range] => Some(range.write()),
+            _ => None,
+        }
+    }
+
     /// Whether there are none, which nothing could match.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()

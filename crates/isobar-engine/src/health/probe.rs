@@ -1,104 +1,151 @@
 //! What is one probe?
+//!
+//! It knows how to reach an address and to secure the connection; what is said over it has a file for each kind.
 
-use std::future::poll_fn;
+mod bounded;
+mod grpc;
+mod heard;
+mod http;
+mod tcp;
+
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use isobar_net::stream::Stream;
-use isobar_plan::{HealthProbe, ServerAddress};
-use isobar_wire::{HeadLimits, Method, Parsed, RequestKind, ResponseHead, write};
+use isobar_net::tls::{ServerName, TlsClient};
+use isobar_plan::{HealthCheck, HealthProbe, HealthTls, ServerAddress};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-/// What is read of an answer's head at most.
-const LIMITS: HeadLimits = HeadLimits {
-    max_bytes: 16 * 1024,
-    max_fields: 128,
-};
+use self::bounded::Bounded;
+use super::progress::Progress;
 
-/// Probes a server once. Waits without bound: the caller has a deadline.
+/// What is asked of one server, and how it is reached.
+#[derive(Debug, Clone)]
+pub(super) struct Question {
+    pub(super) check: Arc<HealthCheck>,
+    /// The server's address as written.
+    pub(super) server: ServerAddress,
+    /// What secures the connection; none: nothing does.
+    pub(super) tls: Option<TlsClient>,
+}
+
+/// Bytes of a reason at most: a certificate alone can be for hundreds of names.
+const MAX_REASON: usize = 500;
+
+/// Asks one of a server's addresses. Waits without bound: the caller has a deadline.
 ///
 /// *Errors*: what was wrong, in words.
-pub(crate) async fn run(address: SocketAddr, server: &ServerAddress, probe: &HealthProbe) -> Result<(), String> {
-    let mut stream = Stream::connect(address)
+pub(super) async fn run(question: Question, address: SocketAddr, progress: Progress) -> Result<(), String> {
+    ask(question, address, progress).await.map_err(|mut reason| {
+        if reason.len() > MAX_REASON {
+            reason.truncate(reason.floor_char_boundary(MAX_REASON));
+            reason.push('…');
+        }
+        reason
+    })
+}
+
+async fn ask(question: Question, mut address: SocketAddr, progress: Progress) -> Result<(), String> {
+    let Question { check, server, tls } = question;
+    let server = on_port(server, check.port);
+    if let Some(port) = check.port {
+        address.set_port(port);
+    }
+    progress.now(format!("connecting to {address}"));
+    let stream = Stream::connect(address)
         .await
         .map_err(|error| format!("connect to {address}: {error}"))?;
-    let HealthProbe::Http { path, host, expect } = probe else {
-        return Ok(());
+    let stream = Bounded::new(stream);
+    let mut stream: Box<dyn Duplex> = match (&check.tls, tls) {
+        (Some(settings), Some(client)) => {
+            progress.now("in the TLS handshake");
+            let name = certified(settings, &check.probe, &server)?;
+            let secured = client.connect(name, stream).await;
+            Box::new(secured.map_err(|error| format!("TLS with {address}: {error}"))?)
+        }
+        _ => Box::new(stream),
     };
-    let own = || authority(server);
-    send(
-        &mut stream,
-        &request(path, &host.as_deref().map_or_else(own, str::to_owned)),
-    )
-    .await?;
-    let status = read_status(&mut stream).await?;
-    if expect.contains(status) {
-        Ok(())
+    let (scheme, usual_port) = if check.tls.is_some() {
+        ("https", 443)
     } else {
-        Err(format!("GET {path} answered {status}"))
+        ("http", 80)
+    };
+    match &check.probe {
+        HealthProbe::Tcp(steps) => tcp::ask(&mut *stream, steps, &progress).await,
+        HealthProbe::Http(probe) => {
+            let own = || authority(&server, usual_port);
+            let host = probe.host.as_deref().map_or_else(own, str::to_owned);
+            http::ask(&mut *stream, probe, &host, &progress).await
+        }
+        HealthProbe::Grpc { service, host } => {
+            let own = || authority(&server, usual_port);
+            let host = host.as_deref().map_or_else(own, str::to_owned);
+            grpc::ask(stream, &format!("{scheme}://{host}"), service, &progress).await
+        }
     }
 }
 
-/// The server's address as a Host field has it: without the port that HTTP has anyway (RFC 9110 section 7.2).
-fn authority(server: &ServerAddress) -> String {
-    const DEFAULT_PORT: u16 = 80;
+/// A connection, secured or not.
+trait Duplex: AsyncRead + AsyncWrite + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Duplex for T {}
+
+async fn send(stream: &mut dyn Duplex, bytes: &[u8]) -> Result<(), String> {
+    let sent = async {
+        stream.write_all(bytes).await?;
+        stream.flush().await
+    };
+    sent.await
+        .map_err(|error| format!("send: {}", isobar_net::tls::explain(&error)))
+}
+
+/// Reads what is there; 0: the connection was closed.
+async fn receive(stream: &mut dyn Duplex, chunk: &mut [u8]) -> Result<usize, String> {
+    let read = stream.read(chunk).await;
+    read.map_err(|error| format!("read: {}", isobar_net::tls::explain(&error)))
+}
+
+fn on_port(server: ServerAddress, port: Option<u16>) -> ServerAddress {
+    match (server, port) {
+        (ServerAddress::Name(name, _), Some(port)) => ServerAddress::Name(name, port),
+        (ServerAddress::Socket(mut address), Some(port)) => {
+            address.set_port(port);
+            ServerAddress::Socket(address)
+        }
+        (server, None) => server,
+    }
+}
+
+/// Whose certificate is wanted: what is written, or else the host that is asked for, or else the server itself.
+fn certified(tls: &HealthTls, probe: &HealthProbe, server: &ServerAddress) -> Result<ServerName, String> {
+    let host = match probe {
+        HealthProbe::Tcp(_) => None,
+        HealthProbe::Http(probe) => probe.host.as_deref(),
+        HealthProbe::Grpc { host, .. } => host.as_deref(),
+    };
+    let host = host.and_then(|host| isobar_wire::Authority::parse(host.as_bytes()));
+    let host = host.map(|authority| String::from_utf8_lossy(authority.host).into_owned());
+    let name = match (&tls.server_name, host, server) {
+        (Some(name), _, _) => name.to_string(),
+        (None, Some(host), _) => host,
+        (None, None, ServerAddress::Name(name, _)) => name.to_string(),
+        (None, None, ServerAddress::Socket(address)) => address.ip().to_string(),
+    };
+    let bare = name.trim_start_matches('[').trim_end_matches(']');
+    ServerName::new(bare).ok_or_else(|| format!("`{name}` is no name that a certificate could be for"))
+}
+
+/// The server's address as a Host field has it: without the port that the scheme has anyway (RFC 9110 section 7.2).
+fn authority(server: &ServerAddress, usual_port: u16) -> String {
     let (host, port) = match server {
         ServerAddress::Name(name, port) => (name.to_string(), *port),
         ServerAddress::Socket(SocketAddr::V4(address)) => (address.ip().to_string(), address.port()),
         ServerAddress::Socket(SocketAddr::V6(address)) => (format!("[{}]", address.ip()), address.port()),
     };
-    if port == DEFAULT_PORT {
+    if port == usual_port {
         host
     } else {
         format!("{host}:{port}")
-    }
-}
-
-fn request(path: &str, host: &str) -> Vec<u8> {
-    let mut request = Vec::new();
-    write::request_line(&mut request, b"GET", path.as_bytes());
-    write::field(&mut request, b"Host", host.as_bytes());
-    write::field(&mut request, b"User-Agent", b"isobar-health-check");
-    write::field(&mut request, b"Connection", b"close");
-    write::end(&mut request);
-    request
-}
-
-async fn send(stream: &mut Stream, mut bytes: &[u8]) -> Result<(), String> {
-    while !bytes.is_empty() {
-        let count = poll_fn(|cx| stream.poll_write(cx, bytes))
-            .await
-            .map_err(|error| format!("send: {error}"))?;
-        bytes = bytes.get(count..).unwrap_or_default();
-    }
-    Ok(())
-}
-
-/// Reads up to the final head; the body is of no interest.
-async fn read_status(stream: &mut Stream) -> Result<u16, String> {
-    let mut head = ResponseHead::new();
-    let mut bytes = Vec::new();
-    let mut chunk = [0; 4096];
-    let kind = RequestKind {
-        method: Method::Get,
-        upgrade: false,
-    };
-    loop {
-        let count = poll_fn(|cx| stream.poll_read(cx, &mut chunk))
-            .await
-            .map_err(|error| format!("read: {error}"))?;
-        if count == 0 {
-            return Err("the connection was closed before an answer".to_owned());
-        }
-        bytes.extend_from_slice(chunk.get(..count).unwrap_or_default());
-        loop {
-            match head
-                .parse(&bytes, kind, LIMITS)
-                .map_err(|error| format!("not HTTP: {error}"))?
-            {
-                Parsed::Partial => break,
-                Parsed::Complete if head.is_interim() => drop(bytes.drain(..head.len)),
-                Parsed::Complete => return Ok(head.status),
-            }
-        }
     }
 }
 
@@ -106,11 +153,11 @@ async fn read_status(stream: &mut Stream) -> Result<u16, String> {
 mod tests {
     use isobar_plan::ServerAddress;
 
-    use super::authority;
+    use super::{authority, on_port};
 
     #[test]
     fn the_host_is_the_address_without_the_usual_port() {
-        let check = |server, expected: &str| assert_eq!(authority(&server), expected);
+        let check = |server, expected: &str| assert_eq!(authority(&server, 80), expected);
         let socket = |address: &str| ServerAddress::Socket(address.parse().unwrap());
         check(socket("10.0.0.1:8080"), "10.0.0.1:8080");
         check(socket("10.0.0.1:80"), "10.0.0.1");
@@ -118,5 +165,8 @@ mod tests {
         check(socket("[fd00::1]:443"), "[fd00::1]:443");
         check(ServerAddress::Name("api.internal".into(), 80), "api.internal");
         check(ServerAddress::Name("api.internal".into(), 8080), "api.internal:8080");
+        assert_eq!(authority(&socket("10.0.0.1:443"), 443), "10.0.0.1");
+        check(on_port(socket("10.0.0.1:8080"), Some(81)), "10.0.0.1:81");
+        check(on_port(ServerAddress::Name("a".into(), 1), Some(80)), "a");
     }
 }

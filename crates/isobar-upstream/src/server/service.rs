@@ -93,9 +93,11 @@ impl Service {
             return false;
         };
         // That it takes connections says nothing of a server that takes them and fails.
-        let says_enough = match check.probe {
-            HealthProbe::Tcp => ejection.reason.is_unreachable(),
-            HealthProbe::Http { .. } => true,
+        let says_enough = match &check.probe {
+            HealthProbe::Tcp(steps) => {
+                ejection.reason.is_unreachable() || steps.iter().any(|step| !step.expect.is_empty())
+            }
+            HealthProbe::Http(_) | HealthProbe::Grpc { .. } => true,
         };
         ejection.good_probes = match good.is_some_and(|began| began >= ejection.since) {
             true => ejection.good_probes.saturating_add(1),
@@ -174,7 +176,7 @@ impl Server {
 mod tests {
     use std::time::Duration;
 
-    use isobar_plan::StatusRanges;
+    use isobar_plan::TcpStep;
 
     use super::*;
 
@@ -194,10 +196,25 @@ mod tests {
 
     #[test]
     fn probes_end_an_ejection_that_they_can_speak_to() {
-        let http = || HealthProbe::Http {
-            path: "/".into(),
+        let grpc = || HealthProbe::Grpc {
+            service: "".into(),
             host: None,
-            expect: StatusRanges(vec![(200, 299)]),
+        };
+        let says = |expect: &[u8]| {
+            HealthProbe::Tcp(vec![TcpStep {
+                send: b"PING".as_slice().into(),
+                expect: expect.into(),
+            }])
+        };
+        let asking = |probe, rise| HealthCheck {
+            name: "check".into(),
+            port: None,
+            tls: None,
+            probe,
+            interval: Duration::from_secs(1),
+            timeout: Duration::from_secs(1),
+            rise,
+            fall: 3,
         };
         let check = |probe, rise, reason, probes: &[(i64, bool)], expected: bool| {
             let mut service = service();
@@ -209,13 +226,7 @@ mod tests {
                 good_probes: 0,
                 is_recovered: false,
             });
-            let check = HealthCheck {
-                probe,
-                interval: Duration::from_secs(1),
-                timeout: Duration::from_secs(1),
-                rise,
-                fall: 3,
-            };
+            let check = asking(probe, rise);
             let at = |seconds: i64| match u64::try_from(seconds) {
                 Ok(after) => since + Duration::from_secs(after),
                 Err(_) => since - Duration::from_secs(seconds.unsigned_abs()),
@@ -226,30 +237,18 @@ mod tests {
             assert_eq!(last, expected, "{reason} {probes:?}");
         };
         let errors = Reason::ConsecutiveErrors(5);
-        check(http(), 1, errors, &[(1, true)], true);
-        check(http(), 2, errors, &[(1, true)], false);
-        check(http(), 2, errors, &[(1, true), (2, true)], true);
-        check(http(), 2, errors, &[(1, true), (2, false), (3, true)], false);
-        check(http(), 1, errors, &[(-1, true)], false);
-        check(HealthProbe::Tcp, 1, errors, &[(1, true), (2, true)], false);
-        check(
-            HealthProbe::Tcp,
-            1,
-            Reason::ConsecutiveUnreachable(5),
-            &[(1, true)],
-            true,
-        );
+        check(grpc(), 1, errors, &[(1, true)], true);
+        check(grpc(), 2, errors, &[(1, true)], false);
+        check(grpc(), 2, errors, &[(1, true), (2, true)], true);
+        check(grpc(), 2, errors, &[(1, true), (2, false), (3, true)], false);
+        check(grpc(), 1, errors, &[(-1, true)], false);
+        let unreachable = Reason::ConsecutiveUnreachable(5);
+        check(HealthProbe::Tcp(Vec::new()), 1, errors, &[(1, true), (2, true)], false);
+        check(HealthProbe::Tcp(Vec::new()), 1, unreachable, &[(1, true)], true);
+        check(says(b""), 1, errors, &[(1, true)], false);
+        check(says(b"PONG"), 1, errors, &[(1, true)], true);
         assert!(
-            !service().probed(
-                Some(Instant::now()),
-                &HealthCheck {
-                    probe: HealthProbe::Tcp,
-                    interval: Duration::from_secs(1),
-                    timeout: Duration::from_secs(1),
-                    rise: 1,
-                    fall: 1,
-                }
-            ),
+            !service().probed(Some(Instant::now()), &asking(HealthProbe::Tcp(Vec::new()), 1)),
             "who is not ejected does not recover"
         );
     }

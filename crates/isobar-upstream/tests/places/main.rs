@@ -43,7 +43,7 @@ fn settings(servers: Vec<Server>) -> Settings {
         hash: Vec::new(),
         placement: Default::default(),
         servers,
-        health: None,
+        health: Vec::new(),
         outliers: None,
         timeouts: Timeouts {
             connect: second,
@@ -278,20 +278,23 @@ fn a_retry_avoids_the_server_that_failed_wherever_a_reload_puts_it() {
 #[test]
 fn health_and_addresses_decide_who_is_available() {
     let second = Duration::from_secs(1);
-    let check = HealthCheck {
-        probe: HealthProbe::Tcp,
+    let check = Arc::new(HealthCheck {
+        name: "tcp".into(),
+        port: None,
+        tls: None,
+        probe: HealthProbe::Tcp(Vec::new()),
         interval: second,
         timeout: second,
         rise: 2,
         fall: 1,
-    };
+    });
     let named = Server {
         address: ServerAddress::Name("db.internal".into(), 5),
         ..server("n", None)
     };
     let upstream = Arc::new(Upstream::new(
         Settings {
-            health: Some(check),
+            health: vec![Arc::clone(&check)],
             ..settings(vec![named])
         },
         1,
@@ -309,7 +312,7 @@ fn health_and_addresses_decide_who_is_available() {
         result: Err("refused".into()),
         took: second,
     };
-    let transition = server.probed(failed).unwrap();
+    let transition = server.probed(&check, failed).unwrap().server.unwrap();
     assert_eq!(
         (transition.from, transition.to),
         (HealthState::Unknown, HealthState::Unhealthy)
@@ -320,7 +323,7 @@ fn health_and_addresses_decide_who_is_available() {
         result: Ok(()),
         took: second,
     };
-    assert!(server.probed(good.clone()).is_none() && server.probed(good).is_some());
+    assert!(server.probed(&check, good.clone()).is_none() && server.probed(&check, good).is_some());
     assert!(available());
     assert!(server.resolved(Err("no such name".into())));
     assert!(!available());

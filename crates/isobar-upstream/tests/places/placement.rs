@@ -19,13 +19,16 @@ fn slowly(servers: Vec<Server>) -> Settings {
             slow_start,
             ..Placement::default()
         },
-        health: Some(HealthCheck {
-            probe: HealthProbe::Tcp,
+        health: vec![Arc::new(HealthCheck {
+            name: "tcp".into(),
+            port: None,
+            tls: None,
+            probe: HealthProbe::Tcp(Vec::new()),
             interval: Duration::from_secs(1),
             timeout: Duration::from_secs(1),
             rise: 1,
             fall: 1,
-        }),
+        })],
         ..settings(servers)
     }
 }
@@ -45,7 +48,8 @@ fn warmths(upstream: &Upstream) -> Vec<u32> {
 fn probe(upstream: &Upstream, slot: usize, is_good: bool) {
     let result = if is_good { Ok(()) } else { Err("refused".to_owned()) };
     let took = Duration::ZERO;
-    upstream.members().servers[slot].probed(ProbeOutcome { result, took });
+    let members = upstream.members();
+    members.servers[slot].probed(&members.settings.health[0], ProbeOutcome { result, took });
     upstream.refresh();
 }
 

@@ -207,15 +207,18 @@ fn backups_are_for_those_whom_every_primary_failed() {
 #[test]
 fn who_would_wait_for_nothing_is_told() {
     let second = Duration::from_secs(1);
-    let check = HealthCheck {
-        probe: HealthProbe::Tcp,
+    let check = Arc::new(HealthCheck {
+        name: "tcp".into(),
+        port: None,
+        tls: None,
+        probe: HealthProbe::Tcp(Vec::new()),
         interval: second,
         timeout: second,
         rise: 1,
         fall: 1,
-    };
+    });
     let mut settings = settings(vec![server("a", Some(1)), server("b", Some(1))]);
-    settings.health = Some(check);
+    settings.health = vec![Arc::clone(&check)];
     let upstream = Arc::new(Upstream::new(settings, 1));
     let local = Local::<()>::new(Arc::clone(&upstream));
     let _held = [place(&local).unwrap(), place(&local).unwrap()];
@@ -225,7 +228,7 @@ fn who_would_wait_for_nothing_is_told() {
             result: Err("refused".into()),
             took: second,
         };
-        upstream.members().servers[index].probed(outcome).unwrap();
+        upstream.members().servers[index].probed(&check, outcome).unwrap();
         upstream.refresh();
     };
     fail(0);
@@ -293,13 +296,17 @@ fn a_session_does_not_wait_for_a_server_that_is_gone() {
     let second = Duration::from_secs(1);
     let servers = || vec![server("a", Some(1)), server("b", None)];
     let mut settings = crate::line::sticky(servers());
-    settings.health = Some(HealthCheck {
-        probe: HealthProbe::Tcp,
+    let check = Arc::new(HealthCheck {
+        name: "tcp".into(),
+        port: None,
+        tls: None,
+        probe: HealthProbe::Tcp(Vec::new()),
         interval: second,
         timeout: second,
         rise: 1,
         fall: 1,
     });
+    settings.health = vec![Arc::clone(&check)];
     let wait = || {
         let upstream = Arc::new(Upstream::new(settings.clone(), 1));
         let local = Local::new(Arc::clone(&upstream));
@@ -315,7 +322,7 @@ fn a_session_does_not_wait_for_a_server_that_is_gone() {
         result: Err("refused".into()),
         took: second,
     };
-    upstream.members().servers[0].probed(outcome).unwrap();
+    upstream.members().servers[0].probed(&check, outcome).unwrap();
     upstream.refresh();
     assert_eq!(called(&mut waiting), [0, 1]);
     let strict = waiting.pop().unwrap().look(&local);

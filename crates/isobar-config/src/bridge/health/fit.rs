@@ -1,0 +1,151 @@
+//! Do the keys of a health check fit together?
+
+use std::net::IpAddr;
+
+use super::is_secured;
+use crate::document::{HealthCheck, HealthKind, HealthMethod, HostField, Verify};
+use crate::problem::{Path, Problem, Problems};
+
+/// Fields that a probe writes itself: what they say has to be true of it.
+const OWN_FIELDS: &[&str] = &[
+    "connection",
+    "content-length",
+    "expect",
+    "keep-alive",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+pub(super) fn check(written: &HealthCheck, kind: HealthKind, at: Path<'_>, problems: &mut Problems) {
+    times(written, at, problems);
+    strangers(written, kind, at, problems);
+    tls(written, kind, at, problems);
+    if !written.steps.is_empty() {
+        let other = [("send", written.send.is_some()), ("expect", written.expect.is_some())];
+        for (key, _) in other.into_iter().filter(|(_, is_written)| *is_written) {
+            let message = format!("`{key}` stands beside `steps`, which say everything");
+            let problem = Problem::error(at.key(key), message).on_key();
+            problems.push(problem.help(format!("make it the first step: steps: [{{ {key}: … }}, …]")));
+        }
+    }
+    if written.method == Some(HealthMethod::Head) && written.body.is_some() {
+        let problem = Problem::error(at.key("body"), "the answer to HEAD has no body").on_key();
+        problems.push(problem.help("write `method: GET`, or remove the key"));
+    }
+    fields(written, at, problems);
+}
+
+fn times(written: &HealthCheck, at: Path<'_>, problems: &mut Problems) {
+    let HealthCheck { interval, timeout, .. } = written;
+    if timeout >= interval {
+        let message = format!("a probe may take {timeout}, as long as or longer than the interval of {interval}");
+        let problem = Problem::warning(at.key("timeout"), message).needs(at.key("interval"));
+        problems.push(problem.label("probes of one server would overlap"));
+    }
+}
+
+/// Reports keys that are for other kinds of probes.
+fn strangers(written: &HealthCheck, kind: HealthKind, at: Path<'_>, problems: &mut Problems) {
+    use HealthKind::{Grpc, Http, Https, Tcp};
+    let keys: [(&str, bool, &[HealthKind]); 9] = [
+        ("method", written.method.is_some(), &[Http, Https]),
+        ("path", written.path.is_some(), &[Http, Https]),
+        ("host", written.host.is_some(), &[Http, Https, Grpc]),
+        ("headers", !written.headers.0.is_empty(), &[Http, Https]),
+        ("expect", written.expect.is_some(), &[Http, Https, Tcp]),
+        ("body", written.body.is_some(), &[Http, Https]),
+        ("send", written.send.is_some(), &[Tcp]),
+        ("steps", !written.steps.is_empty(), &[Tcp]),
+        ("service", written.service.is_some(), &[Grpc]),
+    ];
+    for (key, is_written, kinds) in keys {
+        let Some(first) = kinds.first().filter(|_| is_written && !kinds.contains(&kind)) else {
+            continue;
+        };
+        // A text that a tcp probe would expect is a status to an http probe only where it looks like one.
+        let of = match (key, &written.expect) {
+            ("expect", Some(expect)) if expect.statuses().is_err() => Tcp,
+            _ => *first,
+        };
+        let problem = Problem::error(at.key(key), format!("{} probe has no `{key}`", a(kind)));
+        let help = format!("write `type: {}`, or remove the key", of.word());
+        problems.push(problem.on_key().help(help));
+    }
+}
+
+fn tls(written: &HealthCheck, kind: HealthKind, at: Path<'_>, problems: &mut Problems) {
+    match (kind, written.tls) {
+        (HealthKind::Http, Some(true)) => {
+            let problem = Problem::error(at.key("tls"), "an http probe is not secured").on_key();
+            problems.push(problem.help("write `type: https`, or remove the key"));
+        }
+        (HealthKind::Https, Some(false)) => {
+            let problem = Problem::error(at.key("tls"), "an https probe is always secured").on_key();
+            problems.push(problem.help("write `type: http`, or remove the key"));
+        }
+        _ => {}
+    }
+    let keys = [
+        ("server_name", written.server_name.is_some()),
+        ("ca", written.ca.is_some()),
+        ("verify", written.verify.is_some()),
+    ];
+    for (key, _) in keys
+        .into_iter()
+        .filter(|(_, is_written)| *is_written && !is_secured(written, kind))
+    {
+        let problem = Problem::error(
+            at.key(key),
+            format!("without TLS there is no certificate, and no `{key}`"),
+        );
+        let help = match kind {
+            HealthKind::Http => "write `type: https`, or remove the key",
+            _ => "write `tls: true`, or remove the key",
+        };
+        problems.push(problem.on_key().help(help));
+    }
+    if written.verify == Some(Verify::None) && written.ca.is_some() {
+        let message = "with `verify: none` any certificate will do, and nobody is asked to vouch for it";
+        let problem = Problem::error(at.key("ca"), message).on_key();
+        problems.push(problem.help("remove `verify: none`, or remove the key"));
+    }
+    if let Some(name) = written.server_name.as_ref().filter(|name| !is_certifiable(name)) {
+        let message = format!("a certificate cannot be for `{}`", name.as_str());
+        let problem = Problem::error(at.key("server_name"), message);
+        let bare = name.as_str().rsplit_once(':').map(|(bare, _)| bare.to_owned());
+        let bare = bare.filter(|bare| !bare.contains([':', '[']));
+        problems.push(problem.maybe_help(bare.map(|bare| crate::suggest::did_you_mean(&bare))));
+    }
+}
+
+/// Whether a certificate can be for it: an address, or a name without a port.
+fn is_certifiable(name: &HostField) -> bool {
+    let name = name.as_str();
+    let label = |label: &str| !label.is_empty() && label.len() <= 63;
+    name.parse::<IpAddr>().is_ok() || (!name.contains([':', '[', ']']) && name.split('.').all(label))
+}
+
+fn fields(written: &HealthCheck, at: Path<'_>, problems: &mut Problems) {
+    let headers = at.key("headers");
+    for (name, value) in written.headers.iter() {
+        let key = headers.key(name.as_str());
+        if name.as_str() == "host" {
+            let problem = Problem::error(key, "the host has a key of its own").on_key();
+            problems.push(problem.help(format!("health: {{ host: {} }}", value.as_str())));
+        } else if OWN_FIELDS.contains(&name.as_str()) {
+            let message = format!("a probe writes the field `{}` itself", name.as_str());
+            problems.push(Problem::error(key, message).on_key().help("remove the field"));
+        }
+    }
+}
+
+/// The kind with its article.
+fn a(kind: HealthKind) -> String {
+    let article = match kind {
+        HealthKind::Http | HealthKind::Https => "an",
+        HealthKind::Tcp | HealthKind::Grpc => "a",
+    };
+    format!("{article} {}", kind.word())
+}

@@ -1,0 +1,96 @@
+//! Who vouches for the servers of a test?
+
+use std::fs;
+use std::path::PathBuf;
+
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
+use tempfile::TempDir;
+
+/// An authority of a test's own, with a directory for what it makes.
+pub struct Authority {
+    directory: TempDir,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+/// A certificate and its key, as PEM files that live as long as their authority.
+#[derive(Debug, Clone)]
+pub struct Certified {
+    /// The certificate.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+}
+
+/// When a certificate is valid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Validity {
+    /// Now.
+    Now,
+    /// No longer.
+    Past,
+    /// Not yet.
+    Future,
+}
+
+impl Authority {
+    /// An authority nobody has heard of.
+    #[must_use]
+    pub fn new() -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut params = CertificateParams::default();
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "an authority of a test");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().expect("a key");
+        let certificate = params.self_signed(&key).expect("a certificate");
+        fs::write(directory.path().join("ca.pem"), certificate.pem()).expect("ca.pem is written");
+        Self {
+            directory,
+            issuer: Issuer::new(params, key),
+        }
+    }
+
+    /// The PEM file with its own certificate.
+    #[must_use]
+    pub fn file(&self) -> PathBuf {
+        self.directory.path().join("ca.pem")
+    }
+
+    /// Vouches for a name or address.
+    #[must_use]
+    pub fn certify(&self, name: &str, validity: Validity) -> Certified {
+        let mut params = CertificateParams::new([name.to_owned()]).expect("a name");
+        params.distinguished_name.push(DnType::CommonName, name);
+        match validity {
+            Validity::Now => {}
+            Validity::Past => {
+                params.not_before = date_time_ymd(2001, 1, 1);
+                params.not_after = date_time_ymd(2002, 1, 1);
+            }
+            Validity::Future => params.not_before = date_time_ymd(4000, 1, 1),
+        }
+        let key = KeyPair::generate().expect("a key");
+        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
+        let file = |end: &str| self.directory.path().join(format!("{name}-{validity:?}.{end}"));
+        let certified = Certified {
+            certificate: file("pem"),
+            key: file("key"),
+        };
+        fs::write(&certified.certificate, certificate.pem()).expect("the certificate is written");
+        fs::write(&certified.key, key.serialize_pem()).expect("the key is written");
+        certified
+    }
+}
+
+impl Default for Authority {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl std::fmt::Debug for Authority {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Authority").field("directory", &self.directory).finish()
+    }
+}
