@@ -56,7 +56,7 @@ fn candidates(text: &str) -> Result<Candidates, String> {
 #[command(after_help = "Without options, it asks on a terminal.\n\nExamples:\n  \
                         isobar recommend --servers 12 --load 0.8 --cost mixed --balancers 3\n  \
                         isobar recommend --scenario examples/scenarios/mixed-hardware.yaml\n  \
-                        isobar recommend --log examples/access.log --load 0.6")]
+                        isobar recommend --log examples/logs/access.log --load 0.6")]
 pub(crate) struct RecommendOptions {
     /// A scenario to try the algorithms on, in place of a description
     #[arg(long, value_name = "FILE", conflicts_with = "Workload")]
