@@ -2,7 +2,7 @@
 //!
 //! The HTTP/1 codec as a sans-IO machine: bytes in, facts out. A head is parsed into ranges over the caller's
 //! buffer, a body is followed through its framing, and an [`exchange::Exchange`] says what the two connections of
-//! one exchange may still be used for. The crate knows no socket, no clock, no route and no configuration; it never
+//! one exchange may still be used for. [`load`] reads what servers say of themselves in it. The crate knows no socket, no clock, no route and no configuration; it never
 //! panics on bytes, and in steady state it allocates nothing.
 //!
 //! The reading of RFC 9110 and RFC 9112 is the strict one: where two parties could disagree about where a message
@@ -19,6 +19,7 @@ pub mod grpc_health;
 mod head;
 mod http1;
 mod known;
+pub mod load;
 mod method;
 mod span;
 
@@ -29,5 +30,6 @@ pub use http1::body::{BodyDecoder, BodyError, Decoded};
 pub use http1::connection::is_hop_by_hop;
 pub use http1::write;
 pub use known::Known;
+pub use load::{LoadReport, LoadReportError};
 pub use method::Method;
 pub use span::Span;

@@ -52,3 +52,8 @@ fn exchanges() {
 fn answers_of_the_health_protocol() {
     replay("grpc_health", checks::grpc_health);
 }
+
+#[test]
+fn load_reports() {
+    replay("load_report", checks::load_report);
+}

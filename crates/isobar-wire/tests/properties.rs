@@ -9,6 +9,13 @@ use proptest::prelude::*;
 #[path = "../../../fuzz/src/checks.rs"]
 mod checks;
 
+/// Pieces of reports of load, good and bad.
+const REPORT_PIECES: [&str; 28] = [
+    "TEXT ", "JSON ", "BIN ", "{", "}", "[", "]", ":", ",", "=", ";", "\"", "cpu_utilization", "\"cpuUtilization\"",
+    "application_utilization", "rps", "eps", "\"named_metrics\"", "named_metrics.", "requests_in_flight", "latency_ms",
+    "1", "0.5", "1e-320", "null", "CQAAAAAAAOA/", "MQAAAAAAACRA", "GEY=",
+];
+
 /// Pieces of heads, good and bad.
 const PIECES: [&str; 36] = [
     "GET / HTTP/1.1\r\n",
@@ -134,6 +141,11 @@ proptest! {
     fn exchanges_of_any_bytes(request in heads(), response in heads()) {
         let len = u16::try_from(request.len()).unwrap().to_be_bytes();
         checks::exchange(&[&len[..], &request, &response].concat());
+    }
+
+    #[test]
+    fn load_reports_of_any_bytes(pieces in vec(prop::sample::select(REPORT_PIECES.to_vec()), 0..16)) {
+        checks::load_report(pieces.concat().as_bytes());
     }
 
     #[test]
