@@ -1,11 +1,12 @@
 //! How are servers put together in a group?
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use crate::Balance;
+use crate::{Balance, Guesses};
 
 /// Everything a group is told beside its servers.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Arrangement {
     /// How a server is chosen among those that stand together.
     pub balance: Balance,
@@ -19,6 +20,8 @@ pub struct Arrangement {
     pub panic_servers: usize,
     /// Where this balancer is, when servers nearby are to be preferred.
     pub locality: Option<Locality>,
+    /// Where choices are counted that an algorithm by reports made without them; none: nowhere.
+    pub guesses: Option<Arc<Guesses>>,
 }
 
 /// How much more than its share a server may have in flight.
@@ -72,6 +75,7 @@ impl Arrangement {
             panic_percent: 50,
             panic_servers: 0,
             locality: None,
+            guesses: None,
         }
     }
 }

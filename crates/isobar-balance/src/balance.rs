@@ -70,15 +70,18 @@ pub struct Orca {
     pub blackout: Duration,
     /// How old a report may be.
     pub expiration: Duration,
+    /// How often weights are computed anew.
+    pub update_period: Duration,
     /// What the part of requests that a server fails weighs against the part of it that is in use, in percent.
     pub error_penalty_percent: u16,
 }
 
 impl Orca {
-    /// A58's: 10 s, 3 minutes and 100 %.
+    /// A58's: 10 s, 3 minutes, every second, and 100 %.
     pub const DEFAULT: Self = Self {
         blackout: Duration::from_secs(10),
         expiration: Duration::from_secs(180),
+        update_period: Duration::from_secs(1),
         error_penalty_percent: 100,
     };
 }
@@ -97,6 +100,8 @@ pub struct Prequal {
     /// The part of the candidates that are not busy, in percent: the others are only chosen when there are no such.
     /// None: 84 from 32 servers on, which is the paper's, and 0 below, because the order of a few is of little use.
     pub quantile_percent: Option<u8>,
+    /// How often a candidate may be chosen; 16 at most. None: what follows from the paper's equation 1.
+    pub reuse: Option<u8>,
 }
 
 impl Prequal {
@@ -107,6 +112,7 @@ impl Prequal {
         max_age: Duration::from_secs(1),
         fresh: Duration::from_millis(5),
         quantile_percent: None,
+        reuse: None,
     };
 }
 
@@ -166,6 +172,12 @@ impl Balance {
             | Self::Prequal(_)
             | Self::FirstAvailable => false,
         }
+    }
+
+    /// Whether it goes by what servers say of themselves.
+    #[must_use]
+    pub const fn goes_by_reports(self) -> bool {
+        matches!(self, Self::OrcaWeightedRoundRobin(_) | Self::Prequal(_))
     }
 
     /// What it wants to be told of requests that end, for [`ServerState::finished`](crate::ServerState::finished).

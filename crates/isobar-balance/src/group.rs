@@ -15,7 +15,7 @@ use alloc::vec::Vec;
 
 use crate::mix::{below, mix};
 use crate::policy::Probes;
-use crate::{Arrangement, Chance, Locality, Query, ServerState, Warmth, Zone};
+use crate::{Arrangement, Chance, Locality, Moment, Query, ServerState, Warmth, Zone};
 
 use homes::Homes;
 pub use homes::{Otherwise, Preference};
@@ -149,7 +149,8 @@ impl Group {
 
     /// The group that comes after this one. It is as a new one, but that tables of algorithms by key serve on where ids,
     /// labels and weights are the same in the same order, whoever is available of them, and that
-    /// [`Memento`](crate::Balance::Memento), for which history counts, goes on from here.
+    /// [`Memento`](crate::Balance::Memento), for which history counts, goes on from here, as does the pool of candidates of
+    /// [`Prequal`](crate::Balance::Prequal).
     #[must_use]
     pub fn next(&self, arrangement: impl Into<Arrangement>, candidates: Vec<Candidate>, seed: u64) -> Self {
         Self::build(&arrangement.into(), candidates, seed, &self.pools)
@@ -178,8 +179,7 @@ impl Group {
                 let round = if lot.share > 0 { 0 } else { number };
                 split_by_zone(Level { tier, round, lot }, candidates, locality)
             });
-        let rules = (arrangement.balance, arrangement.bound);
-        let mut pools: Vec<Pool> = parts.map(|parts| Pool::new(parts, rules, last, &mut chance)).collect();
+        let mut pools: Vec<Pool> = parts.map(|parts| Pool::new(parts, arrangement, last, &mut chance)).collect();
         pools.sort_by_key(|pool| pool.round);
         Self {
             pools: pools.into(),
@@ -246,6 +246,27 @@ impl Group {
             pool.probes(query, chance).iter().for_each(|slot| probes.add(slot));
         }
         probes
+    }
+
+    /// How many servers the algorithm remembers as candidates; most remember none.
+    #[must_use]
+    pub fn candidates(&self) -> usize {
+        self.pools.iter().map(Pool::candidates).sum()
+    }
+
+    /// Whether the servers that normally serve report enough of themselves to be chosen by it; none: the algorithm does
+    /// not go by reports.
+    ///
+    /// *Cost*: O(n).
+    #[must_use]
+    pub fn is_informed(&self, now: Moment) -> Option<bool> {
+        let first = self.pools.first()?;
+        self.pools
+            .iter()
+            .filter(|pool| pool.tier == first.tier)
+            .map(|pool| pool.is_informed(now))
+            .reduce(|one, other| Some(one? && other?))
+            .flatten()
     }
 
     /// How many places are free at the servers from which a request that has tried `avoid` would be given one; none: no

@@ -40,6 +40,7 @@ mod budget;
 mod chance;
 mod fixed;
 mod group;
+mod guesses;
 mod health;
 mod md5;
 mod mix;
@@ -59,6 +60,7 @@ pub use board::Boards;
 pub use budget::{Allowance, Budget};
 pub use chance::Chance;
 pub use group::{Candidate, Group, Otherwise, Pick, Preference, Standing, Tier};
+pub use guesses::Guesses;
 pub use health::{Health, HealthTracker};
 pub use outlier::{
     Attention, Change, Conduct, Ejection, FailurePercentage, LatencyRule, MaxFails, OutlierDetector, OutlierSettings,

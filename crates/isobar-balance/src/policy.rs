@@ -15,10 +15,11 @@ mod round_robin;
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::fmt::Debug;
 
 use crate::mix::mix;
-use crate::{Balance, Chance, Query, ServerState, Warmth};
+use crate::{Balance, Chance, Guesses, Moment, Query, ServerState, Warmth};
 
 use first_available::FirstAvailable;
 pub use keyed::ketama_key;
@@ -75,6 +76,26 @@ pub trait Policy: Debug + Send + Sync {
     fn probes(&self, _: &View<'_>, _: &mut Chance) -> Probes {
         Probes::default()
     }
+
+    /// Positions of members that it remembers as candidates, the oldest first, for the algorithm that comes after it
+    /// and for whoever looks on; most remember none.
+    fn candidates(&self) -> Vec<u32> {
+        Vec::new()
+    }
+
+    /// Whether there are enough reports of its members to go by; none: it goes by none.
+    fn is_informed(&self, _: &[Member], _: Moment) -> Option<bool> {
+        None
+    }
+}
+
+/// What an algorithm is given beside its members.
+#[derive(Debug, Default)]
+pub(crate) struct Past {
+    /// Positions of members that the algorithm before it remembered as candidates, the oldest first.
+    pub(crate) candidates: Vec<u32>,
+    /// Where choices without reports are counted.
+    pub(crate) guesses: Option<Arc<Guesses>>,
 }
 
 /// Servers to be asked for a [`Report`](crate::Report).
@@ -104,7 +125,7 @@ impl Probes {
 
 /// Makes the algorithm for these members, which keep their places for its lifetime; one [by key](Balance::is_keyed)
 /// without a past.
-pub(crate) fn new(balance: Balance, members: &[Member], chance: &mut Chance) -> Box<dyn Policy> {
+pub(crate) fn new(balance: Balance, members: &[Member], past: Past, chance: &mut Chance) -> Box<dyn Policy> {
     match balance {
         Balance::RoundRobin => Box::new(RoundRobin::new(members, chance)),
         Balance::LeastConnections => Box::new(LeastConnections::new(members, chance)),
@@ -115,8 +136,10 @@ pub(crate) fn new(balance: Balance, members: &[Member], chance: &mut Chance) -> 
         Balance::PowerOfTwo(choices) => Box::new(PowerOfTwo::new(members, choices.number())),
         Balance::LeastTime => Box::new(LeastTime::new(members)),
         Balance::PeakEwma => Box::new(PeakEwma::new(members)),
-        Balance::OrcaWeightedRoundRobin(orca) => Box::new(OrcaWeightedRoundRobin::new(members, orca, chance)),
-        Balance::Prequal(prequal) => Box::new(Prequal::new(members, prequal)),
+        Balance::OrcaWeightedRoundRobin(orca) => Box::new(OrcaWeightedRoundRobin::new(members, orca, past.guesses, chance)),
+        Balance::Prequal(prequal) => {
+            Box::new(Prequal::new(members, prequal, past.guesses).resumed(&past.candidates, chance))
+        }
         Balance::FirstAvailable => Box::new(FirstAvailable),
     }
 }

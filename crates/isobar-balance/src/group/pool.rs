@@ -10,9 +10,9 @@ use alloc::vec::Vec;
 use super::levels::WHOLE;
 use super::{Candidate, Pick, Standing, Tier};
 use crate::mix::mix;
-use crate::policy::{self, Cap, Keyed, Member, Policy, Probes, View};
+use crate::policy::{self, Cap, Keyed, Member, Past, Policy, Probes, View};
 use crate::tally::Count;
-use crate::{Balance, Bound, Chance, Query, Tally, Warmth};
+use crate::{Arrangement, Balance, Bound, Chance, Moment, Query, Tally, Warmth};
 
 /// Times a pick asks the algorithm again because another worker took the place it was about to take.
 const MAX_LOST_RACES: u32 = 8;
@@ -104,7 +104,7 @@ impl Pool {
     /// The pool of these servers. `last` are pools of the group before, whose tables serve again where they fit.
     pub(super) fn new(
         parts: Parts,
-        (balance, bound): (Balance, Option<Bound>),
+        arrangement: &Arrangement,
         last: &[Self],
         chance: &mut Chance,
     ) -> Self {
@@ -115,6 +115,7 @@ impl Pool {
             panics,
             candidates,
         } = parts;
+        let (balance, bound) = (arrangement.balance, arrangement.bound);
         let is_usable = |standing| match standing {
             Standing::Available => true,
             Standing::Doubtful => panics,
@@ -131,7 +132,11 @@ impl Pool {
         let chooser = if balance.is_keyed() {
             Chooser::Keyed(balance, keyed(balance, &members, last))
         } else {
-            Chooser::Plain(policy::new(balance, &members, chance))
+            let past = Past {
+                candidates: remembered(tier, &members, last),
+                guesses: arrangement.guesses.clone(),
+            };
+            Chooser::Plain(policy::new(balance, &members, past, chance))
         };
         let bound = bound.filter(|_| balance.is_keyed());
         Self {
@@ -243,6 +248,22 @@ impl Pool {
         match &self.chooser {
             Chooser::Plain(policy) => policy.probes(&View::new(&self.members, query), chance),
             Chooser::Keyed(..) => Probes::default(),
+        }
+    }
+
+    /// Members that the algorithm remembers as candidates.
+    pub(super) fn candidates(&self) -> usize {
+        match &self.chooser {
+            Chooser::Plain(policy) => policy.candidates().len(),
+            Chooser::Keyed(..) => 0,
+        }
+    }
+
+    /// Whether there are enough reports to go by; none: the algorithm goes by none.
+    pub(super) fn is_informed(&self, now: Moment) -> Option<bool> {
+        match &self.chooser {
+            Chooser::Plain(policy) => policy.is_informed(&self.members, now),
+            Chooser::Keyed(..) => None,
         }
     }
 
@@ -378,6 +399,17 @@ fn warm_by_weight(members: &mut [Member]) {
         member.weight = u32::try_from(weight.max(1)).unwrap_or(u32::MAX);
         member.warmth = Warmth::FULL;
     }
+}
+
+/// Where those stand now that the algorithm for this tier remembered as candidates in the group before.
+fn remembered(tier: Tier, members: &[Member], last: &[Pool]) -> Vec<u32> {
+    let before = last.iter().filter(|pool| pool.tier == tier);
+    let found = before.flat_map(|pool| match &pool.chooser {
+        Chooser::Plain(policy) => policy.candidates().into_iter().map(|old| pool.members.get(old as usize)).collect(),
+        Chooser::Keyed(..) => Vec::new(),
+    });
+    let position = |old: &Member| members.iter().position(|member| Arc::ptr_eq(&member.state, &old.state));
+    found.flatten().filter_map(|old| u32::try_from(position(old)?).ok()).collect()
 }
 
 /// The tables for these members: those of a pool in `last` whose members are the same; or, where history counts, made

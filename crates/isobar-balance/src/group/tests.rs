@@ -204,3 +204,4 @@ proptest! {
 
 mod arrangements;
 mod bounds;
+mod reports;

@@ -14,7 +14,7 @@
 //! # Turns
 //! A58's static stride: all workers count turns on one cursor; turn `t` looks at member `t mod n` in round
 //! `t div n`, and a member with half the largest weight is passed over in every second round, each beginning at
-//! another place. No table is built when weights change: once in [`UPDATE`] the worker that comes first writes them
+//! another place. No table is built when weights change: once in an [`update_period`](Orca::update_period) the worker that comes first writes them
 //! anew, in place, and the others go on meanwhile with a mixture of old and new.
 //!
 //! # Servers that fail
@@ -22,16 +22,17 @@
 //! member with a charge of `c` failures takes only every `c + 1`-th of its turns.
 
 use alloc::boxed::Box;
-use core::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+use alloc::sync::Arc;
+use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use core::time::Duration;
 
 use crate::balance::Orca;
 use crate::policy::{Member, Policy, View};
 use crate::server::Validity;
-use crate::{Chance, Moment};
+use crate::{Chance, Guesses, Moment};
 
-/// How often weights are computed anew, A58's default.
-const UPDATE: Duration = Duration::from_secs(1);
+/// Members with a report below which the configured weights decide.
+const ENOUGH: usize = 2;
 
 /// The weight of the heaviest member.
 const LARGEST: u16 = u16::MAX;
@@ -54,6 +55,7 @@ pub(super) struct OrcaWeightedRoundRobin {
     settings: Orca,
     cursor: Cursor,
     weights: Box<[AtomicU16]>,
+    guesses: Option<Arc<Guesses>>,
 }
 
 /// What all workers write, on a cache line of its own.
@@ -63,17 +65,26 @@ struct Cursor {
     turn: AtomicU64,
     /// When the weights were last computed, and one more, in nanoseconds; 0: never.
     updated: AtomicU64,
+    /// Whether the weights follow from reports.
+    is_informed: AtomicBool,
 }
 
 impl OrcaWeightedRoundRobin {
-    pub(super) fn new(members: &[Member], settings: Orca, chance: &mut Chance) -> Self {
+    pub(super) fn new(
+        members: &[Member],
+        settings: Orca,
+        guesses: Option<Arc<Guesses>>,
+        chance: &mut Chance,
+    ) -> Self {
         let policy = Self {
             settings,
             cursor: Cursor {
                 turn: AtomicU64::new(chance.below(members.len() as u64 * u64::from(LARGEST))),
                 updated: AtomicU64::new(0),
+                is_informed: AtomicBool::new(false),
             },
             weights: members.iter().map(|_| AtomicU16::new(LARGEST)).collect(),
+            guesses,
         };
         policy.write(members, |_| 1.0);
         policy
@@ -84,7 +95,7 @@ impl OrcaWeightedRoundRobin {
         let now = view.query().now;
         let updated = self.cursor.updated.load(Ordering::Relaxed);
         let passed = Duration::from_nanos(now.since(Moment::new(updated.saturating_sub(1))));
-        if updated > 0 && passed < UPDATE {
+        if updated > 0 && passed < self.settings.update_period {
             return;
         }
         let next = now.nanoseconds().saturating_add(1);
@@ -97,23 +108,27 @@ impl OrcaWeightedRoundRobin {
         }
     }
 
-    fn compute(&self, members: &[Member], now: Moment) {
-        let reported = |member: &Member| {
-            let validity = Validity {
-                blackout: self.settings.blackout,
-                expiration: self.settings.expiration,
-            };
-            let penalty = f32::from(self.settings.error_penalty_percent) / 100.0;
-            member.state.reported_weight(now, &validity, penalty).map(f64::from)
+    /// The weight that a member reports.
+    fn reported(&self, member: &Member, now: Moment) -> Option<f64> {
+        let validity = Validity {
+            blackout: self.settings.blackout,
+            expiration: self.settings.expiration,
         };
+        let penalty = f32::from(self.settings.error_penalty_percent) / 100.0;
+        member.state.reported_weight(now, &validity, penalty).map(f64::from)
+    }
+
+    fn compute(&self, members: &[Member], now: Moment) {
+        let reported = |member: &Member| self.reported(member, now);
         let (count, sum) = members
             .iter()
             .filter_map(reported)
-            .fold((0u32, 0.0), |(count, sum), weight| (count + 1, sum + weight));
-        if count < 2 {
+            .fold((0, 0.0), |(count, sum), weight| (count + 1, sum + weight));
+        self.cursor.is_informed.store(count >= ENOUGH, Ordering::Relaxed);
+        if count < ENOUGH {
             self.write(members, |_| 1.0);
         } else {
-            let mean = sum / f64::from(count);
+            let mean = sum / count as f64;
             self.write(members, |member| reported(member).unwrap_or(mean));
         }
     }
@@ -146,6 +161,12 @@ impl OrcaWeightedRoundRobin {
 impl Policy for OrcaWeightedRoundRobin {
     fn choose(&self, view: &View<'_>, chance: &mut Chance) -> Option<usize> {
         self.update(view);
+        if view.members().len() >= ENOUGH
+            && !self.cursor.is_informed.load(Ordering::Relaxed)
+            && let Some(guesses) = &self.guesses
+        {
+            guesses.count();
+        }
         for _ in 0..(self.weights.len() * MAX_ROUNDS).min(MAX_SKIPS) {
             let Some(position) = self.next() else {
                 continue;
@@ -165,6 +186,11 @@ impl Policy for OrcaWeightedRoundRobin {
                 .map_or(0, |weight| weight.load(Ordering::Relaxed));
             (u64::from(weight) << 14) / (u64::from(view.charge(position)) + 1)
         })
+    }
+
+    fn is_informed(&self, members: &[Member], now: Moment) -> Option<bool> {
+        let reporting = members.iter().filter_map(|member| self.reported(member, now));
+        Some(reporting.take(ENOUGH).count() == ENOUGH.min(members.len()))
     }
 }
 
@@ -196,7 +222,7 @@ mod tests {
 
     fn counts(members: &[Member], seconds: u64, picks: u32) -> Vec<u32> {
         let mut chance = Chance::new(3);
-        let policy = OrcaWeightedRoundRobin::new(members, Orca::DEFAULT, &mut chance);
+        let policy = OrcaWeightedRoundRobin::new(members, Orca::DEFAULT, None, &mut chance);
         shares(&policy, &View::new(members, &at(seconds)), &mut chance, picks)
     }
 
@@ -258,7 +284,7 @@ mod tests {
     fn weights_are_computed_anew_every_second() {
         let members = members(&[1, 1]);
         let mut chance = Chance::new(3);
-        let policy = OrcaWeightedRoundRobin::new(&members, Orca::DEFAULT, &mut chance);
+        let policy = OrcaWeightedRoundRobin::new(&members, Orca::DEFAULT, None, &mut chance);
         let mut check = |seconds, weights: [f64; 2]| {
             let counts = shares(&policy, &View::new(&members, &at(seconds)), &mut chance, 3_000);
             assert_shares(&counts, &weights, "updated");

@@ -31,10 +31,13 @@
 
 mod pool;
 
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
 use crate::balance::Prequal as Settings;
 use crate::policy::power_of_two::PowerOfTwo;
 use crate::policy::{Member, Policy, Probes, View};
-use crate::{Chance, Moment};
+use crate::{Chance, Guesses, Moment};
 
 use pool::{MOST_POOLED, Pool};
 
@@ -54,21 +57,44 @@ pub(super) struct Prequal {
     quantile_percent: usize,
     pool: Pool,
     fallback: PowerOfTwo,
+    guesses: Option<Arc<Guesses>>,
 }
 
+/// Candidates with a report below which there is nothing to choose from.
+const ENOUGH: usize = 2;
+
 impl Prequal {
-    pub(super) fn new(members: &[Member], settings: Settings) -> Self {
+    /// The algorithm with nobody in its pool.
+    pub(super) fn new(members: &[Member], settings: Settings, guesses: Option<Arc<Guesses>>) -> Self {
         let default = if members.len() < MANY { 0 } else { PAPER_QUANTILE };
         Self {
             settings,
             quantile_percent: usize::from(settings.quantile_percent.unwrap_or(default).min(100)),
             pool: Pool::new(members.len(), &settings),
             fallback: PowerOfTwo::new(members, 2),
+            guesses,
         }
     }
 
+    /// The same with these members in its pool, the oldest first: candidates of the algorithm before it.
+    pub(super) fn resumed(self, candidates: &[u32], chance: &mut Chance) -> Self {
+        candidates.iter().for_each(|&position| self.pool.add(position, chance));
+        self
+    }
+
+    /// What this process knows by itself decides.
+    fn guess(&self, view: &View<'_>, chance: &mut Chance) -> Option<usize> {
+        let chosen = self.fallback.choose(view, chance)?;
+        if view.members().len() >= ENOUGH
+            && let Some(guesses) = &self.guesses
+        {
+            guesses.count();
+        }
+        Some(chosen)
+    }
+
     /// The candidates of the pool that can be compared.
-    fn candidates(&self, view: &View<'_>) -> Candidates {
+    fn comparable(&self, view: &View<'_>) -> Candidates {
         let mut candidates = Candidates::default();
         for position in self.pool.positions() {
             candidates.add(Candidate::of(view, position, &self.settings));
@@ -79,13 +105,13 @@ impl Prequal {
 
 impl Policy for Prequal {
     fn choose(&self, view: &View<'_>, chance: &mut Chance) -> Option<usize> {
-        let candidates = self.candidates(view);
+        let candidates = self.comparable(view);
         let chosen = match candidates.chosen(self.quantile_percent) {
             Some(best) => {
                 self.pool.used(best.position);
                 Some(best.position as usize)
             }
-            None => self.fallback.choose(view, chance),
+            None => self.guess(view, chance),
         };
         chosen.inspect(|&position| {
             if let Some(member) = view.members().get(position) {
@@ -100,7 +126,7 @@ impl Policy for Prequal {
     /// those that are never chosen.
     fn probes(&self, view: &View<'_>, chance: &mut Chance) -> Probes {
         if self.pool.removes_worst_next() {
-            let worst = self.candidates(view).worst(self.quantile_percent);
+            let worst = self.comparable(view).worst(self.quantile_percent);
             self.pool.remove(worst);
         } else {
             self.pool.remove_oldest();
@@ -127,6 +153,15 @@ impl Policy for Prequal {
             }
         }
         probes
+    }
+
+    fn candidates(&self) -> Vec<u32> {
+        self.pool.oldest_first()
+    }
+
+    fn is_informed(&self, members: &[Member], now: Moment) -> Option<bool> {
+        let reports = |member: &&Member| member.state.reported_in_flight(now, self.settings.max_age).is_some();
+        Some(members.iter().filter(reports).take(ENOUGH).count() == ENOUGH.min(members.len()))
     }
 }
 
@@ -205,7 +240,7 @@ impl Candidates {
 
     /// The cold one with the lowest latency, otherwise the one with the least load; none: there are fewer than two.
     fn chosen(&self, quantile_percent: usize) -> Option<Candidate> {
-        if self.len < 2 {
+        if self.len < ENOUGH {
             return None;
         }
         let threshold = self.threshold(quantile_percent);

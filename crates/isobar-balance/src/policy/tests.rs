@@ -1,6 +1,6 @@
 //! What holds for every algorithm, asked of each by itself: the group would hide that one chose nobody.
 
-use super::{Member, Probes, View, new};
+use super::{Member, Past, Probes, View, new};
 use crate::policy::testing::{answered, failed, members, shares};
 use crate::{Balance, Chance, Choices, Moment, Prequal, Query, Report, ReportedLoad};
 use alloc::vec::Vec;
@@ -80,7 +80,7 @@ proptest! {
             member.state.set_limit(Some(limit));
         }
         let mut chance = Chance::new(seed);
-        let policy = new(balance, &members, &mut chance);
+        let policy = new(balance, &members, Past::default(), &mut chance);
         for (server, event, ms) in events {
             let now = Moment::default().after(Duration::from_millis(ms));
             happen(&members[server % members.len()], event, balance, now);
@@ -115,7 +115,7 @@ fn what_stays_is_shared_by_weight() {
         let weights = [5, 3, 2, 1, 1];
         let members = members(&weights);
         let mut chance = Chance::new(12);
-        let policy = new(balance, &members, &mut chance);
+        let policy = new(balance, &members, Past::default(), &mut chance);
         let query = Query::default();
         for _ in 0..12 * 100 {
             let chosen = policy.choose(&View::new(&members, &query), &mut chance).unwrap();
@@ -140,7 +140,7 @@ fn adding_and_removing_a_server_restores_the_picks() {
             all.truncate(5);
             between(&all);
             let mut chance = Chance::new(31);
-            let policy = new(balance, &all, &mut chance);
+            let policy = new(balance, &all, Past::default(), &mut chance);
             let query = query(Moment::default().after(Duration::from_secs(60)), &[]);
             let choose = |_| policy.choose(&View::new(&all, &query), &mut chance);
             (0..200).map(choose).collect::<Vec<_>>()
@@ -149,7 +149,7 @@ fn adding_and_removing_a_server_restores_the_picks() {
             let mut guests = all.to_vec();
             guests.extend(members(&[4]));
             let mut chance = Chance::new(77);
-            let policy = new(balance, &guests, &mut chance);
+            let policy = new(balance, &guests, Past::default(), &mut chance);
             shares(
                 &*policy,
                 &View::new(&guests, &query(Moment::default(), &[])),

@@ -1,5 +1,6 @@
 //! Which servers are candidates, and how often may each still be chosen?
 
+use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::Chance;
@@ -44,7 +45,10 @@ impl Pool {
             came: AtomicU32::new(0),
             removed: AtomicU32::new(0),
             len,
-            uses: uses(len, members, settings.probes),
+            uses: match settings.reuse {
+                Some(reuse) => u64::from(reuse).clamp(1, MOST_USES) * 256,
+                None => uses(len, members, settings.probes),
+            },
         }
     }
 
@@ -58,6 +62,15 @@ impl Pool {
         words
             .filter(|&word| word != EMPTY)
             .map(|word| Entry::from_word(word).position)
+    }
+
+    /// The candidates in the order in which they came.
+    pub(super) fn oldest_first(&self) -> Vec<u32> {
+        let came = self.came.load(Ordering::Relaxed);
+        let words = self.entries().map(|entry| entry.load(Ordering::Relaxed));
+        let mut entries: Vec<Entry> = words.filter(|&word| word != EMPTY).map(Entry::from_word).collect();
+        entries.sort_by_key(|entry| core::cmp::Reverse(entry.age(came)));
+        entries.iter().map(|entry| entry.position).collect()
     }
 
     /// Makes a server a candidate, in place of the oldest when there are enough; one that is in the pool is renewed.
@@ -207,6 +220,20 @@ mod tests {
     }
 
     #[test]
+    fn reuse_can_be_set() {
+        for (reuse, expected) in [(1, 1), (5, 5), (0, 1), (200, 16)] {
+            let reuse = Some(reuse);
+            let pool = Pool::new(100, &Prequal { reuse, ..Prequal::DEFAULT });
+            pool.add(3, &mut Chance::new(1));
+            let used = (1..).find(|_| {
+                pool.used(3);
+                pool.positions().count() == 0
+            });
+            assert_eq!(used, Some(expected), "{reuse:?}");
+        }
+    }
+
+    #[test]
     fn the_pool_is_at_most_half_of_all() {
         let check = |members, expected| {
             let pool = Pool::new(members, &Prequal::DEFAULT);
@@ -229,6 +256,7 @@ mod tests {
         assert_eq!(sorted(&pool), [0, 1, 2, 3]);
         pool.add(7, &mut chance);
         assert_eq!(sorted(&pool), [0, 2, 3, 7], "1 was the oldest, because 0 was renewed");
+        assert_eq!(pool.oldest_first(), [2, 3, 0, 7]);
         pool.remove_oldest();
         assert_eq!(sorted(&pool), [0, 3, 7]);
         pool.remove(Some(3));

@@ -4,9 +4,10 @@ use super::{Candidate, Candidates, Prequal};
 use crate::balance::Prequal as Settings;
 use crate::policy::testing::{failed, members};
 use crate::policy::{Member, Policy, View};
-use crate::{Chance, Feedback, Moment, Query, Report};
+use crate::{Chance, Feedback, Guesses, Moment, Query, Report};
 use core::time::Duration;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::vec::Vec;
 
 fn at(milliseconds: u64) -> Query<'static> {
@@ -94,7 +95,7 @@ fn a_server_is_a_candidate_once() {
 
 /// Fills the pool with servers that all report.
 fn warmed(members: &[Member], settings: Settings, query: &Query<'_>) -> Prequal {
-    let policy = Prequal::new(members, settings);
+    let policy = Prequal::new(members, settings, None);
     let mut chance = Chance::new(8);
     for _ in 0..40 {
         let _probed = policy.probes(&View::new(members, query), &mut chance);
@@ -105,7 +106,7 @@ fn warmed(members: &[Member], settings: Settings, query: &Query<'_>) -> Prequal 
 #[test]
 fn what_is_probed_are_different_servers_that_did_not_just_report() {
     let members = members(&[1; 50]);
-    let policy = Prequal::new(&members, Settings::DEFAULT);
+    let policy = Prequal::new(&members, Settings::DEFAULT, None);
     let mut chance = Chance::new(4);
     let mut probed = BTreeSet::new();
     for _ in 0..200 {
@@ -183,6 +184,27 @@ fn a_latency_from_loaded_times_does_not_stick() {
     };
     members[0].state.reported(&idle, at(1).now);
     assert_eq!(choose(), Some(0));
+}
+
+/// What is no guess is not counted as one, nor is a choice where there is nothing to choose from.
+#[test]
+fn choices_without_reports_are_counted() {
+    let check = |members: &[Member], now, expected: (u64, Option<bool>)| {
+        let guesses = Arc::new(Guesses::default());
+        let policy = Prequal::new(members, Settings::DEFAULT, Some(Arc::clone(&guesses)));
+        let policy = policy.resumed(&[0, 1], &mut Chance::new(1));
+        let view_at = at(now);
+        let chosen = policy.choose(&View::new(members, &view_at), &mut Chance::new(1));
+        assert!(chosen.is_some());
+        let informed = policy.is_informed(members, view_at.now);
+        assert_eq!((guesses.number(), informed), expected, "{} members at {now} ms", members.len());
+    };
+    let three = members(&[1, 1, 1]);
+    check(&three, 0, (1, Some(false)));
+    three.iter().take(2).for_each(|member| report(member, 5, 10, &at(0)));
+    check(&three, 500, (0, Some(true)));
+    check(&three, 1_500, (1, Some(false)));
+    check(&members(&[1]), 0, (0, Some(false)));
 }
 
 #[test]
