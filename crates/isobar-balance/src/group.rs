@@ -179,7 +179,9 @@ impl Group {
                 let round = if lot.share > 0 { 0 } else { number };
                 split_by_zone(Level { tier, round, lot }, candidates, locality)
             });
-        let mut pools: Vec<Pool> = parts.map(|parts| Pool::new(parts, arrangement, last, &mut chance)).collect();
+        let mut pools: Vec<Pool> = parts
+            .map(|parts| Pool::new(parts, arrangement, last, &mut chance))
+            .collect();
         pools.sort_by_key(|pool| pool.round);
         Self {
             pools: pools.into(),

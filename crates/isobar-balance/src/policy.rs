@@ -136,7 +136,9 @@ pub(crate) fn new(balance: Balance, members: &[Member], past: Past, chance: &mut
         Balance::PowerOfTwo(choices) => Box::new(PowerOfTwo::new(members, choices.number())),
         Balance::LeastTime => Box::new(LeastTime::new(members)),
         Balance::PeakEwma => Box::new(PeakEwma::new(members)),
-        Balance::OrcaWeightedRoundRobin(orca) => Box::new(OrcaWeightedRoundRobin::new(members, orca, past.guesses, chance)),
+        Balance::OrcaWeightedRoundRobin(orca) => {
+            Box::new(OrcaWeightedRoundRobin::new(members, orca, past.guesses, chance))
+        }
         Balance::Prequal(prequal) => {
             Box::new(Prequal::new(members, prequal, past.guesses).resumed(&past.candidates, chance))
         }

@@ -102,12 +102,7 @@ impl Drop for Arrival<'_> {
 
 impl Pool {
     /// The pool of these servers. `last` are pools of the group before, whose tables serve again where they fit.
-    pub(super) fn new(
-        parts: Parts,
-        arrangement: &Arrangement,
-        last: &[Self],
-        chance: &mut Chance,
-    ) -> Self {
+    pub(super) fn new(parts: Parts, arrangement: &Arrangement, last: &[Self], chance: &mut Chance) -> Self {
         let Parts {
             tier,
             round,
@@ -405,11 +400,18 @@ fn warm_by_weight(members: &mut [Member]) {
 fn remembered(tier: Tier, members: &[Member], last: &[Pool]) -> Vec<u32> {
     let before = last.iter().filter(|pool| pool.tier == tier);
     let found = before.flat_map(|pool| match &pool.chooser {
-        Chooser::Plain(policy) => policy.candidates().into_iter().map(|old| pool.members.get(old as usize)).collect(),
+        Chooser::Plain(policy) => policy
+            .candidates()
+            .into_iter()
+            .map(|old| pool.members.get(old as usize))
+            .collect(),
         Chooser::Keyed(..) => Vec::new(),
     });
     let position = |old: &Member| members.iter().position(|member| Arc::ptr_eq(&member.state, &old.state));
-    found.flatten().filter_map(|old| u32::try_from(position(old)?).ok()).collect()
+    found
+        .flatten()
+        .filter_map(|old| u32::try_from(position(old)?).ok())
+        .collect()
 }
 
 /// The tables for these members: those of a pool in `last` whose members are the same; or, where history counts, made

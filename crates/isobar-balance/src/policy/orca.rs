@@ -70,12 +70,7 @@ struct Cursor {
 }
 
 impl OrcaWeightedRoundRobin {
-    pub(super) fn new(
-        members: &[Member],
-        settings: Orca,
-        guesses: Option<Arc<Guesses>>,
-        chance: &mut Chance,
-    ) -> Self {
+    pub(super) fn new(members: &[Member], settings: Orca, guesses: Option<Arc<Guesses>>, chance: &mut Chance) -> Self {
         let policy = Self {
             settings,
             cursor: Cursor {

@@ -25,8 +25,8 @@
 //!   picks at once, so that sharing does not make them herd, and each probe serves all of them.
 //! - With fewer than 32 servers the pool is at most half of them, because a pool of all would make the formula for
 //!   reuse meaningless, and the quantile is 0: among the least busy, the fastest.
-//! - With fewer than two candidates the choice is the less loaded of two, by what this process has in flight, and not
-//!   a random one.
+//! - With fewer than two candidates two servers are drawn, and of these the better is chosen by the same rule, not a
+//!   random one. Where they did not both report, it is the less loaded of two by what this process has in flight.
 //! - Failures are charged as requests in flight, and a server with a charge is hot.
 
 mod pool;
@@ -82,6 +82,19 @@ impl Prequal {
         self
     }
 
+    /// The better of two that are drawn, when the pool has too few; none: they did not both report.
+    fn better_of_two(&self, view: &View<'_>, chance: &mut Chance) -> Option<usize> {
+        let count = view.members().len();
+        let one = chance.index(count);
+        // Any other is as likely as the next.
+        let other = (one + 1 + chance.index(count.saturating_sub(1))) % count.max(1);
+        let mut drawn = Candidates::default();
+        for position in [one, other] {
+            drawn.add(Candidate::of(view, u32::try_from(position).ok()?, &self.settings));
+        }
+        drawn.chosen(self.quantile_percent).map(|best| best.position as usize)
+    }
+
     /// What this process knows by itself decides.
     fn guess(&self, view: &View<'_>, chance: &mut Chance) -> Option<usize> {
         let chosen = self.fallback.choose(view, chance)?;
@@ -111,7 +124,7 @@ impl Policy for Prequal {
                 self.pool.used(best.position);
                 Some(best.position as usize)
             }
-            None => self.guess(view, chance),
+            None => self.better_of_two(view, chance).or_else(|| self.guess(view, chance)),
         };
         chosen.inspect(|&position| {
             if let Some(member) = view.members().get(position) {

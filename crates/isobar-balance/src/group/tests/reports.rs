@@ -59,7 +59,10 @@ fn candidates_outlive_a_reload() {
     let mut chance = Chance::new(5);
     (0..50).for_each(|_| pick(&group, &mut chance));
     let (before, guessed) = (group.candidates(), guesses.number());
-    assert!(before >= 5 && guessed < 5, "seed 5: {before} candidates, {guessed} guesses");
+    assert!(
+        before >= 5 && guessed < 5,
+        "seed 5: {before} candidates, {guessed} guesses"
+    );
     servers.reverse();
     let next = group.next(arrangement.clone(), servers.clone(), 2);
     assert_eq!(next.candidates(), before);
@@ -77,7 +80,10 @@ fn whether_there_are_reports_is_known() {
         blackout: Duration::ZERO,
         ..Orca::DEFAULT
     };
-    for balance in [Balance::Prequal(Prequal::DEFAULT), Balance::OrcaWeightedRoundRobin(orca)] {
+    for balance in [
+        Balance::Prequal(Prequal::DEFAULT),
+        Balance::OrcaWeightedRoundRobin(orca),
+    ] {
         let check = |count, reporting: usize, expected, guessed: bool| {
             let servers = servers(count);
             servers.iter().take(reporting).for_each(report);

@@ -223,7 +223,13 @@ mod tests {
     fn reuse_can_be_set() {
         for (reuse, expected) in [(1, 1), (5, 5), (0, 1), (200, 16)] {
             let reuse = Some(reuse);
-            let pool = Pool::new(100, &Prequal { reuse, ..Prequal::DEFAULT });
+            let pool = Pool::new(
+                100,
+                &Prequal {
+                    reuse,
+                    ..Prequal::DEFAULT
+                },
+            );
             pool.add(3, &mut Chance::new(1));
             let used = (1..).find(|_| {
                 pool.used(3);

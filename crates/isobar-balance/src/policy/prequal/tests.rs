@@ -197,7 +197,12 @@ fn choices_without_reports_are_counted() {
         let chosen = policy.choose(&View::new(members, &view_at), &mut Chance::new(1));
         assert!(chosen.is_some());
         let informed = policy.is_informed(members, view_at.now);
-        assert_eq!((guesses.number(), informed), expected, "{} members at {now} ms", members.len());
+        assert_eq!(
+            (guesses.number(), informed),
+            expected,
+            "{} members at {now} ms",
+            members.len()
+        );
     };
     let three = members(&[1, 1, 1]);
     check(&three, 0, (1, Some(false)));
@@ -205,6 +210,21 @@ fn choices_without_reports_are_counted() {
     check(&three, 500, (0, Some(true)));
     check(&three, 1_500, (1, Some(false)));
     check(&members(&[1]), 0, (0, Some(false)));
+}
+
+/// A pool that ran empty does not make what two servers reported worthless.
+#[test]
+fn without_candidates_two_that_reported_are_compared() {
+    let members = members(&[1, 1]);
+    report(&members[0], 50, 10, &at(0));
+    report(&members[1], 3, 10, &at(0));
+    let guesses = Arc::new(Guesses::default());
+    for seed in 0..20 {
+        let policy = Prequal::new(&members, Settings::DEFAULT, Some(Arc::clone(&guesses)));
+        let chosen = policy.choose(&View::new(&members, &at(10)), &mut Chance::new(seed));
+        assert_eq!(chosen, Some(1), "seed {seed}");
+    }
+    assert_eq!(guesses.number(), 0);
 }
 
 #[test]
