@@ -3,8 +3,8 @@
 
 use isobar_wire::exchange::{Exchange, ResponseFraming, ResponseStep};
 use isobar_wire::{
-    BodyDecoder, BodyError, BodyKind, Field, HeadError, HeadLimits, Known, Method, Parsed, RequestHead, RequestKind,
-    LoadReport, LoadReportError, ResponseHead, Span, TargetForm, Version, grpc_health as health, is_hop_by_hop, write,
+    BodyDecoder, BodyError, BodyKind, Field, HeadError, HeadLimits, Known, LoadReport, LoadReportError, Method, Parsed,
+    RequestHead, RequestKind, ResponseHead, Span, TargetForm, Version, grpc_health as health, is_hop_by_hop, write,
 };
 
 /// Small, so that inputs reach them.
@@ -383,22 +383,44 @@ fn the_client_understands(exchange: &Exchange, request: &RequestHead, response: 
 
 /// Whatever a server says of its load, what is read of it can be counted with, and reads the same when it is written anew.
 pub(crate) fn load_report(input: &[u8]) {
-    for read in [LoadReport::from_orca(input), LoadReport::from_orca_bin(input), LoadReport::from_in_flight(input)] {
+    for read in [
+        LoadReport::from_orca(input),
+        LoadReport::from_orca_bin(input),
+        LoadReport::from_in_flight(input),
+    ] {
         let Ok(report) = read else { continue };
-        let LoadReport { in_flight, latency, utilization, rps, eps } = report;
+        let LoadReport {
+            in_flight,
+            latency,
+            utilization,
+            rps,
+            eps,
+        } = report;
         let numbers = [utilization, rps, eps];
         for number in numbers.into_iter().flatten() {
             assert!(number > 0.0 && number <= LoadReportError::MAX_NUMBER, "{report:?}");
         }
-        assert!(in_flight.is_none_or(|number| f64::from(number) <= LoadReportError::MAX_NUMBER), "{report:?}");
+        assert!(
+            in_flight.is_none_or(|number| f64::from(number) <= LoadReportError::MAX_NUMBER),
+            "{report:?}"
+        );
         let names = ["application_utilization", "rps_fractional", "eps"];
         let mut text = "TEXT ".to_owned();
         for (name, number) in names.iter().zip(numbers) {
             text += &number.map(|number| format!("{name}={number:e},")).unwrap_or_default();
         }
-        text += &in_flight.map(|number| format!("named_metrics.requests_in_flight={number},")).unwrap_or_default();
+        text += &in_flight
+            .map(|number| format!("named_metrics.requests_in_flight={number},"))
+            .unwrap_or_default();
         let again = LoadReport::from_orca(text.as_bytes());
-        assert_eq!(again, Ok(LoadReport { latency: None, ..report }), "{text}");
+        assert_eq!(
+            again,
+            Ok(LoadReport {
+                latency: None,
+                ..report
+            }),
+            "{text}"
+        );
         assert!(latency.is_none_or(|latency| latency.as_secs_f64() <= LoadReportError::MAX_NUMBER));
     }
 }

@@ -11,7 +11,8 @@
 use std::time::{Duration, Instant};
 
 use isobar_plan::{
-    CheckReport, CheckStatus, EngineState, HealthState, ServerStatus, ServiceState, Status, UpstreamStatus,
+    CheckReport, CheckStatus, EngineState, HealthState, ReportsStatus, ServerStatus, ServiceState, Status,
+    UpstreamStatus,
 };
 
 use crate::{ConfigurationReport, View};
@@ -144,6 +145,7 @@ fn configured(configuration: &ConfigurationReport, took: Duration) -> CheckRepor
     }
 }
 
+/// Servers that report too little are a reason to look, and none to send requests elsewhere.
 fn upstream_check(upstream: &UpstreamStatus, took: Duration) -> CheckReport {
     let all = upstream.servers.len();
     let available = upstream.servers.iter().filter(|server| server.takes_requests()).count();
@@ -161,15 +163,27 @@ fn upstream_check(upstream: &UpstreamStatus, took: Duration) -> CheckReport {
             _ => CheckStatus::Warn,
         },
         detail: format!(
-            "{available} of {all} servers available, {} requests waiting{}",
+            "{available} of {all} servers available, {} requests waiting{}{}",
             upstream.queued,
             if panics(upstream) {
                 ", in panic: servers are used whether they are well or not"
             } else {
                 ""
-            }
+            },
+            reports(upstream)
         ),
         took,
+    }
+}
+
+/// What an upstream goes by that should go by reports.
+fn reports(upstream: &UpstreamStatus) -> String {
+    match &upstream.reports {
+        None => String::new(),
+        Some(ReportsStatus { informed: true, .. }) => ", servers report their load".to_owned(),
+        Some(ReportsStatus { fallback_picks, .. }) => {
+            format!(", no fresh reports of load from servers ({fallback_picks} choices made without)")
+        }
     }
 }
 
@@ -278,6 +292,7 @@ mod tests {
             queued: 3,
             panicking: Vec::new(),
             sessions: None,
+            reports: None,
             servers,
         }
     }

@@ -5,7 +5,7 @@
 use std::time::SystemTime;
 
 use isobar_observe::catalogue::{self, Metric};
-use isobar_plan::{EngineState, HealthState, Reason, ServerStatus, ServiceState, Status};
+use isobar_plan::{EngineState, HealthState, Reason, ReportsStatus, ServerStatus, ServiceState, Status};
 
 use crate::ConfigurationReport;
 use crate::process::Process;
@@ -65,6 +65,15 @@ pub(crate) static READERS: [(Metric, Reader); catalogue::STATE_METRICS.len()] = 
         upstreams
             .filter_map(|up| Some(Sample::new([&*up.name], up.sessions?)))
             .collect()
+    }),
+    (catalogue::UPSTREAM_REPORTS_INFORMED, |state| {
+        by_reports(state, |reports| reports.informed.into())
+    }),
+    (catalogue::UPSTREAM_FALLBACK_PICKS, |state| {
+        by_reports(state, |reports| reports.fallback_picks)
+    }),
+    (catalogue::UPSTREAM_CANDIDATES, |state| {
+        by_reports(state, |reports| reports.candidates.into())
     }),
     (catalogue::SERVER_IN_FLIGHT, |state| {
         by_server(state, |server| server.in_flight)
@@ -142,6 +151,14 @@ fn listener_connections(state: &State) -> Vec<Sample<'_>> {
         .listeners
         .iter()
         .map(|listener| Sample::new([&*listener.name], open(&listener.connections)))
+        .collect()
+}
+
+/// One value for each upstream that goes by reports.
+fn by_reports(state: &State, read: fn(&ReportsStatus) -> u64) -> Vec<Sample<'_>> {
+    let upstreams = state.status.upstreams.iter();
+    upstreams
+        .filter_map(|upstream| Some(Sample::new([&*upstream.name], read(upstream.reports.as_ref()?))))
         .collect()
 }
 

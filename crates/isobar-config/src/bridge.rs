@@ -11,6 +11,7 @@ mod listener;
 pub(crate) mod names;
 mod outliers;
 mod placement;
+mod reports;
 mod retry;
 mod route;
 mod sticky;
@@ -22,10 +23,10 @@ use std::collections::HashMap;
 pub(crate) use health::{default_expect, kind as health_kind};
 pub(crate) use listener::everything_to;
 pub(crate) use placement::{balance, default_choices};
+pub(crate) use reports::fill_in as fill_in_reports;
 pub(crate) use retry::{budget as retry_budget, effective_conditions, effective_retry};
 pub(crate) use route::effective_timeouts;
 pub(crate) use sticky::fill_in as fill_sticky;
-pub use upstream::is_simulated_only;
 
 use isobar_plan::{LogDestination, LogFormat, Plan, UpstreamId};
 

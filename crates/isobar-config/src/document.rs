@@ -11,6 +11,7 @@ mod listener;
 mod logging;
 mod outliers;
 mod placement;
+mod reports;
 mod retry;
 mod route;
 mod sticky;
@@ -30,6 +31,7 @@ pub use outliers::{
     Ejection, FailurePercentage, LatencyOutliers, OutlierDetection, OutlierRules, SimpleOutliers, SuccessRate,
 };
 pub use placement::{Compared, Instance, Locality, Panic, SlowStart, Spread, Subset};
+pub use reports::{LoadProbe, Orca, Prequal, Reports};
 pub use retry::{Backoff, Condition, Conditions, Hedge, HedgeAfter, Kept, Retry, RetryBudget, RouteRetry};
 pub use route::{Match, Route, RouteTimeouts};
 pub use sticky::{CookieDomain, CookieName, CookiePath, SameSite, SecretFile, Sticky};

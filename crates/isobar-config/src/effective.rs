@@ -99,6 +99,7 @@ fn fill_upstream(upstream: &mut Upstream) {
     }
     upstream.choices = upstream.choices.or_else(|| bridge::default_choices(upstream.balance));
     upstream.retry.on = Some(bridge::effective_conditions(&upstream.retry));
+    bridge::fill_in_reports(upstream);
     if let Some(checks) = &mut upstream.health.0 {
         let names = names::check_names(checks);
         for (check, name) in checks.as_mut_slice().iter_mut().zip(names) {

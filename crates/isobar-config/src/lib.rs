@@ -23,7 +23,6 @@ mod tree;
 pub mod units;
 mod yaml;
 
-pub use bridge::is_simulated_only;
 pub use diagnostics::{Color, Diagnostic, Diagnostics, Position, Related, Severity};
 pub use document::Document;
 pub use effective::{effective, to_yaml};

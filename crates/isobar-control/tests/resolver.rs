@@ -73,6 +73,7 @@ fn plan(servers: &[(&str, u16)]) -> Plan {
         hash: Vec::new(),
         placement: Default::default(),
         servers: servers.collect(),
+        reports: None,
         health: Vec::new(),
         outliers: None,
         timeouts: Timeouts {

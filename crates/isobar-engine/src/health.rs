@@ -5,7 +5,7 @@
 
 mod any;
 mod news;
-mod probe;
+pub(crate) mod probe;
 mod progress;
 mod schedule;
 mod tls;

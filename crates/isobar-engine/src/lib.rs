@@ -11,6 +11,7 @@ mod assembly;
 mod bindings;
 mod health;
 mod keeper;
+mod load_probes;
 mod log_writer;
 mod names;
 mod orders;
@@ -36,6 +37,7 @@ pub use isobar_net::runtime::Io;
 use crate::assembly::Registry;
 use crate::bindings::{BindingId, Bindings};
 use crate::health::{Clients, Prober};
+use crate::load_probes::LoadProber;
 use crate::worker::{Command, WorkerHandle};
 
 /// How long connections whose time is up have to say so and to be logged.
@@ -73,6 +75,7 @@ struct State {
     generation: u64,
     registry: Registry,
     bindings: Bindings,
+    load_prober: LoadProber,
     /// When draining ends at the latest; none: the instance is not draining.
     drain_until: Option<Instant>,
 }
@@ -114,7 +117,7 @@ pub enum ApplyError {
         source: AuthoritiesError,
     },
     /// A thread cannot be started.
-    #[error("failed to start a worker thread: {0}")]
+    #[error("failed to start a thread: {0}")]
     Worker(std::io::Error),
     /// The engine is being stopped.
     #[error("failed to apply the plan: the instance is draining")]
@@ -136,12 +139,15 @@ impl Engine {
         let mut bindings = Bindings::default();
         let claims = bindings.claim(&plan.listeners, count)?;
         let clients = Clients::default().next(&plan)?;
+        let mut load_prober = LoadProber::new();
+        load_prober.prepare(&plan, &events).map_err(ApplyError::Worker)?;
         let mut registry = Registry::new(count);
         let world = registry.assemble(&plan, 1, &events)?;
         let published = Arc::new(Published::new(world));
         let worker_stats = Arc::new(Sharded::new(count));
         let workers = worker::start_all(&published, &worker_stats, &events, options.io).map_err(ApplyError::Worker)?;
         let prober = Prober::start(published.world(), clients, Arc::clone(&events)).map_err(ApplyError::Worker)?;
+        load_prober.watch(published.world());
         bindings.settle(claims, &plan.listeners);
         let added = |listener: &Listener| (listener.name.clone(), ListenerChange::Added);
         let all = PlanDiff {
@@ -154,6 +160,7 @@ impl Engine {
             generation: 1,
             registry,
             bindings,
+            load_prober,
             drain_until: None,
         };
         let engine = Self {
@@ -192,6 +199,10 @@ impl Engine {
         // Whatever can fail comes first.
         let claims = state.bindings.claim(&plan.listeners, self.workers.len())?;
         let clients = self.prober.clients().next(&plan)?;
+        state
+            .load_prober
+            .prepare(&plan, &self.events)
+            .map_err(ApplyError::Worker)?;
         let generation = state.generation + 1;
         let world = state.registry.assemble(&plan, generation, &self.events)?;
         self.published.publish(world);
@@ -207,6 +218,7 @@ impl Engine {
         self.listen(&mut state.bindings, &gone);
         self.tell(|| Command::LookUp);
         self.prober.watch(self.published.world(), clients);
+        state.load_prober.watch(self.published.world());
         news.into_iter().for_each(|event| (self.events)(event));
         (self.events)(Event::Applied {
             generation,
@@ -345,6 +357,8 @@ impl Drop for Engine {
             worker.join();
         }
         self.prober.stop();
-        self.state().registry.close_log();
+        let mut state = self.state();
+        state.load_prober.stop();
+        state.registry.close_log();
     }
 }

@@ -25,6 +25,7 @@ fn upstream(name: &str, servers: &[&str]) -> Upstream {
         hash: Vec::new(),
         placement: Default::default(),
         servers: servers.iter().map(server).collect(),
+        reports: None,
         health: Vec::new(),
         outliers: None,
         timeouts: Timeouts {

@@ -6,15 +6,17 @@ use std::task::{Context, Poll, ready};
 
 use isobar_net::splice::{Pipe, SpliceError};
 use isobar_observe::Cause;
+use isobar_plan::Reports;
 use isobar_wire::exchange::{ResponseFraming, ResponseStep};
 use isobar_wire::{BodyDecoder, Field, HeadError, HeadLimits, Parsed, ResponseHead, write};
 
 use crate::again::{self, Declines};
 use crate::exchange::Exchange;
 use crate::flow::{Flow, Wait, poll_watch_patiently};
-use crate::response;
+use crate::forward::Ways;
 use crate::sticky;
 use crate::upload::{Uploaded, splice_pipe};
+use crate::{reports, response};
 
 /// What is taken of an answer's head at most. Ranges over a head are 16 bits wide.
 const RESPONSE_HEAD: HeadLimits = HeadLimits {
@@ -173,6 +175,7 @@ impl Flow<'_> {
         let retry_after_s = retry_after_s(head, &exchange.response);
         let declines = again::declines(ways, exchange, retry_after_s);
         if declines {
+            take_report(ways, exchange, head);
             exchange.skim(rest);
         }
         declines
@@ -188,7 +191,8 @@ impl Flow<'_> {
             exchange.report.retry_after_s = retry_after_s(head, &exchange.response);
         }
         sticky::answered(ways, exchange, head);
-        response::compose(output, ways.rules, exchange, head);
+        take_report(ways, exchange, head);
+        response::compose(output, ways, exchange, head);
     }
 
     /// Passes the body on until the server has sent all of it.
@@ -279,7 +283,14 @@ impl Flow<'_> {
 
     /// Writes `output`, and behind it `body` in the framing the client is told.
     fn relay(&mut self, cx: &mut Context<'_>, output: &mut Vec<u8>, body: &[u8]) -> Result<(), Cause> {
-        let direct = self.exchange.frame(body, output)?;
+        let reports = self.ways.reports.as_deref();
+        let direct = self.exchange.frame(body, output, reports)?;
+        if let Some(reports) = reports
+            && self.exchange.download.is_done()
+        {
+            let trailers = reports::trailers(self.exchange.download.trailers());
+            reports::take(reports, self.ways.worker, self.exchange, trailers);
+        }
         let data = body.get(direct).unwrap_or_default();
         if !output.is_empty() && data.len() <= COPIED_BYTES {
             output.extend_from_slice(data);
@@ -354,6 +365,15 @@ fn retry_after_s(head: &[u8], response: &ResponseHead) -> Option<u16> {
     Some(u16::try_from(seconds).unwrap_or(u16::MAX))
 }
 
+/// Takes in what the head of an answer says of the server's load, where the upstream goes by that.
+fn take_report(ways: &Ways<'_>, exchange: &Exchange, head: &[u8]) {
+    if let Some(reports) = &ways.reports {
+        let fields = exchange.response.fields.iter();
+        let fields = fields.map(|field| (field.name.of(head), field.value.of(head)));
+        reports::take(reports, ways.worker, exchange, fields);
+    }
+}
+
 fn malformed(error: HeadError) -> Cause {
     match error {
         HeadError::HeadTooLarge | HeadError::TooManyFields => Cause::ServerHeadTooLarge,
@@ -377,7 +397,7 @@ impl Exchange {
 
     /// Passes bytes of the server through the body's framing. What can go on as it is comes back as a range of
     /// `bytes`, behind what is appended to `output`.
-    fn frame(&mut self, bytes: &[u8], output: &mut Vec<u8>) -> Result<Range<usize>, Cause> {
+    fn frame(&mut self, bytes: &[u8], output: &mut Vec<u8>, reports: Option<&Reports>) -> Result<Range<usize>, Cause> {
         let mut offset = 0;
         let mut direct = 0..0;
         while offset < bytes.len() && !self.download.is_done() {
@@ -407,7 +427,7 @@ impl Exchange {
         self.server_ahead |= offset < bytes.len();
         if self.download.is_done() && self.framing == ResponseFraming::Chunked {
             output.extend_from_slice(bytes.get(mem::take(&mut direct)).unwrap_or_default());
-            write::last_chunk(output, self.download.trailers());
+            reports::write_last_chunk(output, self.download.trailers(), reports);
         }
         Ok(direct)
     }

@@ -275,12 +275,13 @@ async fn serve(worker: &Worker, client: &mut Client, exchange: &mut Exchange) ->
     let (Some((rules, _)), Some(local)) = (site.site.rules(route), site.upstream(route)) else {
         return Err(Cause::Internal);
     };
-    let key = {
+    let (key, reports) = {
         let view = local.view();
         let now = exchange.report.claims(worker);
         sticky::look_up(&view, exchange, now, local.upstream().stats(worker.id));
         let forwarding = &site.site.listener.forwarding;
-        key::of(view.settings(), client.peer.ip(), forwarding, exchange)
+        let key = key::of(view.settings(), client.peer.ip(), forwarding, exchange);
+        (key, view.settings().reports.clone())
     };
     let ways = Ways {
         worker,
@@ -288,6 +289,7 @@ async fn serve(worker: &Worker, client: &mut Client, exchange: &mut Exchange) ->
         rules,
         local,
         key,
+        reports,
     };
     forward(&ways, client, exchange).await
 }

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use isobar_observe::Cause;
-use isobar_plan::Route;
+use isobar_plan::{Reports, Route};
 use isobar_upstream::{Ask, Local, Place, Refusal, Ticket, Upstream, View, moment};
 
 use crate::Worker;
@@ -31,6 +31,8 @@ pub(crate) struct Ways<'a> {
     pub(crate) local: &'a Local<Pool>,
     /// The request's key, where the upstream goes by keys.
     pub(crate) key: Option<u64>,
+    /// What is read of answers, where the upstream goes by reports.
+    pub(crate) reports: Option<Arc<Reports>>,
 }
 
 /// The server that answers, or the one that failed.
@@ -61,6 +63,9 @@ pub(crate) async fn forward(ways: &Ways<'_>, client: &mut Client, exchange: &mut
             },
             Err(cause) => return Err(cause),
         };
+        if ways.reports.is_some() {
+            place.wants_reports(ways.worker.wheel.now(), &mut ways.worker.chance.borrow_mut());
+        }
         sticky::claimed(ways, exchange, &place);
         let tried = match hedge::delay(ways, exchange) {
             None => attempt_twice(ways, client, exchange, place).await,

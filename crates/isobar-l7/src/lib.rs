@@ -25,6 +25,7 @@ mod key;
 mod log;
 mod pool;
 mod record;
+pub mod reports;
 mod request;
 mod response;
 mod roster;

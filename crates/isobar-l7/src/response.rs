@@ -1,10 +1,10 @@
 //! What does the client get to read?
 
-use isobar_plan::Route;
 use isobar_wire::exchange::ResponseFraming;
 use isobar_wire::{Known, ResponseHead, Version, is_hop_by_hop, write};
 
 use crate::exchange::Exchange;
+use crate::forward::Ways;
 use crate::{fields, sticky};
 
 /// Writes the head of an interim answer.
@@ -17,9 +17,10 @@ pub(crate) fn compose_interim(output: &mut Vec<u8>, response: &ResponseHead, hea
 }
 
 /// Writes the head of the final answer.
-pub(crate) fn compose(output: &mut Vec<u8>, rules: &Route, exchange: &Exchange, head: &[u8]) {
+pub(crate) fn compose(output: &mut Vec<u8>, ways: &Ways<'_>, exchange: &Exchange, head: &[u8]) {
     let response = &exchange.response;
-    let ops = &rules.response_headers;
+    let ops = &ways.rules.response_headers;
+    let reports = ways.reports.as_deref();
     write::status_line(output, Version::Http11, response.status, response.reason.of(head));
     let no_length = response.status < 200 || response.status == 204;
     fields::copy(output, head, &response.fields, |field| {
@@ -28,6 +29,7 @@ pub(crate) fn compose(output: &mut Vec<u8>, rules: &Route, exchange: &Exchange, 
             // `Content_Length` and its like, which some reader downstream could take for the real one.
             Known::Lookalike => true,
             Known::SetCookie => sticky::replaces(&exchange.session, field, head),
+            Known::Other if reports.is_some_and(|reports| reports.strips(field.name.of(head))) => true,
             _ => is_hop_by_hop(field),
         };
         !dropped && (ops.is_empty() || !fields::is_replaced(ops, field.name.of(head)))

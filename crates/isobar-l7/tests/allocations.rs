@@ -12,13 +12,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use isobar_balance::{Orca, Prequal};
 use isobar_l7::{Accepted, OpenConnections, Published, Site, SiteParts, SiteRoute, Worker, WorkerParts, World, serve};
 use isobar_net::listen::{ListenOptions, Listener, listen};
 use isobar_net::runtime::{Io, WorkerRuntime, run, ways};
 use isobar_plan::{
     Action, Allowance, Balance, ClientTimeouts, Forwarding, KeepAlive, Learned, LearnedFrom, ListenerLimits, Otherwise,
-    Queue, Retry, RetryOn, Route, Server, ServerAddress, StatusRanges, Sticky, StickyBy, StickyCookie, Timeouts,
-    UpstreamId,
+    Queue, Reports, Retry, RetryOn, Route, Server, ServerAddress, StatusRanges, Sticky, StickyBy, StickyCookie,
+    Timeouts, UpstreamId,
 };
 use isobar_route::{HostPattern, PathPattern, Rule};
 use isobar_upstream::{Sharded, Upstream};
@@ -51,12 +52,14 @@ const COUNTED: usize = 1000;
 const REQUEST: &[u8] = b"GET /v1/users?id=7 HTTP/1.1\r\nHost: api.example.com\r\nUser-Agent: test\r\nAccept: */*\r\n\
       Cookie: a=1; SERVERID=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA; b=2\r\n\r\n";
 
-/// Answers every request on every connection with 1 KiB.
+/// Answers every request on every connection with 1 KiB, and says how busy it is.
 fn origin() -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = listener.local_addr().unwrap();
     let answer = [
-        b"HTTP/1.1 200 OK\r\nServer: origin\r\nContent-Length: 1024\r\n\r\n".as_slice(),
+        b"HTTP/1.1 200 OK\r\nServer: origin\r\nContent-Length: 1024\r\nX-Load: 3;latency_ms=5\r\n\
+          Endpoint-Load-Metrics: TEXT cpu_utilization=0.5,rps_fractional=10\r\n\r\n"
+            .as_slice(),
         &[b'x'; 1024],
     ]
     .concat();
@@ -96,7 +99,7 @@ fn client(address: SocketAddr, mark: impl Fn()) {
     }
 }
 
-fn world(server: SocketAddr, sticky: Option<Sticky>) -> World {
+fn world(server: SocketAddr, balance: Balance, sticky: Option<Sticky>) -> World {
     let second = Duration::from_secs(1);
     let timeouts = Timeouts {
         connect: second,
@@ -106,19 +109,22 @@ fn world(server: SocketAddr, sticky: Option<Sticky>) -> World {
     };
     let upstream = isobar_plan::Upstream {
         name: "api".into(),
-        balance: Balance::LeastConnections,
+        balance,
         hash: Vec::new(),
         placement: Default::default(),
-        servers: vec![Server {
-            name: "one".into(),
-            address: ServerAddress::Socket(server),
-            weight: 1,
-            max_connections: Some(100),
-            backup: false,
-            priority: 0,
-            zone: None,
-            state: isobar_plan::ServiceState::Enabled,
-        }],
+        servers: ["one", "two", "three"]
+            .map(|name| Server {
+                name: name.into(),
+                address: ServerAddress::Socket(server),
+                weight: 1,
+                max_connections: Some(100),
+                backup: false,
+                priority: 0,
+                zone: None,
+                state: isobar_plan::ServiceState::Enabled,
+            })
+            .into(),
+        reports: balance.goes_by_reports().then(reports),
         health: Vec::new(),
         outliers: Some(isobar_plan::Outliers {
             rules: isobar_plan::OutlierSettings::DEFAULT,
@@ -202,9 +208,23 @@ fn world(server: SocketAddr, sticky: Option<Sticky>) -> World {
     }
 }
 
+fn reports() -> Arc<Reports> {
+    Arc::new(Reports {
+        in_flight_header: Some("x-load".into()),
+        strip: true,
+        probe: None,
+    })
+}
+
 #[test]
 fn a_request_allocates_nothing() {
-    ways().iter().for_each(|&io| count(io, None));
+    ways().iter().for_each(|&io| count(io, Balance::LeastConnections, None));
+    for balance in [
+        Balance::Prequal(Prequal::DEFAULT),
+        Balance::OrcaWeightedRoundRobin(Orca::DEFAULT),
+    ] {
+        ways().iter().for_each(|&io| count(io, balance, None));
+    }
     // A session that is known by the header, and one that is given a cookie with every answer.
     let learned = StickyBy::Learned(Learned {
         from: LearnedFrom::Header("user-agent".into()),
@@ -221,13 +241,13 @@ fn a_request_allocates_nothing() {
         let on_down = Otherwise::Balance;
         ways().iter().for_each(|&io| {
             let by = by.clone();
-            count(io, Some(Sticky { by, on_down }));
+            count(io, Balance::LeastConnections, Some(Sticky { by, on_down }));
         });
     }
 }
 
-fn count(io: Io, sticky: Option<Sticky>) {
-    let published = Arc::new(Published::new(world(origin(), sticky)));
+fn count(io: Io, balance: Balance, sticky: Option<Sticky>) {
+    let published = Arc::new(Published::new(world(origin(), balance, sticky)));
     let site = Arc::clone(&published.world().sites[0]);
     let socket = listen(site.listener.address, ListenOptions::default()).unwrap();
     let address = socket.local_addr().unwrap();
@@ -252,5 +272,8 @@ fn count(io: Io, sticky: Option<Sticky>) {
     })
     .unwrap();
     // The way out (the connection closes, its task ends) may cost a few, which is nothing per request.
-    assert!(counted < 10, "{COUNTED} requests allocated {counted} times with {io:?}");
+    assert!(
+        counted < 10,
+        "{COUNTED} requests allocated {counted} times with {io:?} and {balance}"
+    );
 }

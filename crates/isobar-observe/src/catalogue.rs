@@ -139,6 +139,12 @@ state_metrics! {
     UPSTREAM_PANICKING_LEVELS: Gauge "isobar_upstream_panicking_levels" ["upstream"];
     /// Sessions that are remembered with their server.
     UPSTREAM_SESSIONS: Gauge "isobar_upstream_sticky_sessions" ["upstream"];
+    /// Whether enough servers report their load for the upstream to go by it (1) or not (0).
+    UPSTREAM_REPORTS_INFORMED: Gauge "isobar_upstream_reports_informed" ["upstream"];
+    /// Choices of a server that should have gone by reports and were made by what is known without them.
+    UPSTREAM_FALLBACK_PICKS: Counter "isobar_upstream_fallback_picks_total" ["upstream"];
+    /// Servers that the algorithm remembers as candidates for the next requests.
+    UPSTREAM_CANDIDATES: Gauge "isobar_upstream_candidates" ["upstream"];
     /// Requests the server is answering.
     SERVER_IN_FLIGHT: Gauge "isobar_server_in_flight" ["upstream", "server"];
     /// Whether the server is given requests as far as its health goes (1) or not (0).

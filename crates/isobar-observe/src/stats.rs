@@ -126,6 +126,14 @@ shards! {
         request_body_bytes: Counter = "isobar_server_request_body_bytes_total",
         /// Bytes of answer bodies taken from the server.
         response_body_bytes: Counter = "isobar_server_response_body_bytes_total",
+        /// Reports of its load that were read, in its answers and when it was asked.
+        reports: Counter = "isobar_server_reports_total",
+        /// Reports of its load that could not be understood, and were left aside.
+        reports_malformed: Counter = "isobar_server_reports_malformed_total",
+        /// Times that it was asked for its load.
+        load_probes: Counter = "isobar_server_load_probes_total",
+        /// Times that it was asked for its load and did not tell it in time.
+        load_probes_failed: Counter = "isobar_server_load_probes_failed_total",
         /// Time from the start of sending a request to the first byte of the answer.
         first_byte: Histogram = "isobar_server_first_byte_seconds",
         /// Time from the start of sending a request to the last byte of the answer; upgraded connections are left out.

@@ -13,6 +13,7 @@ mod health;
 mod listener;
 mod logging;
 mod placement;
+mod reports;
 mod retry;
 mod service;
 mod status;
@@ -27,6 +28,7 @@ pub use listener::{
 };
 pub use logging::{AccessLog, LogDestination, LogFormat};
 pub use placement::{Locality, Panic, Placement};
+pub use reports::{LoadProbe, ORCA_FIELDS, Reports};
 pub use retry::{Backoff, Hedge, HedgeAfter, Retry, RetryOn};
 pub use service::{
     Comeback, EjectionCounts, EjectionStatus, OrderDone, OrderRefusal, OutlierSettings, Outliers, Reason, ServerOrder,
@@ -34,7 +36,7 @@ pub use service::{
 };
 pub use status::{
     CheckHealth, CheckReport, CheckStatus, EngineState, Event, HealthState, ListenerStatus, LogStatus, PanicChange,
-    ServerStatus, Status, UpstreamStatus,
+    ReportsStatus, ServerStatus, Status, UpstreamStatus,
 };
 pub use sticky::{Learned, LearnedFrom, Otherwise, Secret, Sticky, StickyBy, StickyCookie};
 pub use upstream::{Allowance, Balance, HashPart, KeepAlive, Queue, Server, ServerAddress, Timeouts, Upstream};

@@ -59,8 +59,21 @@ pub struct UpstreamStatus {
     pub panicking: Vec<Tier>,
     /// Sessions that are remembered; none: sessions are not, or are known by what clients bring along.
     pub sessions: Option<u64>,
+    /// What it knows of its servers by their reports; none: it does not go by them.
+    pub reports: Option<ReportsStatus>,
     /// Its servers.
     pub servers: Vec<ServerStatus>,
+}
+
+/// What an upstream goes by that goes by reports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReportsStatus {
+    /// Whether enough servers report: otherwise it goes by what is known here.
+    pub informed: bool,
+    /// Choices that were made without reports since the start.
+    pub fallback_picks: u64,
+    /// Servers that the algorithm remembers as candidates.
+    pub candidates: u32,
 }
 
 /// A server, as it is.
@@ -237,6 +250,13 @@ pub enum Event {
         to: HealthState,
         /// Why.
         reason: String,
+    },
+    /// An upstream that goes by reports began or ceased to have enough of them.
+    Reports {
+        /// The upstream.
+        upstream: Name,
+        /// Whether it has enough.
+        informed: bool,
     },
     /// A plan was taken into service.
     Applied {

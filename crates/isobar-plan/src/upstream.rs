@@ -8,7 +8,7 @@ use core::time::Duration;
 
 pub use isobar_balance::{Allowance, Balance};
 
-use crate::{HealthCheck, Name, Outliers, Placement, ServiceState, Sticky};
+use crate::{HealthCheck, Name, Outliers, Placement, Reports, ServiceState, Sticky};
 
 /// A set of servers that can answer the same requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub struct Upstream {
     pub servers: Vec<Server>,
     /// Which of its servers stand together, and how far what is known of them is believed.
     pub placement: Placement,
+    /// How reports of its servers are read, where the algorithm goes by them; otherwise none.
+    pub reports: Option<Arc<Reports>>,
     /// How its servers are probed: each has to pass all of these. Empty: they count as healthy.
     pub health: Vec<Arc<HealthCheck>>,
     /// How its servers are taken out for how they answer; none: they are not.

@@ -83,6 +83,7 @@ fn settings(servers: usize, rules: Option<OutlierSettings>) -> isobar_plan::Upst
         hash: Vec::new(),
         placement: Default::default(),
         servers: (0..servers).map(server).collect(),
+        reports: None,
         health: Vec::new(),
         outliers: rules.map(|rules| Outliers { rules, min_servers: 1 }),
         timeouts: Timeouts {

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod ask;
+mod asking;
 mod bell;
 mod checks;
 mod local;
@@ -19,6 +20,7 @@ mod sharded;
 mod upstream;
 
 pub use ask::{Ask, Home, hash, moment};
+pub use asking::Asking;
 pub use checks::Findings;
 pub use local::{Local, LocalServer, Place, Refusal, Retire, View};
 pub use queue::{QueueFull, Ticket};

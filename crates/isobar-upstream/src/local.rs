@@ -262,6 +262,24 @@ impl<P> Place<P> {
         self.server().server.state().finished(&finish, wanted);
     }
 
+    /// Has servers asked for their load that the algorithm wants to hear of, now that this one was picked. For
+    /// algorithms that go by reports; nothing waits for the answers.
+    ///
+    /// *Cost*: that of [`Group::probes`](isobar_balance::Group::probes), and of [`Asking::want`](crate::Asking::want) for
+    /// each of them.
+    pub fn wants_reports(&self, now: Instant, chance: &mut Chance) {
+        let query = Query {
+            now: moment(now),
+            ..Query::default()
+        };
+        let members = &self.view.members;
+        for slot in members.group.probes(self.tier, &query, chance).iter() {
+            if let Some(server) = members.servers.get(slot as usize) {
+                server.asking().want();
+            }
+        }
+    }
+
     /// Whether it is a backup that was picked.
     #[must_use]
     pub fn tier(&self) -> Tier {

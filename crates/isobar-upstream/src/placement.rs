@@ -4,13 +4,21 @@
 
 use std::sync::Arc;
 
-use isobar_balance::{Arrangement, Candidate, Group, Locality, Moment, SlowStart, Tier, Warmth, Zone};
+use isobar_balance::{Arrangement, Candidate, Group, Guesses, Locality, Moment, SlowStart, Tier, Warmth, Zone};
 use isobar_plan::{Name, Panic, ServerAddress};
 
 use crate::{Server, hash};
 
 /// What balancing is told of the servers that have no zone: they are in one that nobody else is in.
 const NOWHERE: Zone = Zone(u32::MAX);
+
+/// What goes on from state to state.
+pub(crate) struct Last<'a> {
+    /// The group before; none: there is none.
+    pub(crate) group: Option<&'a Group>,
+    /// Counts picks that should have gone by reports and could not.
+    pub(crate) guesses: &'a Arc<Guesses>,
+}
 
 /// The group of these servers, in the order of the settings', that comes after `last`.
 ///
@@ -19,10 +27,10 @@ pub(crate) fn group<'s>(
     settings: &'s isobar_plan::Upstream,
     servers: &[Arc<Server>],
     (epoch, now): (u64, Moment),
-    last: Option<&Group>,
+    last: &Last<'_>,
 ) -> Group {
     let mut zones = Zones::default();
-    let arrangement = arrangement(settings, &mut zones);
+    let arrangement = arrangement(settings, &mut zones, last.guesses);
     let slow_start = settings.placement.slow_start;
     let candidate = |((slot, server), settings): ((u32, &Arc<Server>), &'s isobar_plan::Server)| Candidate {
         label: Some(ketama_label(&settings.address)),
@@ -36,7 +44,7 @@ pub(crate) fn group<'s>(
     };
     let candidates = (0..).zip(servers).zip(&settings.servers).map(candidate).collect();
     let seed = hash(settings.name.as_bytes(), epoch);
-    match last {
+    match last.group {
         Some(last) => last.next(arrangement, candidates, seed),
         None => Group::new(arrangement, candidates, seed),
     }
@@ -71,7 +79,7 @@ pub(crate) fn next_step(servers: &[Arc<Server>], slow_start: Option<SlowStart>, 
     Some(next.max(now.after(slow_start.window / STEPS)))
 }
 
-fn arrangement<'a>(settings: &'a isobar_plan::Upstream, zones: &mut Zones<'a>) -> Arrangement {
+fn arrangement<'a>(settings: &'a isobar_plan::Upstream, zones: &mut Zones<'a>, guesses: &Arc<Guesses>) -> Arrangement {
     let isobar_plan::Placement {
         bound,
         locality,
@@ -100,6 +108,7 @@ fn arrangement<'a>(settings: &'a isobar_plan::Upstream, zones: &mut Zones<'a>) -
         panic_percent: below_percent,
         panic_servers: min_servers as usize,
         locality,
+        guesses: Some(Arc::clone(guesses)),
     }
 }
 

@@ -4,7 +4,7 @@ mod service;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use isobar_balance::{Boards, Conduct, Health, Moment, ServerState, SessionTable, Standing, Tally};
@@ -12,7 +12,7 @@ use isobar_observe::ServerStats;
 use isobar_plan::{HealthCheck, HealthState, Name, ServerAddress, ServerStatus, ServiceState};
 
 use crate::checks::{Checks, Findings, state_of};
-use crate::{Sharded, moment};
+use crate::{Asking, Sharded, moment};
 
 use service::Service;
 
@@ -29,6 +29,9 @@ pub struct Server {
     state: Arc<ServerState>,
     conduct: Arc<Conduct>,
     stats: Sharded<ServerStats>,
+    /// What the task counts that asks it for its load; not there while there is none.
+    asker_stats: OnceLock<Box<ServerStats>>,
+    asking: Asking,
     available: AtomicBool,
     addresses: RwLock<Arc<[SocketAddr]>>,
     next_address: AtomicUsize,
@@ -116,6 +119,8 @@ impl Server {
             state: Arc::new(state),
             conduct: Arc::default(),
             stats: Sharded::new(workers),
+            asker_stats: OnceLock::new(),
+            asking: Asking::default(),
             available: AtomicBool::new(available),
             addresses: RwLock::new(addresses),
             next_address: AtomicUsize::new(0),
@@ -180,9 +185,22 @@ impl Server {
         self.stats.of(worker)
     }
 
-    /// What all workers count of it.
+    /// What all workers count of it, and the task that asks it for its load.
     pub fn all_stats(&self) -> impl Iterator<Item = &ServerStats> {
-        self.stats.iter()
+        let asker = self.asker_stats.get().map(|stats| &**stats);
+        self.stats.iter().chain(asker)
+    }
+
+    /// What the one task counts that asks it for its load.
+    #[must_use]
+    pub fn asker_stats(&self) -> &ServerStats {
+        self.asker_stats.get_or_init(Box::default)
+    }
+
+    /// Whether it is to be asked for its load.
+    #[must_use]
+    pub fn asking(&self) -> &Asking {
+        &self.asking
     }
 
     /// Whether it may be given requests: it is not known to be unhealthy, it has an address, it is not ejected, and no

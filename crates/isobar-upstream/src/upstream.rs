@@ -5,12 +5,14 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use isobar_balance::{Allowance, Boards, Budget, Group, Moment, OutlierSettings, Preference, Tally, Tier, Usual};
+use isobar_balance::{
+    Allowance, Boards, Budget, Group, Guesses, Moment, OutlierSettings, Preference, Tally, Tier, Usual,
+};
 use isobar_observe::UpstreamStats;
-use isobar_plan::{Name, ServerAddress, ServerStatus, UpstreamStatus};
+use isobar_plan::{Name, ReportsStatus, ServerAddress, ServerStatus, UpstreamStatus};
 
 use crate::bell::Bell;
-use crate::placement::{self, tier};
+use crate::placement::{self, Last, tier};
 use crate::queue::WaitQueue;
 use crate::server::{Arrival, Joining, Resolution};
 use crate::{Home, Server, Sessions, Sharded, moment};
@@ -38,6 +40,8 @@ pub struct Upstream {
     budget: Budget,
     /// How long answers take to begin; kept up only where requests are hedged by it.
     first_bytes: Usual,
+    /// Counts picks that should have gone by reports and could not.
+    guesses: Arc<Guesses>,
 }
 
 /// One consistent state of an upstream; immutable.
@@ -167,7 +171,8 @@ impl Upstream {
         if settings.placement.bound.is_none() {
             servers.iter().for_each(|server| server.state().stop_counting());
         }
-        let members = members(settings.clone(), servers, 1, None);
+        let guesses = Arc::new(Guesses::default());
+        let members = members(settings.clone(), servers, 1, (None, &guesses));
         let allowance = settings.retry_budget.unwrap_or(Allowance::DEFAULT);
         Self {
             name: settings.name,
@@ -183,6 +188,7 @@ impl Upstream {
             stats: Sharded::new(workers),
             budget: Budget::new(allowance, moment(Instant::now())),
             first_bytes: Usual::default(),
+            guesses,
         }
     }
 
@@ -304,8 +310,25 @@ impl Upstream {
                 .sessions
                 .as_ref()
                 .and_then(|sessions| sessions.count(moment(Instant::now()))),
+            reports: self.reports(&members),
             servers: servers.map(status).collect(),
         }
+    }
+
+    /// What it goes by, where that is what servers report.
+    fn reports(&self, members: &Members) -> Option<ReportsStatus> {
+        let goes_by_reports = members.settings.balance.goes_by_reports();
+        goes_by_reports.then(|| ReportsStatus {
+            informed: members.group.is_informed(moment(Instant::now())).unwrap_or(false),
+            fallback_picks: self.fallback_picks(),
+            candidates: u32::try_from(members.group.candidates()).unwrap_or(u32::MAX),
+        })
+    }
+
+    /// Picks that should have gone by reports and could not, since the start.
+    #[must_use]
+    pub fn fallback_picks(&self) -> u64 {
+        self.guesses.number()
     }
 
     /// Whether requests wait that a new one has to let go first: it joins the queue before it looks for a place.
@@ -352,7 +375,7 @@ impl Upstream {
             // Before there is a group that needs the count.
             servers.iter().for_each(|server| server.state().start_counting());
         }
-        let next = Arc::new(members(settings, servers, epoch, Some(&last)));
+        let next = Arc::new(members(settings, servers, epoch, (Some(&last), &self.guesses)));
         // The epoch first: a worker that goes by it is never behind those who look at the state itself, as the queue
         // does. In between, workers read the old state once more.
         self.epoch.store(epoch, Ordering::Release);
@@ -390,18 +413,21 @@ fn members(
     settings: isobar_plan::Upstream,
     servers: Box<[Arc<Server>]>,
     epoch: u64,
-    last: Option<&Members>,
+    (last, guesses): (Option<&Members>, &Arc<Guesses>),
 ) -> Members {
     let now = moment(Instant::now());
     let before = last.and_then(|last| last.sessions.as_ref());
     let sessions = settings.sticky.as_ref();
     let sessions = sessions.map(|rules| Sessions::new(rules, &settings.name, &servers, before));
-    let last = last.map(|last| &last.group);
+    let last = Last {
+        group: last.map(|last| &last.group),
+        guesses,
+    };
     let outliers = settings
         .outliers
         .filter(|outliers| servers.len() >= outliers.min_servers as usize);
     Members {
-        group: placement::group(&settings, &servers, (epoch, now), last),
+        group: placement::group(&settings, &servers, (epoch, now), &last),
         next_step: placement::next_step(&servers, settings.placement.slow_start, now),
         outliers: outliers.map(|outliers| outliers.rules),
         settings,

@@ -11,9 +11,34 @@ mod checks;
 
 /// Pieces of reports of load, good and bad.
 const REPORT_PIECES: [&str; 28] = [
-    "TEXT ", "JSON ", "BIN ", "{", "}", "[", "]", ":", ",", "=", ";", "\"", "cpu_utilization", "\"cpuUtilization\"",
-    "application_utilization", "rps", "eps", "\"named_metrics\"", "named_metrics.", "requests_in_flight", "latency_ms",
-    "1", "0.5", "1e-320", "null", "CQAAAAAAAOA/", "MQAAAAAAACRA", "GEY=",
+    "TEXT ",
+    "JSON ",
+    "BIN ",
+    "{",
+    "}",
+    "[",
+    "]",
+    ":",
+    ",",
+    "=",
+    ";",
+    "\"",
+    "cpu_utilization",
+    "\"cpuUtilization\"",
+    "application_utilization",
+    "rps",
+    "eps",
+    "\"named_metrics\"",
+    "named_metrics.",
+    "requests_in_flight",
+    "latency_ms",
+    "1",
+    "0.5",
+    "1e-320",
+    "null",
+    "CQAAAAAAAOA/",
+    "MQAAAAAAACRA",
+    "GEY=",
 ];
 
 /// Pieces of heads, good and bad.

@@ -10,7 +10,6 @@ use std::path::PathBuf;
 use anyhow::{Result, anyhow};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use isobar_balance::Balance;
-use isobar_config::is_simulated_only;
 use isobar_config::units::{ListenAddress, Target, UnitError};
 use isobar_engine::{EngineOptions, Io};
 use isobar_net::runtime::{cores, io_uring_allowed};
@@ -174,24 +173,8 @@ pub(crate) struct CheckOptions {
     pub(crate) json: bool,
 }
 
-/// The algorithms that are served, in the order of the manual.
-pub(crate) fn served() -> impl Iterator<Item = Balance> + Clone {
-    Balance::ALL
-        .iter()
-        .copied()
-        .filter(|&balance| !is_simulated_only(balance))
-}
-
 fn balance(text: &str) -> Result<Balance, String> {
-    one_of(served(), text)
-}
-
-/// An algorithm of the simulator, which has all there are.
-fn simulated_balance(text: &str) -> Result<Balance, String> {
-    one_of(Balance::ALL.iter().copied(), text)
-}
-
-fn one_of(mut known: impl Iterator<Item = Balance> + Clone, text: &str) -> Result<Balance, String> {
+    let mut known = Balance::ALL.iter().copied();
     let names = known.clone().map(Balance::name).collect::<Vec<_>>().join(", ");
     let found = known.find(|balance| balance.name() == text);
     found.ok_or_else(|| format!("expected one of {names}"))

@@ -28,7 +28,7 @@ use self::model::Model;
 use self::screen::{Key, Output, Plain, Surface};
 use self::servers::{SERVERS, SLOWER, Servers};
 use self::statistics::Statistics;
-use crate::arguments::{DemoOptions, served};
+use crate::arguments::DemoOptions;
 use crate::failure::apply_reason;
 use crate::logging;
 use crate::picture::{Line, Tone, text};
@@ -255,7 +255,11 @@ impl Show {
                 });
             }
             Key::Balance => {
-                let mut from_here = served().cycle().skip_while(|&balance| balance != self.balance);
+                let mut from_here = Balance::ALL
+                    .iter()
+                    .copied()
+                    .cycle()
+                    .skip_while(|&balance| balance != self.balance);
                 self.switch_to(from_here.nth(1).unwrap_or(self.balance))?;
             }
             Key::Quit => {}

@@ -25,7 +25,12 @@ pub(crate) fn log(event: &Event) {
         | Event::OutOfDescriptors => {
             tracing::warn!("{}", sentence(event));
         }
-        Event::Health { .. } | Event::Check { .. } | Event::Panic { .. } | Event::Service { .. } => {
+        Event::Reports { informed: false, .. } => tracing::warn!("{}", sentence(event)),
+        Event::Health { .. }
+        | Event::Check { .. }
+        | Event::Panic { .. }
+        | Event::Service { .. }
+        | Event::Reports { .. } => {
             tracing::info!("{}", sentence(event));
         }
         Event::AccessLogFailed { .. } => tracing::error!("{}", sentence(event)),
@@ -84,6 +89,16 @@ pub(crate) fn sentence(event: &Event) -> String {
             let (to, from) = (health(*to), health(*from));
             format!("server {server} of {upstream}, by one of its checks, is {to} (was {from}): {reason}")
         }
+        Event::Reports {
+            upstream,
+            informed: true,
+        } => {
+            format!("servers of {upstream} report their load, and are chosen by it")
+        }
+        Event::Reports { upstream, .. } => format!(
+            "servers of {upstream} do not report their load: they are chosen without (see docs/algorithms.md, \
+             `Reports`)"
+        ),
         Event::Applied { generation, .. } => format!("plan {generation} is in service"),
         Event::AccessLogFailed { error } => format!("the access log cannot be written or opened anew: {error}"),
         Event::OutOfDescriptors => {
@@ -191,6 +206,15 @@ mod tests {
                 in_flight: 3,
             }),
             "server a of api is set to drain (was enabled) by 127.0.0.1:80; 3 requests are under way",
+        );
+        let reports = |informed| Event::Reports {
+            upstream: "api".into(),
+            informed,
+        };
+        check(reports(true), "servers of api report their load, and are chosen by it");
+        check(
+            reports(false),
+            "servers of api do not report their load: they are chosen without (see docs/algorithms.md, `Reports`)",
         );
         check(Event::Drained { cut: 2 }, "drained: time was up for 2 connections");
     }

@@ -30,7 +30,7 @@ pub(crate) fn apply_reason(error: &ApplyError) -> String {
             format!("failed to open the access log {path}: {}", io_reason(source))
         }
         ApplyError::Template(_) | ApplyError::Draining | ApplyError::Authorities { .. } => error.to_string(),
-        ApplyError::Worker(source) => format!("failed to start a worker thread: {}", io_reason(source)),
+        ApplyError::Worker(source) => format!("failed to start a thread: {}", io_reason(source)),
     }
 }
 

@@ -10,8 +10,8 @@ use isobar_observe::{
     UpstreamSnapshot, UpstreamStats, WorkerSnapshot, WorkerStats,
 };
 use isobar_plan::{
-    CheckHealth, EngineState, HealthState, ListenerStatus, LogStatus, Name, OrderDone, OrderRefusal, ServerOrder,
-    ServerStatus, ServiceState, Status, UpstreamStatus,
+    CheckHealth, EngineState, HealthState, ListenerStatus, LogStatus, Name, OrderDone, OrderRefusal, ReportsStatus,
+    ServerOrder, ServerStatus, ServiceState, Status, UpstreamStatus,
 };
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -139,6 +139,11 @@ fn well() -> Status {
                 queued: 5,
                 panicking: Vec::new(),
                 sessions: Some(7),
+                reports: Some(ReportsStatus {
+                    informed: true,
+                    fallback_picks: 9,
+                    candidates: 4,
+                }),
                 servers: vec![
                     server("127.0.0.1:9001", HealthState::Healthy),
                     server("127.0.0.1:9002", HealthState::Unhealthy),
@@ -149,6 +154,7 @@ fn well() -> Status {
                 queued: 0,
                 panicking: Vec::new(),
                 sessions: None,
+                reports: None,
                 servers: vec![server("127.0.0.1:9003", HealthState::Unknown)],
             },
         ],

@@ -6,7 +6,7 @@ use isobar_balance::Balance;
 use isobar_plan::Timeouts;
 
 use super::placement::{self, Here};
-use super::{health, names, outliers, retry, sticky, subset};
+use super::{health, names, outliers, reports, retry, sticky, subset};
 use crate::document::{HashPart, KeepAlive, Label, Named, Queue, Server, ServerTimeouts, Upstream};
 use crate::problem::{Path, Problem, Problems, Spot};
 use crate::setting::Setting;
@@ -41,6 +41,9 @@ fn upstream(
         choices,
         hash,
         bounded_load: _,
+        reports: _,
+        prequal: _,
+        orca: _,
         servers,
         locality: _,
         panic: _,
@@ -63,10 +66,16 @@ fn upstream(
     let planned = servers.iter().map(server).collect();
     isobar_plan::Upstream {
         name: name.as_str().into(),
-        balance: placement::balance((*balance, *choices), at, problems),
+        balance: reports::balance(
+            written,
+            placement::balance((*balance, *choices), at, problems),
+            at,
+            problems,
+        ),
         hash: key(*balance, hash),
         servers: subset::take((name, written), here, planned, (at, problems)),
         placement: placement::placement(written, here, at, problems),
+        reports: reports::reports(written, at, problems),
         health: health
             .0
             .as_ref()
@@ -83,19 +92,7 @@ fn upstream(
     }
 }
 
-/// Whether an algorithm can be tried in the simulator and is not served: it goes by what servers say of themselves, which
-/// nobody asks them yet.
-#[must_use]
-pub fn is_simulated_only(balance: Balance) -> bool {
-    matches!(balance, Balance::OrcaWeightedRoundRobin(_) | Balance::Prequal(_))
-}
-
 fn check_balance(balance: Balance, hash: &[HashPart], at: Path<'_>, problems: &mut Problems) {
-    if is_simulated_only(balance) {
-        let what = format!("`{balance}` needs reports of the servers, which are not read yet");
-        let problem = Problem::error(at.key("balance"), what);
-        problems.push(problem.help("it can be tried with `isobar simulate`; `least_connections` needs no reports"));
-    }
     if !hash.is_empty() && !balance.is_keyed() {
         let problem = Problem::error(at.key("hash"), format!("`{balance}` does not go by keys")).on_key();
         problems.push(problem.help("did you mean `balance: ring_hash`?"));

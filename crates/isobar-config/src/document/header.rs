@@ -23,6 +23,11 @@ settings! {
 pub struct HeaderName(Box<str>);
 
 impl HeaderName {
+    /// A name from the code, which is in lower case.
+    pub(crate) fn made(name: &'static str) -> Self {
+        Self(name.into())
+    }
+
     /// The name in lower case.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -1,8 +1,9 @@
 //! What may be written about an upstream and its servers?
 
-use isobar_balance::{Balance, Choices, Orca, Prequal};
+use isobar_balance::{Balance, Choices};
 use isobar_plan::ServiceState;
 
+use super::reports::{Orca, Prequal, Reports};
 use super::{
     Compared, HashPart, HealthChecks, Hedge, Label, Locality, OrNone, OutlierDetection, Panic, Retry, SlowStart,
     Sticky, Subset, Whole,
@@ -27,6 +28,12 @@ settings! {
         /// What a server may have in flight at most, as a part of its share of what all have, where `balance` goes by
         /// keys; further requests go to the next server in their key's order. `none`: no bound.
         bounded_load: OrNone<Percent<100, 100_000>>,
+        /// What is read of what servers report of themselves, where `balance` goes by that.
+        reports: Option<Reports>,
+        /// How `balance: prequal` chooses.
+        prequal: Option<Prequal>,
+        /// How `balance: orca_weighted_round_robin` weighs.
+        orca: Option<Orca>,
         /// Its servers; there must be at least one. An address alone is short for a server with all its defaults.
         servers: Vec<Server>,
         /// How much of the load stays in the zone of this instance; `none`: zones do not matter.
@@ -119,13 +126,13 @@ impl Choice for Balance {
             "of two servers drawn by chance the one with less of latency, by its peaks, times requests in flight",
         ),
         (
-            Self::OrcaWeightedRoundRobin(Orca::DEFAULT),
-            Self::OrcaWeightedRoundRobin(Orca::DEFAULT).name(),
+            Self::OrcaWeightedRoundRobin(isobar_balance::Orca::DEFAULT),
+            Self::OrcaWeightedRoundRobin(isobar_balance::Orca::DEFAULT).name(),
             "in turn, as often as follows from the load that servers report in their answers",
         ),
         (
-            Self::Prequal(Prequal::DEFAULT),
-            Self::Prequal(Prequal::DEFAULT).name(),
+            Self::Prequal(isobar_balance::Prequal::DEFAULT),
+            Self::Prequal(isobar_balance::Prequal::DEFAULT).name(),
             "the server with the lowest latency among those that are not busy, by what servers report",
         ),
         (
@@ -143,6 +150,7 @@ impl Choice for Balance {
             "ewma" => Some("did you mean `peak_ewma`?"),
             "first" => Some("did you mean `first_available`?"),
             "client_side_weighted_round_robin" => Some("did you mean `orca_weighted_round_robin`?"),
+            "orca" => Some("did you mean `orca_weighted_round_robin`?"),
             "rr" | "roundrobin" | "weighted_round_robin" | "wrr" => Some("did you mean `round_robin`?"),
             "hash" | "consistent_hash" | "consistent" | "ring" => Some("did you mean `ring_hash`?"),
             "rendezvous_hash" | "hrw" => Some("did you mean `rendezvous`?"),

@@ -136,7 +136,7 @@ fn certified(tls: &HealthTls, probe: &HealthProbe, server: &ServerAddress) -> Re
 }
 
 /// The server's address as a Host field has it: without the port that the scheme has anyway (RFC 9110 section 7.2).
-fn authority(server: &ServerAddress, usual_port: u16) -> String {
+pub(crate) fn authority(server: &ServerAddress, usual_port: u16) -> String {
     let (host, port) = match server {
         ServerAddress::Name(name, port) => (name.to_string(), *port),
         ServerAddress::Socket(SocketAddr::V4(address)) => (address.ip().to_string(), address.port()),

@@ -43,6 +43,7 @@ fn settings(servers: Vec<Server>) -> Settings {
         hash: Vec::new(),
         placement: Default::default(),
         servers,
+        reports: None,
         health: Vec::new(),
         outliers: None,
         timeouts: Timeouts {

@@ -69,7 +69,11 @@ impl<'a> Scanner<'a> {
     }
 
     fn expect(&mut self, byte: u8) -> Result<(), LoadReportError> {
-        if self.takes(byte) { Ok(()) } else { Err(LoadReportError::BadJson) }
+        if self.takes(byte) {
+            Ok(())
+        } else {
+            Err(LoadReportError::BadJson)
+        }
     }
 
     /// Reads an object; `member` reads each value.

@@ -33,11 +33,18 @@ fn messages_of_the_reference_are_read() {
         let bin = format!("BIN {base64}");
         let unpadded = base64.trim_end_matches('=');
         assert_eq!(LoadReport::from_orca_bin(base64.as_bytes()), Ok(expected), "{base64}");
-        assert_eq!(LoadReport::from_orca_bin(unpadded.as_bytes()), Ok(expected), "{unpadded}");
+        assert_eq!(
+            LoadReport::from_orca_bin(unpadded.as_bytes()),
+            Ok(expected),
+            "{unpadded}"
+        );
         assert_eq!(LoadReport::from_orca(bin.as_bytes()), Ok(expected), "{bin}");
     };
     check("CTMzMzMzM9M/MQAAAAAAIFlAOQAAAAAAAABA", PLAIN);
-    check("Cc3MzMzMzOw/EZqZmZmZmdk/MQAAAAAAQI9AOQAAAAAAAOA/SQAAAAAAANA/", APPLICATION);
+    check(
+        "Cc3MzMzMzOw/EZqZmZmZmdk/MQAAAAAAQI9AOQAAAAAAAOA/SQAAAAAAANA/",
+        APPLICATION,
+    );
     check("CQAAAAAAAOA/GEY=", WHOLE_RPS);
     check(
         "CQAAAAAAAOA/MQAAAAAAACRAQhUKCmxhdGVuY3lfbXMRAAAAAAAAKUBCHQoScmVxdWVzdHNfaW5fZmxpZ2h0EQAAAAAAABxAQhMKCGt2X2NhY2hl\
@@ -83,7 +90,10 @@ fn text_is_read() {
     };
     check("cpu_utilization=0.3, rps_fractional=100.5, eps=2", PLAIN);
     check("cpu_utilization:0.3,rps_fractional:100.5,eps:2", PLAIN);
-    check(" application_utilization = 2.5e-1,, cpu_utilization=0.9 , rps_fractional=1000, eps=.5", APPLICATION);
+    check(
+        " application_utilization = 2.5e-1,, cpu_utilization=0.9 , rps_fractional=1000, eps=.5",
+        APPLICATION,
+    );
     check("cpu_utilization=0.5,rps=70", WHOLE_RPS);
     check(
         "named_metrics.requests_in_flight=7,named_metrics.latency_ms=12.5,named_metrics.a:b=1,cpu_utilization=0.5,rps_fractional=10",
@@ -100,15 +110,31 @@ fn what_is_no_measure_is_refused() {
     let check = |value: &str, expected| {
         assert_eq!(LoadReport::from_orca(value.as_bytes()), Err(expected), "{value}");
     };
-    for number in ["NaN", "nan", "inf", "-inf", "Infinity", "-1", "1e10", "1e300", "1e999", "0x10", "1 2", "--1", "e", "1;2"] {
+    for number in [
+        "NaN", "nan", "inf", "-inf", "Infinity", "-1", "1e10", "1e300", "1e999", "0x10", "1 2", "--1", "e", "1;2",
+    ] {
         check(&format!("TEXT cpu_utilization={number}"), BadNumber);
         check(&format!("TEXT something_else={number}"), BadNumber);
         check(&format!(r#"JSON {{"eps": "{number}"}}"#), BadNumber);
     }
-    for value in ["", "TEXT", "text cpu_utilization=1", "cpu_utilization=1", "BIN", "JSON", "XML <a/>"] {
+    for value in [
+        "",
+        "TEXT",
+        "text cpu_utilization=1",
+        "cpu_utilization=1",
+        "BIN",
+        "JSON",
+        "XML <a/>",
+    ] {
         check(value, UnknownForm);
     }
-    for text in ["cpu_utilization", "=1", "cpu_utilization=", "a=1,b", "cpu_utilization 1"] {
+    for text in [
+        "cpu_utilization",
+        "=1",
+        "cpu_utilization=",
+        "a=1,b",
+        "cpu_utilization 1",
+    ] {
         check(&format!("TEXT {text}"), BadMetric);
     }
     check("TEXT eps=1,eps=1", Duplicate);
@@ -118,16 +144,45 @@ fn what_is_no_measure_is_refused() {
     check(r#"JSON {"namedMetrics":{},"named_metrics":{}}"#, Duplicate);
     let deep = format!(r#"{{"x":{}{}}}"#, "[".repeat(9), "]".repeat(9));
     for json in [
-        "", "[]", "{", "{}}", "{\"eps\"}", "{\"eps\":}", "{\"eps\":1,}", "{\"eps\":1", "{eps:1}", "{\"eps\":{}}",
-        "{\"eps\":true}", "{\"eps\":+1}", "{\"x\":\"\n\"}", "{\"x\":nul}", "{\"x\":\"\\\"}", &deep,
+        "",
+        "[]",
+        "{",
+        "{}}",
+        "{\"eps\"}",
+        "{\"eps\":}",
+        "{\"eps\":1,}",
+        "{\"eps\":1",
+        "{eps:1}",
+        "{\"eps\":{}}",
+        "{\"eps\":true}",
+        "{\"eps\":+1}",
+        "{\"x\":\"\n\"}",
+        "{\"x\":nul}",
+        "{\"x\":\"\\\"}",
+        &deep,
     ] {
         check(&format!("JSON {json}"), BadJson);
     }
-    for base64 in ["", "A", "CTMzMzMzM9M*", "CQAAAAAAAOA/GEY==", "====", "CQAA AAAAOA/", "CQAAAAAAAOA_"] {
+    for base64 in [
+        "",
+        "A",
+        "CTMzMzMzM9M*",
+        "CQAAAAAAAOA/GEY==",
+        "====",
+        "CQAA AAAAOA/",
+        "CQAAAAAAAOA_",
+    ] {
         check(&format!("BIN {base64}"), BadBase64);
     }
     // An end within a field, a group, a field without a number, a number without an end.
-    for base64 in ["CTMzMzMzM9M", "Cw==", "AQAAAAAAAAAA", "gICAgICAgICAgIA=", "Qv8=", "CP////////////8B"] {
+    for base64 in [
+        "CTMzMzMzM9M",
+        "Cw==",
+        "AQAAAAAAAAAA",
+        "gICAgICAgICAgIA=",
+        "Qv8=",
+        "CP////////////8B",
+    ] {
         check(&format!("BIN {base64}"), BadProtobuf);
     }
 }
@@ -162,7 +217,19 @@ fn requests_in_flight_are_read() {
     check("7 ; latency_ms = 3 ; queue=\"a\"", Ok(told(7, Some(3_000))));
     check("7;latency_ms=0", Ok(told(7, None)));
     check("1000000000", Ok(told(1_000_000_000, None)));
-    for value in ["", "-1", "+1", "1.5", "1e3", "NaN", "7, 8", "7 8", "1000000001", "99999999999999999999", "7;latency_ms=inf"] {
+    for value in [
+        "",
+        "-1",
+        "+1",
+        "1.5",
+        "1e3",
+        "NaN",
+        "7, 8",
+        "7 8",
+        "1000000001",
+        "99999999999999999999",
+        "7;latency_ms=inf",
+    ] {
         check(value, Err(LoadReportError::BadNumber));
     }
     check("7;", Err(LoadReportError::BadMetric));
@@ -175,7 +242,11 @@ fn what_is_too_long_is_not_looked_at() {
     let long = format!("TEXT {}", "a=1,".repeat(1100));
     let longest = format!("TEXT {}", "a=1,".repeat(1022));
     assert_eq!(LoadReport::from_orca(long.as_bytes()), Err(LoadReportError::TooLong));
-    assert!(LoadReport::from_orca(longest.as_bytes()).is_ok(), "{} bytes", longest.len());
+    assert!(
+        LoadReport::from_orca(longest.as_bytes()).is_ok(),
+        "{} bytes",
+        longest.len()
+    );
     assert_eq!(LoadReport::from_orca_bin(&[b'A'; 4097]), Err(LoadReportError::TooLong));
     assert_eq!(LoadReport::from_in_flight(&[b'1'; 4097]), Err(LoadReportError::TooLong));
 }

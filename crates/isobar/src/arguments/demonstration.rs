@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use isobar_balance::Balance;
 use isobar_config::units::{ListenAddress, Span};
 
-use super::{Candidates, balance, served};
+use super::{Candidates, balance};
 
 /// How the demonstration is run.
 #[derive(Debug, Clone, Args)]
@@ -75,7 +75,7 @@ fn candidates(text: &str) -> Result<Candidates, String> {
 impl DemoOptions {
     /// The algorithms to compare, each once; empty: none are compared.
     pub(crate) fn compared(&self) -> Vec<Balance> {
-        Candidates::distinct(&self.compare, served())
+        Candidates::distinct(&self.compare, Balance::ALL.iter().copied())
     }
 }
 

@@ -48,7 +48,7 @@ impl SimulateOptions {
 }
 
 fn candidates(text: &str) -> Result<Candidates, String> {
-    Candidates::read(text, super::simulated_balance)
+    Candidates::read(text, super::balance)
 }
 
 /// What is known of the workload that an algorithm is to be found for.

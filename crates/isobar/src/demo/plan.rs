@@ -67,7 +67,7 @@ mod tests {
 
     #[test]
     fn every_algorithm_makes_a_valid_plan() {
-        for balance in crate::arguments::served() {
+        for &balance in Balance::ALL {
             let servers = ["127.0.0.1:1".parse().unwrap(), "127.0.0.1:2".parse().unwrap()];
             let plan = plan("127.0.0.1:8080".parse().unwrap(), &servers, balance).unwrap();
             assert_eq!(plan.upstreams[0].balance, balance);

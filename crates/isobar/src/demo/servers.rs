@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use http_body_util::Full;
@@ -152,6 +152,7 @@ async fn answer(
     server: usize,
     mood: Arc<Mood>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
+    let busy = Busy::with_one_more(server);
     let name = SERVERS[server].name;
     let (pause, status) = match request.uri().path() {
         "/health" => (Duration::ZERO, StatusCode::OK),
@@ -162,9 +163,34 @@ async fn answer(
     let response = Response::builder()
         .status(status)
         .header(NAME_FIELD, name)
+        .header("x-requests-in-flight", busy.in_flight())
         .body(Full::new(Bytes::from(body)));
     // The field is a constant, so the response is always valid.
     Ok(response.unwrap_or_default())
+}
+
+/// Requests that the servers have in flight, which they report: `prequal` goes by it.
+static IN_FLIGHT: [AtomicU64; 3] = [const { AtomicU64::new(0) }; 3];
+
+/// A request in flight at a server, until it is dropped: its client may leave in the middle.
+struct Busy(usize);
+
+impl Busy {
+    fn with_one_more(server: usize) -> Self {
+        IN_FLIGHT[server].fetch_add(1, Ordering::Relaxed);
+        Self(server)
+    }
+
+    /// Requests in flight, this one among them.
+    fn in_flight(&self) -> u64 {
+        IN_FLIGHT[self.0].load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        IN_FLIGHT[self.0].fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// A duration from two thirds to four thirds of the given one.
