@@ -40,7 +40,7 @@ impl Connection {
     pub(super) async fn open(server: &Server, reports: &Reports) -> Option<Self> {
         let probe = reports.probe.as_ref()?;
         let address = *server.addresses().first()?;
-        let own = || authority(server.address());
+        let own = || authority(server.address(), 80);
         let host = probe.host.as_deref().map_or_else(own, str::to_owned);
         let mut request = Vec::new();
         write::request_line(&mut request, b"GET", probe.path.as_bytes());
