@@ -9,7 +9,7 @@
 //! This crate sees slots, ids, weights and counters. It knows no request, no configuration, no socket and no clock;
 //! chance comes in as a seeded [`Chance`]. Whether a server is well is decided by a [`HealthTracker`] from the
 //! results of probes, and by an [`OutlierDetector`] from how it answers; what part of its weight a new one has by
-//! [`SlowStart`], and which of very many are used by [`random_subset`] and [`Aperture`]; what to do about it is the
+//! [`SlowStart`], how many requests at once one can take by [`Gradient`], and which of very many are used by [`random_subset`] and [`Aperture`]; what to do about it is the
 //! caller's business: it builds the [next](Group::next) group.
 //!
 //! A request of a session goes where its session is ([`Group::pick_for`]); a [`Token`] or a [`SessionTable`] says where that
@@ -39,6 +39,7 @@ mod board;
 mod budget;
 mod chance;
 mod fixed;
+mod gradient;
 mod group;
 mod guesses;
 mod health;
@@ -59,6 +60,7 @@ pub use balance::{Balance, Choices, Orca, Prequal};
 pub use board::Boards;
 pub use budget::{Allowance, Budget};
 pub use chance::Chance;
+pub use gradient::{Gradient, GradientRules};
 pub use group::{Candidate, Group, Otherwise, Pick, Preference, Standing, Tier};
 pub use guesses::Guesses;
 pub use health::{Health, HealthTracker};
