@@ -15,7 +15,7 @@ use isobar_plan::{
     UpstreamStatus,
 };
 
-use crate::{ConfigurationReport, View};
+use crate::{ConfigurationReport, View, limits};
 
 /// Why the instance does not do its work; none: it does.
 pub(crate) fn unhealthy(status: &Status) -> Option<&'static str> {
@@ -163,8 +163,8 @@ fn upstream_check(upstream: &UpstreamStatus, took: Duration) -> CheckReport {
             _ => CheckStatus::Warn,
         },
         detail: format!(
-            "{available} of {all} servers available, {} requests waiting{}{}",
-            upstream.queued,
+            "{available} of {all} servers available, {}{}{}",
+            limits::upstream(upstream),
             if panics(upstream) {
                 ", in panic: servers are used whether they are well or not"
             } else {
@@ -199,6 +199,10 @@ fn server_check(upstream: &UpstreamStatus, server: &ServerStatus, took: Duration
     }
     if server.weight == 0 {
         detail.push_str(", takes no new requests (weight 0)");
+    }
+    if let Some(limit) = limits::server(server) {
+        detail.push_str(", ");
+        detail.push_str(&limit);
     }
     if server.warmth_percent < 100 {
         detail.push_str(&format!(
@@ -257,8 +261,8 @@ mod tests {
 
     use isobar_observe::Snapshot;
     use isobar_plan::{
-        CheckStatus, EjectionStatus, EngineState, HealthState, ListenerStatus, LogStatus, Reason, ServerStatus,
-        ServiceState, Status, Tier, UpstreamStatus,
+        CheckStatus, EjectionStatus, EngineState, HealthState, LimitStatus, ListenerStatus, LogStatus, Reason,
+        ServerStatus, ServiceState, Status, Tier, UpstreamStatus,
     };
 
     use super::{report, unhealthy, unready};
@@ -278,6 +282,8 @@ mod tests {
             last_probe: Some(PROBE),
             checks: Vec::new(),
             in_flight: 0,
+            limit: None,
+            adaptive_limit: None,
             addresses: vec!["127.0.0.1:1".parse().expect("an address")],
             state: ServiceState::Enabled,
             state_by: None,
@@ -293,6 +299,10 @@ mod tests {
             panicking: Vec::new(),
             sessions: None,
             reports: None,
+            queued_by: [1, 2, 0],
+            queue_max: 1024,
+            requests: LimitStatus { used: 5, max: Some(5) },
+            connections: LimitStatus { used: 7, max: None },
             servers,
         }
     }

@@ -8,6 +8,7 @@
 mod endpoints;
 mod exposition;
 mod health;
+mod limits;
 mod negotiation;
 mod process;
 mod server;

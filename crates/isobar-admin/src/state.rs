@@ -5,7 +5,9 @@
 use std::time::SystemTime;
 
 use isobar_observe::catalogue::{self, Metric};
-use isobar_plan::{EngineState, HealthState, Reason, ReportsStatus, ServerStatus, ServiceState, Status};
+use isobar_plan::{
+    EngineState, HealthState, Priority, Reason, ReportsStatus, ServerStatus, ServiceState, Status, UpstreamStatus,
+};
 
 use crate::ConfigurationReport;
 use crate::process::Process;
@@ -56,7 +58,7 @@ pub(crate) static READERS: [(Metric, Reader); catalogue::STATE_METRICS.len()] = 
             .collect()
     }),
     (catalogue::UPSTREAM_PANICKING_LEVELS, |state| {
-        let levels = |up: &isobar_plan::UpstreamStatus| up.panicking.len() as u64;
+        let levels = |up: &UpstreamStatus| up.panicking.len() as u64;
         let upstreams = state.status.upstreams.iter();
         upstreams.map(|up| Sample::new([&*up.name], levels(up))).collect()
     }),
@@ -75,14 +77,34 @@ pub(crate) static READERS: [(Metric, Reader); catalogue::STATE_METRICS.len()] = 
     (catalogue::UPSTREAM_CANDIDATES, |state| {
         by_reports(state, |reports| reports.candidates.into())
     }),
+    (catalogue::UPSTREAM_QUEUED_BY_PRIORITY, queued_by_priority),
+    (catalogue::UPSTREAM_QUEUE_MAX, |state| {
+        by_upstream(state, |upstream| Some(upstream.queue_max))
+    }),
+    (catalogue::UPSTREAM_IN_FLIGHT, |state| {
+        by_upstream(state, |upstream| Some(upstream.requests.used))
+    }),
+    (catalogue::UPSTREAM_MAX_REQUESTS, |state| {
+        by_upstream(state, |upstream| upstream.requests.max)
+    }),
+    (catalogue::UPSTREAM_CONNECTIONS, |state| {
+        by_upstream(state, |upstream| Some(upstream.connections.used))
+    }),
+    (catalogue::UPSTREAM_MAX_CONNECTIONS, |state| {
+        by_upstream(state, |upstream| upstream.connections.max)
+    }),
+    (catalogue::SERVER_LIMIT, |state| by_server(state, |server| server.limit)),
+    (catalogue::SERVER_ADAPTIVE_LIMIT, |state| {
+        by_server(state, |server| server.adaptive_limit)
+    }),
     (catalogue::SERVER_IN_FLIGHT, |state| {
-        by_server(state, |server| server.in_flight)
+        by_server(state, |server| Some(server.in_flight))
     }),
     (catalogue::SERVER_HEALTHY, |state| {
-        by_server(state, |server| u32::from(server.is_well()))
+        by_server(state, |server| Some(u32::from(server.is_well())))
     }),
     (catalogue::SERVER_WARMTH, |state| {
-        let mut samples = by_server(state, |server| server.warmth_percent);
+        let mut samples = by_server(state, |server| Some(server.warmth_percent));
         for sample in &mut samples {
             if let Number::Whole(percent) = sample.value {
                 sample.value = Number::Real(percent as f64 / 100.0);
@@ -93,7 +115,7 @@ pub(crate) static READERS: [(Metric, Reader); catalogue::STATE_METRICS.len()] = 
     (catalogue::SERVER_HEALTH_STATE, health_states),
     (catalogue::SERVER_STATE, service_states),
     (catalogue::SERVER_EJECTED, |state| {
-        by_server(state, |server| u32::from(server.ejection.is_some()))
+        by_server(state, |server| Some(u32::from(server.ejection.is_some())))
     }),
     (catalogue::SERVER_EJECTIONS, ejections),
     (catalogue::SERVER_CHECK_STATE, check_states),
@@ -162,14 +184,30 @@ fn by_reports(state: &State, read: fn(&ReportsStatus) -> u64) -> Vec<Sample<'_>>
         .collect()
 }
 
-fn by_server(state: &State, read: fn(&ServerStatus) -> u32) -> Vec<Sample<'_>> {
+fn by_upstream(state: &State, read: fn(&UpstreamStatus) -> Option<u32>) -> Vec<Sample<'_>> {
+    let upstreams = state.status.upstreams.iter();
+    upstreams
+        .filter_map(|upstream| Some(Sample::new([&*upstream.name], read(upstream)?)))
+        .collect()
+}
+
+fn queued_by_priority(state: &State) -> Vec<Sample<'_>> {
+    let mut samples = Vec::new();
+    for upstream in &state.status.upstreams {
+        let queued = Priority::ALL.into_iter().zip(upstream.queued_by);
+        samples.extend(queued.map(|(priority, queued)| Sample::new([&*upstream.name, priority.name()], queued)));
+    }
+    samples
+}
+
+fn by_server(state: &State, read: fn(&ServerStatus) -> Option<u32>) -> Vec<Sample<'_>> {
     let mut samples = Vec::new();
     for upstream in &state.status.upstreams {
         samples.extend(
             upstream
                 .servers
                 .iter()
-                .map(|s| Sample::new([&*upstream.name, &*s.name], read(s))),
+                .filter_map(|s| Some(Sample::new([&*upstream.name, &*s.name], read(s)?))),
         );
     }
     samples

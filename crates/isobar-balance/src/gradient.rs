@@ -186,19 +186,23 @@ impl Gradient {
             return false;
         }
         let now = finish.now.nanoseconds();
-        let closes = self.began.compare_exchange(began, now, Ordering::Relaxed, Ordering::Relaxed);
+        let closes = self
+            .began
+            .compare_exchange(began, now, Ordering::Relaxed, Ordering::Relaxed);
         if closes.is_ok() {
             self.close(rules, finish.now);
         }
         closes.is_ok()
     }
 
-    /// How many answers make a window. All requests of before a quartering have ended when as many have as there were.
+    /// How many answers make a window. All requests of before a quartering have ended when as many have as there were;
+    /// of before a doubling, when half as many have as there are now.
     fn wanted(&self, rules: &GradientRules) -> u32 {
         let limit = rules.clamp(self.limit.load(Ordering::Relaxed) >> 8);
         match self.phase() {
             Phase::Draining => limit,
-            Phase::Rising | Phase::Steady | Phase::Measuring => limit.clamp(FEWEST, ENOUGH),
+            Phase::Rising => (limit * 2).clamp(FEWEST, ENOUGH * 2),
+            Phase::Steady | Phase::Measuring => limit.clamp(FEWEST, ENOUGH),
         }
     }
 
@@ -257,20 +261,21 @@ impl Gradient {
         }
     }
 
-    /// Moves the limit half of the way to where the gradient points.
+    /// Moves the limit down to where the gradient points, or half of the way up to there.
     fn step(&self, rules: &GradientRules, allowed: u64, latency: u64) {
         let limit = u64::from(self.limit.load(Ordering::Relaxed)).clamp(UNIT, u64::from(GradientRules::MOST) * UNIT);
         let gradient = u128::from(allowed) * u128::from(UNIT) / u128::from(latency.max(1));
         let gradient = u64::try_from(gradient).unwrap_or(UNIT).clamp(UNIT / 2, UNIT);
         // The square root of a limit in units of 1/256 is sixteen times that of the limit.
         let target = limit * gradient / UNIT + limit.isqrt() * 16;
-        self.set(rules, limit.midpoint(target));
+        self.set(rules, if target < limit { target } else { limit.midpoint(target) });
     }
 
     fn set(&self, rules: &GradientRules, limit: u64) {
         let highest = u64::from(rules.clamp(u32::MAX)) * UNIT;
         let limit = limit.clamp(u64::from(rules.clamp(0)) * UNIT, highest);
-        self.limit.store(u32::try_from(limit).unwrap_or(u32::MAX), Ordering::Relaxed);
+        self.limit
+            .store(u32::try_from(limit).unwrap_or(u32::MAX), Ordering::Relaxed);
     }
 
     fn believe(&self, baseline: u64, now: Moment) {

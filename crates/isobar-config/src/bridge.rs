@@ -10,6 +10,7 @@ mod health;
 mod listener;
 pub(crate) mod names;
 mod outliers;
+mod overload;
 mod placement;
 mod reports;
 mod retry;
@@ -28,7 +29,7 @@ pub(crate) use retry::{budget as retry_budget, effective_conditions, effective_r
 pub(crate) use route::effective_timeouts;
 pub(crate) use sticky::fill_in as fill_sticky;
 
-use isobar_plan::{LogDestination, LogFormat, Plan, UpstreamId};
+use isobar_plan::{LogDestination, LogFormat, Plan, Priority, UpstreamId};
 
 use crate::document::{self, AccessLog, Admin, Document, Label, Named, OrNone};
 use crate::problem::{Path, Problem, Problems};
@@ -78,6 +79,8 @@ struct Bridge<'d> {
     ids: HashMap<&'d str, UpstreamId>,
     /// Which upstreams a route leads to.
     used: Vec<bool>,
+    /// The priority of the listener whose routes are looked at.
+    priority: Priority,
 }
 
 impl<'d> Bridge<'d> {
@@ -90,6 +93,7 @@ impl<'d> Bridge<'d> {
             problems: Problems::default(),
             upstreams,
             ids,
+            priority: Priority::Normal,
             used: vec![false; upstreams.0.len()],
         }
     }

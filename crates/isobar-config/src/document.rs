@@ -10,6 +10,7 @@ mod health;
 mod listener;
 mod logging;
 mod outliers;
+mod overload;
 mod placement;
 mod reports;
 mod retry;
@@ -30,12 +31,13 @@ pub use logging::{AccessLog, LogFormat, LogPath};
 pub use outliers::{
     Ejection, FailurePercentage, LatencyOutliers, OutlierDetection, OutlierRules, SimpleOutliers, SuccessRate,
 };
+pub use overload::{AdaptiveConcurrency, Queue, UpstreamLimits};
 pub use placement::{Compared, Instance, Locality, Panic, SlowStart, Spread, Subset};
 pub use reports::{LoadProbe, Orca, Prequal, Reports};
 pub use retry::{Backoff, Condition, Conditions, Hedge, HedgeAfter, Kept, Retry, RetryBudget, RouteRetry};
 pub use route::{Match, Route, RouteTimeouts};
 pub use sticky::{CookieDomain, CookieName, CookiePath, SameSite, SecretFile, Sticky};
-pub use upstream::{KeepAlive, Queue, Server, ServerTimeouts, Upstream};
+pub use upstream::{KeepAlive, Server, ServerTimeouts, Upstream};
 pub use word::Label;
 
 use crate::setting::section::settings;

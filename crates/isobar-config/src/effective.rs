@@ -45,6 +45,7 @@ fn fill_listener(listener: &mut Listener, index: usize, upstreams: &HashMap<&Lab
     let names = names::route_names(&listener.routes);
     for (route, name) in listener.routes.iter_mut().zip(names) {
         route.name = Some(name);
+        route.priority.get_or_insert(listener.priority);
         if let Some(upstream) = upstreams.get(&route.upstream) {
             route.timeouts = fill_timeouts(&route.timeouts, &upstream.timeouts);
             route.retry = fill_retry(&route.retry, &upstream.retry);

@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use isobar_control::{DnsClient, Resolver, Target};
-use isobar_plan::{Balance, KeepAlive, Plan, PlanDiff, Queue, Server, ServerAddress, Timeouts, Upstream};
+use isobar_plan::{
+    Balance, KeepAlive, Plan, PlanDiff, Queue, QueueOrder, Server, ServerAddress, Timeouts, Upstream, UpstreamLimits,
+};
 use name_server::{NameServer, Zone};
 use tokio::sync::Notify;
 
@@ -86,9 +88,12 @@ fn plan(servers: &[(&str, u16)]) -> Plan {
             max_idle: 0,
             idle_timeout: second,
         },
+        limits: UpstreamLimits::default(),
+        adaptive_concurrency: None,
         queue: Queue {
             max: 0,
             timeout: second,
+            order: QueueOrder::FirstCome,
         },
         sticky: None,
         retry_budget: None,

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use isobar_observe::{ListenerSnapshot, RouteSnapshot, ServerSnapshot, Snapshot, UpstreamSnapshot, WorkerSnapshot};
-use isobar_plan::{EngineState, ListenerStatus, Status};
+use isobar_observe::{
+    ListenerSnapshot, PrioritySnapshot, RouteSnapshot, ServerSnapshot, Snapshot, UpstreamSnapshot, WorkerSnapshot,
+};
+use isobar_plan::{EngineState, ListenerStatus, Priority, Status};
 
 use crate::Engine;
 
@@ -56,6 +58,13 @@ impl Engine {
             let mut series = UpstreamSnapshot::new([Arc::clone(upstream.name())]);
             upstream.all_stats().for_each(|shard| series.add(shard));
             snapshot.upstreams.push(series);
+            for priority in Priority::ALL {
+                let mut series = PrioritySnapshot::new([Arc::clone(upstream.name()), priority.name().into()]);
+                upstream
+                    .all_priority_stats(priority)
+                    .for_each(|shard| series.add(shard));
+                snapshot.priorities.push(series);
+            }
             for server in &upstream.members().servers {
                 let mut series = ServerSnapshot::new([Arc::clone(upstream.name()), Arc::clone(server.name())]);
                 server.all_stats().for_each(|shard| series.add(shard));

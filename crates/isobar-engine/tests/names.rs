@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use isobar_engine::{Engine, EngineOptions, Io};
 use isobar_plan::{AccessLog, Timeouts, Upstream};
-use isobar_plan::{Balance, KeepAlive, LogDestination, LogFormat, Plan, Queue, Server, ServerAddress};
+use isobar_plan::{
+    Balance, KeepAlive, LogDestination, LogFormat, Plan, Queue, QueueOrder, Server, ServerAddress, UpstreamLimits,
+};
 
 fn upstream(name: &str, servers: &[&str]) -> Upstream {
     let second = Duration::from_secs(1);
@@ -38,9 +40,12 @@ fn upstream(name: &str, servers: &[&str]) -> Upstream {
             max_idle: 0,
             idle_timeout: second,
         },
+        limits: UpstreamLimits::default(),
+        adaptive_concurrency: None,
         queue: Queue {
             max: 0,
             timeout: second,
+            order: QueueOrder::FirstCome,
         },
         sticky: None,
         retry_budget: None,

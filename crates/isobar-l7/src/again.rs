@@ -171,8 +171,8 @@ pub(crate) fn tell(ways: &Ways<'_>, exchange: &mut Exchange, place: &Place<Pool>
     match failed.why {
         Why::Cause(cause) => {
             stats.failures.count(cause);
-            // Who is to blame for a deadline of all tries together is not known.
-            if cause.fault() == Fault::Server && cause != Cause::DeadlineExceeded && !failed.is_idle_close() {
+            // Who is to blame for a deadline of all tries together, or for limits of the upstream, is not known.
+            if cause.blames_one_server() && !failed.is_idle_close() {
                 match cause {
                     Cause::ConnectFailed | Cause::ConnectTimeout => place.unreachable(now, latency),
                     _ => place.finished(now, latency, Outcome::Failure { retry_after: None }),

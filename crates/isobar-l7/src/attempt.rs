@@ -13,6 +13,7 @@ use crate::download::Reply;
 use crate::exchange::{Exchange, Next};
 use crate::flow::{Flow, Wait, poll_flushed};
 use crate::forward::Ways;
+use crate::overload;
 use crate::pool::Pool;
 use crate::server::{ConnectError, ServerConnection};
 use crate::tunnel;
@@ -168,6 +169,13 @@ pub(crate) type Connected = (Result<Box<ServerConnection>, Cause>, Duration);
 /// Connects to one of the server's addresses, all within the one deadline: the next is tried where one refuses.
 pub(crate) async fn connect(ways: &Ways<'_>, server: &Server, deadline: Instant) -> Connected {
     let began = ways.worker.wheel.now();
+    let permit = match overload::permit(ways, deadline).await {
+        Ok(permit) => permit,
+        Err(cause) => {
+            overload::refused(ways, cause);
+            return (Err(cause), ways.worker.wheel.now().saturating_duration_since(began));
+        }
+    };
     let mut result = Err(Cause::ConnectFailed);
     for _ in 0..server.addresses().len().min(MAX_ADDRESSES) {
         let Some(address) = server.next_address() else { break };
@@ -182,6 +190,10 @@ pub(crate) async fn connect(ways: &Ways<'_>, server: &Server, deadline: Instant)
             break;
         }
     }
+    let result = result.map(|mut server| {
+        server.permit = Some(permit);
+        server
+    });
     (result, ways.worker.wheel.now().saturating_duration_since(began))
 }
 
@@ -243,18 +255,24 @@ pub(crate) async fn deliver(
     })
 }
 
-/// Keeps a connection for the next request, unless its address is no longer the server's.
+/// Keeps a connection for the next request, unless its address is no longer the server's, or its place is wanted.
 fn give_back(ways: &Ways<'_>, place: &Place<Pool>, mut connection: Box<ServerConnection>, now: Instant) {
     let local_server = place.server();
     let moved = matches!(local_server.server.address(), ServerAddress::Name(..))
         && !local_server.server.addresses().contains(&connection.address);
-    if !moved {
+    let view = ways.local.view();
+    let is_one_too_many = ways
+        .local
+        .upstream()
+        .connections()
+        .to_close(view.settings().limits.max_connections)
+        > 0;
+    if !moved && !is_one_too_many {
         connection.reused = true;
         connection.timer.clear();
         if connection.stream.watch().is_err() {
             return;
         }
-        let limits = ways.local.view().settings().keep_alive;
-        local_server.own.keep(connection, &limits, now);
+        local_server.own.keep(connection, &view.settings().keep_alive, now);
     }
 }

@@ -23,7 +23,7 @@ use crate::forward::{Ways, forward};
 use crate::record::{Detail, Report};
 use crate::sticky::Session;
 use crate::worker::LocalSite;
-use crate::{Worker, answer, key, record, request, sticky};
+use crate::{Worker, answer, deadline, key, record, request, sticky};
 
 /// Buffers that grew past this are given back when their exchange ends.
 pub(crate) const KEPT_BUFFER_BYTES: usize = 8 * 1024;
@@ -275,13 +275,14 @@ async fn serve(worker: &Worker, client: &mut Client, exchange: &mut Exchange) ->
     let (Some((rules, _)), Some(local)) = (site.site.rules(route), site.upstream(route)) else {
         return Err(Cause::Internal);
     };
-    let (key, reports) = {
+    let (key, reports, deadline) = {
         let view = local.view();
         let now = exchange.report.claims(worker);
         sticky::look_up(&view, exchange, now, local.upstream().stats(worker.id));
         let forwarding = &site.site.listener.forwarding;
         let key = key::of(view.settings(), client.peer.ip(), forwarding, exchange);
-        (key, view.settings().reports.clone())
+        let deadline = deadline::of(&view.settings().queue, exchange);
+        (key, view.settings().reports.clone(), deadline)
     };
     let ways = Ways {
         worker,
@@ -290,6 +291,7 @@ async fn serve(worker: &Worker, client: &mut Client, exchange: &mut Exchange) ->
         local,
         key,
         reports,
+        deadline,
     };
     forward(&ways, client, exchange).await
 }

@@ -18,6 +18,7 @@ use crate::connection::Client;
 use crate::exchange::{Exchange, Next};
 use crate::flow::poll_watch;
 use crate::hedge;
+use crate::overload;
 use crate::pool::Pool;
 use crate::server::ServerConnection;
 use crate::sticky;
@@ -33,6 +34,8 @@ pub(crate) struct Ways<'a> {
     pub(crate) key: Option<u64>,
     /// What is read of answers, where the upstream goes by reports.
     pub(crate) reports: Option<Arc<Reports>>,
+    /// When it must be answered, where the upstream's queue goes by that.
+    pub(crate) deadline: Option<Instant>,
 }
 
 /// The server that answers, or the one that failed.
@@ -61,7 +64,10 @@ pub(crate) async fn forward(ways: &Ways<'_>, client: &mut Client, exchange: &mut
                 }
                 Some(Why::Status(_)) | None => return Err(no_server(ways)),
             },
-            Err(cause) => return Err(cause),
+            Err(cause) => {
+                overload::refused(ways, cause);
+                return Err(cause);
+            }
         };
         if ways.reports.is_some() {
             place.wants_reports(ways.worker.wheel.now(), &mut ways.worker.chance.borrow_mut());
@@ -75,6 +81,7 @@ pub(crate) async fn forward(ways: &Ways<'_>, client: &mut Client, exchange: &mut
             Ok((place, server)) => return deliver(ways, client, exchange, place, server).await,
             Err(failed) => failed,
         };
+        overload::failed(ways, exchange, &place, &failed);
         again::tell(ways, exchange, &place, &failed);
         drop(place);
         if !again::is_tried_again(ways, exchange, &failed) {
@@ -114,8 +121,8 @@ fn no_server(ways: &Ways<'_>) -> Cause {
 fn claim(ways: &Ways<'_>, exchange: &Exchange) -> Result<Place<Pool>, Refusal> {
     let upstream = ways.local.upstream();
     let others_wait = match exchange.session.owner() {
-        None => upstream.has_queue(),
-        Some(owner) => upstream.has_queue_for(owner),
+        None => upstream.has_queue(ways.priority()),
+        Some(owner) => upstream.has_queue_for(owner, ways.priority()),
     };
     if others_wait {
         return Err(Refusal::Full);
@@ -132,6 +139,8 @@ pub(crate) fn ask<'a>(ways: &Ways<'_>, view: &View<Pool>, exchange: &'a Exchange
         key: ways.key,
         home: exchange.session.home(view),
         now: moment(now),
+        priority: ways.priority(),
+        deadline: ways.deadline.map(moment),
     }
 }
 
@@ -140,30 +149,28 @@ async fn wait(ways: &Ways<'_>, client: &mut Client, exchange: &mut Exchange) -> 
     let Ways { worker, local, .. } = *ways;
     let stats = local.upstream().stats(worker.id);
     let began = worker.wheel.now();
-    let (limits, joined) = {
+    if overload::is_too_late(ways, began) {
+        return Err(Cause::TooLate);
+    }
+    let joined = {
         let view = local.view();
-        let limits = view.settings().queue;
         let ask = ask(ways, &view, exchange, began);
-        (limits, Ticket::join_for(Arc::clone(local.upstream()), limits.max, &ask))
+        Ticket::join(Arc::clone(local.upstream()), &view.settings().queue, &ask)
     };
     let Ok(mut ticket) = joined else {
         stats.queue_rejected.increment();
-        return Err(Cause::QueueFull);
+        return Err(overload::why_full(ways));
     };
     stats.queue_entered.increment();
-    let until = began + limits.timeout;
-    client
-        .timer
-        .set(exchange.again.deadline.map_or(until, |deadline| deadline.min(until)));
+    client.timer.set(overload::patience(ways, exchange, began));
     let result = poll_fn(|cx| poll_claim(cx, ways, client, exchange, &mut ticket)).await;
     let waited = worker.wheel.now().saturating_duration_since(began);
     stats.queue_wait.observe(waited);
     exchange.report.queued += waited;
-    match result {
-        Ok(_) => ticket.served(),
-        Err(Cause::QueueTimeout) => stats.queue_timeouts.increment(),
-        Err(_) => {}
+    if matches!(result, Err(Cause::QueueTimeout)) {
+        stats.queue_timeouts.increment();
     }
+    overload::leave(ticket, &result);
     result
 }
 
@@ -174,9 +181,16 @@ fn poll_claim(
     exchange: &mut Exchange,
     ticket: &mut Ticket<Arc<Upstream>>,
 ) -> Poll<Result<Place<Pool>, Cause>> {
-    while ticket.poll_turn(cx).is_ready() {
+    while let Poll::Ready(turn) = ticket.poll_turn(cx) {
+        if turn.is_err() {
+            return Poll::Ready(Err(Cause::Displaced));
+        }
+        let now = ways.worker.wheel.now();
+        if overload::is_too_late(ways, now) {
+            return Poll::Ready(Err(Cause::TooLate));
+        }
         let view = ways.local.view();
-        let ask = ask(ways, &view, exchange, ways.worker.wheel.now());
+        let ask = ask(ways, &view, exchange, now);
         match view.place(&ask, &mut ways.worker.chance.borrow_mut()) {
             Ok(place) => return Poll::Ready(Ok(place)),
             Err(Refusal::Full) => ticket.missed(),
@@ -184,13 +198,7 @@ fn poll_claim(
         }
     }
     if client.timer.poll_expired(cx).is_ready() {
-        let deadline = exchange.again.deadline;
-        let is_over = deadline.is_some_and(|deadline| ways.worker.wheel.now() >= deadline);
-        return Poll::Ready(Err(if is_over {
-            Cause::DeadlineExceeded
-        } else {
-            Cause::QueueTimeout
-        }));
+        return Poll::Ready(Err(overload::expired(ways, exchange)));
     }
     // A request that waits is in no hurry to save a system call.
     if client.stream.watch().is_err() {

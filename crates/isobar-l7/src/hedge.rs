@@ -324,7 +324,7 @@ impl<'a> Race<'a> {
     /// A place at a server that does not work on the request. One that others wait for is not taken.
     fn claim(&self, exchange: &mut Exchange) -> Option<Place<Pool>> {
         let ways = self.ways;
-        if ways.local.upstream().has_queue() {
+        if ways.local.upstream().has_queue(ways.priority()) {
             return None;
         }
         let before = exchange.tried.len();

@@ -55,6 +55,18 @@ impl Pool {
     }
 }
 
+impl Pool {
+    /// Closes the connections that have been idle longest, as many as are wanted; how many that were.
+    pub(crate) fn close_oldest(&self, wanted: usize) -> usize {
+        let mut idle = self.idle.borrow_mut();
+        let count = wanted.min(idle.len());
+        let closed: Vec<Idle> = idle.drain(..count).collect();
+        // What is dropped tells others that there is room, who must find the pool free.
+        drop(idle);
+        closed.len()
+    }
+}
+
 impl Retire for Pool {
     fn retire(&self) {
         self.retired.set(true);

@@ -130,6 +130,11 @@ impl Report {
         self.head_waited = true;
     }
 
+    /// When the first byte of the request was there.
+    pub(crate) fn arrived(&self) -> Option<Instant> {
+        self.began
+    }
+
     /// When a server is looked for. Reads the clock only where time has passed since it last did.
     pub(crate) fn claims(&self, worker: &Worker) -> Instant {
         let at_once = self.attempts == 0 && !self.head_waited;

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use isobar_net::stream::Stream;
 use isobar_net::wheel::Timer;
+use isobar_upstream::Permit;
 
 use crate::Worker;
 
@@ -21,6 +22,8 @@ pub(crate) struct ServerConnection {
     pub(crate) timer: Timer,
     /// Whether it carried an exchange before.
     pub(crate) reused: bool,
+    /// Its part of the connections that its upstream may have.
+    pub(crate) permit: Option<Permit>,
 }
 
 /// Why there is no connection. Nothing was sent.
@@ -55,6 +58,7 @@ impl ServerConnection {
             address,
             timer,
             reused: false,
+            permit: None,
         }))
     }
 

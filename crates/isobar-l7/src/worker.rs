@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Context;
 use std::time::{Duration, Instant};
 
 use isobar_balance::Chance;
@@ -173,7 +174,12 @@ impl Worker {
         let timer = self.wheel.timer();
         loop {
             timer.set(self.wheel.now() + CHORES_INTERVAL);
-            std::future::poll_fn(|cx| timer.poll_expired(cx)).await;
+            let world = self.world();
+            std::future::poll_fn(|cx| {
+                self.poll_sweep(cx, &world);
+                timer.poll_expired(cx)
+            })
+            .await;
             let world = self.world();
             let now = self.wheel.now();
             for local in &world.upstreams {
@@ -181,9 +187,19 @@ impl Worker {
                 for server in view.servers() {
                     server.own.sweep(&view.settings().keep_alive, now);
                 }
+                close_idle(local);
             }
             self.flush_log(&world);
             self.give_back_spare();
+        }
+    }
+
+    /// Closes idle connections of upstreams that need their places for others.
+    fn poll_sweep(&self, cx: &mut Context<'_>, world: &LocalWorld) {
+        for local in &world.upstreams {
+            if local.upstream().connections().poll_sweep(cx, self.id).is_ready() {
+                close_idle(local);
+            }
         }
     }
 
@@ -246,6 +262,16 @@ impl Worker {
         if let Some(log) = &world.world.log {
             self.lines.flush(log);
         }
+    }
+}
+
+/// Closes as many idle connections of an upstream as it has too many.
+fn close_idle(local: &Local<Pool>) {
+    let view = local.view();
+    let max = view.settings().limits.max_connections;
+    let mut left = local.upstream().connections().to_close(max) as usize;
+    for server in view.servers() {
+        left -= server.own.close_oldest(left);
     }
 }
 

@@ -17,9 +17,9 @@ use isobar_l7::{Accepted, OpenConnections, Published, Site, SiteParts, SiteRoute
 use isobar_net::listen::{ListenOptions, Listener, listen};
 use isobar_net::runtime::{Io, WorkerRuntime, run, ways};
 use isobar_plan::{
-    Action, Allowance, Balance, ClientTimeouts, Forwarding, KeepAlive, Learned, LearnedFrom, ListenerLimits, Otherwise,
-    Queue, Reports, Retry, RetryOn, Route, Server, ServerAddress, StatusRanges, Sticky, StickyBy, StickyCookie,
-    Timeouts, UpstreamId,
+    Action, Allowance, Balance, ClientTimeouts, Forwarding, GradientRules, KeepAlive, Learned, LearnedFrom,
+    ListenerLimits, Otherwise, Priority, Queue, QueueOrder, Reports, Retry, RetryOn, Route, Server, ServerAddress,
+    StatusRanges, Sticky, StickyBy, StickyCookie, Timeouts, UpstreamId, UpstreamLimits,
 };
 use isobar_route::{HostPattern, PathPattern, Rule};
 use isobar_upstream::{Sharded, Upstream};
@@ -135,9 +135,19 @@ fn world(server: SocketAddr, balance: Balance, sticky: Option<Sticky>) -> World 
             max_idle: 8,
             idle_timeout: 9 * second,
         },
+        limits: UpstreamLimits {
+            max_requests: Some(100),
+            max_connections: Some(100),
+        },
+        adaptive_concurrency: Some(GradientRules {
+            min: 1,
+            max: 1000,
+            tolerance_percent: 50,
+        }),
         queue: Queue {
             max: 8,
             timeout: second,
+            order: QueueOrder::Deadline,
         },
         sticky,
         retry_budget: Some(Allowance::DEFAULT),
@@ -165,6 +175,7 @@ fn world(server: SocketAddr, balance: Balance, sticky: Option<Sticky>) -> World 
             buffer: 64 * 1024,
         },
         hedge: None,
+        priority: Priority::Normal,
         request_headers: vec![isobar_plan::HeaderOp::Set("x-env".into(), "test".into())],
         response_headers: vec![isobar_plan::HeaderOp::Remove("server".into())],
     };

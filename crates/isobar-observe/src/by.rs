@@ -132,12 +132,25 @@ impl Scope for EarlyCauses {
     }
 }
 
+/// Causes that say that there was [too much to do](Cause::is_overload).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OverloadCauses {}
+
+impl Scope for OverloadCauses {
+    fn takes(cause: Cause) -> bool {
+        cause.is_overload()
+    }
+}
+
 /// Exchanges counted by how they ended, written by one thread.
 #[derive(Debug)]
 pub struct ByCause<S = EveryCause>([Counter; Cause::COUNT], PhantomData<S>);
 
 /// Requests a server failed, by cause. Whatever was not its fault is left out, so every failed attempt can be given.
 pub type Failures = ByCause<ServerCauses>;
+
+/// Requests refused because there was too much to do, by cause.
+pub type Overloads = ByCause<OverloadCauses>;
 
 /// Requests refused before a route took them, by cause.
 pub type Refusals = ByCause<EarlyCauses>;

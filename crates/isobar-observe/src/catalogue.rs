@@ -14,7 +14,9 @@ use core::fmt::Write as _;
 use crate::Histogram;
 
 pub use crate::cell::{Cell, Reading};
-pub use crate::stats::{LISTENER_METRICS, ROUTE_METRICS, SERVER_METRICS, UPSTREAM_METRICS, WORKER_METRICS};
+pub use crate::stats::{
+    LISTENER_METRICS, PRIORITY_METRICS, ROUTE_METRICS, SERVER_METRICS, UPSTREAM_METRICS, WORKER_METRICS,
+};
 
 /// One metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,6 +147,22 @@ state_metrics! {
     UPSTREAM_FALLBACK_PICKS: Counter "isobar_upstream_fallback_picks_total" ["upstream"];
     /// Servers that the algorithm remembers as candidates for the next requests.
     UPSTREAM_CANDIDATES: Gauge "isobar_upstream_candidates" ["upstream"];
+    /// Requests that wait for a server, by how much they matter.
+    UPSTREAM_QUEUED_BY_PRIORITY: Gauge "isobar_upstream_queued_by_priority" ["upstream"] "priority";
+    /// Requests that may wait for a server.
+    UPSTREAM_QUEUE_MAX: Gauge "isobar_upstream_queue_max" ["upstream"];
+    /// Requests in flight at the servers of the upstream.
+    UPSTREAM_IN_FLIGHT: Gauge "isobar_upstream_in_flight" ["upstream"];
+    /// Requests that may be in flight at the servers of the upstream; absent where there is no limit.
+    UPSTREAM_MAX_REQUESTS: Gauge "isobar_upstream_max_requests" ["upstream"];
+    /// Open connections to the servers of the upstream, idle ones included.
+    UPSTREAM_CONNECTIONS: Gauge "isobar_upstream_connections" ["upstream"];
+    /// Connections to the servers of the upstream that may be open; absent where there is no limit.
+    UPSTREAM_MAX_CONNECTIONS: Gauge "isobar_upstream_max_connections" ["upstream"];
+    /// Requests the server is given at once now; absent where there is no limit.
+    SERVER_LIMIT: Gauge "isobar_server_limit" ["upstream", "server"];
+    /// Requests the server can work on at once, as found from its latency; absent where that is not looked for.
+    SERVER_ADAPTIVE_LIMIT: Gauge "isobar_server_adaptive_limit" ["upstream", "server"];
     /// Requests the server is answering.
     SERVER_IN_FLIGHT: Gauge "isobar_server_in_flight" ["upstream", "server"];
     /// Whether the server is given requests as far as its health goes (1) or not (0).
@@ -197,6 +215,7 @@ pub fn metrics() -> impl Iterator<Item = Metric> {
     of(LISTENER_METRICS)
         .chain(of(ROUTE_METRICS))
         .chain(of(UPSTREAM_METRICS))
+        .chain(of(PRIORITY_METRICS))
         .chain(of(SERVER_METRICS))
         .chain(of(WORKER_METRICS))
         .chain(STATE_METRICS.iter().copied())

@@ -142,6 +142,14 @@ causes! {
         "Every server is at its limit and no more requests may wait.";
     QueueTimeout "queue_timeout" Status(503), Server, Always,
         "No server became free while the request waited.";
+    MaxRequests "max_requests" Status(503), Server, Always,
+        "The upstream has as many requests in flight as its limits give to the priority, and no more may wait.";
+    MaxConnections "max_connections" Status(503), Server, Always,
+        "The upstream has as many connections to its servers as it may, and none became free.";
+    Displaced "displaced" Status(503), Server, Always,
+        "Every server is at its limit, and another request has this one's place in the full queue.";
+    TooLate "too_late" Status(503), Server, Always,
+        "No server could have answered the request before its deadline.";
     ConnectTimeout "connect_timeout" Status(504), Server, Always,
         "The connection to the server was not made in time.";
     SendTimeout "send_timeout" Status(504), Server, Idempotent,
@@ -224,11 +232,23 @@ impl Cause {
     /// Whether one particular server is to blame, rather than the lack of any.
     #[must_use]
     pub const fn blames_one_server(self) -> bool {
-        let of_all = matches!(
+        matches!(self.fault(), Fault::Server)
+            && !matches!(self, Self::NoServer | Self::DeadlineExceeded)
+            && !self.is_overload()
+    }
+
+    /// Whether the request was refused because there was too much to do.
+    #[must_use]
+    pub const fn is_overload(self) -> bool {
+        matches!(
             self,
-            Self::NoServer | Self::QueueFull | Self::QueueTimeout | Self::DeadlineExceeded
-        );
-        matches!(self.fault(), Fault::Server) && !of_all
+            Self::QueueFull
+                | Self::QueueTimeout
+                | Self::MaxRequests
+                | Self::MaxConnections
+                | Self::Displaced
+                | Self::TooLate
+        )
     }
 }
 
@@ -329,10 +349,14 @@ mod tests {
             "client_head_timeout",
             "connect_failed",
             "connect_timeout",
+            "displaced",
+            "max_connections",
+            "max_requests",
             "no_server",
             "out_of_resources",
             "queue_full",
             "queue_timeout",
+            "too_late",
         ];
         assert_eq!(always, expected.into());
     }

@@ -26,18 +26,19 @@ mod time;
 
 pub use again::{ByReason, ReasonTotals, RetryReason};
 pub use by::{
-    ByCause, ByClass, CauseTotals, ClassTotals, EarlyCauses, EveryCause, Failures, Refusals, Scope, ServerCauses,
-    StatusClass,
+    ByCause, ByClass, CauseTotals, ClassTotals, EarlyCauses, EveryCause, Failures, OverloadCauses, Overloads, Refusals,
+    Scope, ServerCauses, StatusClass,
 };
 pub use cause::{Cause, Fault, RetrySafe, errors_markdown};
 pub use counter::Counter;
 pub use histogram::{Histogram, HistogramTotals};
 pub use picked::Picked;
 pub use snapshot::{
-    ListenerSnapshot, RouteSnapshot, Series, ServerSnapshot, Snapshot, UpstreamSnapshot, WorkerSnapshot,
+    ListenerSnapshot, PrioritySnapshot, RouteSnapshot, Series, ServerSnapshot, Snapshot, UpstreamSnapshot,
+    WorkerSnapshot,
 };
 pub use stats::{
-    ListenerStats, ListenerTotals, RouteStats, RouteTotals, ServerStats, ServerTotals, UpstreamStats, UpstreamTotals,
-    WorkerStats, WorkerTotals,
+    ListenerStats, ListenerTotals, PriorityStats, PriorityTotals, RouteStats, RouteTotals, ServerStats, ServerTotals,
+    UpstreamStats, UpstreamTotals, WorkerStats, WorkerTotals,
 };
 pub use time::WallTime;

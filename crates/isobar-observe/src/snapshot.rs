@@ -6,8 +6,8 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::{
-    ListenerStats, ListenerTotals, RouteStats, RouteTotals, ServerStats, ServerTotals, UpstreamStats, UpstreamTotals,
-    WorkerStats, WorkerTotals,
+    ListenerStats, ListenerTotals, PriorityStats, PriorityTotals, RouteStats, RouteTotals, ServerStats, ServerTotals,
+    UpstreamStats, UpstreamTotals, WorkerStats, WorkerTotals,
 };
 
 /// Everything counted since the start, summed over the workers.
@@ -22,6 +22,8 @@ pub struct Snapshot {
     pub routes: Vec<RouteSnapshot>,
     /// The upstreams.
     pub upstreams: Vec<UpstreamSnapshot>,
+    /// The priorities of all upstreams.
+    pub priorities: Vec<PrioritySnapshot>,
     /// The servers of all upstreams.
     pub servers: Vec<ServerSnapshot>,
     /// The workers.
@@ -45,6 +47,8 @@ pub type ListenerSnapshot = Series<ListenerTotals, 1>;
 pub type RouteSnapshot = Series<RouteTotals, 2>;
 /// An upstream's counts; labelled by its name.
 pub type UpstreamSnapshot = Series<UpstreamTotals, 1>;
+/// A priority's counts; labelled by its upstream's name and its own.
+pub type PrioritySnapshot = Series<PriorityTotals, 2>;
 /// A server's counts; labelled by its upstream's and its own name.
 pub type ServerSnapshot = Series<ServerTotals, 2>;
 /// A worker's counts; labelled by its number, from 0.
@@ -76,6 +80,7 @@ add! {
     ListenerSnapshot adds ListenerStats;
     RouteSnapshot adds RouteStats;
     UpstreamSnapshot adds UpstreamStats;
+    PrioritySnapshot adds PriorityStats;
     ServerSnapshot adds ServerStats;
     WorkerSnapshot adds WorkerStats;
 }

@@ -5,7 +5,7 @@
 //! metric's kind, and the name beside it the metric's name.
 
 use crate::catalogue::{Cell, Measured, metric_of};
-use crate::{ByCause, ByClass, ByReason, Counter, Failures, Histogram, Refusals};
+use crate::{ByCause, ByClass, ByReason, Counter, Failures, Histogram, Overloads, Refusals};
 
 /// Declares a shard, the sum of shards, and their metrics.
 macro_rules! shards {
@@ -106,6 +106,12 @@ shards! {
         sticky_forged: Counter = "isobar_upstream_sticky_forged_total",
         /// Sessions that are forgotten early, or not remembered, because the table has no room for them.
         sticky_evictions: Counter = "isobar_upstream_sticky_evictions_total",
+    }
+
+    /// What one worker counts of the requests of one priority to one upstream.
+    PriorityStats => PriorityTotals, PRIORITY_METRICS, ["upstream", "priority"] {
+        /// Requests refused because there was too much to do, by cause.
+        refused: Overloads = "isobar_upstream_refused_total",
     }
 
     /// What one worker counts of one server.

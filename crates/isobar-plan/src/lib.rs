@@ -12,6 +12,7 @@ mod diff;
 mod health;
 mod listener;
 mod logging;
+mod overload;
 mod placement;
 mod reports;
 mod retry;
@@ -27,6 +28,7 @@ pub use listener::{
     Action, Cidr, ClientTimeouts, Forwarding, HeaderOp, Listener, ListenerLimits, Route, RouteTimeouts, UpstreamId,
 };
 pub use logging::{AccessLog, LogDestination, LogFormat};
+pub use overload::{GradientRules, Priority, Queue, QueueOrder, UpstreamLimits};
 pub use placement::{Locality, Panic, Placement};
 pub use reports::{LoadProbe, ORCA_FIELDS, Reports};
 pub use retry::{Backoff, Hedge, HedgeAfter, Retry, RetryOn};
@@ -35,11 +37,11 @@ pub use service::{
     ServiceChange, ServiceState,
 };
 pub use status::{
-    CheckHealth, CheckReport, CheckStatus, EngineState, Event, HealthState, ListenerStatus, LogStatus, PanicChange,
-    ReportsStatus, ServerStatus, Status, UpstreamStatus,
+    CheckHealth, CheckReport, CheckStatus, EngineState, Event, HealthState, LimitStatus, ListenerStatus, LogStatus,
+    PanicChange, ReportsStatus, ServerStatus, Status, UpstreamStatus,
 };
 pub use sticky::{Learned, LearnedFrom, Otherwise, Secret, Sticky, StickyBy, StickyCookie};
-pub use upstream::{Allowance, Balance, HashPart, KeepAlive, Queue, Server, ServerAddress, Timeouts, Upstream};
+pub use upstream::{Allowance, Balance, HashPart, KeepAlive, Server, ServerAddress, Timeouts, Upstream};
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;

@@ -8,7 +8,7 @@ use core::time::Duration;
 
 use isobar_route::Rule;
 
-use crate::{Hedge, Name, Retry, Timeouts};
+use crate::{Hedge, Name, Priority, Retry, Timeouts};
 
 /// The position of an upstream in [`Plan::upstreams`](crate::Plan::upstreams).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -120,6 +120,8 @@ pub struct Route {
     pub retry: Retry,
     /// When its requests are given to a second server; none: never.
     pub hedge: Option<Hedge>,
+    /// How much its requests matter when not all can be served.
+    pub priority: Priority,
     /// Changes to the request's fields, in order, after the forwarding fields are set.
     pub request_headers: Vec<HeaderOp>,
     /// Changes to the response's fields, in order.

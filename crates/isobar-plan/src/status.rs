@@ -61,6 +61,14 @@ pub struct UpstreamStatus {
     pub sessions: Option<u64>,
     /// What it knows of its servers by their reports; none: it does not go by them.
     pub reports: Option<ReportsStatus>,
+    /// Those of them of each priority, in the order of [`Priority::ALL`](crate::Priority::ALL).
+    pub queued_by: [u32; 3],
+    /// Requests that may wait.
+    pub queue_max: u32,
+    /// Requests in flight at its servers.
+    pub requests: LimitStatus,
+    /// Open connections to its servers.
+    pub connections: LimitStatus,
     /// Its servers.
     pub servers: Vec<ServerStatus>,
 }
@@ -74,6 +82,15 @@ pub struct ReportsStatus {
     pub fallback_picks: u64,
     /// Servers that the algorithm remembers as candidates.
     pub candidates: u32,
+}
+
+/// How close something is to its limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LimitStatus {
+    /// How many there are.
+    pub used: u32,
+    /// How many there may be; none: any number.
+    pub max: Option<u32>,
 }
 
 /// A server, as it is.
@@ -99,6 +116,10 @@ pub struct ServerStatus {
     pub checks: Vec<CheckHealth>,
     /// Requests it is answering.
     pub in_flight: u32,
+    /// Requests it is given at once now; none: any number.
+    pub limit: Option<u32>,
+    /// The part of that limit that was found from latency; none: it is not looked for.
+    pub adaptive_limit: Option<u32>,
     /// The addresses it stands for now; empty: its name does not resolve.
     pub addresses: Vec<SocketAddr>,
     /// What an operator wants of it.

@@ -8,7 +8,9 @@ use core::time::Duration;
 
 pub use isobar_balance::{Allowance, Balance};
 
-use crate::{HealthCheck, Name, Outliers, Placement, Reports, ServiceState, Sticky};
+use crate::{
+    GradientRules, HealthCheck, Name, Outliers, Placement, Queue, Reports, ServiceState, Sticky, UpstreamLimits,
+};
 
 /// A set of servers that can answer the same requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +35,10 @@ pub struct Upstream {
     pub timeouts: Timeouts,
     /// How connections to its servers are kept.
     pub keep_alive: KeepAlive,
+    /// What all its servers are given at once at most.
+    pub limits: UpstreamLimits,
+    /// How the limit of each server is found from latency; none: it is the configured one.
+    pub adaptive_concurrency: Option<GradientRules>,
     /// Where requests wait while every server is at its limit.
     pub queue: Queue,
     /// How sessions stay with their servers; none: every request is for itself.
@@ -108,13 +114,4 @@ pub struct KeepAlive {
     pub max_idle: u32,
     /// How long a connection may be idle.
     pub idle_timeout: Duration,
-}
-
-/// Where requests wait while every server is at its limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Queue {
-    /// Requests that wait at most, over all workers; past it the answer is 503 at once. 0: none waits.
-    pub max: u32,
-    /// How long a request waits at most (503).
-    pub timeout: Duration,
 }

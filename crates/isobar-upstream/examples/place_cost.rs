@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use isobar_balance::{Chance, LatencyRule, Outcome};
 use isobar_plan::{
-    Balance, KeepAlive, OutlierSettings, Outliers, Queue, Server, ServerAddress, ServiceState, Timeouts,
+    Balance, KeepAlive, OutlierSettings, Outliers, Queue, QueueOrder, Server, ServerAddress, ServiceState, Timeouts,
+    UpstreamLimits,
 };
 use isobar_upstream::{Ask, Local, Upstream, moment};
 
@@ -96,7 +97,10 @@ fn settings(servers: usize, rules: Option<OutlierSettings>) -> isobar_plan::Upst
             max_idle: 1,
             idle_timeout: second,
         },
+        limits: UpstreamLimits::default(),
+        adaptive_concurrency: None,
         queue: Queue {
+            order: QueueOrder::FirstCome,
             max: 1,
             timeout: second,
         },

@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use isobar_balance::{Moment, Otherwise};
+use isobar_plan::Priority;
 
 use crate::Server;
 
@@ -19,6 +20,10 @@ pub struct Ask<'a> {
     pub home: Option<Home<'a>>,
     /// When it asks.
     pub now: Moment,
+    /// How much it matters.
+    pub priority: Priority,
+    /// When it must be answered, where the upstream's queue goes by that.
+    pub deadline: Option<Moment>,
 }
 
 /// The server that a request belongs to.

@@ -7,11 +7,15 @@
 //! Layer 4 and layer 7 both build on this crate; it knows neither, and no socket.
 #![forbid(unsafe_code)]
 
+mod adaptive;
 mod ask;
 mod asking;
 mod bell;
 mod checks;
+mod connections;
+mod gate;
 mod local;
+mod pace;
 mod placement;
 mod queue;
 mod server;
@@ -22,8 +26,9 @@ mod upstream;
 pub use ask::{Ask, Home, hash, moment};
 pub use asking::Asking;
 pub use checks::Findings;
+pub use connections::{Connections, Permit, Wanted};
 pub use local::{Local, LocalServer, Place, Refusal, Retire, View};
-pub use queue::{QueueFull, Ticket};
+pub use queue::{Displaced, QueueFull, Ticket};
 pub use server::{ProbeOutcome, Server, Transition};
 pub use sessions::Sessions;
 pub use sharded::Sharded;

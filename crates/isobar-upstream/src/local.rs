@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use isobar_balance::{Attention, Chance, Finish, Outcome, Pick, Query, Tier, Verdict};
+use isobar_plan::QueueOrder;
 
 use crate::{Ask, Members, Server, Sessions, Upstream, moment};
 
@@ -53,6 +54,14 @@ pub struct Place<P> {
     tier: Tier,
     /// Requests in flight at the server when it was picked, this one among them.
     in_flight: u32,
+    /// Whether it is counted against the upstream's limits.
+    gated: Gated,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Gated {
+    Yes,
+    No,
 }
 
 /// Why no server was picked.
@@ -170,7 +179,16 @@ impl<P> View<P> {
     ///
     /// *Cost*: no lock, and an allocation only where there is something to avoid; the rest is the algorithm's.
     pub fn place(self: &Rc<Self>, ask: &Ask<'_>, chance: &mut Chance) -> Result<Place<P>, Refusal> {
-        let &Ask { avoid, key, home, now } = ask;
+        let &Ask {
+            avoid, key, home, now, ..
+        } = ask;
+        let gated = match self.settings().limits.most_requests(ask.priority) {
+            None => Gated::No,
+            Some(most) if self.upstream.gate().enter(most) => Gated::Yes,
+            // Where no server is left, to wait is of no use: it would be called again and again.
+            Some(_) if self.members.room(avoid, home).is_none() => return Err(Refusal::NoneAvailable),
+            Some(_) => return Err(Refusal::Full),
+        };
         let query = Query {
             avoid: &self.members.slots(avoid),
             key,
@@ -187,13 +205,23 @@ impl<P> View<P> {
                     slot: slot as usize,
                     tier,
                     in_flight: 0,
+                    gated,
                 };
                 place.in_flight = place.server().server.state().in_flight();
                 Ok(place)
             }
-            Pick::Full => Err(Refusal::Full),
-            Pick::NoneAvailable => Err(Refusal::NoneAvailable),
+            Pick::Full => Err(self.refused(Refusal::Full, gated)),
+            Pick::NoneAvailable => Err(self.refused(Refusal::NoneAvailable, gated)),
         }
+    }
+
+    /// Lets go of what was taken of the upstream's limits. Somebody may have found them used up meanwhile, and wait.
+    fn refused(&self, refusal: Refusal, gated: Gated) -> Refusal {
+        if gated == Gated::Yes {
+            self.upstream.gate().leave();
+            self.upstream.queue().call_for_room(&self.upstream);
+        }
+        refusal
     }
 }
 
@@ -259,7 +287,26 @@ impl<P> Place<P> {
             outcome,
         };
         let wanted = self.view.settings().balance.feedback();
-        self.server().server.state().finished(&finish, wanted);
+        let server = &self.server().server;
+        server.state().finished(&finish, wanted);
+        server.concurrency().finished(&finish, server.state());
+        if self.view.settings().queue.order == QueueOrder::Deadline && outcome == Outcome::Success {
+            self.view.upstream.pace().see(latency);
+        }
+    }
+
+    /// Tells how long the client waited for this server before it left without an answer.
+    pub fn abandoned(&self, now: Instant, waited: Duration) {
+        let server = &self.server().server;
+        if server.concurrency().is_adaptive() {
+            let finish = Finish {
+                now: moment(now),
+                latency: waited,
+                in_flight: self.in_flight,
+                outcome: Outcome::Failure { retry_after: None },
+            };
+            server.concurrency().finished(&finish, server.state());
+        }
     }
 
     /// Has servers asked for their load that the algorithm wants to hear of, now that this one was picked. For
@@ -290,6 +337,9 @@ impl<P> Place<P> {
 impl<P> Drop for Place<P> {
     fn drop(&mut self) {
         self.server().server.state().release();
+        if self.gated == Gated::Yes {
+            self.view.upstream.gate().leave();
+        }
         self.view.upstream.queue().call_for_room(&self.view.upstream);
     }
 }

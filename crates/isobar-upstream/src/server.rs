@@ -11,6 +11,7 @@ use isobar_balance::{Boards, Conduct, Health, Moment, ServerState, SessionTable,
 use isobar_observe::ServerStats;
 use isobar_plan::{HealthCheck, HealthState, Name, ServerAddress, ServerStatus, ServiceState};
 
+use crate::adaptive::Concurrency;
 use crate::checks::{Checks, Findings, state_of};
 use crate::{Asking, Sharded, moment};
 
@@ -28,6 +29,7 @@ pub struct Server {
     address: ServerAddress,
     state: Arc<ServerState>,
     conduct: Arc<Conduct>,
+    concurrency: Concurrency,
     stats: Sharded<ServerStats>,
     /// What the task counts that asks it for its load; not there while there is none.
     asker_stats: OnceLock<Box<ServerStats>>,
@@ -67,7 +69,8 @@ pub(crate) enum Arrival {
 /// What a new server is told of where it belongs.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Joining<'a> {
-    pub(crate) health: &'a [Arc<HealthCheck>],
+    /// The settings of its upstream.
+    pub(crate) of: &'a isobar_plan::Upstream,
     pub(crate) workers: usize,
     /// Can count its requests together with those of the others; it counts there until it is told not to.
     pub(crate) tally: &'a Arc<Tally>,
@@ -97,14 +100,16 @@ pub struct Transition {
 impl Server {
     pub(crate) fn new(settings: &isobar_plan::Server, joining: Joining<'_>) -> Self {
         let Joining {
-            health,
+            of,
             workers,
             tally,
             boards,
             arrival,
         } = joining;
+        let health = &of.health;
+        let concurrency = Concurrency::new(settings.max_connections, of.adaptive_concurrency.as_ref());
         let mut boards = boards.lock().unwrap_or_else(PoisonError::into_inner);
-        let state = boards.server(settings.max_connections).and_in(Arc::clone(tally));
+        let state = boards.server(concurrency.limit()).and_in(Arc::clone(tally));
         let (addresses, unresolved): (Arc<[SocketAddr]>, _) = match settings.address {
             ServerAddress::Socket(address) => (Arc::new([address]), String::new()),
             ServerAddress::Name(..) => (Arc::new([]), "its name is not resolved yet".to_owned()),
@@ -118,6 +123,7 @@ impl Server {
             address: settings.address.clone(),
             state: Arc::new(state),
             conduct: Arc::default(),
+            concurrency,
             stats: Sharded::new(workers),
             asker_stats: OnceLock::new(),
             asking: Asking::default(),
@@ -177,6 +183,11 @@ impl Server {
     #[must_use]
     pub fn conduct(&self) -> &Arc<Conduct> {
         &self.conduct
+    }
+
+    /// How many requests it is given at once.
+    pub(crate) fn concurrency(&self) -> &Concurrency {
+        &self.concurrency
     }
 
     /// What one worker counts of it.
@@ -277,8 +288,10 @@ impl Server {
         self.settle(&mut record)
     }
 
-    pub(crate) fn reconfigure(&self, settings: &isobar_plan::Server, health: &[Arc<HealthCheck>]) {
-        self.state.set_limit(settings.max_connections);
+    pub(crate) fn reconfigure(&self, settings: &isobar_plan::Server, of: &isobar_plan::Upstream) {
+        let (rules, health) = (of.adaptive_concurrency.as_ref(), &of.health);
+        self.concurrency
+            .reconfigure(settings.max_connections, rules, &self.state);
         let mut record = self.record();
         record.service.reconfigure(settings.state);
         record.checks.reconfigure(health);
@@ -306,6 +319,8 @@ impl Server {
             last_probe: record.checks.last_probe(),
             checks: record.checks.each(),
             in_flight: self.state.in_flight(),
+            limit: self.state.limit(),
+            adaptive_limit: self.concurrency.adaptive_limit(),
             addresses,
             state: record.service.state(),
             state_by: record.service.state_by(),
@@ -357,6 +372,39 @@ mod tests {
         }
     }
 
+    fn upstream() -> isobar_plan::Upstream {
+        let second = Duration::from_secs(1);
+        isobar_plan::Upstream {
+            name: "api".into(),
+            balance: isobar_plan::Balance::RoundRobin,
+            hash: Vec::new(),
+            servers: Vec::new(),
+            reports: None,
+            health: Vec::new(),
+            timeouts: isobar_plan::Timeouts {
+                connect: second,
+                send: second,
+                read: second,
+                idle: second,
+            },
+            keep_alive: isobar_plan::KeepAlive {
+                max_idle: 1,
+                idle_timeout: second,
+            },
+            limits: isobar_plan::UpstreamLimits::default(),
+            adaptive_concurrency: None,
+            queue: isobar_plan::Queue {
+                max: 1,
+                timeout: second,
+                order: isobar_plan::QueueOrder::FirstCome,
+            },
+            outliers: None,
+            retry_budget: None,
+            placement: Default::default(),
+            sticky: None,
+        }
+    }
+
     fn http(path: &str) -> HealthProbe {
         HealthProbe::Http(isobar_plan::HttpProbe {
             method: "GET".into(),
@@ -381,9 +429,10 @@ mod tests {
             state: ServiceState::Enabled,
         };
         let after = |old: HealthCheck, new: Option<HealthCheck>| {
-            let old = [Arc::new(old)];
+            let of = |health| isobar_plan::Upstream { health, ..upstream() };
+            let old = of(vec![Arc::new(old)]);
             let joining = Joining {
-                health: &old,
+                of: &old,
                 workers: 1,
                 tally: &Arc::default(),
                 boards: &Mutex::new(Boards::for_servers(1)),
@@ -394,10 +443,10 @@ mod tests {
                 result: Err("refused".to_owned()),
                 took: Duration::from_secs(1),
             };
-            server.probed(&old[0], outcome);
+            server.probed(&old.health[0], outcome);
             assert!(!server.is_available());
             let new: Vec<_> = new.map(Arc::new).into_iter().collect();
-            server.reconfigure(&settings, &new);
+            server.reconfigure(&settings, &of(new));
             let status = server.status(&settings);
             (server.is_available(), status.health, status.reason)
         };

@@ -8,14 +8,16 @@ use std::time::{Duration, Instant};
 use isobar_balance::{
     Allowance, Boards, Budget, Group, Guesses, Moment, OutlierSettings, Preference, Tally, Tier, Usual,
 };
-use isobar_observe::UpstreamStats;
-use isobar_plan::{Name, ReportsStatus, ServerAddress, ServerStatus, UpstreamStatus};
+use isobar_observe::{PriorityStats, UpstreamStats};
+use isobar_plan::{LimitStatus, Name, Priority, ReportsStatus, ServerAddress, ServerStatus, UpstreamStatus};
 
 use crate::bell::Bell;
+use crate::gate::Gate;
+use crate::pace::Pace;
 use crate::placement::{self, Last, tier};
 use crate::queue::WaitQueue;
 use crate::server::{Arrival, Joining, Resolution};
-use crate::{Home, Server, Sessions, Sharded, moment};
+use crate::{Connections, Home, Server, Sessions, Sharded, moment};
 
 /// A set of servers that can answer the same requests, as all workers share it.
 #[derive(Debug)]
@@ -35,6 +37,10 @@ pub struct Upstream {
     watcher: Mutex<Option<Waker>>,
     queue: WaitQueue,
     bell: Bell,
+    gate: Gate,
+    connections: Connections,
+    /// Kept up only where the queue goes by deadlines.
+    pace: Pace,
     stats: Sharded<UpstreamStats>,
     /// What may be sent again.
     budget: Budget,
@@ -42,6 +48,7 @@ pub struct Upstream {
     first_bytes: Usual,
     /// Counts picks that should have gone by reports and could not.
     guesses: Arc<Guesses>,
+    priorities: Sharded<[PriorityStats; 3]>,
 }
 
 /// One consistent state of an upstream; immutable.
@@ -160,7 +167,7 @@ impl Upstream {
         let tally = Arc::new(Tally::new());
         let boards = Mutex::new(Boards::for_servers(settings.servers.len()));
         let joining = Joining {
-            health: settings.health.as_ref(),
+            of: &settings,
             workers,
             tally: &tally,
             boards: &boards,
@@ -185,10 +192,14 @@ impl Upstream {
             watcher: Mutex::default(),
             queue: WaitQueue::default(),
             bell: Bell::default(),
+            gate: Gate::default(),
+            connections: Connections::new(workers),
+            pace: Pace::default(),
             stats: Sharded::new(workers),
             budget: Budget::new(allowance, moment(Instant::now())),
             first_bytes: Usual::default(),
             guesses,
+            priorities: Sharded::new(workers),
         }
     }
 
@@ -225,9 +236,8 @@ impl Upstream {
     ) {
         let _change = self.change.lock().unwrap_or_else(PoisonError::into_inner);
         let old = self.members();
-        let health = &settings.health;
         let joining = Joining {
-            health,
+            of: &settings,
             workers: self.workers,
             tally: &self.tally,
             boards: &self.boards,
@@ -237,7 +247,7 @@ impl Upstream {
             let same = |known: &&Arc<Server>| *known.name() == server.name && *known.address() == server.address;
             match old.servers.iter().find(same) {
                 Some(same) => {
-                    same.reconfigure(server, health);
+                    same.reconfigure(server, &settings);
                     Arc::clone(same)
                 }
                 None => new_server(server, joining, &known),
@@ -292,6 +302,17 @@ impl Upstream {
         &self.first_bytes
     }
 
+    /// What one worker counts of its requests of a priority.
+    #[must_use]
+    pub fn priority_stats(&self, worker: usize, priority: Priority) -> &PriorityStats {
+        &self.priorities.of(worker)[priority.index()]
+    }
+
+    /// What all workers count of its requests of a priority.
+    pub fn all_priority_stats(&self, priority: Priority) -> impl Iterator<Item = &PriorityStats> {
+        self.priorities.iter().map(move |stats| &stats[priority.index()])
+    }
+
     /// What an operator is told of it.
     #[must_use]
     pub fn status(&self) -> UpstreamStatus {
@@ -301,6 +322,7 @@ impl Upstream {
             warmth_percent: u32::from(placement::warmth(server, slow_start, now).thousandths() / 10),
             ..server.status(settings)
         };
+        let limits = &members.settings.limits;
         let servers = members.servers.iter().zip(&members.settings.servers);
         UpstreamStatus {
             name: self.name.clone(),
@@ -311,6 +333,16 @@ impl Upstream {
                 .as_ref()
                 .and_then(|sessions| sessions.count(moment(Instant::now()))),
             reports: self.reports(&members),
+            queued_by: self.queue.lengths(),
+            queue_max: members.settings.queue.max,
+            requests: LimitStatus {
+                used: members.servers.iter().map(|server| server.state().in_flight()).sum(),
+                max: limits.most_requests(Priority::Critical),
+            },
+            connections: LimitStatus {
+                used: self.connections.open(),
+                max: limits.max_connections,
+            },
             servers: servers.map(status).collect(),
         }
     }
@@ -331,10 +363,43 @@ impl Upstream {
         self.guesses.number()
     }
 
-    /// Whether requests wait that a new one has to let go first: it joins the queue before it looks for a place.
+    /// Whether requests wait that a new one of this priority has to let go first: it joins the queue before it looks
+    /// for a place.
     #[must_use]
-    pub fn has_queue(&self) -> bool {
-        self.queue.has_precedence()
+    pub fn has_queue(&self, priority: Priority) -> bool {
+        self.queue.has_precedence(priority)
+    }
+
+    /// A request that had waited was given to a server, and its client left before it was answered.
+    pub fn waited_in_vain(&self, priority: Priority) {
+        self.queue.waited_in_vain(priority);
+    }
+
+    /// Whether its limits leave nothing to a request of this priority.
+    #[must_use]
+    pub fn is_at_limit(&self, priority: Priority) -> bool {
+        let most = self.members().settings.limits.most_requests(priority);
+        most.is_some_and(|most| self.gate.room(most) == 0)
+    }
+
+    /// Its open connections to servers.
+    #[must_use]
+    pub fn connections(&self) -> &Connections {
+        &self.connections
+    }
+
+    /// How long a request must be expected to take once it has a server; kept up where the queue goes by deadlines.
+    #[must_use]
+    pub fn expected(&self) -> Duration {
+        self.pace.expected()
+    }
+
+    pub(crate) fn pace(&self) -> &Pace {
+        &self.pace
+    }
+
+    pub(crate) fn gate(&self) -> &Gate {
+        &self.gate
     }
 
     /// Waits until its state is another than that of an epoch. Only one can wait at a time: the last one that asked.
@@ -349,8 +414,8 @@ impl Upstream {
 
     /// Whether requests wait that one has to let go first that belongs to a server: also those that wait for this very one.
     #[must_use]
-    pub fn has_queue_for(&self, home: &Server) -> bool {
-        self.queue.has_precedence() || home.is_awaited()
+    pub fn has_queue_for(&self, home: &Server, priority: Priority) -> bool {
+        self.queue.has_precedence(priority) || home.is_awaited()
     }
 
     /// Whoever judges how servers answer is to look at them now.
@@ -387,6 +452,7 @@ impl Upstream {
             }
         }
         self.queue.call_for_room(self);
+        self.connections.call_waiting();
         if let Some(watcher) = self.watcher.lock().unwrap_or_else(PoisonError::into_inner).take() {
             watcher.wake();
         }

@@ -78,7 +78,7 @@ fn the_detailed_report_names_every_dependency() {
     let failed = json!({
         "name": "server api/127.0.0.1:9002",
         "status": "fail",
-        "detail": "unhealthy: connection refused",
+        "detail": "unhealthy, 2 of 9 requests in flight (found from latency): connection refused",
         "time_ms": 1.234,
     });
     assert_eq!(checks[5], failed);

@@ -6,12 +6,12 @@ use std::time::{Duration, SystemTime};
 
 use isobar_admin::{ConfigurationReport, Operations, View, serve};
 use isobar_observe::{
-    Cause, ListenerSnapshot, ListenerStats, RouteSnapshot, RouteStats, ServerSnapshot, ServerStats, Snapshot,
-    UpstreamSnapshot, UpstreamStats, WorkerSnapshot, WorkerStats,
+    Cause, ListenerSnapshot, ListenerStats, PrioritySnapshot, PriorityStats, RouteSnapshot, RouteStats, ServerSnapshot,
+    ServerStats, Snapshot, UpstreamSnapshot, UpstreamStats, WorkerSnapshot, WorkerStats,
 };
 use isobar_plan::{
-    CheckHealth, EngineState, HealthState, ListenerStatus, LogStatus, Name, OrderDone, OrderRefusal, ReportsStatus,
-    ServerOrder, ServerStatus, ServiceState, Status, UpstreamStatus,
+    CheckHealth, EngineState, HealthState, LimitStatus, ListenerStatus, LogStatus, Name, OrderDone, OrderRefusal,
+    ReportsStatus, ServerOrder, ServerStatus, ServiceState, Status, UpstreamStatus,
 };
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -113,6 +113,8 @@ fn server(name: &str, health: HealthState) -> ServerStatus {
             health,
         }],
         in_flight: 2,
+        limit: Some(9),
+        adaptive_limit: Some(9),
         addresses: vec!["127.0.0.1:9001".parse().expect("an address")],
         state: ServiceState::Enabled,
         state_by: None,
@@ -144,6 +146,10 @@ fn well() -> Status {
                     fallback_picks: 9,
                     candidates: 4,
                 }),
+                queued_by: [1, 4, 0],
+                queue_max: 1024,
+                requests: LimitStatus { used: 4, max: Some(4) },
+                connections: LimitStatus { used: 6, max: Some(8) },
                 servers: vec![
                     server("127.0.0.1:9001", HealthState::Healthy),
                     server("127.0.0.1:9002", HealthState::Unhealthy),
@@ -155,6 +161,10 @@ fn well() -> Status {
                 panicking: Vec::new(),
                 sessions: None,
                 reports: None,
+                queued_by: [0; 3],
+                queue_max: 1024,
+                requests: LimitStatus { used: 4, max: Some(4) },
+                connections: LimitStatus { used: 6, max: Some(8) },
                 servers: vec![server("127.0.0.1:9003", HealthState::Unknown)],
             },
         ],
@@ -183,12 +193,18 @@ fn counted() -> Snapshot {
     upstream_stats.queue_wait.observe(Duration::from_millis(40));
     upstream.add(&upstream_stats);
 
+    let mut priority = PrioritySnapshot::new(["api".into(), "low".into()]);
+    let priority_stats = PriorityStats::default();
+    priority_stats.refused.count(Cause::Displaced);
+    priority.add(&priority_stats);
+
     let mut worker = WorkerSnapshot::new(["0".into()]);
     worker.add(&WorkerStats::default());
     Snapshot {
         listeners: vec![listener],
         routes: vec![route],
         upstreams: vec![upstream],
+        priorities: vec![priority],
         servers: vec![server_counts("api".into()), server_counts(ODD_NAME.into())],
         workers: vec![worker],
     }

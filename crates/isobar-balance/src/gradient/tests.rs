@@ -83,13 +83,22 @@ impl Model {
 
 #[test]
 fn it_settles_a_little_above_what_the_server_can_do() {
-    for (places, service) in [(1, 20 * MS), (4, 40 * MS), (10, 20 * MS), (100, 50 * MS), (64, 500 * MS)] {
+    for (places, service) in [
+        (1, 20 * MS),
+        (4, 40 * MS),
+        (10, 20 * MS),
+        (100, 50 * MS),
+        (64, 500 * MS),
+    ] {
         let mut model = Model::new(places, service);
         model.run(10);
         let done = model.run(240);
         let limit = model.limit() as usize;
         assert!(done > 0.96, "{places} places: {done} of the capacity");
-        assert!(limit >= places && limit <= places * 3 + 8, "{places} places: limit {limit}");
+        assert!(
+            limit >= places && limit <= places * 3 + 8,
+            "{places} places: limit {limit}"
+        );
         let baseline = model.gradient.baseline().as_nanos() as f64 / service as f64;
         assert!((0.6..1.7).contains(&baseline), "{places} places: baseline {baseline}");
     }
@@ -130,11 +139,19 @@ fn it_opens_quickly_and_keeps_to_its_bounds() {
     assert!(model.limit() >= 500, "{}", model.limit());
     model.run(5);
     assert_eq!(model.limit(), RULES.max);
-    let narrow = GradientRules { min: 7, max: 9, ..RULES };
+    let narrow = GradientRules {
+        min: 7,
+        max: 9,
+        ..RULES
+    };
     assert_eq!(model.gradient.limit(&narrow), 9);
     model.gradient.restart();
     assert_eq!((model.limit(), model.gradient.limit(&narrow)), (4, 7));
-    let odd = GradientRules { min: 0, max: 0, ..RULES };
+    let odd = GradientRules {
+        min: 0,
+        max: 0,
+        ..RULES
+    };
     assert_eq!(model.gradient.limit(&odd), 1);
 }
 

@@ -50,9 +50,11 @@ fn listener(written: &Listener, index: usize, bridge: &mut Bridge<'_>) -> isobar
         timeouts,
         trusted_proxies,
         forwarded,
+        priority,
         routes,
         upstream,
     } = written;
+    bridge.priority = *priority;
     let root = Path::ROOT.key("listeners");
     let at = root.index(index);
     let Protocol::Http = protocol;
@@ -89,6 +91,7 @@ pub(crate) fn everything_to(upstream: Label) -> Route {
         timeouts,
         retry,
         hedge,
+        priority,
         request_headers,
         response_headers,
     } = Route::placeholder();
@@ -99,6 +102,7 @@ pub(crate) fn everything_to(upstream: Label) -> Route {
         timeouts,
         retry,
         hedge,
+        priority,
         request_headers,
         response_headers,
     }

@@ -30,6 +30,7 @@ pub(super) fn route(written: &Route, name: &Label, at: Path<'_>, bridge: &mut Br
         timeouts,
         retry: own_retry,
         hedge,
+        priority,
         request_headers,
         response_headers,
     } = written;
@@ -51,6 +52,7 @@ pub(super) fn route(written: &Route, name: &Label, at: Path<'_>, bridge: &mut Br
         timeouts: upstream::timeouts(&effective_timeouts(timeouts, &inherited)),
         retry: retry::retry(&retry),
         hedge: retry::hedge(hedge.as_ref().unwrap_or(&inherited_hedge)),
+        priority: priority.unwrap_or(bridge.priority),
         request_headers: changes(request_headers, "request_headers", Side::Request),
         response_headers: changes(response_headers, "response_headers", Side::Response),
     }

@@ -6,8 +6,8 @@ use isobar_balance::Balance;
 use isobar_plan::Timeouts;
 
 use super::placement::{self, Here};
-use super::{health, names, outliers, reports, retry, sticky, subset};
-use crate::document::{HashPart, KeepAlive, Label, Named, Queue, Server, ServerTimeouts, Upstream};
+use super::{health, names, outliers, overload, reports, retry, sticky, subset};
+use crate::document::{HashPart, KeepAlive, Label, Named, Server, ServerTimeouts, Upstream};
 use crate::problem::{Path, Problem, Problems, Spot};
 use crate::setting::Setting;
 
@@ -53,6 +53,8 @@ fn upstream(
         outlier_detection,
         timeouts,
         keep_alive,
+        limits,
+        adaptive_concurrency,
         queue,
         retry,
         sticky,
@@ -83,7 +85,12 @@ fn upstream(
         outliers: outliers::outliers(outlier_detection, servers.len(), at.key("outlier_detection"), problems),
         timeouts: self::timeouts(timeouts),
         keep_alive: self::keep_alive(keep_alive),
-        queue: self::queue(queue),
+        limits: overload::limits(limits),
+        adaptive_concurrency: adaptive_concurrency
+            .0
+            .as_ref()
+            .map(|written| overload::adaptive(written, servers, at.key("adaptive_concurrency"), problems)),
+        queue: overload::queue(queue),
         sticky: sticky
             .0
             .as_ref()
@@ -205,13 +212,5 @@ fn keep_alive(keep_alive: &KeepAlive) -> isobar_plan::KeepAlive {
     isobar_plan::KeepAlive {
         max_idle: max_idle.value(),
         idle_timeout: idle_timeout.duration(),
-    }
-}
-
-fn queue(queue: &Queue) -> isobar_plan::Queue {
-    let Queue { max, timeout } = queue;
-    isobar_plan::Queue {
-        max: max.value(),
-        timeout: timeout.duration(),
     }
 }

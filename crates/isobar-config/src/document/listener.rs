@@ -1,5 +1,7 @@
 //! What may be written about a listener?
 
+use isobar_plan::Priority;
+
 use super::{Label, OrNone, Route, Whole};
 use crate::setting::choice::Choice;
 use crate::setting::section::settings;
@@ -23,6 +25,8 @@ settings! {
         trusted_proxies: Vec<Network>,
         /// Whether servers are also sent the standard `Forwarded` field (RFC 7239).
         forwarded: bool = false,
+        /// How much requests matter when not all can be served. A route can have a priority of its own.
+        priority: Priority = Priority::Normal,
         /// Which requests go where. The most specific rule decides, then the order.
         routes: Vec<Route>,
         /// The upstream every request goes to; short for one route that takes everything.

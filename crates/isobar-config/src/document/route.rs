@@ -1,5 +1,6 @@
 //! What may be written about a route?
 
+use isobar_plan::Priority;
 use isobar_route::{HostPattern, PathPattern, PatternError};
 
 use super::{HeaderChanges, Hedge, Label, OrNone, RouteRetry};
@@ -25,6 +26,8 @@ settings! {
         retry: RouteRetry,
         /// When its requests are given to another server as well, in place of what the upstream says; `none`: never.
         hedge: Option<OrNone<Hedge>>,
+        /// How much its requests matter when not all can be served, in place of the listener's priority.
+        priority: Option<Priority>,
         /// Changes to the header fields of requests, after the forwarding fields are set.
         request_headers: HeaderChanges,
         /// Changes to the header fields of responses.

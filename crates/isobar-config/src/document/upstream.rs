@@ -5,8 +5,8 @@ use isobar_plan::ServiceState;
 
 use super::reports::{Orca, Prequal, Reports};
 use super::{
-    Compared, HashPart, HealthChecks, Hedge, Label, Locality, OrNone, OutlierDetection, Panic, Retry, SlowStart,
-    Sticky, Subset, Whole,
+    AdaptiveConcurrency, Compared, HashPart, HealthChecks, Hedge, Label, Locality, OrNone, OutlierDetection, Panic,
+    Queue, Retry, SlowStart, Sticky, Subset, UpstreamLimits, Whole,
 };
 use crate::setting::Setting;
 use crate::setting::choice::Choice;
@@ -55,6 +55,10 @@ settings! {
         timeouts: ServerTimeouts,
         /// How connections to servers are kept for the next request.
         keep_alive: KeepAlive,
+        /// What all its servers are given at once at most.
+        limits: UpstreamLimits,
+        /// Finds from latency how many requests at once each server can work on; `none`: only `max_connections` holds.
+        adaptive_concurrency: OrNone<AdaptiveConcurrency>,
         /// Where requests wait while every server is at its limit.
         queue: Queue,
         /// When a request that failed is sent again. A route can have settings of its own.
@@ -205,15 +209,5 @@ settings! {
         max_idle: Whole<0, 65_535> = Whole::of(64),
         /// How long a connection may be idle. Keep it below what servers allow, or they close it first.
         idle_timeout: Span = Span::seconds(30),
-    }
-}
-
-settings! {
-    /// Where requests wait while every server is at its limit.
-    pub struct Queue called "the queue of an upstream" {
-        /// Requests that wait at most, over all workers; past it the answer is 503 at once. 0: none waits.
-        max: Whole<0, 10_000_000> = Whole::of(1024),
-        /// How long a request waits at most (503).
-        timeout: Span = Span::seconds(5),
     }
 }

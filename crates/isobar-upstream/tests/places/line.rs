@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use isobar_balance::Otherwise;
-use isobar_plan::{Learned, LearnedFrom, Server, Sticky, StickyBy};
-use isobar_upstream::{Local, Place, Refusal, Upstream};
+use isobar_plan::{Learned, LearnedFrom, Priority, Server, Sticky, StickyBy, UpstreamLimits};
+use isobar_upstream::{Ask, Home, Local, Place, Refusal, Upstream};
 use proptest::prelude::*;
 
 use crate::{Waiting, place, server, settings};
@@ -18,7 +18,7 @@ type Belongs = (usize, Otherwise);
 #[derive(Debug, Clone)]
 enum Step {
     /// A request joins that the servers of this mask failed, and that may belong to a server.
-    Join(u8, Option<Belongs>),
+    Join(u8, Option<Belongs>, Priority),
     /// One of those called looks for a place.
     Look(usize),
     /// One of those that wait, called or not, gives up.
@@ -29,6 +29,8 @@ enum Step {
     Steal,
     /// A reload gives a server another weight and limit, and moves it to another slot.
     Reload(usize, u32, Option<u32>),
+    /// A reload gives the upstream as a whole another limit.
+    Limit(Option<u32>),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -36,11 +38,13 @@ fn step() -> impl Strategy<Value = Step> {
     let otherwise = prop_oneof![Just(Otherwise::Balance), Just(Otherwise::Refuse)];
     let home = prop_oneof![2 => Just(None), 1 => (0..NAMES.len(), otherwise).prop_map(Some)];
     prop_oneof![
-        4 => (prop_oneof![3 => Just(0), 1 => 1u8..7], home).prop_map(|(avoid, home)| Step::Join(avoid, home)),
+        4 => (prop_oneof![3 => Just(0), 1 => 1u8..7], home, 0usize..3)
+            .prop_map(|(avoid, home, class)| Step::Join(avoid, home, Priority::ALL[class])),
         4 => any::<usize>().prop_map(Step::Look),
         1 => any::<usize>().prop_map(Step::Leave),
         3 => any::<usize>().prop_map(Step::Release),
         1 => Just(Step::Steal),
+        1 => prop_oneof![1 => Just(None), 3 => (1u32..4).prop_map(Some)].prop_map(Step::Limit),
         1 => (0..NAMES.len(), 0u32..2, limit).prop_map(|(index, weight, limit)| Step::Reload(index, weight, limit)),
     ]
 }
@@ -52,6 +56,12 @@ struct Guest {
     home: Option<Belongs>,
     came: usize,
     was_called: bool,
+}
+
+impl Guest {
+    fn wants(&self) -> (u8, Option<Belongs>, Priority) {
+        (self.avoid, self.home, self.waiting.priority)
+    }
 }
 
 /// An upstream whose requests may belong to a server.
@@ -70,24 +80,36 @@ pub(crate) fn sticky(servers: Vec<Server>) -> isobar_plan::Upstream {
     }
 }
 
+/// A place, and whether it counts against the limit of the upstream.
+struct Held {
+    _place: Place<()>,
+    counts: bool,
+}
+
 struct Scene {
     upstream: Arc<Upstream>,
     local: Local<()>,
     servers: Vec<Server>,
-    held: Vec<Place<()>>,
+    limit: Option<u32>,
+    max: u32,
+    held: Vec<Held>,
     guests: Vec<Guest>,
     came: usize,
 }
 
 impl Scene {
-    fn new() -> Self {
+    fn new(max: u32) -> Self {
         let mut servers = NAMES.map(|name| server(name, Some(1))).to_vec();
         servers[2].backup = true;
-        let upstream = Arc::new(Upstream::new(sticky(servers.clone()), 1));
+        let mut settings = sticky(servers.clone());
+        settings.queue.max = max;
+        let upstream = Arc::new(Upstream::new(settings, 1));
         Self {
             local: Local::new(Arc::clone(&upstream)),
             upstream,
             servers,
+            limit: None,
+            max,
             held: Vec::new(),
             guests: Vec::new(),
             came: 0,
@@ -96,7 +118,7 @@ impl Scene {
 
     fn take(&mut self, step: &Step) {
         match *step {
-            Step::Join(avoid, home) => self.join(avoid, home),
+            Step::Join(avoid, home, priority) => self.join((avoid, home, priority)),
             Step::Look(which) => {
                 let called: Vec<_> = (0..self.guests.len())
                     .filter(|&index| self.guests[index].was_called)
@@ -111,27 +133,67 @@ impl Scene {
             Step::Release(which) if !self.held.is_empty() => {
                 self.held.remove(which % self.held.len());
             }
-            Step::Steal => self.held.extend(place(&self.local)),
+            Step::Steal => {
+                if let Ok(place) = place(&self.local) {
+                    self.hold(place);
+                }
+            }
+            Step::Limit(limit) => {
+                self.limit = limit;
+                self.reload();
+            }
             Step::Reload(index, weight, limit) => {
                 let mut server = self.servers.remove(index);
                 server.weight = weight;
                 server.max_connections = limit;
                 self.servers.push(server);
-                self.upstream.reconfigure(sticky(self.servers.clone()));
+                self.reload();
             }
             Step::Leave(_) | Step::Release(_) => {}
         }
     }
 
-    fn join(&mut self, avoid: u8, home: Option<Belongs>) {
+    fn reload(&self) {
+        let mut settings = sticky(self.servers.clone());
+        settings.queue.max = self.max;
+        settings.limits.max_requests = self.limit;
+        self.upstream.reconfigure(settings);
+    }
+
+    fn hold(&mut self, place: Place<()>) {
+        self.held.push(Held {
+            _place: place,
+            counts: self.limit.is_some(),
+        });
+    }
+
+    fn join(&mut self, (avoid, home, priority): (u8, Option<Belongs>, Priority)) {
         let names = NAMES.into_iter().enumerate().filter(|(bit, _)| avoid >> bit & 1 == 1);
         let names: Vec<_> = names.map(|(_, name)| name).collect();
+        let servers = &self.upstream.members().servers;
+        let is_avoided = |server: &&Arc<isobar_upstream::Server>| names.contains(&&**server.name());
+        let tried: Vec<_> = servers.iter().filter(is_avoided).cloned().collect();
+        let belongs = home.map(|(bit, otherwise)| {
+            let server = servers.iter().find(|server| &**server.name() == NAMES[bit]);
+            (server.unwrap(), otherwise)
+        });
+        let ask = Ask {
+            priority,
+            home: belongs.map(|(server, otherwise)| Home { server, otherwise }),
+            ..Ask::avoiding(&tried)
+        };
+        let Ok(waiting) = Waiting::asking(&self.upstream, &ask) else {
+            let asleep = self.guests.iter().filter(|guest| !guest.was_called);
+            let least = asleep.map(|guest| guest.waiting.priority).max();
+            assert!(
+                least.is_none_or(|least| least <= priority),
+                "refused in place of {least:?}"
+            );
+            assert!(self.guests.len() >= self.max as usize);
+            return;
+        };
         self.guests.push(Guest {
-            waiting: Waiting::of_session(
-                &self.upstream,
-                &names,
-                home.map(|(bit, otherwise)| (NAMES[bit], otherwise)),
-            ),
+            waiting,
             avoid,
             home,
             came: self.came,
@@ -142,20 +204,35 @@ impl Scene {
 
     fn look(&mut self, index: usize) {
         let guest = self.guests.remove(index);
+        let has_server = self.room_at_servers(guest.avoid, guest.home).is_some();
         match guest.waiting.look(&self.local) {
-            Ok(place) => self.held.push(place),
-            Err((Refusal::NoneAvailable, _)) => {}
-            Err((Refusal::Full, waiting)) => self.guests.push(Guest {
-                waiting,
-                was_called: false,
-                ..guest
-            }),
+            Ok(place) => self.hold(place),
+            Err((Refusal::NoneAvailable, _)) => assert!(!has_server),
+            Err((Refusal::Full, waiting)) => {
+                assert!(has_server, "it would be called for nothing again and again");
+                self.guests.push(Guest {
+                    waiting,
+                    was_called: false,
+                    ..guest
+                });
+            }
         }
     }
 
     /// The free places from which a request that avoids these and belongs there would be given one; none: it has no
     /// server.
-    fn room(&self, avoid: u8, home: Option<Belongs>) -> Option<u32> {
+    fn room(&self, (avoid, home, priority): (u8, Option<Belongs>, Priority)) -> Option<u32> {
+        let limits = UpstreamLimits {
+            max_requests: self.limit,
+            max_connections: None,
+        };
+        let most = limits.most_requests(priority).unwrap_or(1000);
+        let counted = self.held.iter().filter(|held| held.counts).count();
+        let left = most.saturating_sub(u32::try_from(counted).unwrap());
+        self.room_at_servers(avoid, home).map(|room| room.min(left))
+    }
+
+    fn room_at_servers(&self, avoid: u8, home: Option<Belongs>) -> Option<u32> {
         match home {
             Some((bit, _)) if avoid >> bit & 1 == 0 => return Some(self.free(NAMES[bit])),
             Some((_, Otherwise::Refuse)) => return None,
@@ -183,16 +260,17 @@ impl Scene {
 
     fn check(&mut self) {
         let mut newly = Vec::new();
+        self.guests.retain_mut(|guest| !guest.waiting.is_displaced());
         for guest in &mut self.guests {
             let is_called = guest.waiting.is_called();
             if is_called && !guest.was_called {
-                newly.push((guest.came, guest.avoid, guest.home));
+                newly.push(((guest.waiting.priority, guest.came), guest.avoid, guest.home));
             }
             guest.was_called = is_called;
         }
         let is_anybody_awake = self.guests.iter().any(|guest| guest.was_called);
         for asleep in self.guests.iter().filter(|guest| !guest.was_called) {
-            let room = self.room(asleep.avoid, asleep.home);
+            let room = self.room(asleep.wants());
             assert_ne!(room, None, "{} waits for nothing", asleep.came);
             assert!(
                 room == Some(0) || is_anybody_awake,
@@ -202,9 +280,9 @@ impl Scene {
             for (came, avoid, home) in &newly {
                 assert!(
                     (*avoid, *home) != (asleep.avoid, asleep.home)
-                        || *came < asleep.came
-                        || self.room(*avoid, *home).is_none(),
-                    "{came} was called before {}",
+                        || *came < (asleep.waiting.priority, asleep.came)
+                        || self.room_at_servers(*avoid, *home).is_none(),
+                    "{came:?} was called before {}",
                     asleep.came
                 );
             }
@@ -224,12 +302,7 @@ impl Scene {
             self.look(called);
         }
         for guest in &self.guests {
-            assert_eq!(
-                self.room(guest.avoid, guest.home),
-                Some(0),
-                "{} was forgotten",
-                guest.came
-            );
+            assert_eq!(self.room(guest.wants()), Some(0), "{} was forgotten", guest.came);
         }
         self.guests.clear();
         let status = self.upstream.status();
@@ -242,8 +315,11 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 
     #[test]
-    fn nobody_sleeps_beside_a_free_place(steps in prop::collection::vec(step(), 1..80)) {
-        let mut scene = Scene::new();
+    fn nobody_sleeps_beside_a_free_place(
+        steps in prop::collection::vec(step(), 1..80),
+        max in prop_oneof![Just(100u32), 1u32..6],
+    ) {
+        let mut scene = Scene::new(max);
         for step in &steps {
             scene.take(step);
             scene.check();

@@ -1,6 +1,8 @@
 //! Do places, the queue for them and reloads keep their promises, from one thread and from many?
 
+mod connections;
 mod line;
+mod order;
 mod placement;
 mod queue;
 mod service;
@@ -11,15 +13,15 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::task::{Context, Wake, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use isobar_balance::{Chance, Otherwise};
 use isobar_plan::{
-    Balance, HealthCheck, HealthProbe, HealthState, KeepAlive, Queue, Server, ServerAddress, Timeouts,
-    Upstream as Settings,
+    Balance, HealthCheck, HealthProbe, HealthState, KeepAlive, Priority, Queue, QueueOrder, Server, ServerAddress,
+    Timeouts, Upstream as Settings, UpstreamLimits,
 };
-use isobar_upstream::{Ask, Home, Local, Place, ProbeOutcome, Refusal, Retire, Ticket, Upstream};
+use isobar_upstream::{Ask, Displaced, Home, Local, Place, ProbeOutcome, QueueFull, Refusal, Retire, Ticket, Upstream};
 
 fn server(name: &str, max_connections: Option<u32>) -> Server {
     let address = ServerAddress::Socket(SocketAddr::from((Ipv4Addr::LOCALHOST, 9)));
@@ -56,9 +58,12 @@ fn settings(servers: Vec<Server>) -> Settings {
             max_idle: 1,
             idle_timeout: second,
         },
+        limits: UpstreamLimits::default(),
+        adaptive_concurrency: None,
         queue: Queue {
             max: 100,
             timeout: second,
+            order: QueueOrder::FirstCome,
         },
         sticky: None,
         retry_budget: None,
@@ -80,6 +85,7 @@ struct Waiting {
     waker: Waker,
     avoid: Vec<Arc<isobar_upstream::Server>>,
     home: Option<(Arc<isobar_upstream::Server>, Otherwise)>,
+    priority: Priority,
     ticket: Ticket<Arc<Upstream>>,
 }
 
@@ -98,6 +104,15 @@ impl Waiting {
         Self::avoiding(upstream, &[])
     }
 
+    /// Joins with a priority.
+    fn with(upstream: &Arc<Upstream>, priority: Priority) -> Result<Self, QueueFull> {
+        let ask = Ask {
+            priority,
+            ..Ask::default()
+        };
+        Self::asking(upstream, &ask)
+    }
+
     /// Joins as a retry that servers of these names failed.
     fn avoiding(upstream: &Arc<Upstream>, names: &[&str]) -> Self {
         Self::of_session(upstream, names, None)
@@ -112,23 +127,37 @@ impl Waiting {
         });
         let is_avoided = |server: &&Arc<isobar_upstream::Server>| names.contains(&&**server.name());
         let avoid: Vec<_> = upstream.members().servers.iter().filter(is_avoided).cloned().collect();
-        let ticket = Ticket::join_for(Arc::clone(upstream), 100, &asking(&avoid, home.as_ref())).unwrap();
+        Self::asking(upstream, &asking(&avoid, home.as_ref())).unwrap()
+    }
+
+    fn asking(upstream: &Arc<Upstream>, ask: &Ask<'_>) -> Result<Self, QueueFull> {
+        let queue = upstream.members().settings.queue;
+        let ticket = Ticket::join(Arc::clone(upstream), &queue, ask)?;
         let woken = Arc::new(Woken::default());
         let waker = Waker::from(Arc::clone(&woken));
         let mut waiting = Self {
             woken,
             waker,
-            avoid,
-            home,
+            avoid: ask.avoid.to_vec(),
+            home: ask.home.map(|home| (Arc::clone(home.server), home.otherwise)),
+            priority: ask.priority,
             ticket,
         };
         // Leaves the waker, as a task that waits does.
         waiting.is_called();
-        waiting
+        Ok(waiting)
     }
 
     fn is_called(&mut self) -> bool {
-        self.ticket.poll_turn(&mut Context::from_waker(&self.waker)).is_ready()
+        matches!(self.poll(), Poll::Ready(Ok(())))
+    }
+
+    fn is_displaced(&mut self) -> bool {
+        matches!(self.poll(), Poll::Ready(Err(Displaced)))
+    }
+
+    fn poll(&mut self) -> Poll<Result<(), Displaced>> {
+        self.ticket.poll_turn(&mut Context::from_waker(&self.waker))
     }
 
     fn woken(&self) -> u32 {
@@ -138,7 +167,10 @@ impl Waiting {
     /// Looks for a place, which only who is called may; with none the waiting goes on.
     fn look(mut self, local: &Local<()>) -> Result<Place<()>, (Refusal, Self)> {
         assert!(self.is_called());
-        let ask = asking(&self.avoid, self.home.as_ref());
+        let ask = Ask {
+            priority: self.priority,
+            ..asking(&self.avoid, self.home.as_ref())
+        };
         match local.view().place(&ask, &mut Chance::new(1)) {
             Ok(place) => {
                 self.ticket.served();

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use isobar_plan::{HealthCheck, HealthProbe, Server};
-use isobar_upstream::{Local, Place, ProbeOutcome, Refusal, Ticket, Upstream};
+use isobar_plan::{HealthCheck, HealthProbe, Priority, Queue, Server};
+use isobar_upstream::{Ask, Local, Place, ProbeOutcome, Refusal, Ticket, Upstream};
 
 use crate::{Waiting, called, place, server, settings, upstream};
 
@@ -31,7 +31,7 @@ fn first_come_first_served() {
     drop(taken);
     let _taken = second.look(&local).unwrap();
     assert_eq!(upstream.status().queued, 0);
-    assert!(!upstream.has_queue());
+    assert!(!upstream.has_queue(Priority::Normal));
 }
 
 #[test]
@@ -91,7 +91,7 @@ fn newcomers_do_not_overtake_who_is_called_and_has_not_run_yet() {
     let (upstream, local, mut held) = full(vec![server("a", Some(1))]);
     let first = Waiting::join(&upstream);
     held.clear();
-    assert!(upstream.has_queue(), "a newcomer joins");
+    assert!(upstream.has_queue(Priority::Normal), "a newcomer joins");
     let mut newcomer = Waiting::join(&upstream);
     assert!(!newcomer.is_called());
     let taken = first.look(&local).unwrap();
@@ -181,10 +181,10 @@ fn newcomers_may_use_what_every_sleeper_avoids() {
     let (upstream, local, mut held) = full(vec![server("x", Some(1)), server("y", Some(1))]);
     let _retry = Waiting::avoiding(&upstream, &["x"]);
     drop(held.remove(0));
-    assert!(!upstream.has_queue());
+    assert!(!upstream.has_queue(Priority::Normal));
     let _x = place(&local).unwrap();
     let _other = Waiting::join(&upstream);
-    assert!(upstream.has_queue());
+    assert!(upstream.has_queue(Priority::Normal));
 }
 
 #[test]
@@ -243,7 +243,13 @@ fn who_would_wait_for_nothing_is_told() {
 #[test]
 fn a_full_queue_takes_no_more() {
     let (upstream, local, mut held) = full(vec![server("a", Some(1))]);
-    let joins = |max| Ticket::join(Arc::clone(&upstream), max, &[]).is_ok();
+    let joins = |max| {
+        let queue = Queue {
+            max,
+            ..upstream.members().settings.queue
+        };
+        Ticket::join(Arc::clone(&upstream), &queue, &Ask::default()).is_ok()
+    };
     let first = Waiting::join(&upstream);
     assert!(!joins(0) && !joins(1) && joins(2));
     held.clear();
@@ -271,9 +277,9 @@ fn a_session_waits_for_its_own_server_only() {
     assert_eq!(called(&mut waiting), [2], "there is room at b");
     let place_at_b = waiting.pop().unwrap().look(&local).unwrap();
     assert_eq!(&**place_at_b.server().server.name(), "b");
-    assert!(!upstream.has_queue(), "others need not wait");
-    assert!(upstream.has_queue_for(&a), "who belongs to a does");
-    assert!(!upstream.has_queue_for(&b));
+    assert!(!upstream.has_queue(Priority::Normal), "others need not wait");
+    assert!(upstream.has_queue_for(&a, Priority::Normal), "who belongs to a does");
+    assert!(!upstream.has_queue_for(&b, Priority::Normal));
     drop(place_at_b);
     assert_eq!(
         called(&mut waiting),
@@ -286,7 +292,7 @@ fn a_session_waits_for_its_own_server_only() {
     let place = waiting.pop().unwrap().look(&local).unwrap();
     assert_eq!(&**place.server().server.name(), "a");
     drop(second);
-    assert!(!upstream.has_queue_for(&a), "nobody waits any more");
+    assert!(!upstream.has_queue_for(&a, Priority::Normal), "nobody waits any more");
 }
 
 /// Its server goes down, or leaves, while a session waits for it: it is told at once.

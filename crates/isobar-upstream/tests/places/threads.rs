@@ -8,6 +8,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use isobar_balance::Chance;
+use isobar_plan::{Priority, Queue, QueueOrder};
 use isobar_upstream::{Ask, Local, Place, Refusal, Server, Ticket, Upstream};
 
 use crate::{server, settings, upstream};
@@ -38,31 +39,49 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
     }
 }
 
+/// Small enough that some are displaced.
+const QUEUE: Queue = Queue {
+    max: 3,
+    timeout: Duration::from_secs(1),
+    order: QueueOrder::FirstCome,
+};
+
 /// How one visitor behaves.
 struct Visitor<'a> {
     local: &'a Local<()>,
     upstream: &'a Arc<Upstream>,
     avoid: &'a [Arc<Server>],
+    priority: Priority,
     /// How often it is polled before it gives up; none: it never does.
     patience: Option<usize>,
 }
 
 impl Visitor<'_> {
     fn look(&self, chance: &mut Chance) -> Result<Place<()>, Refusal> {
-        self.local.view().place(&Ask::avoiding(self.avoid), chance)
+        self.local.view().place(&self.ask(), chance)
+    }
+
+    fn ask(&self) -> Ask<'_> {
+        Ask {
+            priority: self.priority,
+            ..Ask::avoiding(self.avoid)
+        }
     }
 
     /// A place; none when it gave up, or when no server was left to it.
     async fn wait(self, chance: &mut Chance) -> Option<Place<()>> {
-        if !self.upstream.has_queue()
+        if !self.upstream.has_queue(self.priority)
             && let Ok(place) = self.look(chance)
         {
             return Some(place);
         }
-        let mut ticket = Ticket::join(Arc::clone(self.upstream), 100, self.avoid).unwrap();
+        let mut ticket = Ticket::join(Arc::clone(self.upstream), &QUEUE, &self.ask()).ok()?;
         let mut patience = self.patience;
         let taken = poll_fn(|cx| {
-            while ticket.poll_turn(cx).is_ready() {
+            while let Poll::Ready(turn) = ticket.poll_turn(cx) {
+                if turn.is_err() {
+                    return Poll::Ready(None);
+                }
                 match self.look(chance) {
                     Ok(place) => return Poll::Ready(Some(place)),
                     Err(Refusal::Full) => ticket.missed(),
@@ -101,7 +120,9 @@ fn nor_when_servers_come_and_go() {
             let mut servers = vec![server("a", Some(1)), server("b", Some(1))];
             servers[round / 20 % 2].weight = u32::from(round % 60 != 0);
             servers.rotate_left(round / 40 % 2);
-            upstream.reconfigure(settings(servers));
+            let mut settings = settings(servers);
+            settings.limits.max_requests = [None, Some(1), Some(2)][round / 20 % 3];
+            upstream.reconfigure(settings);
         }
         if round % 50 == 0 {
             upstream.refresh();
@@ -122,6 +143,7 @@ fn run(meanwhile: impl Fn(&Upstream, usize) + Sync) {
                 local: &local,
                 upstream: &upstream,
                 avoid: servers.get(avoided..=avoided).unwrap_or_default(),
+                priority: Priority::ALL[chance.index(3)],
                 patience: (chance.index(4) == 0).then(|| chance.index(3)),
             };
             let Some(place) = block_on(visitor.wait(&mut chance)) else {

@@ -1,0 +1,126 @@
+//! What is told of requests that were refused, or left, because there was too much to do?
+
+use std::future::poll_fn;
+use std::time::Instant;
+
+use isobar_observe::Cause;
+use isobar_plan::Priority;
+use isobar_upstream::{Permit, Place, Ticket, Upstream, Wanted};
+
+use crate::again::{Failed, Why};
+use crate::exchange::Exchange;
+use crate::forward::Ways;
+use crate::pool::Pool;
+
+impl Ways<'_> {
+    /// How much the request matters.
+    pub(crate) fn priority(&self) -> Priority {
+        self.rules.priority
+    }
+}
+
+/// Why a request cannot join the queue.
+pub(crate) fn why_full(ways: &Ways<'_>) -> Cause {
+    let upstream = ways.local.upstream();
+    if !upstream.is_at_limit(ways.priority()) {
+        return Cause::QueueFull;
+    }
+    let view = ways.local.view();
+    let limits = &view.settings().limits;
+    // Without a limit of its own for requests, it is connections that are short.
+    match (limits.max_requests, limits.max_connections) {
+        (Some(requests), Some(connections)) if connections < requests => Cause::MaxConnections,
+        (None, _) => Cause::MaxConnections,
+        _ => Cause::MaxRequests,
+    }
+}
+
+/// Leaves the queue with what came of waiting.
+pub(crate) fn leave<T, Q: AsRef<Upstream>>(ticket: Ticket<Q>, result: &Result<T, Cause>) {
+    match result {
+        Ok(_) => ticket.served(),
+        Err(Cause::QueueTimeout | Cause::ClientClosed | Cause::TooLate | Cause::DeadlineExceeded) => ticket.gave_up(),
+        Err(_) => drop(ticket),
+    }
+}
+
+/// When a wait that begins now ends: the time to wait is over then, or none is left for an answer.
+pub(crate) fn patience(ways: &Ways<'_>, exchange: &Exchange, began: Instant) -> Instant {
+    let limit = began + ways.local.view().settings().queue.timeout;
+    let others = latest_start(ways).into_iter().chain(exchange.again.deadline);
+    others.fold(limit, Instant::min)
+}
+
+/// Why a wait is over.
+pub(crate) fn expired(ways: &Ways<'_>, exchange: &Exchange) -> Cause {
+    let now = ways.worker.wheel.now();
+    if exchange.again.deadline.is_some_and(|deadline| now >= deadline) {
+        Cause::DeadlineExceeded
+    } else if is_too_late(ways, now) {
+        Cause::TooLate
+    } else {
+        Cause::QueueTimeout
+    }
+}
+
+/// Whether an answer would come after the request's deadline.
+pub(crate) fn is_too_late(ways: &Ways<'_>, now: Instant) -> bool {
+    latest_start(ways).is_some_and(|latest| latest <= now)
+}
+
+fn latest_start(ways: &Ways<'_>) -> Option<Instant> {
+    let deadline = ways.deadline?;
+    // A deadline nearer than what answers usually take is missed already.
+    Some(
+        deadline
+            .checked_sub(ways.local.upstream().expected())
+            .unwrap_or(deadline),
+    )
+}
+
+/// Counts a request that was refused.
+pub(crate) fn refused(ways: &Ways<'_>, cause: Cause) {
+    let upstream = ways.local.upstream();
+    let stats = upstream.priority_stats(ways.worker.id, ways.priority());
+    stats.refused.count(cause);
+}
+
+/// A try failed. A client that left tells that the server, or the wait before it, took too long.
+pub(crate) fn failed(ways: &Ways<'_>, exchange: &Exchange, place: &Place<Pool>, failed: &Failed) {
+    if failed.why != Why::Cause(Cause::ClientClosed) {
+        return;
+    }
+    let now = ways.worker.wheel.now();
+    if let Some(sent) = exchange.report.sent() {
+        place.abandoned(now, now.saturating_duration_since(sent));
+    }
+    if !exchange.report.queued.is_zero() {
+        ways.local.upstream().waited_in_vain(ways.priority());
+    }
+}
+
+/// The right to open a connection. Where all are in use, idle ones are closed first.
+pub(crate) async fn permit(ways: &Ways<'_>, deadline: Instant) -> Result<Permit, Cause> {
+    let upstream = ways.local.upstream();
+    let max = ways.local.view().settings().limits.max_connections;
+    if let Some(permit) = Permit::take(upstream, max) {
+        return Ok(permit);
+    }
+    // Boxed: rare enough to allocate for.
+    Box::pin(wait_for_permit(ways, deadline)).await
+}
+
+async fn wait_for_permit(ways: &Ways<'_>, deadline: Instant) -> Result<Permit, Cause> {
+    let mut wanted = Wanted::new(ways.local.upstream().clone());
+    let timer = ways.worker.wheel.timer();
+    timer.set(deadline);
+    poll_fn(|cx| {
+        // Read each time: a reload may have raised it.
+        let max = ways.local.view().settings().limits.max_connections;
+        if let std::task::Poll::Ready(permit) = wanted.poll(cx, max) {
+            return std::task::Poll::Ready(Ok(permit));
+        }
+        timer.poll_expired(cx).map(|()| Err(Cause::MaxConnections))
+    })
+    .await
+}
