@@ -103,6 +103,7 @@ fn settings(servers: usize, rules: Option<OutlierSettings>) -> isobar_plan::Upst
             order: QueueOrder::FirstCome,
             max: 1,
             timeout: second,
+            order: QueueOrder::FirstCome,
         },
         sticky: None,
         retry_budget: None,

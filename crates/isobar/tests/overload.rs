@@ -65,7 +65,6 @@ fn measure(protection: &Protection) -> Report {
     let machine = Machine::start();
     let isobar = start(&machine, protection);
     let report = Crowd::default().run(isobar.address(), &machine);
-    eprintln!("{:<38} {report}", protection.name);
     limits::nothing_is_left(&isobar);
     assert_eq!(isobar.health()["status"], "pass");
     report
@@ -75,10 +74,12 @@ fn measure(protection: &Protection) -> Report {
 fn goodput_under_five_times_overload() {
     eprintln!("{:<38} {}", "protection", Report::HEADER);
     let unprotected = measure(&NOTHING);
+    eprintln!("{:<38} {unprotected}", NOTHING.name);
     assert!(unprotected.goodput() < 0.5, "the crowd is no overload: {unprotected}");
     for protection in [LIMIT, UPSTREAM, ADAPTIVE, DEADLINES] {
         let report = measure(&protection);
         let name = protection.name;
+        eprintln!("{name:<38} {report}");
         assert!(report.goodput() >= 0.9, "{name}: {report}");
         assert!(report.worst_second() >= 0.7, "{name}: {report}");
         assert!(report.critical() >= 0.999, "{name}: {report}");

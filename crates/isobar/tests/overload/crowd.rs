@@ -22,7 +22,7 @@ pub(crate) const SERVICE: Duration = Duration::from_millis(40);
 pub(crate) const TIMEOUT: Duration = Duration::from_millis(500);
 
 /// One request in so many is critical.
-const CRITICAL: usize = 50;
+const CRITICAL: usize = 10;
 
 /// Requests a second the machine could do if it woke up in time.
 fn capacity() -> f64 {
