@@ -100,7 +100,6 @@ fn settings(servers: usize, rules: Option<OutlierSettings>) -> isobar_plan::Upst
         limits: UpstreamLimits::default(),
         adaptive_concurrency: None,
         queue: Queue {
-            order: QueueOrder::FirstCome,
             max: 1,
             timeout: second,
             order: QueueOrder::FirstCome,

@@ -23,6 +23,9 @@ const TOLD: usize = 4;
 /// A mean service time in nanoseconds from which on what counts is how many connections each server has.
 const LONG: f64 = 1e10;
 
+/// An imbalance below which nobody could tell the difference.
+const EVEN: f64 = 0.01;
+
 /// By what algorithms are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Measure {
@@ -45,7 +48,7 @@ impl Measure {
     fn value(self, report: &Report) -> f64 {
         match self {
             Self::Tail => report.latency.quantile(0.99) as f64,
-            Self::Imbalance => report.imbalance(),
+            Self::Imbalance => report.imbalance().max(EVEN),
         }
     }
 
