@@ -1,7 +1,7 @@
 //! Who waits while every server is at its limit?
 //!
 //! First come, first served, over all workers: among those of one priority, and unless settings ask for another
-//! order or [patience](patience) has run out. Whoever waits is *asleep* until *called*, looks for a place with
+//! order or [patience] has run out. Whoever waits is *asleep* until *called*, looks for a place with
 //! [`View::place`](crate::View::place), and then leaves the queue or goes back to sleep where it stood. It keeps
 //! these promises:
 //!
