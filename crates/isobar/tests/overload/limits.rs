@@ -146,7 +146,9 @@ fn idle_connections_make_room_for_new_ones() {
     let lower = Configuration::to(&addresses).upstream("limits: { max_connections: 1 }");
     isobar.reload(&lower.yaml());
     // Two workers that look at the same moment may both let one go.
-    eventually("at most one is left", || metric(&isobar, "isobar_upstream_connections") <= 1.0);
+    eventually("at most one is left", || {
+        metric(&isobar, "isobar_upstream_connections") <= 1.0
+    });
     isobar.reload(
         &Configuration::to(&addresses)
             .upstream("keep_alive: { idle_timeout: 10ms }")
