@@ -44,7 +44,8 @@ pub(crate) async fn attempt(
         Some(server) => server,
         None => {
             let deadline = connect_deadline(ways, exchange);
-            let server = connect(ways, &local_server.server, deadline).await;
+            // Boxed: rare enough to allocate for, and else every connection would be larger by it.
+            let server = Box::pin(connect(ways, &local_server.server, deadline)).await;
             connected(ways, exchange, server)?
         }
     };
@@ -179,8 +180,7 @@ pub(crate) async fn connect(ways: &Ways<'_>, server: &Server, deadline: Instant)
     let mut result = Err(Cause::ConnectFailed);
     for _ in 0..server.addresses().len().min(MAX_ADDRESSES) {
         let Some(address) = server.next_address() else { break };
-        // Boxed: rare enough to allocate for, and else every connection would be larger by it.
-        let opened = Box::pin(ServerConnection::open(ways.worker, address, deadline)).await;
+        let opened = ServerConnection::open(ways.worker, address, deadline).await;
         result = opened.map_err(|error| match error {
             ConnectError::TimedOut => Cause::ConnectTimeout,
             ConnectError::Refused(error) if is_ours(&error) => Cause::OutOfResources,
