@@ -99,15 +99,21 @@ impl Board {
 
     /// Takes the first free seat; none: there is none.
     fn seat(self: &Arc<Self>) -> Option<Seat> {
-        (0..self.counts.len()).find_map(|at| {
-            let (bits, bit) = (&self.taken[at / 64], 1 << (at % 64));
-            let is_free = bits.load(Ordering::Relaxed) & bit == 0;
-            // Whoever had the seat before left it as it was in the beginning.
-            let is_taken = is_free && bits.fetch_or(bit, Ordering::Acquire) & bit == 0;
-            is_taken.then(|| Seat {
-                board: Arc::clone(self),
-                at,
-            })
+        let seats = self.counts.len();
+        self.taken.iter().enumerate().find_map(|(word, bits)| {
+            loop {
+                let free = (!bits.load(Ordering::Relaxed)).trailing_zeros() as usize;
+                let at = word * 64 + free;
+                if free == 64 || at >= seats {
+                    return None;
+                }
+                // Whoever had the seat before left it as it was in the beginning.
+                let bit = 1 << free;
+                if bits.fetch_or(bit, Ordering::Acquire) & bit == 0 {
+                    let board = Arc::clone(self);
+                    return Some(Seat { board, at });
+                }
+            }
         })
     }
 

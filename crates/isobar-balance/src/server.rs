@@ -218,15 +218,21 @@ impl ServerState {
     /// choices where to look.
     #[cold]
     fn mark(&self) {
-        let marked = |word| {
+        loop {
             let limit = self.limit.load(Ordering::SeqCst);
-            let right = word_of(count_of(word), limit) | (word & COUNTED);
-            (right != word).then_some(right)
-        };
-        let _unless_right = self
-            .seat
-            .word()
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, marked);
+            let marked = |word| {
+                let right = word_of(count_of(word), limit) | (word & COUNTED);
+                (right != word).then_some(right)
+            };
+            let _unless_right = self
+                .seat
+                .word()
+                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, marked);
+            // Somebody else may have set another limit, and found the mark right that was changed after that.
+            if self.limit.load(Ordering::SeqCst) == limit {
+                return;
+            }
+        }
     }
 
     /// Whether it can take no further request now.
@@ -253,19 +259,24 @@ impl ServerState {
     pub(crate) fn try_acquire_within(&self, cap: u32) -> bool {
         // A word that says counted is read as past every limit, so that nobody is counted who did not enter.
         let uncounted = |word| if word & COUNTED == 0 { count_of(word) } else { u32::MAX };
-        if self.take_place(cap, uncounted).is_some() {
-            return true;
-        }
-        match &self.tally {
-            Some(tally) if self.seat.word().load(Ordering::SeqCst) & COUNTED != 0 => {
-                tally.enter();
-                let taken = self.take(cap);
-                if !taken {
-                    tally.leave();
-                }
-                taken
+        loop {
+            if self.take_place(cap, uncounted).is_some() {
+                return true;
             }
-            _ => false,
+            let word = self.seat.word().load(Ordering::SeqCst);
+            match &self.tally {
+                Some(tally) if word & COUNTED != 0 => {
+                    tally.enter();
+                    let taken = self.take(cap);
+                    if !taken {
+                        tally.leave();
+                    }
+                    return taken;
+                }
+                // It was counted a moment ago, and there is room.
+                Some(_) if count_of(word) < self.most(cap) => {}
+                _ => return false,
+            }
         }
     }
 
@@ -279,6 +290,11 @@ impl ServerState {
             tally.leave();
         }
         taken.is_some()
+    }
+
+    /// How many may be in flight, under the limit and a cap.
+    fn most(&self, cap: u32) -> u32 {
+        self.limit.load(Ordering::SeqCst).min(cap).min(MOST_IN_FLIGHT)
     }
 
     /// Takes one place under the limit and a cap, as `count` reads the word. What the word was.

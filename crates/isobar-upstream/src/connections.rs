@@ -66,7 +66,8 @@ impl Connections {
     #[must_use]
     pub fn to_close(&self, max: Option<u32>) -> u32 {
         let wanted = self.wanted.load(Ordering::SeqCst);
-        wanted.max(max.map_or(0, |max| self.open().saturating_sub(max)))
+        // Places that are free already count: for one that waits, one is closed and not one by each worker.
+        max.map_or(0, |max| wanted.saturating_add(self.open()).saturating_sub(max))
     }
 
     /// Ready when idle connections of this worker are to be closed. One task per worker may call this.

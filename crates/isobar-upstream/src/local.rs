@@ -289,7 +289,7 @@ impl<P> Place<P> {
         let wanted = self.view.settings().balance.feedback();
         let server = &self.server().server;
         server.state().finished(&finish, wanted);
-        server.concurrency().finished(&finish, server.state());
+        self.adapt(&finish);
         if self.view.settings().queue.order == QueueOrder::Deadline && outcome == Outcome::Success {
             self.view.upstream.pace().see(latency);
         }
@@ -305,7 +305,17 @@ impl<P> Place<P> {
                 in_flight: self.in_flight,
                 outcome: Outcome::Failure { retry_after: None },
             };
-            server.concurrency().finished(&finish, server.state());
+            self.adapt(&finish);
+        }
+    }
+
+    /// Has the server's limit found anew, where it is looked for; whoever waits for a place may have one then.
+    fn adapt(&self, finish: &Finish) {
+        let server = &self.server().server;
+        let before = server.state().limit();
+        server.concurrency().finished(finish, server.state());
+        if server.state().limit() > before {
+            self.view.upstream.queue().call_for_room(&self.view.upstream);
         }
     }
 

@@ -274,7 +274,8 @@ impl Server {
         Some(findings)
     }
 
-    /// Takes in what its name stands for now; true when that changes whether it is available.
+    /// Takes in what its name stands for now; true when that changes whether it is available, or what is believed of it
+    /// while it is not.
     pub fn resolved(&self, outcome: Resolution) -> bool {
         let mut record = self.record();
         let addresses = match outcome {
@@ -284,8 +285,10 @@ impl Server {
         if let Err(reason) = &addresses {
             record.unresolved.clone_from(reason);
         }
-        *self.addresses.write().unwrap_or_else(PoisonError::into_inner) = addresses.unwrap_or_default().into();
-        self.settle(&mut record)
+        let addresses = addresses.unwrap_or_default();
+        let appears = self.addresses().is_empty() != addresses.is_empty();
+        *self.addresses.write().unwrap_or_else(PoisonError::into_inner) = addresses.into();
+        self.settle(&mut record) | appears
     }
 
     pub(crate) fn reconfigure(&self, settings: &isobar_plan::Server, of: &isobar_plan::Upstream) {
@@ -460,5 +463,34 @@ mod tests {
         assert_eq!(after(check(http("/a"), 1, 3), Some(check(http("/b"), 1, 3))), fresh);
         assert_eq!(after(tcp(), Some(check(http("/a"), 1, 3))), fresh);
         assert_eq!(after(tcp(), None), fresh);
+    }
+
+    #[test]
+    fn an_address_that_comes_or_goes_is_news_of_a_server_out_of_service() {
+        let settings = isobar_plan::Server {
+            name: "a".into(),
+            address: ServerAddress::Name("a.example".into(), 80),
+            weight: 1,
+            max_connections: None,
+            backup: false,
+            priority: 0,
+            zone: None,
+            state: ServiceState::Drain,
+        };
+        let joining = Joining {
+            of: &upstream(),
+            workers: 1,
+            tally: &Arc::default(),
+            boards: &Mutex::new(Boards::for_servers(1)),
+            arrival: Arrival::FromTheStart,
+        };
+        let server = Server::new(&settings, joining);
+        let address = SocketAddr::from(([127, 0, 0, 1], 80));
+        assert_eq!(server.standing(), Standing::Out);
+        assert!(server.resolved(Ok(vec![address])));
+        assert_eq!(server.standing(), Standing::Available, "for the sessions it has");
+        assert!(!server.resolved(Ok(vec![address])));
+        assert!(server.resolved(Err("gone".to_owned())));
+        assert_eq!(server.standing(), Standing::Out);
     }
 }

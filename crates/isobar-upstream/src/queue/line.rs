@@ -121,7 +121,8 @@ impl Line {
         let waiter = Arc::new(Waiter {
             seat: Seat {
                 class: ask.priority,
-                due: due.unwrap_or_default(),
+                // Behind those that a queue of before put in order of their deadlines.
+                due: due.unwrap_or(Moment::new(u64::MAX)),
                 number: self.next_number,
             },
             avoid: ask.avoid.into(),

@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use isobar_plan::{EjectionCounts, EjectionStatus, HealthCheck, HealthProbe, Reason, ServiceState};
+use isobar_plan::{EjectionCounts, EjectionStatus, HealthCheck, HealthProbe, Name, Reason, ServiceState};
 
 use super::Server;
 
@@ -23,13 +23,13 @@ pub(super) struct Service {
 }
 
 /// An ejection that goes on.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Ejection {
     reason: Reason,
     since: Instant,
     until: Instant,
-    /// Good probes in a row that began since.
-    good_probes: u32,
+    /// Good probes in a row that began since, by check.
+    good_probes: Vec<(Name, u32)>,
     /// Whether these were enough.
     is_recovered: bool,
 }
@@ -67,11 +67,11 @@ impl Service {
     }
 
     pub(super) fn ejection(&self) -> Option<EjectionStatus> {
-        let status = |ejection: Ejection| EjectionStatus {
+        let status = |ejection: &Ejection| EjectionStatus {
             reason: ejection.reason,
             left: ejection.until.saturating_duration_since(Instant::now()),
         };
-        self.ejection.map(status)
+        self.ejection.as_ref().map(status)
     }
 
     pub(super) fn ejections(&self) -> EjectionCounts {
@@ -99,11 +99,21 @@ impl Service {
             }
             HealthProbe::Http(_) | HealthProbe::Grpc { .. } => true,
         };
-        ejection.good_probes = match good.is_some_and(|began| began >= ejection.since) {
-            true => ejection.good_probes.saturating_add(1),
-            false => 0,
-        };
-        ejection.is_recovered |= says_enough && ejection.good_probes >= check.rise;
+        if !says_enough {
+            return ejection.is_recovered;
+        }
+        let known = ejection.good_probes.iter().position(|(name, _)| *name == check.name);
+        let row = known.unwrap_or_else(|| {
+            ejection.good_probes.push((check.name.clone(), 0));
+            ejection.good_probes.len() - 1
+        });
+        if let Some((_, row)) = ejection.good_probes.get_mut(row) {
+            *row = match good.is_some_and(|began| began >= ejection.since) {
+                true => row.saturating_add(1),
+                false => 0,
+            };
+            ejection.is_recovered |= *row >= check.rise;
+        }
         ejection.is_recovered
     }
 }
@@ -131,7 +141,7 @@ impl Server {
             reason,
             since: now,
             until,
-            good_probes: 0,
+            good_probes: Vec::new(),
             is_recovered: false,
         });
         self.settle(&mut record);
@@ -161,6 +171,7 @@ impl Server {
         self.record()
             .service
             .ejection
+            .as_ref()
             .is_some_and(|ejection| ejection.is_recovered)
     }
 
@@ -223,7 +234,7 @@ mod tests {
                 reason,
                 since,
                 until: since + Duration::from_secs(30),
-                good_probes: 0,
+                good_probes: Vec::new(),
                 is_recovered: false,
             });
             let check = asking(probe, rise);
@@ -247,8 +258,31 @@ mod tests {
         check(HealthProbe::Tcp(Vec::new()), 1, unreachable, &[(1, true)], true);
         check(says(b""), 1, errors, &[(1, true)], false);
         check(says(b"PONG"), 1, errors, &[(1, true)], true);
+        // Each check counts for itself, and what says nothing does not count.
+        let mut service = service();
+        let since = Instant::now();
+        service.ejection = Some(Ejection {
+            reason: errors,
+            since,
+            until: since + Duration::from_secs(30),
+            good_probes: Vec::new(),
+            is_recovered: false,
+        });
+        let named = |name: &str, probe| HealthCheck {
+            name: name.into(),
+            ..asking(probe, 2)
+        };
+        let [silent, one, other] = [
+            named("silent", HealthProbe::Tcp(Vec::new())),
+            named("one", grpc()),
+            named("other", grpc()),
+        ];
+        for check in [&silent, &silent, &one, &other, &silent] {
+            assert!(!service.probed(Some(since), check), "{}", check.name);
+        }
+        assert!(service.probed(Some(since), &one));
         assert!(
-            !service().probed(Some(Instant::now()), &asking(HealthProbe::Tcp(Vec::new()), 1)),
+            !Service::new(ServiceState::Enabled).probed(Some(Instant::now()), &asking(HealthProbe::Tcp(Vec::new()), 1)),
             "who is not ejected does not recover"
         );
     }
