@@ -204,6 +204,14 @@ impl Drop for Link {
                 }
                 inner.collect();
             }
+            // Nobody would be told otherwise, and the kernel would keep the socket until its peer closes.
+            while inner.slots.at(self.index).receive == Receive::On {
+                inner.stop(self.index);
+                if inner.uring.enter().is_err() {
+                    std::thread::yield_now();
+                }
+                inner.collect();
+            }
             inner.slots.leave(self.index, &mut inner.uring)
         });
         drop(last);
