@@ -18,7 +18,7 @@ use isobar_upstream::{Place, Server, moment};
 use crate::connection::Client;
 use crate::exchange::Exchange;
 use crate::flow::poll_watch;
-use crate::forward::{Ways, ask};
+use crate::forward::{Ways, ask, others_wait};
 use crate::pool::Pool;
 use crate::record;
 
@@ -167,7 +167,7 @@ pub(crate) fn tell(ways: &Ways<'_>, exchange: &mut Exchange, place: &Place<Pool>
     let server = &place.server().server;
     let now = ways.worker.wheel.now();
     let stats = server.stats(ways.worker.id);
-    let latency = now.saturating_duration_since(exchange.report.sent().unwrap_or(now));
+    let latency = now.saturating_duration_since(exchange.report.asked().unwrap_or(now));
     match failed.why {
         Why::Cause(cause) => {
             stats.failures.count(cause);
@@ -187,6 +187,7 @@ pub(crate) fn tell(ways: &Ways<'_>, exchange: &mut Exchange, place: &Place<Pool>
             stats.first_byte.observe(latency);
             let seconds = exchange.again.declined.and_then(|declined| declined.retry_after_s);
             place.finished(now, latency, record::outcome(status, seconds));
+            exchange.report.gives_up_answer();
             let mut digits = [0; 5];
             exchange.again.note(server, decimal(status, &mut digits));
         }
@@ -286,8 +287,11 @@ fn find_way(ways: &Ways<'_>, exchange: &Exchange, reason: RetryReason) -> Option
     let after = exchange.again.declined.filter(|_| reason == RetryReason::Status);
     let after = after.and_then(|declined| declined.retry_after_s);
     let after = Duration::from_secs(after.unwrap_or(0).into());
+    if reason == RetryReason::Status && others_wait(ways, exchange) {
+        return None;
+    }
     let view = ways.local.view();
-    let (avoids, least) = match view.room(&ask(ways, &view, exchange, ways.worker.wheel.now())) {
+    let (avoids, least) = match view.room(&ask(ways, exchange, ways.worker.wheel.now())) {
         // An answer is not given up for a place in the queue.
         Some(0) if reason == RetryReason::Status => return None,
         // Another server is not bound by what this one asked for, unless it can be waited for.

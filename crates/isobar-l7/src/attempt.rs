@@ -13,7 +13,7 @@ use crate::download::Reply;
 use crate::exchange::{Exchange, Next};
 use crate::flow::{Flow, Wait, poll_flushed};
 use crate::forward::Ways;
-use crate::overload;
+use crate::overload::{self, Granted};
 use crate::pool::Pool;
 use crate::server::{ConnectError, ServerConnection};
 use crate::tunnel;
@@ -68,7 +68,7 @@ pub(crate) async fn attempt(
 
 /// Counts a try that begins.
 pub(crate) fn begin(ways: &Ways<'_>, exchange: &mut Exchange, place: &Place<Pool>) {
-    exchange.report.tries(ways.local.upstream(), place.server());
+    exchange.report.tries(ways.local, place.server());
     exchange.head_sent = false;
     exchange.try_began = ways.rules.retry.try_timeout.map(|_| ways.worker.wheel.now());
     place.server().server.stats(ways.worker.id).requests.increment();
@@ -170,19 +170,17 @@ pub(crate) type Connected = (Result<Box<ServerConnection>, Cause>, Duration);
 /// Connects to one of the server's addresses, all within the one deadline: the next is tried where one refuses.
 pub(crate) async fn connect(ways: &Ways<'_>, server: &Server, deadline: Instant) -> Connected {
     let began = ways.worker.wheel.now();
-    let permit = match overload::permit(ways, deadline).await {
-        Ok(permit) => permit,
-        Err(cause) => {
-            overload::refused(ways, cause);
-            return (Err(cause), ways.worker.wheel.now().saturating_duration_since(began));
-        }
+    let (permit, too_slow) = match overload::permit(ways, deadline).await {
+        Ok(Granted::AtOnce(permit)) => (permit, Cause::ConnectTimeout),
+        Ok(Granted::AfterAWait(permit)) => (permit, Cause::MaxConnections),
+        Err(cause) => return (Err(cause), ways.worker.wheel.now().saturating_duration_since(began)),
     };
     let mut result = Err(Cause::ConnectFailed);
     for _ in 0..server.addresses().len().min(MAX_ADDRESSES) {
         let Some(address) = server.next_address() else { break };
         let opened = ServerConnection::open(ways.worker, address, deadline).await;
         result = opened.map_err(|error| match error {
-            ConnectError::TimedOut => Cause::ConnectTimeout,
+            ConnectError::TimedOut => too_slow,
             ConnectError::Refused(error) if is_ours(&error) => Cause::OutOfResources,
             ConnectError::Refused(_) => Cause::ConnectFailed,
         });

@@ -353,7 +353,7 @@ fn poll_more(
 }
 
 /// Finds the route and refuses what the listener does not take.
-fn admit(site: &LocalSite, exchange: &mut Exchange) -> Result<usize, Cause> {
+fn admit(site: &Rc<LocalSite>, exchange: &mut Exchange) -> Result<usize, Cause> {
     let Exchange {
         request,
         inbound,
@@ -371,7 +371,7 @@ fn admit(site: &LocalSite, exchange: &mut Exchange) -> Result<usize, Cause> {
     let path = isobar_route::path_of(exchange.canonical_target());
     let route = site.site.route(host, path).ok_or(Cause::NoRoute)?;
     exchange.report.route = Some(route);
-    exchange.report.site = Some(Arc::clone(&site.site));
+    exchange.report.site = Some(Rc::clone(site));
     request::check_body(&exchange.request, &site.site.listener.limits)?;
     Ok(route)
 }

@@ -3,13 +3,14 @@
 //! When it is sent once more is [`crate::again`]'s business, how it is sent [`crate::attempt`]'s.
 
 use std::future::poll_fn;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
 use isobar_observe::Cause;
 use isobar_plan::{Reports, Route};
-use isobar_upstream::{Ask, Local, Place, Refusal, Ticket, Upstream, View, moment};
+use isobar_upstream::{Ask, Local, Place, Refusal, Ticket, Upstream, moment};
 
 use crate::Worker;
 use crate::again::{self, Failed, Why, may_repeat};
@@ -24,12 +25,15 @@ use crate::server::ServerConnection;
 use crate::sticky;
 use crate::worker::LocalSite;
 
+/// Looks for a place that a request in the queue makes before other tasks have their turn.
+const MAX_LOOKS: u32 = 8;
+
 /// Where a request goes, and by which rules.
 pub(crate) struct Ways<'a> {
     pub(crate) worker: &'a Worker,
     pub(crate) site: &'a LocalSite,
     pub(crate) rules: &'a Route,
-    pub(crate) local: &'a Local<Pool>,
+    pub(crate) local: &'a Rc<Local<Pool>>,
     /// The request's key, where the upstream goes by keys.
     pub(crate) key: Option<u64>,
     /// What is read of answers, where the upstream goes by reports.
@@ -46,27 +50,24 @@ pub(crate) async fn forward(ways: &Ways<'_>, client: &mut Client, exchange: &mut
     ways.local.upstream().stats(ways.worker.id).requests.increment();
     again::begin(ways, exchange);
     let mut failure = None;
-    loop {
-        let claimed = match claim(ways, exchange) {
-            Err(Refusal::Full) => Box::pin(wait(ways, client, exchange)).await,
-            Err(Refusal::NoneAvailable) => Err(Cause::NoServer),
-            Ok(place) => Ok(place),
-        };
-        let place = match claimed {
+    // What lives across an await is part of every idle connection, so here as little does as may be: the pause for the next
+    // try comes at the beginning, and the answer is passed on outside.
+    let (place, server) = loop {
+        again::pause(ways, client, exchange).await?;
+        let place = match claim(ways, exchange) {
             Ok(place) => place,
-            Err(Cause::NoServer) => match failure {
-                // All others were tried: what the last one did is the better answer.
-                Some(Why::Cause(cause)) => return Err(cause),
-                // Its answer is gone, and so are the other servers: it is asked again.
-                Some(Why::Status(_)) if !exchange.tried.is_empty() => {
-                    exchange.tried.clear();
-                    continue;
+            Err(refusal) => {
+                let waited = match refusal {
+                    Refusal::Full => Box::pin(wait(ways, client, exchange)).await,
+                    Refusal::NoneAvailable => Err(Cause::NoServer),
+                };
+                match waited {
+                    Ok(place) => place,
+                    Err(cause) => {
+                        without_place(ways, exchange, failure, cause)?;
+                        continue;
+                    }
                 }
-                Some(Why::Status(_)) | None => return Err(no_server(ways)),
-            },
-            Err(cause) => {
-                overload::refused(ways, cause);
-                return Err(cause);
             }
         };
         if ways.reports.is_some() {
@@ -74,11 +75,23 @@ pub(crate) async fn forward(ways: &Ways<'_>, client: &mut Client, exchange: &mut
         }
         sticky::claimed(ways, exchange, &place);
         let tried = match hedge::delay(ways, exchange) {
-            None => attempt_twice(ways, client, exchange, place).await,
+            None => {
+                let mut tried = attempt(ways, client, exchange, &place, Origin::Pooled).await;
+                if tried
+                    .as_ref()
+                    .is_err_and(|failed| is_tried_afresh(ways, exchange, failed))
+                {
+                    tried = Box::pin(attempt(ways, client, exchange, &place, Origin::Fresh)).await;
+                }
+                match tried {
+                    Ok(server) => Ok((place, server)),
+                    Err(failed) => Err((place, failed)),
+                }
+            }
             Some(delay) => Box::pin(hedge::race(ways, client, exchange, place, delay)).await,
         };
         let (place, failed) = match tried {
-            Ok((place, server)) => return deliver(ways, client, exchange, place, server).await,
+            Ok(found) => break found,
             Err(failed) => failed,
         };
         overload::failed(ways, exchange, &place, &failed);
@@ -86,29 +99,42 @@ pub(crate) async fn forward(ways: &Ways<'_>, client: &mut Client, exchange: &mut
         drop(place);
         if !again::is_tried_again(ways, exchange, &failed) {
             return Err(match failed.why {
-                Why::Cause(cause) => cause,
+                Why::Cause(cause) => {
+                    if cause == Cause::MaxConnections {
+                        overload::refused(ways, cause);
+                    }
+                    cause
+                }
                 // An answer is only given up for another try.
                 Why::Status(_) => Cause::Internal,
             });
         }
         failure = Some(failed.why);
-        again::pause(ways, client, exchange).await?;
+    };
+    deliver(ways, client, exchange, place, server).await
+}
+
+/// There is no place for the request. Nothing: another look may find one.
+fn without_place(ways: &Ways<'_>, exchange: &mut Exchange, failure: Option<Why>, cause: Cause) -> Result<(), Cause> {
+    match (cause, failure) {
+        // All others were tried: what the last one did is the better answer.
+        (Cause::NoServer, Some(Why::Cause(cause))) => Err(cause),
+        // Its answer is gone, and so are the other servers: it is asked again.
+        (Cause::NoServer, Some(Why::Status(_))) if !exchange.tried.is_empty() => {
+            exchange.tried.clear();
+            Ok(())
+        }
+        (Cause::NoServer, _) => Err(no_server(ways)),
+        (cause, _) => {
+            overload::refused(ways, cause);
+            Err(cause)
+        }
     }
 }
 
-/// Tries one server, on a new connection where a kept one turns out to be closed.
-async fn attempt_twice(ways: &Ways<'_>, client: &mut Client, exchange: &mut Exchange, place: Place<Pool>) -> Tried {
-    let mut tried = attempt(ways, client, exchange, &place, Origin::Pooled).await;
-    if let Err(failed) = &tried
-        && failed.is_idle_close()
-        && may_repeat(ways, exchange, failed)
-    {
-        tried = Box::pin(attempt(ways, client, exchange, &place, Origin::Fresh)).await;
-    }
-    match tried {
-        Ok(server) => Ok((place, server)),
-        Err(failed) => Err((place, failed)),
-    }
+/// Whether a kept connection turned out to be closed, and a new one to the same server will do.
+fn is_tried_afresh(ways: &Ways<'_>, exchange: &Exchange, failed: &Failed) -> bool {
+    failed.is_idle_close() && may_repeat(ways, exchange, failed)
 }
 
 /// Counts a request for which there was no server from the start.
@@ -117,27 +143,31 @@ fn no_server(ways: &Ways<'_>) -> Cause {
     Cause::NoServer
 }
 
-/// Claims a place at a server, unless others wait for one: they come first.
-fn claim(ways: &Ways<'_>, exchange: &Exchange) -> Result<Place<Pool>, Refusal> {
+/// Whether others wait for a place that the request would take from them.
+pub(crate) fn others_wait(ways: &Ways<'_>, exchange: &Exchange) -> bool {
     let upstream = ways.local.upstream();
-    let others_wait = match exchange.session.owner() {
+    match exchange.session.owner() {
         None => upstream.has_queue(ways.priority()),
         Some(owner) => upstream.has_queue_for(owner, ways.priority()),
-    };
-    if others_wait {
+    }
+}
+
+/// Claims a place at a server, unless others wait for one: they come first.
+fn claim(ways: &Ways<'_>, exchange: &Exchange) -> Result<Place<Pool>, Refusal> {
+    if others_wait(ways, exchange) {
         return Err(Refusal::Full);
     }
     let now = exchange.report.claims(ways.worker);
     let view = ways.local.view();
-    let ask = ask(ways, &view, exchange, now);
+    let ask = ask(ways, exchange, now);
     view.place(&ask, &mut ways.worker.chance.borrow_mut())
 }
 
-pub(crate) fn ask<'a>(ways: &Ways<'_>, view: &View<Pool>, exchange: &'a Exchange, now: Instant) -> Ask<'a> {
+pub(crate) fn ask<'a>(ways: &Ways<'_>, exchange: &'a Exchange, now: Instant) -> Ask<'a> {
     Ask {
         avoid: &exchange.tried,
         key: ways.key,
-        home: exchange.session.home(view),
+        home: exchange.session.home(),
         now: moment(now),
         priority: ways.priority(),
         deadline: ways.deadline.map(moment),
@@ -154,7 +184,7 @@ async fn wait(ways: &Ways<'_>, client: &mut Client, exchange: &mut Exchange) -> 
     }
     let joined = {
         let view = local.view();
-        let ask = ask(ways, &view, exchange, began);
+        let ask = ask(ways, exchange, began);
         Ticket::join(Arc::clone(local.upstream()), &view.settings().queue, &ask)
     };
     let Ok(mut ticket) = joined else {
@@ -181,7 +211,13 @@ fn poll_claim(
     exchange: &mut Exchange,
     ticket: &mut Ticket<Arc<Upstream>>,
 ) -> Poll<Result<Place<Pool>, Cause>> {
-    while let Poll::Ready(turn) = ticket.poll_turn(cx) {
+    for look in 0.. {
+        if look == MAX_LOOKS {
+            // Called again and again for nothing: others of this worker come first.
+            cx.waker().wake_by_ref();
+            break;
+        }
+        let Poll::Ready(turn) = ticket.poll_turn(cx) else { break };
         if turn.is_err() {
             return Poll::Ready(Err(Cause::Displaced));
         }
@@ -190,7 +226,7 @@ fn poll_claim(
             return Poll::Ready(Err(Cause::TooLate));
         }
         let view = ways.local.view();
-        let ask = ask(ways, &view, exchange, now);
+        let ask = ask(ways, exchange, now);
         match view.place(&ask, &mut ways.worker.chance.borrow_mut()) {
             Ok(place) => return Poll::Ready(Ok(place)),
             Err(Refusal::Full) => ticket.missed(),

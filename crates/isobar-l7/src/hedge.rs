@@ -89,6 +89,9 @@ pub(crate) async fn race(
     place: Place<Pool>,
     delay: Duration,
 ) -> Tried {
+    // Watched from the start: the lanes share the client's timer, which is then left to the uploads. Where the reactor has
+    // no room, the client's end is found out later.
+    let _ = client.stream.watch();
     let began = ways.worker.wheel.now();
     let way = Way::begin(ways, exchange, &place, Origin::Pooled);
     let mut race = Race {
@@ -243,6 +246,9 @@ impl<'a> Race<'a> {
                         return Poll::Ready(Err(failed));
                     }
                     tell(self.ways, exchange, &mut twin, &failed);
+                    if !twin.exchange.to_client.is_empty() {
+                        std::mem::swap(&mut exchange.to_client, &mut twin.exchange.to_client);
+                    }
                     self.ways.worker.recycle(twin.exchange);
                 }
             }
@@ -274,6 +280,10 @@ impl<'a> Race<'a> {
         std::mem::swap(&mut exchange.tried, &mut other.tried);
         exchange.report.counts_tries_of(&other.report);
         exchange.client_ahead |= other.client_ahead;
+        if exchange.to_client.is_empty() {
+            // What the client has been sent a part of, it is sent the rest of.
+            std::mem::swap(&mut exchange.to_client, &mut other.to_client);
+        }
         self.ways.worker.recycle(other);
         std::mem::replace(&mut self.first, lane)
     }
@@ -286,7 +296,9 @@ impl<'a> Race<'a> {
             .stats(self.ways.worker.id)
             .hedges_won
             .increment();
+        let asked = exchange.report.asked();
         let loser = self.promote(exchange, twin);
+        abandon(self.ways, &loser.place, asked);
         exchange.again.note(&loser.place.server().server, "hedge_lost");
         self.see();
         self.overtaken = true;
@@ -333,7 +345,7 @@ impl<'a> Race<'a> {
             exchange.tried.push(Arc::clone(&lane.place.server().server));
         }
         let view = ways.local.view();
-        let ask = ask(ways, &view, exchange, ways.worker.wheel.now());
+        let ask = ask(ways, exchange, ways.worker.wheel.now());
         let place = view.place(&ask, &mut ways.worker.chance.borrow_mut());
         exchange.tried.truncate(before);
         place.ok()
@@ -365,6 +377,9 @@ impl<'a> Race<'a> {
         }
         for twin in std::mem::take(&mut self.twins) {
             exchange.again.note(&twin.lane.place.server().server, "hedge_lost");
+            if result.is_ok() {
+                abandon(self.ways, &twin.lane.place, twin.exchange.report.asked());
+            }
             self.ways.worker.recycle(twin.exchange);
         }
         let Lane { place, way } = self.first;
@@ -381,6 +396,14 @@ impl<'a> Race<'a> {
                 },
             )),
         }
+    }
+}
+
+/// A try is cancelled because another one was faster: that its server took so long is known, not how much longer.
+fn abandon(ways: &Ways<'_>, place: &Place<Pool>, asked: Option<Instant>) {
+    if let Some(asked) = asked {
+        let now = ways.worker.wheel.now();
+        place.abandoned(now, now.saturating_duration_since(asked));
     }
 }
 

@@ -85,29 +85,36 @@ pub(crate) fn refused(ways: &Ways<'_>, cause: Cause) {
     stats.refused.count(cause);
 }
 
-/// A try failed. A client that left tells that the server, or the wait before it, took too long.
+/// A try failed. A client that left, or a deadline of all tries together, tells that the server, or the wait before it, took too long.
 pub(crate) fn failed(ways: &Ways<'_>, exchange: &Exchange, place: &Place<Pool>, failed: &Failed) {
-    if failed.why != Why::Cause(Cause::ClientClosed) {
+    if !matches!(failed.why, Why::Cause(Cause::ClientClosed | Cause::DeadlineExceeded)) {
         return;
     }
     let now = ways.worker.wheel.now();
-    if let Some(sent) = exchange.report.sent() {
-        place.abandoned(now, now.saturating_duration_since(sent));
+    if let Some(asked) = exchange.report.asked() {
+        place.abandoned(now, now.saturating_duration_since(asked));
     }
-    if !exchange.report.queued.is_zero() {
+    if failed.why == Why::Cause(Cause::ClientClosed) && !exchange.report.queued.is_zero() {
         ways.local.upstream().waited_in_vain(ways.priority());
     }
 }
 
+/// The right to open a connection.
+pub(crate) enum Granted {
+    AtOnce(Permit),
+    /// There was a wait for it, which is nothing that a server could be blamed for.
+    AfterAWait(Permit),
+}
+
 /// The right to open a connection. Where all are in use, idle ones are closed first.
-pub(crate) async fn permit(ways: &Ways<'_>, deadline: Instant) -> Result<Permit, Cause> {
+pub(crate) async fn permit(ways: &Ways<'_>, deadline: Instant) -> Result<Granted, Cause> {
     let upstream = ways.local.upstream();
     let max = ways.local.view().settings().limits.max_connections;
-    if let Some(permit) = Permit::take(upstream, max) {
-        return Ok(permit);
+    match Permit::take(upstream, max) {
+        Some(permit) => Ok(Granted::AtOnce(permit)),
+        // Boxed: rare enough to allocate for.
+        None => Box::pin(wait_for_permit(ways, deadline)).await.map(Granted::AfterAWait),
     }
-    // Boxed: rare enough to allocate for.
-    Box::pin(wait_for_permit(ways, deadline)).await
 }
 
 async fn wait_for_permit(ways: &Ways<'_>, deadline: Instant) -> Result<Permit, Cause> {

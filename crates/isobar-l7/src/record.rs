@@ -8,12 +8,13 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use isobar_balance::Outcome;
 use isobar_observe::access::Record;
 use isobar_observe::{Cause, Fault, Picked, WallTime};
-use isobar_upstream::{LocalServer, Server, Upstream};
+use isobar_upstream::{Local, LocalServer, Server};
 use isobar_wire::{BodyError, HeadError, Known, Version};
 
 use crate::connection::Client;
 use crate::exchange::Exchange;
 use crate::pool::Pool;
+use crate::worker::LocalSite;
 use crate::{Site, Worker, fields, request};
 
 /// What an exchange came to, gathered on its way.
@@ -22,10 +23,10 @@ pub(crate) struct Report {
     /// When the first byte of the request was there.
     began: Option<Instant>,
     /// The listener's rules that the request was matched by.
-    pub(crate) site: Option<Arc<Site>>,
+    pub(crate) site: Option<Rc<LocalSite>>,
     /// The route, as an index into the listener's.
     pub(crate) route: Option<usize>,
-    upstream: Option<Arc<Upstream>>,
+    upstream: Option<Rc<Local<Pool>>>,
     server: Option<Rc<LocalServer<Pool>>>,
     /// Why the last server tried was chosen.
     pub(crate) picked: Option<Picked>,
@@ -83,13 +84,24 @@ impl Report {
     }
 
     /// Another server is tried, or the same one once more.
-    pub(crate) fn tries(&mut self, upstream: &Arc<Upstream>, server: &Rc<LocalServer<Pool>>) {
-        self.upstream = Some(Arc::clone(upstream));
+    pub(crate) fn tries(&mut self, upstream: &Rc<Local<Pool>>, server: &Rc<LocalServer<Pool>>) {
+        self.upstream = Some(Rc::clone(upstream));
         self.server = Some(Rc::clone(server));
         self.attempts = self.attempts.saturating_add(1);
         self.first_byte = None;
         self.connect = None;
         self.sent = None;
+        self.uploaded = None;
+    }
+
+    /// When the server had all of the request that it got: an answer took from then on.
+    pub(crate) fn asked(&self) -> Option<Instant> {
+        self.uploaded.into_iter().chain(self.sent).max()
+    }
+
+    /// The answer that has begun is not passed on, and was counted.
+    pub(crate) fn gives_up_answer(&mut self) {
+        self.first_byte = None;
     }
 
     /// When the first byte of the request was there.
@@ -111,6 +123,7 @@ impl Report {
             attempts: self.attempts,
             head_waited: self.head_waited,
             queued: self.queued,
+            picked: self.picked,
             ..Self::default()
         }
     }
@@ -170,8 +183,7 @@ impl Report {
             Err(_) => return None,
             Ok(()) => outcome(self.status, self.retry_after_s),
         };
-        let asked = self.uploaded.into_iter().chain(self.sent).max()?;
-        let latency = self.first_byte?.saturating_duration_since(asked);
+        let latency = self.first_byte?.saturating_duration_since(self.asked()?);
         Some((latency, outcome))
     }
 
@@ -231,7 +243,7 @@ pub(crate) fn finish(worker: &Worker, client: &Client, exchange: &Exchange) -> I
     let now = at_once.unwrap_or_else(|| worker.wheel.now());
     let since = |start: Option<Instant>, end: Instant| end.saturating_duration_since(start.unwrap_or(end));
     let duration = since(report.began, now);
-    let site = report.site.as_ref().unwrap_or(&client.site.site);
+    let site = &report.site.as_ref().unwrap_or(&client.site).site;
     match report.route.and_then(|route| site.rules(route)) {
         Some((_, counted)) => {
             let stats = counted.stats.of(worker.id);
@@ -309,7 +321,7 @@ fn record<'a>(
             .route
             .and_then(|route| site.rules(route))
             .map(|(route, _)| &*route.name),
-        upstream: report.upstream.as_ref().map(|upstream| &**upstream.name()),
+        upstream: report.upstream.as_ref().map(|local| &**local.upstream().name()),
         server: report.server.as_ref().map(|server| &**server.server.name()),
         picked: report.picked,
         method: request.method_name.of(head),

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use isobar_balance::{Judgement, Keep, Kept};
+use isobar_balance::{Judgement, Keep, Kept, Otherwise};
 use isobar_observe::{Picked, UpstreamStats};
 use isobar_plan::{LearnedFrom, StickyBy, StickyCookie};
 use isobar_upstream::{Home, Place, Server, View, moment};
@@ -28,6 +28,9 @@ pub(crate) struct Session {
     view: Option<Rc<View<Pool>>>,
     /// The server it belongs to.
     owner: Option<Arc<Server>>,
+    /// What happens while that one is down. As it was when the request came: whoever waits in the queue is called by the
+    /// rule that it joined with, and would be called for nothing by another.
+    on_down: Option<Otherwise>,
     /// Whether it belonged to one that left.
     orphaned: bool,
     /// What it is remembered by.
@@ -42,10 +45,10 @@ pub(crate) struct Session {
 
 impl Session {
     /// The server that a request is to be given to.
-    pub(crate) fn home<P>(&self, view: &View<P>) -> Option<Home<'_>> {
+    pub(crate) fn home(&self) -> Option<Home<'_>> {
         Some(Home {
             server: self.owner.as_ref()?,
-            otherwise: view.settings().sticky.as_ref()?.on_down,
+            otherwise: self.on_down?,
         })
     }
 
@@ -65,6 +68,7 @@ impl Session {
 /// Finds out which session the request is of.
 pub(crate) fn look_up(view: &Rc<View<Pool>>, exchange: &mut Exchange, now: Instant, stats: &UpstreamStats) {
     let Some(sessions) = view.sessions() else { return };
+    exchange.session.on_down = Some(sessions.rules().on_down);
     let Exchange {
         request,
         inbound,
@@ -160,8 +164,12 @@ pub(crate) fn claimed(ways: &Ways<'_>, exchange: &mut Exchange, place: &Place<Po
             session.grant = slot.filter(|_| !stays || session.outdated);
         }
         StickyBy::Learned(learned) => {
-            if let (LearnedFrom::Header(_), Some(key), false) = (&learned.from, session.key, stays) {
-                let is_first = session.owner.is_none() && exchange.tried.is_empty();
+            // A later try may come back to the session's server from another one, which is remembered by then.
+            let is_first_try = before.is_none();
+            if let (LearnedFrom::Header(_), Some(key)) = (&learned.from, session.key)
+                && !(stays && is_first_try)
+            {
+                let is_first = session.owner.is_none() && is_first_try;
                 let keep = if is_first { Keep::First } else { Keep::Latest };
                 let now = moment(exchange.report.claims(ways.worker));
                 count_kept(stats, sessions.remember(key, server, now, keep));
@@ -172,6 +180,10 @@ pub(crate) fn claimed(ways: &Ways<'_>, exchange: &mut Exchange, place: &Place<Po
 
 /// The server answers: what it calls the session is remembered, and so is that a session moved.
 pub(crate) fn answered(ways: &Ways<'_>, exchange: &Exchange, head: &[u8]) {
+    if exchange.session.on_down.is_none() {
+        // The upstream was not sticky when the request came.
+        return;
+    }
     let view = ways.local.view();
     let Some(sessions) = view.sessions() else { return };
     let StickyBy::Learned(learned) = &sessions.rules().by else {

@@ -10,7 +10,7 @@ use isobar_balance::Chance;
 use isobar_net::scratch::Scratch;
 use isobar_net::splice::Pipes;
 use isobar_net::wheel::Wheel;
-use isobar_upstream::Local;
+use isobar_upstream::{Local, moment};
 use isobar_wire::Field;
 
 use crate::exchange::Exchange;
@@ -186,6 +186,11 @@ impl Worker {
                 let view = local.view();
                 for server in view.servers() {
                     server.own.sweep(&view.settings().keep_alive, now);
+                    if self.id == 0 {
+                        // Nobody else looks at the charge of a server that gets no requests, and while there is one the
+                        // choice among all others takes longer.
+                        let _ = server.server.state().charge(moment(now));
+                    }
                 }
                 close_idle(local);
             }
