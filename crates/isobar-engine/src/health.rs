@@ -17,20 +17,18 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use isobar_l7::World;
-use isobar_net::runtime::{self, WorkerRuntime};
 use isobar_net::tls::TlsClient;
 use isobar_plan::{HealthCheck, Name};
 use isobar_upstream::{Server, Upstream};
 use tokio::sync::{Semaphore, watch};
-use tokio::task::AbortHandle;
 
 use self::news::News;
 use self::schedule::Schedule;
 pub use self::tls::AuthoritiesError;
 pub(crate) use self::tls::Clients;
 use crate::EventSink;
-use crate::keeper::Keepers;
-use crate::outliers::Judges;
+use crate::upkeep::{self, PerUpstream};
+use crate::{keeper, outliers};
 
 /// Probes under way at most; further ones wait for their turn, which is no part of their timeout.
 const MAX_PROBES: usize = 512;
@@ -59,7 +57,6 @@ struct Watch {
     server: Arc<Server>,
     check: Arc<HealthCheck>,
     tls: Option<TlsClient>,
-    task: AbortHandle,
 }
 
 /// A check of a server that is to be made.
@@ -68,12 +65,6 @@ struct Wanted<'w> {
     server: Arc<Server>,
     check: Arc<HealthCheck>,
     tls: Option<TlsClient>,
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
 }
 
 impl Watch {
@@ -91,12 +82,7 @@ impl Watch {
 impl Prober {
     pub(crate) fn start(world: Arc<World>, clients: Clients, events: EventSink) -> std::io::Result<Self> {
         let (sender, receiver) = watch::channel(Task { world, clients });
-        let body = move || {
-            if let Err(error) = runtime::run(WorkerRuntime::default(), || supervise(receiver, events)) {
-                panic!("the prober has no reactor: {error}");
-            }
-        };
-        let thread = std::thread::Builder::new().name("health".to_owned()).spawn(body)?;
+        let thread = upkeep::thread("health", || supervise(receiver, events))?;
         Ok(Self {
             tasks: Some(sender),
             thread: Some(thread),
@@ -131,20 +117,20 @@ impl Prober {
 async fn supervise(mut tasks: watch::Receiver<Task>, events: EventSink) {
     let room = Rc::new(Semaphore::new(MAX_PROBES));
     let news = News::new(Arc::clone(&events));
-    let mut keepers = Keepers::default();
-    let mut judges = Judges::default();
+    let (mut keepers, mut judges) = (PerUpstream::default(), PerUpstream::default());
     // It ends with this thread's runtime.
     tokio::task::spawn_local(news.clone().spread());
-    let mut watches: HashMap<(*const Server, Name), Watch> = HashMap::new();
+    let mut watches: HashMap<(*const Server, Name), upkeep::Task<Watch>> = HashMap::new();
     loop {
         let task = tasks.borrow_and_update().clone();
-        keepers.follow(&task.world, &events);
-        judges.watch(&task.world, &events);
+        let upstreams = || task.world.upstreams.iter();
+        keepers.follow(upstreams(), |upstream| keeper::keep(upstream, Arc::clone(&events)));
+        judges.follow(upstreams(), |upstream| outliers::judge(upstream, Arc::clone(&events)));
         let mut kept = HashMap::with_capacity(watches.len());
         let mut fresh = Vec::new();
         for wanted in wanted(&task) {
             let key = (Arc::as_ptr(&wanted.server), Name::clone(&wanted.check.name));
-            match watches.remove(&key).filter(|watch| watch.is(&wanted)) {
+            match watches.remove(&key).filter(|watch| watch.of.is(&wanted)) {
                 Some(watch) => drop(kept.insert(key, watch)),
                 None => fresh.push((key, wanted)),
             }
@@ -192,7 +178,7 @@ fn first_delay(index: usize, count: usize, interval: Duration) -> Duration {
     }
 }
 
-fn start_watch(wanted: Wanted<'_>, delay: Duration, room: &Rc<Semaphore>, news: &News) -> Watch {
+fn start_watch(wanted: Wanted<'_>, delay: Duration, room: &Rc<Semaphore>, news: &News) -> upkeep::Task<Watch> {
     let schedule = Schedule {
         upstream: Arc::clone(wanted.upstream),
         server: Arc::clone(&wanted.server),
@@ -204,12 +190,12 @@ fn start_watch(wanted: Wanted<'_>, delay: Duration, room: &Rc<Semaphore>, news: 
         room: Rc::clone(room),
         news: news.clone(),
     };
-    Watch {
-        task: tokio::task::spawn_local(schedule.run(delay)).abort_handle(),
+    let watch = Watch {
         server: wanted.server,
         check: wanted.check,
         tls: wanted.tls,
-    }
+    };
+    upkeep::Task::start(watch, schedule.run(delay))
 }
 
 #[cfg(test)]

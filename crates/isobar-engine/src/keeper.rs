@@ -9,52 +9,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use isobar_balance::Tier;
-use isobar_l7::World;
 use isobar_plan::{Event, PanicChange};
 use isobar_upstream::{Members, Upstream};
-use tokio::task::AbortHandle;
 
 use crate::EventSink;
 
 /// From one refresh of an upstream to the next, at least: steps of very short windows are taken together.
 const LEAST_PAUSE: Duration = Duration::from_millis(20);
 
-/// The tasks, by upstream.
-#[derive(Default)]
-pub(crate) struct Keepers(Vec<Keeper>);
-
-/// An upstream that is looked after.
-struct Keeper {
-    upstream: Arc<Upstream>,
-    task: AbortHandle,
-}
-
-impl Drop for Keeper {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-impl Keepers {
-    /// Looks after the upstreams of this world and no others. Within a local set of tasks.
-    pub(crate) fn follow(&mut self, world: &World, events: &EventSink) {
-        let mut last = std::mem::take(&mut self.0);
-        let keeper = |upstream: &Arc<Upstream>| {
-            let same = |keeper: &Keeper| Arc::ptr_eq(&keeper.upstream, upstream);
-            match last.iter().position(same) {
-                Some(position) => last.swap_remove(position),
-                None => Keeper {
-                    upstream: Arc::clone(upstream),
-                    task: tokio::task::spawn_local(keep(Arc::clone(upstream), Arc::clone(events))).abort_handle(),
-                },
-            }
-        };
-        self.0 = world.upstreams.iter().map(keeper).collect();
-    }
-}
-
 /// Keeps an upstream true, for ever.
-async fn keep(upstream: Arc<Upstream>, events: EventSink) {
+pub(crate) async fn keep(upstream: Arc<Upstream>, events: EventSink) {
     let mut panicking: Vec<Tier> = Vec::new();
     loop {
         let members = upstream.members();

@@ -20,6 +20,7 @@ mod report;
 #[cfg(test)]
 mod sample;
 mod spread;
+mod upkeep;
 mod worker;
 
 use std::net::SocketAddr;

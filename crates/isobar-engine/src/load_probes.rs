@@ -20,13 +20,12 @@ use std::time::{Duration, Instant};
 
 use isobar_l7::World;
 use isobar_l7::reports::hear;
-use isobar_net::runtime::{self, WorkerRuntime};
 use isobar_plan::{Plan, Reports};
 use isobar_upstream::{Server, Upstream};
 use tokio::sync::watch as channel;
-use tokio::task::AbortHandle;
 
 use crate::EventSink;
+use crate::upkeep::{self, PerUpstream, Task};
 use budget::Budget;
 use probe::Connection;
 
@@ -61,12 +60,7 @@ impl LoadProber {
         }
         let (worlds, receiver) = channel::channel(None);
         let events = Arc::clone(events);
-        let body = move || {
-            if let Err(error) = runtime::run(WorkerRuntime::default(), || supervise(receiver, events)) {
-                panic!("the load prober has no reactor: {error}");
-            }
-        };
-        let thread = std::thread::Builder::new().name("load".to_owned()).spawn(body)?;
+        let thread = upkeep::thread("load", || supervise(receiver, events))?;
         self.running = Some(Running { worlds, thread });
         Ok(())
     }
@@ -87,18 +81,6 @@ impl LoadProber {
     }
 }
 
-/// A task, and for what it is.
-struct Task<K> {
-    of: K,
-    handle: AbortHandle,
-}
-
-impl<K> Drop for Task<K> {
-    fn drop(&mut self) {
-        self.handle.abort();
-    }
-}
-
 /// Which server a task asks, for which upstream and by which rules.
 struct Asked {
     upstream: Arc<Upstream>,
@@ -110,21 +92,20 @@ struct Asked {
 /// Keeps a task for each server that is asked, and one for each upstream that goes by reports.
 async fn supervise(mut worlds: channel::Receiver<Option<Arc<World>>>, events: EventSink) {
     let mut asked: Vec<Task<Asked>> = Vec::new();
-    let mut watched: Vec<Task<Arc<Upstream>>> = Vec::new();
+    let mut watched = PerUpstream::default();
     loop {
         let world = worlds.borrow_and_update().clone();
         let upstreams = world.as_ref().map(|world| &world.upstreams[..]).unwrap_or_default();
-        let (mut still_asked, mut still_watched) = (Vec::new(), Vec::new());
+        let by_reports = |upstream: &&Arc<Upstream>| upstream.members().settings.reports.is_some();
+        watched.follow(upstreams.iter().filter(by_reports), |upstream| {
+            watch::watch(upstream, Arc::clone(&events))
+        });
+        let mut still_asked = Vec::new();
         for upstream in upstreams {
             let members = upstream.members();
             let Some(reports) = &members.settings.reports else {
                 continue;
             };
-            let same = watched.iter().position(|task| Arc::ptr_eq(&task.of, upstream));
-            still_watched.push(match same {
-                Some(position) => watched.swap_remove(position),
-                None => watch::start(upstream, &events),
-            });
             let Some(probe) = &reports.probe else { continue };
             let by_the_same =
                 |task: &&Task<Asked>| Arc::ptr_eq(&task.of.upstream, upstream) && task.of.reports == *reports;
@@ -143,7 +124,7 @@ async fn supervise(mut worlds: channel::Receiver<Option<Arc<World>>>, events: Ev
                 });
             }
         }
-        (asked, watched) = (still_asked, still_watched);
+        asked = still_asked;
         drop(world);
         if worlds.changed().await.is_err() {
             return;
@@ -157,8 +138,7 @@ fn start(of: Asked) -> Task<Asked> {
         reports: Arc::clone(&of.reports),
         budget: Rc::clone(&of.budget),
     };
-    let handle = tokio::task::spawn_local(asker.run()).abort_handle();
-    Task { of, handle }
+    Task::start(of, asker.run())
 }
 
 /// What asks one server.

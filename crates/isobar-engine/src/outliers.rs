@@ -10,44 +10,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use isobar_balance::{Chance, Change, Ejection, OutlierDetector};
-use isobar_l7::World;
 use isobar_plan::{Comeback, Event, OutlierSettings, ServiceChange};
 use isobar_upstream::{Members, Server, Upstream, hash, moment};
-use tokio::task::AbortHandle;
 
 use crate::EventSink;
 
-/// The tasks of all upstreams.
-#[derive(Default)]
-pub(crate) struct Judges(Vec<Judge>);
-
-struct Judge {
-    upstream: Arc<Upstream>,
-    task: AbortHandle,
-}
-
-impl Drop for Judge {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-impl Judges {
-    /// Judges the servers of this world from now on; upstreams it shares with the last one keep what is known.
-    pub(crate) fn watch(&mut self, world: &World, events: &EventSink) {
-        let mut known = std::mem::take(&mut self.0);
-        for upstream in &world.upstreams {
-            let same = known.iter().position(|judge| Arc::ptr_eq(&judge.upstream, upstream));
-            let judge = match same {
-                Some(position) => known.swap_remove(position),
-                None => Judge {
-                    upstream: Arc::clone(upstream),
-                    task: tokio::task::spawn_local(Detection::of(upstream, events).run()).abort_handle(),
-                },
-            };
-            self.0.push(judge);
-        }
-    }
+/// Judges the servers of an upstream, for ever.
+pub(crate) async fn judge(upstream: Arc<Upstream>, events: EventSink) {
+    Detection::of(&upstream, &events).run().await;
 }
 
 /// The servers of one upstream, and what they are judged by.

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use isobar_plan::Event;
 use isobar_upstream::{Upstream, moment};
 
-use super::Task;
 use crate::EventSink;
 
 /// How often it is looked at.
@@ -15,15 +14,8 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// Looks in a row at which choices were made without reports, after which this is said.
 const PATIENCE: u32 = 3;
 
-pub(super) fn start(upstream: &Arc<Upstream>, events: &EventSink) -> Task<Arc<Upstream>> {
-    let watching = run(Arc::clone(upstream), Arc::clone(events));
-    Task {
-        of: Arc::clone(upstream),
-        handle: tokio::task::spawn_local(watching).abort_handle(),
-    }
-}
-
-async fn run(upstream: Arc<Upstream>, events: EventSink) {
+/// Looks at an upstream, for ever.
+pub(super) async fn watch(upstream: Arc<Upstream>, events: EventSink) {
     let mut seen = Seen::default();
     loop {
         tokio::time::sleep(INTERVAL).await;
