@@ -83,13 +83,10 @@ pub(crate) async fn order(
 
 fn refused(refusal: OrderRefusal, upstream: &str, server: &str) -> Response {
     let (code, text) = match refusal {
-        OrderRefusal::NoUpstream => (
-            StatusCode::NOT_FOUND,
-            format!("there is no upstream `{upstream}`; /servers lists them"),
-        ),
+        OrderRefusal::NoUpstream => (StatusCode::NOT_FOUND, format!("there is no upstream `{upstream}`")),
         OrderRefusal::NoServer => (
             StatusCode::NOT_FOUND,
-            format!("the upstream `{upstream}` has no server `{server}`; /servers lists them"),
+            format!("the upstream `{upstream}` has no server `{server}`"),
         ),
         OrderRefusal::Draining => (
             StatusCode::CONFLICT,

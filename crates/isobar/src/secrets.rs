@@ -1,6 +1,6 @@
 //! What stands in the files with secrets that a plan names?
 //!
-//! The data plane opens no files, so the plan is completed here before it is served. A file is read again with every
+//! The data plane knows nothing of secrets' files, so the plan is completed here before it is served. A file is read again with every
 //! reload; errors name it and never what stands in it.
 
 use std::fs::File;
@@ -36,13 +36,16 @@ pub(crate) fn fill_in(plan: &mut Plan) -> Result<(), String> {
 
 /// The secret in a file, without the line end behind it.
 fn secret(file: &str) -> Result<Secret, String> {
-    let bytes = bytes(file).map_err(|error| io_reason(&error))?;
+    let help = format!("make one with `openssl rand -hex 32 > {file}`");
+    let bytes = bytes(file).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => format!("{}; {help}", io_reason(&error)),
+        _ => io_reason(&error),
+    })?;
     if bytes.len() as u64 > MAX_BYTES {
         return Err(format!("it has more than {MAX_BYTES} bytes"));
     }
     let secret = bytes.trim_ascii_end();
     if secret.len() < MIN_BYTES {
-        let help = format!("make one with `openssl rand -hex 32 > {file}`");
         return Err(format!(
             "a secret has {MIN_BYTES} bytes at least, this one {}; {help}",
             secret.len()

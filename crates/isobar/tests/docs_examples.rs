@@ -213,3 +213,21 @@ fn links_lead_to_files() {
     }
     assert!(count >= 10, "only {count} links were found");
 }
+
+/// The full example is what people copy from: with the two files it names, the command that checks one finds nothing wrong.
+#[test]
+fn the_full_example_passes_the_check() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    fs::write(file("sticky.key"), "0123456789abcdef0123456789abcdef").unwrap();
+    let text = fs::read_to_string(workspace().join("examples/full.yaml")).unwrap();
+    assert!(text.contains("/etc/isobar/sticky.key") && text.contains("/etc/isobar/ca.pem"));
+    let text = text.replace("/etc/isobar/sticky.key", &file("sticky.key"));
+    fs::write(file("full.yaml"), text).unwrap();
+    let outcome = isobar_testkit::binary!().outcome(&["check", &file("full.yaml")]);
+    assert_eq!((outcome.status.code(), outcome.stderr.as_str()), (Some(0), ""));
+    fs::remove_file(file("sticky.key")).unwrap();
+    let outcome = isobar_testkit::binary!().outcome(&["check", &file("full.yaml")]);
+    assert_eq!(outcome.status.code(), Some(1));
+    assert!(outcome.stderr.contains("openssl rand -hex 32"), "{}", outcome.stderr);
+}

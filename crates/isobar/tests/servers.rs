@@ -242,8 +242,8 @@ fn what_cannot_be_done_is_said() {
     let check = |lines: &str, code: u16, error: &str| {
         assert_eq!(asked(&isobar, lines), (code, json!({ "error": error })), "{lines}");
     };
-    let no_upstream = "there is no upstream `api`; /servers lists them";
-    let no_server = "the upstream `web` has no server `c`; /servers lists them";
+    let no_upstream = "there is no upstream `api`";
+    let no_server = "the upstream `web` has no server `c`";
     check("POST /servers/api/a/drain HTTP/1.1", 404, no_upstream);
     check("POST /servers/web/c/drain HTTP/1.1", 404, no_server);
     check("GET /servers/api/a HTTP/1.1", 404, no_upstream);
@@ -281,12 +281,15 @@ fn what_cannot_be_done_is_said() {
             (Some(1), format!("isobar: {error}\n"))
         );
     };
-    failed(&["drain", "api", "a"], no_upstream);
-    failed(&["enable", "web", "c"], no_server);
+    let listed = |error: &str| format!("{error}; `isobar server list` shows what there is");
+    failed(&["drain", "api", "a"], &listed(no_upstream));
+    failed(&["enable", "web", "c"], &listed(no_server));
     failed(&["list", "api"], "there is no upstream `api`");
     let nobody = isobar_testkit::ClosedPort::reserve().unwrap().address();
     let outcome = binary!().outcome(&["server", "list", "--admin", &nobody.to_string()]);
-    let expected = format!("isobar: failed to connect to {nobody} (admin): connection refused\n");
+    let expected = format!(
+        "isobar: failed to connect to {nobody} (admin): connection refused; `--admin` says where an instance has its admin listener\n"
+    );
     assert_eq!((outcome.status.code(), outcome.stderr), (Some(1), expected));
     let outcome = binary!().outcome(&["server", "list", "--admin", &isobar.address().to_string()]);
     assert_eq!(outcome.status.code(), Some(1), "that is no admin listener");

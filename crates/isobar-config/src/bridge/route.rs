@@ -43,6 +43,7 @@ pub(super) fn route(written: &Route, name: &Label, at: Path<'_>, bridge: &mut Br
     retry::check_route(own_retry, &retry, at.key("retry"), &mut bridge.problems);
     if let (Some(hedge), Some((_, upstream))) = (hedge, found) {
         retry::check_hedge(hedge, &upstream.servers, at, &mut bridge.problems);
+        retry::check_hedged_sessions(hedge, &upstream.sticky, at, &mut bridge.problems);
     }
     let mut changes = |written, key, side| header::changes(written, at.key(key), side, &mut bridge.problems);
     isobar_plan::Route {

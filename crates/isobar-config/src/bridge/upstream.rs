@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use isobar_balance::Balance;
-use isobar_plan::Timeouts;
+use isobar_plan::{ServiceState, Timeouts};
 
 use super::placement::{self, Here};
 use super::{health, names, outliers, overload, reports, retry, sticky, subset};
@@ -66,6 +66,7 @@ fn upstream(
     check_servers(servers, at, problems);
     check_balance(*balance, hash, at, problems);
     let planned = servers.iter().map(server).collect();
+    let used = subset::take((name, written), here, planned, (at, problems));
     isobar_plan::Upstream {
         name: name.as_str().into(),
         balance: reports::balance(
@@ -75,14 +76,13 @@ fn upstream(
             problems,
         ),
         hash: key(*balance, hash),
-        servers: subset::take((name, written), here, planned, (at, problems)),
         placement: placement::placement(written, here, at, problems),
         reports: reports::reports(written, at, problems),
         health: health
             .0
             .as_ref()
             .map_or_else(Vec::new, |checks| health::checks(checks, at.key("health"), problems)),
-        outliers: outliers::outliers(outlier_detection, servers.len(), at.key("outlier_detection"), problems),
+        outliers: outliers::outliers(outlier_detection, used.len(), at.key("outlier_detection"), problems),
         timeouts: self::timeouts(timeouts),
         keep_alive: self::keep_alive(keep_alive),
         limits: overload::limits(limits),
@@ -96,6 +96,7 @@ fn upstream(
             .as_ref()
             .and_then(|written| sticky::sticky(written, at.key("sticky"), problems)),
         retry_budget: retry::budget(&retry.budget),
+        servers: used,
     }
 }
 
@@ -126,6 +127,9 @@ fn check_servers(servers: &[Server], at: Path<'_>, problems: &mut Problems) {
     } else if servers.iter().all(|server| server.backup) {
         let problem = Problem::warning(list, "every server is a backup: they are used as if none were");
         problems.push(problem.on_key());
+    } else if servers.iter().all(|server| server.state != ServiceState::Enabled) {
+        let message = "every server is out of service from the start: requests are answered with 503";
+        problems.push(Problem::warning(list, message).on_key());
     }
     for (index, server) in servers.iter().enumerate() {
         if server.backup && server.priority.is_some() {

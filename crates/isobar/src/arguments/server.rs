@@ -23,7 +23,7 @@ pub(crate) enum ServerCommand {
     /// Gives a server no new requests at all; what it has, it finishes
     Disable(ChangeOptions),
     /// Takes a server back into service
-    Enable(ChangeOptions),
+    Enable(OneServer),
 }
 
 /// Where the running instance is asked.
@@ -47,18 +47,25 @@ pub(crate) struct ListOptions {
     pub(crate) admin: AdminAt,
 }
 
-/// Which server is changed, and how.
+/// Which server is taken out of service, and how.
 #[derive(Debug, Args)]
 pub(crate) struct ChangeOptions {
+    #[command(flatten)]
+    pub(crate) one: OneServer,
+    /// Wait until the server has no request in flight, for so long at most; then the exit code is 1
+    #[arg(long, value_name = "TIME")]
+    pub(crate) wait: Option<Span>,
+}
+
+/// One server of a running instance.
+#[derive(Debug, Args)]
+pub(crate) struct OneServer {
     /// The upstream
     #[arg(value_name = "UPSTREAM")]
     pub(crate) upstream: String,
     /// The server, by its name; without a name of its own that is its address as configured
     #[arg(value_name = "SERVER")]
     pub(crate) server: String,
-    /// Wait until the server has no request in flight, for so long at most; then the exit code is 1
-    #[arg(long, value_name = "TIME")]
-    pub(crate) wait: Option<Span>,
     #[command(flatten)]
     pub(crate) admin: AdminAt,
 }

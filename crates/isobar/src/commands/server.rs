@@ -16,7 +16,9 @@ use serde_json::Value;
 use tokio::net::TcpStream;
 
 use super::print;
-use crate::arguments::{AdminAt, ChangeOptions, ListOptions, ServerCommand};
+use isobar_config::units::Span;
+
+use crate::arguments::{AdminAt, ListOptions, OneServer, ServerCommand};
 use crate::failure::io_reason;
 
 /// How long one answer may take.
@@ -40,9 +42,9 @@ pub(crate) fn server(command: &ServerCommand) -> Result<()> {
     runtime.block_on(async {
         match command {
             ServerCommand::List(options) => list(options).await,
-            ServerCommand::Drain(options) => change(options, "drain").await,
-            ServerCommand::Disable(options) => change(options, "disable").await,
-            ServerCommand::Enable(options) => change(options, "enable").await,
+            ServerCommand::Drain(options) => change(&options.one, "drain", options.wait).await,
+            ServerCommand::Disable(options) => change(&options.one, "disable", options.wait).await,
+            ServerCommand::Enable(one) => change(one, "enable", None).await,
         }
     })
 }
@@ -65,13 +67,12 @@ async fn list(options: &ListOptions) -> Result<()> {
     }
 }
 
-async fn change(options: &ChangeOptions, order: &str) -> Result<()> {
-    let ChangeOptions {
+async fn change(one: &OneServer, order: &str, wait: Option<Span>) -> Result<()> {
+    let OneServer {
         upstream,
         server,
-        wait,
         admin,
-    } = options;
+    } = one;
     let path = format!("/servers/{}/{}", encoded(upstream), encoded(server));
     let began = Instant::now();
     let done = ask(*admin, Method::POST, &format!("{path}/{order}")).await?;
@@ -106,6 +107,9 @@ async fn ask(AdminAt { address }: AdminAt, method: Method, path: &str) -> Result
     let answer: Value = serde_json::from_slice(&body)
         .map_err(|_| anyhow!("{address} answers, but not as the admin listener of Isobar does"))?;
     match answer.get("error") {
+        Some(error) if status == hyper::StatusCode::NOT_FOUND => {
+            Err(anyhow!("{}; `isobar server list` shows what there is", word(error)))
+        }
         Some(error) => Err(anyhow!("{}", word(error))),
         None if status.is_success() => Ok(answer),
         None => Err(anyhow!("{address} answers with status {}", status.as_u16())),
@@ -114,7 +118,12 @@ async fn ask(AdminAt { address }: AdminAt, method: Method, path: &str) -> Result
 
 async fn exchange(address: SocketAddr, method: Method, path: &str) -> Result<(hyper::StatusCode, Bytes)> {
     let stream = TcpStream::connect(address).await;
-    let stream = stream.map_err(|error| anyhow!("failed to connect to {address} (admin): {}", io_reason(&error)))?;
+    let stream = stream.map_err(|error| {
+        anyhow!(
+            "failed to connect to {address} (admin): {}; `--admin` says where an instance has its admin listener",
+            io_reason(&error)
+        )
+    })?;
     let failed = |error: hyper::Error| anyhow!("failed to ask {address}: {error}");
     let (mut sender, connection) = handshake(TokioIo::new(stream)).await.map_err(failed)?;
     tokio::spawn(connection);

@@ -93,7 +93,7 @@ fn fill(workload: &Workload, size: Size) -> Filled {
 
 fn about(filled: &Filled) -> String {
     let hardware = match filled.hardware {
-        Hardware::Equal => "equal",
+        Hardware::Equal => "of equal speed",
         Hardware::Mixed => "of mixed speed",
         Hardware::Noisy => "on shared machines",
     };
@@ -110,9 +110,13 @@ fn about(filled: &Filled) -> String {
         Affinity::None => "",
         Affinity::Cache => ", with caches",
     };
-    let (servers, balancers) = (filled.servers, filled.balancers);
+    let servers = filled.servers;
+    let instances = match filled.balancers {
+        1 => "one instance that balances".to_owned(),
+        several => format!("{several} instances that balance for themselves"),
+    };
     format!(
-        "{servers} servers {hardware}, {balancers} balancing for themselves, {lifetime} of {cost} cost{affinity}, load {}",
+        "{servers} servers {hardware}, {instances}, {lifetime} of {cost} cost{affinity}, load {}",
         filled.load
     )
 }
