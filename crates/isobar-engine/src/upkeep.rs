@@ -18,13 +18,14 @@ pub(crate) fn thread<F: Future<Output = ()>>(
     name: &str,
     main: impl FnOnce() -> F + Send + 'static,
 ) -> io::Result<JoinHandle<()>> {
-    let (tell, told) = mpsc::channel();
+    let (tell, told) = mpsc::sync_channel(1);
     let body = move || {
         let begun = tell.clone();
         let ran = runtime::run(WorkerRuntime::default(), move || {
+            let work = main();
             // Whoever started the thread waits for this.
             let _ = begun.send(Ok(()));
-            main()
+            work
         });
         if let Err(error) = ran {
             let _ = tell.send(Err(error));
