@@ -21,7 +21,7 @@ pub(super) enum Row {
     NewConnection,
     /// 1,000 busy keep-alive connections, 1 KiB.
     Busy,
-    /// 5,000 idle connections, memory for each.
+    /// 7,500 idle connections, memory for each.
     Idle,
 }
 
@@ -189,7 +189,7 @@ impl Row {
             },
             Self::Idle => Workload {
                 title: "idle client connection, memory",
-                connections: 5000,
+                connections: 7500,
                 must: Bounds::bytes(2048.0),
                 aim: Bounds::bytes(512.0),
                 traced_requests: 0,
