@@ -17,7 +17,7 @@ pub(super) enum Row {
     Medium,
     /// 16 keep-alive connections, 1 MiB answers.
     Large,
-    /// 32 clients, each with a new connection for every request, 1 KiB.
+    /// 64 clients, each with a new connection for every request, 1 KiB.
     NewConnection,
     /// 1,000 busy keep-alive connections, 1 KiB.
     Busy,
@@ -172,8 +172,8 @@ impl Row {
                 ..small
             },
             Self::NewConnection => Workload {
-                title: "new client connection per request, 1 KiB",
-                connections: 32,
+                title: "new client connection per request, 64 clients, 1 KiB",
+                connections: 64,
                 reuse: Reuse::Never,
                 traced_requests: 2_000,
                 must: Bounds::peer(0.9),
