@@ -5,6 +5,7 @@
 
 mod duplex;
 mod linked;
+mod secured;
 
 use std::io::{self, ErrorKind, IoSlice};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -17,8 +18,11 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, 
 use tokio::io::Interest;
 use tokio::task::coop;
 
+use self::secured::{Secured, Urgency};
 use crate::kernel::Watched;
 use crate::ring::{Link, Seen};
+
+pub use self::secured::{Agreed, HandshakeError};
 
 /// What the reactor watches a stream for.
 const BOTH: Interest = Interest::READABLE.add(Interest::WRITABLE);
@@ -40,6 +44,8 @@ pub struct Stream {
     drained: bool,
     /// How many reads in a row were small while the reactor watched a stream that could do with the ring.
     small_reads: u8,
+    /// What stands between the socket and whoever reads and writes; none: nothing.
+    secured: Option<Box<Secured>>,
 }
 
 /// What one successful system call moved.
@@ -82,6 +88,7 @@ impl Stream {
             socket: Watched::new(socket),
             drained: false,
             small_reads: 0,
+            secured: None,
         }
     }
 
@@ -89,9 +96,10 @@ impl Stream {
     ///
     /// *Cost*: one system call if it was registered, otherwise none.
     ///
-    /// *Errors*: the ring is receiving or sending for it.
+    /// *Errors*: the ring is receiving or sending for it, or it is secured.
     pub fn into_std(self) -> io::Result<TcpStream> {
         match &self.link {
+            _ if self.secured.is_some() => Err(ErrorKind::ResourceBusy.into()),
             Some(link) if link.owes() || link.seen() != Seen::Off => Err(ErrorKind::ResourceBusy.into()),
             _ => Ok(self.socket.into_socket()),
         }
@@ -138,6 +146,9 @@ impl Stream {
     /// *Errors*: the connection is broken, by the peer or the network.
     pub fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         debug_assert!(!buf.is_empty(), "reading nothing looks like the end of the stream");
+        if let Some(read) = self.with_secured(|secured, raw| secured.poll_read(raw, cx, buf)) {
+            return read;
+        }
         if let Some(link) = &self.link {
             if link.has_rest()
                 && let Poll::Ready(Err(error)) = self.poll_rest(cx)
@@ -181,6 +192,9 @@ impl Stream {
     ///
     /// *Errors*: the connection is broken, by the peer or the network.
     pub fn poll_write(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if let Some(written) = self.with_secured(|secured, raw| secured.poll_write(raw, cx, buf, Urgency::Now)) {
+            return written;
+        }
         self.poll_io(cx, Direction::Write, |socket| {
             let bytes = send(socket, buf, SendFlags::NOSIGNAL)?;
             Ok(Moved {
@@ -193,6 +207,9 @@ impl Stream {
     /// Writes as [`poll_write`](Self::poll_write) does, just before the stream is shut down or dropped: the kernel holds the
     /// bytes back for a moment, so that they and the end of the stream travel in one packet.
     pub fn poll_write_last(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if let Some(written) = self.with_secured(|secured, raw| secured.poll_write(raw, cx, buf, Urgency::Last)) {
+            return written;
+        }
         self.poll_io(cx, Direction::Write, |socket| {
             let bytes = send(socket, buf, SendFlags::NOSIGNAL | SendFlags::MORE)?;
             Ok(Moved {
@@ -206,6 +223,9 @@ impl Stream {
     ///
     /// *Shape*: at most 1,024 slices are looked at (`IOV_MAX`).
     pub fn poll_write_vectored(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        if let Some(written) = self.with_secured(|secured, raw| secured.poll_write_vectored(raw, cx, bufs)) {
+            return written;
+        }
         self.poll_io(cx, Direction::Write, |socket| {
             let bytes = rustix::io::writev(socket, bufs)?;
             // A short write may be the fault of IOV_MAX, so it proves nothing about the socket.
@@ -222,6 +242,9 @@ impl Stream {
     /// where the last read filled its buffer to the brim; [`is_quiet`](Self::is_quiet) finds out.
     #[must_use]
     pub fn has_event(&self) -> bool {
+        if self.secured.as_ref().is_some_and(|secured| secured.has_event()) {
+            return true;
+        }
         match self.seen() {
             Seen::Off => {}
             Seen::Waiting => return false,
@@ -237,6 +260,9 @@ impl Stream {
     /// *Cost*: a system call only where [`has_event`](Self::has_event) says yes.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
+        if self.secured.as_ref().is_some_and(|secured| secured.has_event()) {
+            return false;
+        }
         match self.seen() {
             Seen::Off => {}
             Seen::Waiting => return true,
@@ -258,6 +284,9 @@ impl Stream {
     /// *Cost*: a system call.
     #[must_use]
     pub fn is_silent(&self) -> bool {
+        if self.secured.as_ref().is_some_and(|secured| secured.has_event()) {
+            return false;
+        }
         if let Some(link) = &self.link {
             link.look();
         }
@@ -281,6 +310,9 @@ impl Stream {
     /// Ready when there is something to read (bytes, end, error) that no read has drained; otherwise the task is woken when
     /// there is. For watching a peer that owes nothing. A stream that is not [watched](Self::is_watched) is never ready.
     pub fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.secured.as_ref().is_some_and(|secured| secured.has_event()) {
+            return Poll::Ready(());
+        }
         if let Some(link) = &self.link {
             match link.seen() {
                 // It received too much at a time and was told to stop: from now on the reactor watches it.
@@ -307,7 +339,10 @@ impl Stream {
     ///
     /// *Cost*: a system call.
     #[must_use]
-    pub fn peek(&self) -> Peeked {
+    pub fn peek(&mut self) -> Peeked {
+        if let Some(peeked) = self.with_secured(Secured::peek) {
+            return peeked;
+        }
         match self.seen() {
             Seen::Off | Seen::Waiting => {}
             Seen::Bytes => return Peeked::Data,
@@ -332,13 +367,23 @@ impl Stream {
     ///
     /// *Errors*: the connection is gone already.
     pub fn shutdown_write(&mut self) -> io::Result<()> {
+        self.say_goodbye();
+        self.send_rest_now();
+        self.socket.socket().shutdown(Shutdown::Write)
+    }
+
+    /// Sends what was left with the ring. What does not fit now is lost, as it would be with the connection.
+    fn send_rest_now(&self) {
         if let Some(link) = &self.link {
             link.settle();
             let socket = self.socket.socket();
-            // What does not fit now is lost, as it would be with the connection.
             let _ = link.write_rest(|rest| uninterrupted(|| Ok(send(socket, rest, SendFlags::NOSIGNAL)?)));
         }
-        self.socket.socket().shutdown(Shutdown::Write)
+    }
+
+    /// Writes what the socket takes without waiting.
+    fn write_now(&self, bytes: &[u8]) -> io::Result<usize> {
+        uninterrupted(|| Ok(send(self.socket.socket(), bytes, SendFlags::NOSIGNAL | SendFlags::DONTWAIT)?))
     }
 
     /// Makes the coming close abort the connection: the peer gets a reset and unsent bytes are thrown away.

@@ -1,9 +1,17 @@
-//! How is a connection to a server secured?
+//! How is a connection secured?
 //!
-//! It knows certificates and who vouches for them. Which server is meant, whose word is to be taken and what is said over
+//! It knows certificates and who vouches for them. Which peer is meant, whose word is to be taken and what is said over
 //! the connection is its users' business.
 
 mod anyone;
+mod certificate;
+pub(crate) mod server;
+pub(crate) mod session;
+mod tickets;
+
+pub use certificate::{Certificate, CertificateError, UnknownName};
+pub use server::{Clients, TlsServer, TlsServerError, TlsServerParts, Version, Without};
+pub use tickets::{MIN_SECRET_BYTES, Tickets, TicketsError};
 
 use std::io;
 use std::sync::Arc;
@@ -11,7 +19,7 @@ use std::sync::Arc;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::{CertificateError, ClientConfig, RootCertStore};
+use rustls::{CertificateError as Rejected, ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 
@@ -38,7 +46,7 @@ pub type TlsStream<S> = tokio_rustls::client::TlsStream<S>;
 
 /// Whose certificate is wanted: a name or an address.
 #[derive(Debug, Clone)]
-pub struct ServerName(rustls::pki_types::ServerName<'static>);
+pub struct ServerName(pub(crate) rustls::pki_types::ServerName<'static>);
 
 /// Why connections cannot be secured as asked. The fault of the file or the system.
 #[derive(Debug, thiserror::Error)]
@@ -99,6 +107,10 @@ impl TlsClient {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
+    pub(crate) fn config(&self) -> Arc<ClientConfig> {
+        Arc::clone(&self.0)
+    }
+
     /// Agrees with the server on keys, and sees to it that it is the one that is wanted. Waits without bound.
     ///
     /// *Errors*: what was wrong, in words.
@@ -144,20 +156,26 @@ fn authorities(text: &[u8]) -> Result<RootCertStore, TrustError> {
 /// library's.
 #[must_use]
 pub fn explain(error: &io::Error) -> String {
-    use CertificateError::{Expired, ExpiredContext, NotValidYet, NotValidYetContext, UnknownIssuer};
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     match inner {
-        Some(rustls::Error::InvalidCertificate(certificate)) => match certificate {
+        Some(error) => explain_tls(error),
+        None if error.kind() == io::ErrorKind::UnexpectedEof => "the connection was closed in the middle".to_owned(),
+        None => error.to_string(),
+    }
+}
+
+pub(crate) fn explain_tls(error: &rustls::Error) -> String {
+    use Rejected::{Expired, ExpiredContext, NotValidYet, NotValidYetContext, UnknownIssuer};
+    match error {
+        rustls::Error::InvalidCertificate(certificate) => match certificate {
             Expired | ExpiredContext { .. } => "the certificate has expired".to_owned(),
             NotValidYet | NotValidYetContext { .. } => "the certificate is not valid yet".to_owned(),
             UnknownIssuer => "the certificate is not signed by an authority that is trusted".to_owned(),
             other => format!("the certificate is not accepted: {other}"),
         },
-        Some(rustls::Error::InvalidMessage(_)) => "the server does not speak TLS".to_owned(),
-        Some(rustls::Error::AlertReceived(alert)) => format!("the server refused: {alert:?}"),
-        Some(other) => other.to_string(),
-        None if error.kind() == io::ErrorKind::UnexpectedEof => "the connection was closed in the middle".to_owned(),
-        None => error.to_string(),
+        rustls::Error::InvalidMessage(_) => "the peer does not speak TLS".to_owned(),
+        rustls::Error::AlertReceived(alert) => format!("the peer refused: {alert:?}"),
+        other => other.to_string(),
     }
 }
 

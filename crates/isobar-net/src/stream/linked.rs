@@ -9,6 +9,7 @@ use std::task::{Context, Poll, ready};
 use rustix::net::{SendFlags, send};
 use tokio::task::coop;
 
+use super::secured::Urgency;
 use super::{BOTH, Stream, uninterrupted};
 use crate::kernel::BUFFER_BYTES;
 use crate::ring::{Link, SMALL_BYTES, Seen, Taken};
@@ -26,6 +27,9 @@ impl Stream {
     /// read from or written to the next time, or lost when it is dropped; that the connection is broken is told by the
     /// next read or write.
     pub fn poll_write_soon(&mut self, cx: &mut Context<'_>, message: &[u8]) -> Poll<io::Result<usize>> {
+        if let Some(written) = self.with_secured(|secured, raw| secured.poll_write(raw, cx, message, Urgency::Soon)) {
+            return written;
+        }
         if message.len() <= SMALL_BYTES {
             if self.link.is_none() {
                 self.link = Link::new();
@@ -46,13 +50,16 @@ impl Stream {
     /// Whether something that was left with the ring has not been taken by the socket.
     #[must_use]
     pub fn owes(&self) -> bool {
-        self.link.as_ref().is_some_and(Link::owes)
+        self.link.as_ref().is_some_and(Link::owes) || self.secured.as_ref().is_some_and(|secured| secured.owes())
     }
 
     /// Sends what was left with the ring and not taken by the socket, or waits for room; ready when there is no such thing.
     ///
     /// *Errors*: the connection is broken.
     pub fn poll_settled(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Some(flushed) = self.with_secured(|secured, raw| secured.poll_flush(raw, cx)) {
+            ready!(flushed)?;
+        }
         self.poll_rest(cx)
     }
 

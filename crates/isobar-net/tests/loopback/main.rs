@@ -9,6 +9,7 @@
 
 mod accept;
 mod ring;
+mod secured;
 mod splice;
 mod stream;
 

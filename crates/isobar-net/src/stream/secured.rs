@@ -1,0 +1,532 @@
+//! How do bytes cross a secured connection?
+//!
+//! Between the socket and whoever reads and writes stands a TLS session. What it wants to send is sent whenever the stream is read
+//! or written; a connection that waits holds no buffer, unless a record came in part.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::io::{self, ErrorKind, IoSlice};
+use std::task::{Context, Poll, Waker, ready};
+
+use rustls::client::UnbufferedClientConnection;
+use rustls::server::UnbufferedServerConnection;
+use rustls::{Error, ProtocolVersion};
+
+use super::{Peeked, Stream};
+use crate::ring::SMALL_BYTES;
+use crate::tls::server::take_asked;
+use crate::tls::session::Session;
+use crate::tls::{ServerName, TlsClient, TlsServer, Version};
+
+/// Bytes taken from the socket at once. What is left of a message that came in part is in front of them: of a handshake that can be
+/// 64 KiB.
+const READ_BYTES: usize = 64 * 1024;
+const PART_BYTES: usize = 80 * 1024;
+
+/// Bytes that are sealed at once: four whole records.
+const WRITE_BYTES: usize = 64 * 1024;
+
+thread_local! {
+    /// What came from the socket, while it is looked at.
+    static CAME: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES + PART_BYTES].into());
+    /// What goes to the socket, while it is made.
+    static SEALED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    /// What is put together to be sealed as one.
+    static GATHERED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// What secures a stream.
+pub(super) struct Secured {
+    session: Session,
+    /// The beginning of a message whose end has not come.
+    part: Vec<u8>,
+    /// What the peer said, from `plain_taken` on, that nobody has taken.
+    plain: Vec<u8>,
+    plain_taken: usize,
+    /// What the socket has not taken.
+    outgoing: Vec<u8>,
+    /// Whether that is the end of the handshake alone, which goes out together with what is written first.
+    lazy: bool,
+    /// Whether the peer has shown that it speaks TLS.
+    begun: bool,
+    /// How the peer's direction ended.
+    end: Option<Ended>,
+    asked: Option<Box<str>>,
+    /// Whether the peer was told that no more will come.
+    said_goodbye: bool,
+}
+
+/// How a direction ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    /// The peer said so.
+    Said,
+    /// The connection ended without a word: it may have been cut.
+    Cut,
+    /// It is broken.
+    Broken,
+}
+
+/// What two sides agreed on.
+#[derive(Debug, Clone, Copy)]
+pub struct Agreed<'a> {
+    /// The version of TLS.
+    pub version: Version,
+    /// The cipher suite, by its name in the standard.
+    pub cipher: Option<&'static str>,
+    /// The protocol (ALPN); none: they did not speak of it.
+    pub protocol: Option<&'a [u8]>,
+    /// The name the client asked for; none where it asked for none, and for connections that we made.
+    pub asked: Option<&'a str>,
+    /// The peer's certificate (DER); none: it showed none.
+    pub certificate: Option<&'a [u8]>,
+    /// Whether it goes on where an earlier connection was.
+    pub resumed: bool,
+}
+
+/// Why a connection could not be secured.
+#[derive(Debug, thiserror::Error)]
+pub enum HandshakeError {
+    /// The connection broke or ended.
+    #[error("{0}")]
+    Broken(#[from] io::Error),
+    /// What came is no TLS, but a request in plain HTTP.
+    #[error("the client speaks plain HTTP")]
+    PlainHttp,
+    /// What came is no TLS.
+    #[error("the peer does not speak TLS")]
+    NotTls,
+    /// The two sides do not agree, or the peer is not who it should be.
+    #[error("{}", crate::tls::explain_tls(.0))]
+    Tls(Error),
+}
+
+impl Stream {
+    /// Secures a connection that a client made, from its first byte on: [`poll_handshake`](Self::poll_handshake) next.
+    ///
+    /// *Errors*: the library refuses its settings.
+    pub fn secure_client(&mut self, tls: &TlsServer) -> io::Result<()> {
+        let session = UnbufferedServerConnection::new(tls.config()).map_err(io::Error::other)?;
+        self.secured = Some(Box::new(Secured::new(Session::Server(session))));
+        Ok(())
+    }
+
+    /// Secures a connection to a server, from its first byte on: [`poll_handshake`](Self::poll_handshake) next.
+    ///
+    /// *Errors*: the library refuses its settings.
+    pub fn secure_server(&mut self, tls: &TlsClient, name: ServerName) -> io::Result<()> {
+        let session = UnbufferedClientConnection::new(tls.config(), name.0).map_err(io::Error::other)?;
+        let mut secured = Secured::new(Session::Client(session));
+        // The one who calls speaks first.
+        let hello = secured.session.digest(&mut [], &mut |_| {}, &mut secured.outgoing);
+        hello.map_err(io::Error::other)?;
+        self.secured = Some(Box::new(secured));
+        Ok(())
+    }
+
+    /// Agrees with the peer on keys; ready when that is done. Waits without bound.
+    ///
+    /// *Cost*: some hundred microseconds of computing on the first connection of a peer.
+    ///
+    /// *Errors*: see [`HandshakeError`]. The peer was told as far as TLS has words for it.
+    pub fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), HandshakeError>> {
+        self.with_secured(|secured, raw| secured.poll_handshake(raw, cx))
+            .unwrap_or(Poll::Ready(Ok(())))
+    }
+
+    /// Moves bytes as they are from now on, after a handshake that came to nothing.
+    pub fn unsecure(&mut self) {
+        self.secured = None;
+    }
+
+    /// Whether it is secured.
+    #[must_use]
+    pub fn is_secured(&self) -> bool {
+        self.secured.is_some()
+    }
+
+    /// What was agreed on; none: it is not secured, or not yet.
+    #[must_use]
+    pub fn agreed(&self) -> Option<Agreed<'_>> {
+        let secured = self.secured.as_deref()?;
+        let state = secured.session.state();
+        Some(Agreed {
+            version: match state.protocol_version()? {
+                ProtocolVersion::TLSv1_2 => Version::Tls12,
+                _ => Version::Tls13,
+            },
+            cipher: state.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()),
+            protocol: state.alpn_protocol(),
+            asked: secured.asked.as_deref(),
+            certificate: state.peer_certificates().and_then(|chain| chain.first()).map(AsRef::as_ref),
+            resumed: state.handshake_kind() == Some(rustls::HandshakeKind::Resumed),
+        })
+    }
+
+    /// Tells the peer of a secured connection that no more will come, as far as the socket takes it now.
+    pub fn say_goodbye(&mut self) {
+        let _ = self.with_secured(|secured, raw| secured.say_goodbye(raw));
+    }
+
+    /// Lends the session, and the stream without it, which then moves bytes as they are.
+    pub(super) fn with_secured<R>(&mut self, f: impl FnOnce(&mut Secured, &mut Self) -> R) -> Option<R> {
+        let mut secured = self.secured.take()?;
+        let result = f(&mut secured, self);
+        self.secured = Some(secured);
+        Some(result)
+    }
+}
+
+impl Secured {
+    fn new(session: Session) -> Self {
+        Self {
+            session,
+            part: Vec::new(),
+            plain: Vec::new(),
+            plain_taken: 0,
+            outgoing: Vec::new(),
+            lazy: false,
+            begun: false,
+            end: None,
+            asked: None,
+            said_goodbye: false,
+        }
+    }
+
+    fn poll_handshake(&mut self, raw: &mut Stream, cx: &mut Context<'_>) -> Poll<Result<(), HandshakeError>> {
+        loop {
+            if !self.session.state().is_handshaking() {
+                // Of an older version the peer waits for the end of the handshake before it says anything.
+                self.lazy = self.end.is_none() && self.session.state().protocol_version() == Some(ProtocolVersion::TLSv1_3);
+                return if self.lazy {
+                    Poll::Ready(Ok(()))
+                } else {
+                    self.poll_flush(raw, cx).map_err(HandshakeError::from)
+                };
+            }
+            ready!(self.poll_flush(raw, cx))?;
+            let outcome = ready!(self.poll_take_in(raw, cx, &mut []))?;
+            if let Some(name) = take_asked() {
+                self.asked = Some(name);
+            }
+            match outcome {
+                TakenIn::Some(_) => {}
+                TakenIn::Nothing => return Poll::Ready(Err(io::Error::from(ErrorKind::UnexpectedEof).into())),
+                TakenIn::PlainHttp => return Poll::Ready(Err(HandshakeError::PlainHttp)),
+                TakenIn::NotTls => return Poll::Ready(Err(HandshakeError::NotTls)),
+                TakenIn::Failed(error) => {
+                    self.end = Some(Ended::Broken);
+                    self.flush_now(raw);
+                    return Poll::Ready(Err(HandshakeError::Tls(error)));
+                }
+            }
+        }
+    }
+
+    /// Reads as [`Stream::poll_read`] does.
+    pub(super) fn poll_read(
+        &mut self,
+        raw: &mut Stream,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        // What a server has to say at the end of a handshake can wait until it answers.
+        let flushes = self.owes() || matches!(self.session, Session::Client(_));
+        if flushes && let Poll::Ready(Err(error)) = self.poll_flush(raw, cx) {
+            return Poll::Ready(Err(error));
+        }
+        loop {
+            let taken = self.take_plain(buf);
+            if taken > 0 {
+                return Poll::Ready(Ok(taken));
+            }
+            match self.end {
+                None => {}
+                Some(Ended::Said) => return Poll::Ready(Ok(0)),
+                Some(Ended::Cut) if matches!(self.session, Session::Server(_)) => return Poll::Ready(Ok(0)),
+                // What a server has left unsaid may be the half of an answer.
+                Some(Ended::Cut) => return Poll::Ready(Err(ErrorKind::UnexpectedEof.into())),
+                Some(Ended::Broken) => return Poll::Ready(Err(ErrorKind::InvalidData.into())),
+            }
+            match ready!(self.poll_take_in(raw, cx, buf))? {
+                TakenIn::Some(0) => {}
+                TakenIn::Some(count) => return Poll::Ready(Ok(count)),
+                TakenIn::Nothing => self.end = Some(Ended::Cut),
+                TakenIn::Failed(_) | TakenIn::PlainHttp | TakenIn::NotTls => {
+                    self.end = Some(Ended::Broken);
+                    self.flush_now(raw);
+                }
+            }
+        }
+    }
+
+    /// Takes in what the socket has. What the peer said goes to `buf`, and what does not fit is kept.
+    fn poll_take_in(
+        &mut self,
+        raw: &mut Stream,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<TakenIn>> {
+        CAME.with_borrow_mut(|came| {
+            let kept = self.part.len();
+            let Some(room) = came.get_mut(kept..kept + READ_BYTES) else {
+                // No message is as long as what is kept.
+                return Poll::Ready(Ok(TakenIn::NotTls));
+            };
+            let count = ready!(raw.poll_read(cx, room))?;
+            if count == 0 {
+                return Poll::Ready(Ok(TakenIn::Nothing));
+            }
+            if let Some(front) = came.get_mut(..kept) {
+                front.copy_from_slice(&self.part);
+            }
+            let came = came.get_mut(..kept + count).unwrap_or_default();
+            let called = matches!(self.session, Session::Server(_));
+            if called && !self.begun && came.first().is_some_and(|&first| first != HANDSHAKE) {
+                return Poll::Ready(Ok(if looks_like_http(came) {
+                    TakenIn::PlainHttp
+                } else {
+                    TakenIn::NotTls
+                }));
+            }
+            Poll::Ready(Ok(self.digest(came, buf)))
+        })
+    }
+
+    fn digest(&mut self, came: &mut [u8], buf: &mut [u8]) -> TakenIn {
+        let mut filled = 0;
+        let plain = &mut self.plain;
+        let mut take = |bytes: &[u8]| {
+            let room = buf.get_mut(filled..).unwrap_or_default();
+            let count = bytes.len().min(room.len());
+            if let (Some(to), Some(from)) = (room.get_mut(..count), bytes.get(..count)) {
+                to.copy_from_slice(from);
+            }
+            filled += count;
+            plain.extend_from_slice(bytes.get(count..).unwrap_or_default());
+        };
+        let digested = self.session.digest(came, &mut take, &mut self.outgoing);
+        match digested {
+            Ok(digested) => {
+                self.begun = true;
+                let rest = came.get(digested.used..).unwrap_or_default();
+                // Memory is let go of rather than kept: most records come whole.
+                self.part = rest.to_vec();
+                if digested.ended {
+                    self.end = Some(Ended::Said);
+                }
+                TakenIn::Some(filled)
+            }
+            Err(error) => {
+                // The session has lost its place in what is left.
+                self.part = Vec::new();
+                self.lazy = false;
+                if filled == 0 && !self.has_plain() {
+                    return TakenIn::Failed(error);
+                }
+                self.end = Some(Ended::Broken);
+                TakenIn::Some(filled)
+            }
+        }
+    }
+
+    fn take_plain(&mut self, buf: &mut [u8]) -> usize {
+        let rest = self.plain.get(self.plain_taken..).unwrap_or_default();
+        let count = rest.len().min(buf.len());
+        if let (Some(to), Some(from)) = (buf.get_mut(..count), rest.get(..count)) {
+            to.copy_from_slice(from);
+        }
+        self.plain_taken += count;
+        if self.plain_taken == self.plain.len() && self.plain_taken > 0 {
+            self.plain = Vec::new();
+            self.plain_taken = 0;
+        }
+        count
+    }
+
+    fn has_plain(&self) -> bool {
+        self.plain_taken < self.plain.len()
+    }
+
+    /// Whether something is there that a read would find without the socket.
+    pub(super) fn has_event(&self) -> bool {
+        self.has_plain() || self.end.is_some()
+    }
+
+    /// Whether the socket has not taken all that was written.
+    pub(super) fn owes(&self) -> bool {
+        !self.outgoing.is_empty() && !self.lazy
+    }
+
+    /// Looks as [`Stream::peek`] does.
+    pub(super) fn peek(&mut self, raw: &mut Stream) -> Peeked {
+        if !self.has_event() {
+            match raw.peek() {
+                Peeked::Data => {}
+                Peeked::End => self.end = Some(Ended::Cut),
+                other => return other,
+            }
+            if self.end.is_none() {
+                // It is there: nobody has to be woken for it.
+                let mut cx = Context::from_waker(Waker::noop());
+                match self.poll_take_in(raw, &mut cx, &mut []) {
+                    // The task has had its share; it will find out when it reads.
+                    Poll::Pending => return Peeked::Data,
+                    Poll::Ready(Ok(TakenIn::Some(_))) => {}
+                    Poll::Ready(Ok(TakenIn::Nothing)) => self.end = Some(Ended::Cut),
+                    Poll::Ready(_) => self.end = Some(Ended::Broken),
+                }
+            }
+        }
+        match self.end {
+            _ if self.has_plain() => Peeked::Data,
+            None => Peeked::Nothing,
+            Some(Ended::Said | Ended::Cut) => Peeked::End,
+            Some(Ended::Broken) => Peeked::Broken,
+        }
+    }
+
+    /// Writes one message, or as much of it as is sealed at once. What the socket does not take is kept, and goes first the next
+    /// time.
+    pub(super) fn poll_write(
+        &mut self,
+        raw: &mut Stream,
+        cx: &mut Context<'_>,
+        message: &[u8],
+        urgency: Urgency,
+    ) -> Poll<io::Result<usize>> {
+        if self.owes() {
+            ready!(self.poll_flush(raw, cx))?;
+        }
+        if self.end == Some(Ended::Broken) {
+            return Poll::Ready(Err(ErrorKind::BrokenPipe.into()));
+        }
+        let now = message.get(..WRITE_BYTES).unwrap_or(message);
+        SEALED.with_borrow_mut(|sealed| {
+            sealed.clear();
+            if std::mem::take(&mut self.lazy) {
+                sealed.append(&mut self.outgoing);
+            }
+            self.session.seal(&mut self.part, now, sealed).map_err(broken)?;
+            let last = urgency == Urgency::Last && now.len() == message.len();
+            if last {
+                self.said_goodbye = true;
+                self.session.seal_end(&mut self.part, sealed).map_err(broken)?;
+            }
+            let written = if last {
+                raw.poll_write_last(cx, sealed)
+            } else if urgency == Urgency::Soon && sealed.len() <= SMALL_BYTES {
+                raw.poll_write_soon(cx, sealed)
+            } else {
+                raw.poll_write(cx, sealed)
+            };
+            let written = match written {
+                Poll::Ready(written) => written?,
+                Poll::Pending => 0,
+            };
+            self.outgoing.extend_from_slice(sealed.get(written..).unwrap_or_default());
+            Poll::Ready(Ok(now.len()))
+        })
+    }
+
+    /// Writes as [`Stream::poll_write_vectored`] does.
+    pub(super) fn poll_write_vectored(
+        &mut self,
+        raw: &mut Stream,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        GATHERED.with_borrow_mut(|gathered| {
+            gathered.clear();
+            for buf in bufs {
+                let room = WRITE_BYTES - gathered.len();
+                gathered.extend_from_slice(buf.get(..room).unwrap_or(buf));
+                if buf.len() >= room {
+                    break;
+                }
+            }
+            self.poll_write(raw, cx, gathered, Urgency::Now)
+        })
+    }
+
+    /// Sends what the socket has not taken; ready when there is no such thing.
+    pub(super) fn poll_flush(&mut self, raw: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.lazy = false;
+        while !self.outgoing.is_empty() {
+            let sent = ready!(raw.poll_write(cx, &self.outgoing))?;
+            self.sent(sent);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// The socket has taken so many bytes.
+    fn sent(&mut self, count: usize) {
+        self.outgoing.drain(..count.min(self.outgoing.len()));
+        if self.outgoing.is_empty() {
+            self.outgoing = Vec::new();
+        }
+    }
+
+    /// Tells the peer that no more will come.
+    pub(super) fn say_goodbye(&mut self, raw: &mut Stream) {
+        let may = self.end != Some(Ended::Broken) && !self.session.state().is_handshaking();
+        if may && !self.said_goodbye {
+            self.said_goodbye = true;
+            let _ = self.session.seal_end(&mut self.part, &mut self.outgoing);
+        }
+        self.flush_now(raw);
+    }
+
+    /// Sends what the socket takes now, before the connection ends.
+    fn flush_now(&mut self, raw: &mut Stream) {
+        raw.send_rest_now();
+        if !raw.owes()
+            && let Ok(sent) = raw.write_now(&self.outgoing)
+        {
+            self.sent(sent);
+        }
+    }
+}
+
+impl fmt::Debug for Secured {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Secured").field("end", &self.end).finish_non_exhaustive()
+    }
+}
+
+/// How soon a message has to be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Urgency {
+    /// At once.
+    Now,
+    /// Together with those of the other tasks that run now.
+    Soon,
+    /// At once, and the end of the stream with it.
+    Last,
+}
+
+/// What became of what the socket had.
+enum TakenIn {
+    /// So many bytes of the peer were read; there may be none.
+    Some(usize),
+    /// The connection has ended.
+    Nothing,
+    /// Plain HTTP instead of TLS.
+    PlainHttp,
+    /// Something else instead of TLS.
+    NotTls,
+    /// The session is over.
+    Failed(Error),
+}
+
+/// What every connection in TLS begins with (RFC 8446 section 5.1).
+const HANDSHAKE: u8 = 22;
+
+fn looks_like_http(came: &[u8]) -> bool {
+    let method = came.iter().take_while(|byte| byte.is_ascii_uppercase()).count();
+    (1..=16).contains(&method) && matches!(came.get(method), None | Some(b' '))
+}
+
+fn broken(error: Error) -> io::Error {
+    io::Error::new(ErrorKind::BrokenPipe, error)
+}

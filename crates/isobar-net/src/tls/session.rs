@@ -1,0 +1,206 @@
+//! How does one side of TLS turn bytes of the wire into bytes of the peer, and back?
+//!
+//! It knows no socket: what came is handed in, what is to be sent is appended to a buffer.
+
+use rustls::client::UnbufferedClientConnection;
+use rustls::server::UnbufferedServerConnection;
+use rustls::unbuffered::{
+    AppDataRecord, ConnectionState, EncodeError, EncodeTlsData, EncryptError, UnbufferedStatus, WriteTraffic,
+};
+use rustls::{CommonState, Error};
+
+/// What a record costs beside what is in it, with room to spare: 5 bytes of head, 16 of tag, 8 of nonce, 1 of kind.
+const RECORD_OVERHEAD: usize = 32;
+
+/// What a record holds at most.
+const RECORD_BYTES: usize = 16 * 1024;
+
+/// One side of a secured connection.
+pub(crate) enum Session {
+    /// This side was called.
+    Server(UnbufferedServerConnection),
+    /// This side called.
+    Client(UnbufferedClientConnection),
+}
+
+/// How far a session got with what came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Digested {
+    /// Bytes that are done with. The rest has to be handed in again, with more behind it.
+    pub(crate) used: usize,
+    /// Whether the peer has said that no more will come.
+    pub(crate) ended: bool,
+}
+
+/// What one step of the session came to.
+enum Step {
+    Again,
+    Ended,
+    Blocked,
+    Failed(Error),
+}
+
+impl Session {
+    /// Takes in what came. What the peer said goes to `plain`, what has to be answered is appended to `answer`.
+    ///
+    /// *Errors*: the peer does not keep to the protocol, or is not who it should be. What it is to be told of that is in
+    /// `answer` too. No more can be done with the session.
+    pub(crate) fn digest(
+        &mut self,
+        came: &mut [u8],
+        plain: &mut dyn FnMut(&[u8]),
+        answer: &mut Vec<u8>,
+    ) -> Result<Digested, Error> {
+        let mut digested = Digested { used: 0, ended: false };
+        loop {
+            let rest = came.get_mut(digested.used..).unwrap_or_default();
+            let (used, step) = self.step(rest, plain, answer);
+            digested.used += used;
+            match step {
+                Step::Again => {}
+                Step::Ended => digested.ended = true,
+                Step::Blocked => return Ok(digested),
+                Step::Failed(error) => {
+                    // The alert that says so. Asked for anything else the session would look at what came once more.
+                    while self.state().wants_write() {
+                        let rest = came.get_mut(digested.used..).unwrap_or_default();
+                        self.step(rest, plain, answer);
+                    }
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    fn step(&mut self, came: &mut [u8], plain: &mut dyn FnMut(&[u8]), answer: &mut Vec<u8>) -> (usize, Step) {
+        match self {
+            Self::Server(session) => step(session.process_tls_records(came), plain, answer),
+            Self::Client(session) => step(session.process_tls_records(came), plain, answer),
+        }
+    }
+
+    /// Appends what tells the peer `plain` to `sealed`. `part` is what [`digest`](Self::digest) has left over: the session
+    /// knows its place in it.
+    ///
+    /// *Errors*: the session is over, or has not begun.
+    pub(crate) fn seal(&mut self, part: &mut [u8], plain: &[u8], sealed: &mut Vec<u8>) -> Result<(), Error> {
+        let room = plain.len() + plain.len().div_ceil(RECORD_BYTES).max(1) * RECORD_OVERHEAD;
+        self.write(part, sealed, room, Writing::Data(plain))
+    }
+
+    /// Appends what tells the peer that no more will come; `part` as for [`seal`](Self::seal).
+    ///
+    /// *Errors*: the session is over, or has not begun.
+    pub(crate) fn seal_end(&mut self, part: &mut [u8], sealed: &mut Vec<u8>) -> Result<(), Error> {
+        self.write(part, sealed, 2 + RECORD_OVERHEAD, Writing::End)
+    }
+
+    fn write(&mut self, part: &mut [u8], sealed: &mut Vec<u8>, room: usize, what: Writing<'_>) -> Result<(), Error> {
+        loop {
+            let result = match self {
+                Self::Server(session) => write(session.process_tls_records(part), sealed, room, what),
+                Self::Client(session) => write(session.process_tls_records(part), sealed, room, what),
+            };
+            if let Some(result) = result {
+                return result;
+            }
+        }
+    }
+
+    /// What was agreed on.
+    pub(crate) fn state(&self) -> &CommonState {
+        match self {
+            Self::Server(session) => session,
+            Self::Client(session) => session,
+        }
+    }
+}
+
+fn step<Data>(
+    status: UnbufferedStatus<'_, '_, Data>,
+    plain: &mut dyn FnMut(&[u8]),
+    answer: &mut Vec<u8>,
+) -> (usize, Step) {
+    let UnbufferedStatus { mut discard, state } = status;
+    let step = match state {
+        Ok(ConnectionState::ReadTraffic(mut traffic)) => loop {
+            match traffic.next_record() {
+                Some(Ok(AppDataRecord { discard: more, payload })) => {
+                    discard += more;
+                    plain(payload);
+                }
+                Some(Err(error)) => break Step::Failed(error),
+                None => break Step::Again,
+            }
+        },
+        Ok(ConnectionState::EncodeTlsData(chunk)) => encode(chunk, answer),
+        Ok(ConnectionState::TransmitTlsData(answered)) => {
+            answered.done();
+            Step::Again
+        }
+        Ok(ConnectionState::PeerClosed) => Step::Ended,
+        Ok(_) => Step::Blocked,
+        Err(error) => Step::Failed(error),
+    };
+    (discard, step)
+}
+
+fn encode<Data>(mut chunk: EncodeTlsData<'_, Data>, answer: &mut Vec<u8>) -> Step {
+    let before = answer.len();
+    let needed = match chunk.encode(&mut []) {
+        Err(EncodeError::InsufficientSize(size)) => size.required_size,
+        Ok(_) | Err(EncodeError::AlreadyEncoded) => return Step::Again,
+    };
+    answer.resize(before + needed, 0);
+    match chunk.encode(answer.get_mut(before..).unwrap_or_default()) {
+        Ok(written) => answer.truncate(before + written),
+        Err(_) => answer.truncate(before),
+    }
+    Step::Again
+}
+
+#[derive(Clone, Copy)]
+enum Writing<'a> {
+    Data(&'a [u8]),
+    End,
+}
+
+/// Writes if that is possible now; none: something else was in the way, and is done.
+fn write<Data>(
+    status: UnbufferedStatus<'_, '_, Data>,
+    sealed: &mut Vec<u8>,
+    room: usize,
+    what: Writing<'_>,
+) -> Option<Result<(), Error>> {
+    let UnbufferedStatus { state, .. } = status;
+    let mut traffic: WriteTraffic<'_, Data> = match state {
+        Ok(ConnectionState::WriteTraffic(traffic)) => traffic,
+        Ok(ConnectionState::EncodeTlsData(chunk)) => {
+            encode(chunk, sealed);
+            return None;
+        }
+        Ok(ConnectionState::TransmitTlsData(answered)) => {
+            answered.done();
+            return None;
+        }
+        Ok(ConnectionState::PeerClosed) => return None,
+        Ok(_) => return Some(Err(Error::HandshakeNotComplete)),
+        Err(error) => return Some(Err(error)),
+    };
+    let before = sealed.len();
+    sealed.resize(before + room, 0);
+    let to = sealed.get_mut(before..).unwrap_or_default();
+    let written = match what {
+        Writing::Data(plain) => traffic.encrypt(plain, to),
+        Writing::End => traffic.queue_close_notify(to),
+    };
+    sealed.truncate(before + *written.as_ref().unwrap_or(&0));
+    Some(match written {
+        Ok(_) => Ok(()),
+        Err(EncryptError::EncryptExhausted) => Err(Error::EncryptError),
+        Err(EncryptError::InsufficientSize(size)) => {
+            debug_assert!(false, "{} bytes of room for {}", room, size.required_size);
+            Err(Error::EncryptError)
+        }
+    })
+}
