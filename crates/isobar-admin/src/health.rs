@@ -8,11 +8,11 @@
 //!   (or there are no upstreams). One that panics gives its servers requests, well or not. One upstream without servers does not take the instance out of rotation: the other
 //!   upstreams' requests would fail with it.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use isobar_plan::{
-    CheckReport, CheckStatus, EngineState, HealthState, ReportsStatus, ServerStatus, ServiceState, Status,
-    UpstreamStatus,
+    CertificateStatus, CheckReport, CheckStatus, EngineState, HealthState, ListenerStatus, ReportsStatus, ServerStatus,
+    ServiceState, Status, UpstreamStatus,
 };
 
 use crate::{ConfigurationReport, View, limits};
@@ -71,6 +71,10 @@ pub(crate) fn report(view: &dyn View) -> Report {
             detail: format!("listening on {}, {open} connections", listener.address),
             took: status_took,
         });
+        let certificates = listener.certificates.iter();
+        checks.extend(
+            certificates.map(|certificate| certificate_check(listener, certificate, SystemTime::now(), status_took)),
+        );
     }
     for upstream in &status.upstreams {
         checks.push(upstream_check(upstream, status_took));
@@ -141,6 +145,52 @@ fn configured(configuration: &ConfigurationReport, took: Duration) -> CheckRepor
             Some(error) => format!("a newer {source} was refused, the older one stays in service: {error}"),
             None => format!("{source} is in service"),
         },
+        took,
+    }
+}
+
+/// How long before its end a certificate is worth a warning: those of public authorities are renewed a month before.
+const EXPIRES_SOON: Duration = Duration::from_hours(14 * 24);
+
+fn certificate_check(
+    listener: &ListenerStatus,
+    certificate: &CertificateStatus,
+    now: SystemTime,
+    took: Duration,
+) -> CheckReport {
+    let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let left = certificate.valid_until.map(|until| until.checked_sub(now));
+    let days = |left: Duration| left.as_secs() / (24 * 3600);
+    let (mut status, mut detail) = match left {
+        None => (CheckStatus::Fail, String::new()),
+        Some(None) => (CheckStatus::Fail, "it has expired".to_owned()),
+        Some(Some(left)) => {
+            let soon = left < EXPIRES_SOON;
+            let status = if soon { CheckStatus::Warn } else { CheckStatus::Pass };
+            (
+                status,
+                format!(
+                    "valid for {} days more, for {}",
+                    days(left),
+                    certificate.names.join(", ")
+                ),
+            )
+        }
+    };
+    if let Some(problem) = &certificate.problem {
+        if status == CheckStatus::Pass {
+            status = CheckStatus::Warn;
+        }
+        detail = if detail.is_empty() {
+            problem.clone()
+        } else {
+            format!("{problem}; the one in use: {detail}")
+        };
+    }
+    CheckReport {
+        name: format!("certificate {} of listener {}", certificate.file, listener.name),
+        status,
+        detail,
         took,
     }
 }
@@ -317,6 +367,7 @@ mod tests {
                 name: "web".into(),
                 address: "127.0.0.1:80".parse().expect("an address"),
                 connections: vec![1, 2],
+                certificates: Vec::new(),
             }],
             upstreams,
             access_log: None,

@@ -6,7 +6,8 @@ use std::time::SystemTime;
 
 use isobar_observe::catalogue::{self, Metric};
 use isobar_plan::{
-    EngineState, HealthState, Priority, Reason, ReportsStatus, ServerStatus, ServiceState, Status, UpstreamStatus,
+    CertificateStatus, EngineState, HealthState, Priority, Reason, ReportsStatus, ServerStatus, ServiceState, Status,
+    UpstreamStatus,
 };
 
 use crate::ConfigurationReport;
@@ -49,6 +50,14 @@ pub(crate) type Reader = fn(&State) -> Vec<Sample<'_>>;
 /// How each metric is read.
 pub(crate) static READERS: [(Metric, Reader); catalogue::STATE_METRICS.len()] = [
     (catalogue::LISTENER_CONNECTIONS, listener_connections),
+    (catalogue::LISTENER_CERTIFICATE_EXPIRY, |state| {
+        certificates(state, |certificate| {
+            certificate.valid_until.map(|until| until.as_secs())
+        })
+    }),
+    (catalogue::LISTENER_CERTIFICATE_VALID, |state| {
+        certificates(state, |certificate| Some(u64::from(certificate.problem.is_none())))
+    }),
     (catalogue::UPSTREAM_QUEUED, |state| {
         state
             .status
@@ -164,6 +173,17 @@ fn real<'a>(value: Option<f64>) -> Vec<Sample<'a>> {
         })
         .into_iter()
         .collect()
+}
+
+fn certificates(state: &State, value: impl Fn(&CertificateStatus) -> Option<u64>) -> Vec<Sample<'_>> {
+    let mut samples = Vec::new();
+    for listener in &state.status.listeners {
+        for certificate in &listener.certificates {
+            let value = value(certificate);
+            samples.extend(value.map(|value| Sample::new([&*listener.name, &*certificate.file], value)));
+        }
+    }
+    samples
 }
 
 fn listener_connections(state: &State) -> Vec<Sample<'_>> {

@@ -17,6 +17,7 @@ mod retry;
 mod route;
 mod sticky;
 mod subset;
+mod tls;
 mod upstream;
 
 use std::collections::HashMap;

@@ -16,6 +16,7 @@ mod reports;
 mod retry;
 mod route;
 mod sticky;
+mod tls;
 mod upstream;
 mod word;
 
@@ -37,6 +38,7 @@ pub use reports::{LoadProbe, Orca, Prequal, Reports};
 pub use retry::{Backoff, Condition, Conditions, Hedge, HedgeAfter, Kept, Retry, RetryBudget, RouteRetry};
 pub use route::{Match, Route, RouteTimeouts};
 pub use sticky::{CookieDomain, CookieName, CookiePath, SameSite, SecretFile, Sticky};
+pub use tls::{Certificate, ClientCertificates, Hsts, ListenerTls, TlsRedirect};
 pub use upstream::{KeepAlive, Server, ServerTimeouts, Upstream};
 pub use word::Label;
 

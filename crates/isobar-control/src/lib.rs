@@ -5,6 +5,7 @@
 //! here stands still.
 #![forbid(unsafe_code)]
 
+mod files;
 mod reload;
 mod resolve;
 mod signals;

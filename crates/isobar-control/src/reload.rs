@@ -145,6 +145,16 @@ impl Reloader {
         self.running.drain_timeout
     }
 
+    /// The files that the plan that runs names, and that are read with it.
+    pub(crate) fn named_files(&self) -> impl Iterator<Item = &str> {
+        let secured = self
+            .running
+            .listeners
+            .iter()
+            .filter_map(|listener| listener.tls.as_ref());
+        secured.flat_map(isobar_plan::ListenerTls::files)
+    }
+
     /// Reads the file and applies what it says, also when it says what it said before.
     pub async fn reload(&mut self) -> Disposition {
         let text = self.read().await;

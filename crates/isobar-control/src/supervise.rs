@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
+use crate::files::Files;
 use crate::{Reloader, Signal, Signals, Target, Watcher};
 
 /// How long the target has to end what it was draining after a second signal to stop.
@@ -39,6 +40,7 @@ pub struct Supervisor {
 
 enum Wish {
     Changed,
+    NamedFilesChanged,
     Signal(Signal),
 }
 
@@ -47,9 +49,17 @@ impl Supervisor {
     pub async fn run(mut self) -> Ending {
         // The file may have changed after it was read and before it was watched.
         self.reload_if_changed().await;
+        let mut named = Files::default();
         loop {
-            match self.next_wish().await {
+            if let Some((_, reloader)) = &self.file {
+                named.follow(reloader.named_files());
+            }
+            match self.next_wish(&mut named).await {
                 Wish::Changed => self.reload_if_changed().await,
+                Wish::NamedFilesChanged => {
+                    tracing::info!("files that the configuration names have changed");
+                    self.reload().await;
+                }
                 Wish::Signal(Signal::Reload) => self.reload().await,
                 Wish::Signal(Signal::ReopenLogs) => {
                     self.target.reopen_logs();
@@ -60,7 +70,7 @@ impl Supervisor {
         }
     }
 
-    async fn next_wish(&mut self) -> Wish {
+    async fn next_wish(&mut self, named: &mut Files) -> Wish {
         let changed = async {
             match &mut self.file {
                 Some((watcher, _)) => watcher.changed().await,
@@ -70,6 +80,7 @@ impl Supervisor {
         tokio::select! {
             signal = self.signals.next() => Wish::Signal(signal),
             () = changed => Wish::Changed,
+            () = named.changed() => Wish::NamedFilesChanged,
         }
     }
 

@@ -215,6 +215,7 @@ mod tests {
                 listener: listener("gone", any_port()),
                 stats: Arc::new(Sharded::new(2)),
                 open: Arc::new(OpenConnections::new(2)),
+                tls: None,
                 routes: Vec::new(),
             }));
             let published = Published::new(World {

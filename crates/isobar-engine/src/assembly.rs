@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use isobar_l7::{LogHandle, OpenConnections, Site, SiteParts, SiteRoute, World};
+use isobar_l7::{LogHandle, OpenConnections, Site, SiteParts, SiteRoute, SiteTls, World};
 use isobar_observe::{ListenerStats, RouteStats};
 use isobar_plan::{AccessLog, Action, Listener, Name, Plan, Route, ServerAddress, UpstreamId};
 use isobar_upstream::{Sharded, Upstream};
 
+use crate::certificates::Securing;
 use crate::log_writer::LogWriter;
 use crate::names::Names;
 use crate::{ApplyError, EventSink};
@@ -19,6 +20,7 @@ pub(crate) struct Registry {
     upstreams: HashMap<Name, Arc<Upstream>>,
     log: Option<Log>,
     names: Names,
+    securing: Securing,
     /// Listeners that are gone, for as long as they have connections.
     leaving: Vec<Arc<OpenConnections>>,
 }
@@ -45,20 +47,23 @@ impl Registry {
             upstreams: HashMap::new(),
             log: None,
             names: Names::default(),
+            securing: Securing::default(),
             leaving: Vec::new(),
         }
     }
 
     /// Makes a plan ready to run.
     ///
-    /// *Errors*: the access log cannot be had; nothing has changed.
+    /// *Errors*: the access log cannot be had, or a listener cannot be secured; nothing has changed.
     pub(crate) fn assemble(&mut self, plan: &Plan, generation: u64, events: &EventSink) -> Result<World, ApplyError> {
+        let secured = self.securing.next(plan, events)?;
         self.settle_log(plan.access_log.as_ref(), events)?;
         let upstreams: Vec<_> = plan.upstreams.iter().map(|settings| self.upstream(settings)).collect();
         let sites = plan
             .listeners
             .iter()
-            .map(|listener| Arc::new(self.site(listener, &upstreams)))
+            .zip(secured)
+            .map(|(listener, tls)| Arc::new(self.site(listener, tls, &upstreams)))
             .collect();
         self.forget(plan);
         Ok(World {
@@ -72,6 +77,11 @@ impl Registry {
     /// What is known of the names of servers.
     pub(crate) fn names(&mut self) -> &mut Names {
         &mut self.names
+    }
+
+    /// What secures the listeners.
+    pub(crate) fn securing(&self) -> &Securing {
+        &self.securing
     }
 
     /// The writer of the access log.
@@ -137,7 +147,7 @@ impl Registry {
         upstream
     }
 
-    fn site(&mut self, listener: &Listener, upstreams: &[Arc<Upstream>]) -> Site {
+    fn site(&mut self, listener: &Listener, tls: Option<SiteTls>, upstreams: &[Arc<Upstream>]) -> Site {
         let workers = self.workers;
         let kept = self.listeners.entry(listener.name.clone()).or_insert_with(|| Kept {
             stats: Arc::new(Sharded::new(workers)),
@@ -159,6 +169,7 @@ impl Registry {
             listener: listener.clone(),
             stats,
             open,
+            tls,
             routes,
         })
     }

@@ -9,6 +9,7 @@
 mod accept;
 mod assembly;
 mod bindings;
+mod certificates;
 mod health;
 mod keeper;
 mod load_probes;
@@ -32,6 +33,7 @@ use isobar_observe::WorkerStats;
 use isobar_plan::{Event, Listener, ListenerChange, Name, Plan, PlanDiff, ServerAddress};
 use isobar_upstream::Sharded;
 
+pub use certificates::TlsError;
 pub use health::AuthoritiesError;
 pub use isobar_net::runtime::Io;
 
@@ -116,6 +118,14 @@ pub enum ApplyError {
         file: String,
         /// What was wrong.
         source: AuthoritiesError,
+    },
+    /// A listener's connections cannot be secured as asked.
+    #[error("failed to secure listener {listener}: {source}")]
+    Tls {
+        /// The listener.
+        listener: Name,
+        /// What was wrong.
+        source: TlsError,
     },
     /// A thread cannot be started.
     #[error("failed to start a thread: {0}")]

@@ -22,6 +22,7 @@ impl Engine {
                 name: name.clone(),
                 address,
                 connections: site.open.by_worker().collect(),
+                certificates: state.registry.securing().status(name),
             })
         });
         Status {

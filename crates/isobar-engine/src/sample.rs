@@ -16,6 +16,8 @@ pub(crate) fn listener(name: &str, address: SocketAddr) -> Listener {
     Listener {
         name: name.into(),
         address,
+        tls: None,
+        redirect_to_tls: None,
         limits: ListenerLimits {
             max_connections: 100,
             max_head_bytes: 1024,
@@ -25,6 +27,7 @@ pub(crate) fn listener(name: &str, address: SocketAddr) -> Listener {
         },
         timeouts: ClientTimeouts {
             idle: patience,
+            handshake: patience,
             head: patience,
             body: patience,
             write: patience,

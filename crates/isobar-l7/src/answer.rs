@@ -35,13 +35,12 @@ pub(crate) async fn refuse(worker: &Worker, client: &mut Client, exchange: &mut 
         text.len() as u64
     };
     worker.scratch.with(|_, output| {
-        compose(
-            output,
-            exchange,
-            status,
-            &text,
-            if stays { Stay::Open } else { Stay::Close },
-        );
+        let stay = if stays { Stay::Open } else { Stay::Close };
+        let location = match (cause, client.site.site.listener.redirect_to_tls) {
+            (Cause::RedirectedToTls, Some(port)) => Some(port),
+            _ => None,
+        };
+        compose(output, exchange, status, &text, stay, location);
         exchange.to_client.push(output);
     });
     exchange.download_wait = Wait::Nobody;
@@ -84,7 +83,7 @@ fn explanation(status: u16, cause: Cause, detail: Option<Detail>) -> String {
     }
 }
 
-fn compose(output: &mut Vec<u8>, exchange: &Exchange, status: u16, text: &str, stay: Stay) {
+fn compose(output: &mut Vec<u8>, exchange: &Exchange, status: u16, text: &str, stay: Stay, tls: Option<u16>) {
     write::status_line(output, Version::Http11, status, write::reason_phrase(status).as_bytes());
     // Writing into a Vec cannot fail.
     let _ = write!(
@@ -94,6 +93,9 @@ fn compose(output: &mut Vec<u8>, exchange: &Exchange, status: u16, text: &str, s
     );
     if status == 503 {
         output.extend_from_slice(b"Retry-After: 1\r\n");
+    }
+    if let Some(port) = tls {
+        write_location(output, exchange, port);
     }
     match stay {
         Stay::Close => output.extend_from_slice(b"Connection: close\r\n"),
@@ -106,4 +108,18 @@ fn compose(output: &mut Vec<u8>, exchange: &Exchange, status: u16, text: &str, s
     if exchange.request.method != Method::Head {
         output.extend_from_slice(text.as_bytes());
     }
+}
+
+/// Sends the client to the same place over TLS.
+fn write_location(output: &mut Vec<u8>, exchange: &Exchange, port: u16) {
+    let request = &exchange.request;
+    let host = request.authority.of(&exchange.inbound);
+    output.extend_from_slice(b"Location: https://");
+    output.extend_from_slice(isobar_route::without_port(host));
+    if port != 443 {
+        // Writing into a Vec cannot fail.
+        let _ = write!(output, ":{port}");
+    }
+    output.extend_from_slice(request.path.of(&exchange.inbound));
+    write::end(output);
 }

@@ -12,6 +12,7 @@ use isobar_net::wheel::Timer;
 
 use crate::address::AddressText;
 use crate::exchange::{self, Exchange, Next};
+use crate::secure::{self, SecuredClient};
 use crate::worker::LocalSite;
 use crate::{OpenConnections, Site, Worker};
 
@@ -41,6 +42,8 @@ pub(crate) struct Client {
     /// The peer's address as servers are told, written once for all requests.
     pub(crate) peer_text: AddressText,
     pub(crate) site: Rc<LocalSite>,
+    /// What is known of it if it is secured.
+    pub(crate) secured: Option<Box<SecuredClient>>,
     pub(crate) number: u64,
     /// When the last exchange ended.
     pub(crate) idle_since: Instant,
@@ -91,6 +94,7 @@ impl Session {
             peer: accepted.peer,
             peer_text: AddressText::of(accepted.peer.ip()),
             site,
+            secured: None,
             number: worker.connection_number(),
             idle_since: worker.wheel.now(),
             orphaned,
@@ -104,6 +108,9 @@ impl Session {
 
     async fn run(&mut self) {
         let Self { worker, client, .. } = self;
+        if client.site.site.tls.is_some() && !Box::pin(secure::handshake(client, worker)).await {
+            return;
+        }
         while let Some(mut exchange) = client.first_bytes(worker).await {
             let next = loop {
                 match exchange::run(worker, client, &mut exchange).await {
@@ -117,12 +124,13 @@ impl Session {
             match next {
                 Next::KeepAlive => {}
                 Next::Linger => return Box::pin(client.linger(worker)).await,
-                Next::Close => return,
+                Next::Close => return client.stream.say_goodbye(),
             }
         }
         if client.stream.owes() {
             Box::pin(client.settle(worker)).await;
         }
+        client.stream.say_goodbye();
     }
 }
 
@@ -203,7 +211,7 @@ impl Client {
     }
 
     /// Says goodbye and waits until the client has heard it, within bounds.
-    async fn linger(&mut self, worker: &Worker) {
+    pub(crate) async fn linger(&mut self, worker: &Worker) {
         if self.stream.shutdown_write().is_err() {
             return;
         }

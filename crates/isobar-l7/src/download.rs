@@ -316,6 +316,7 @@ impl Flow<'_> {
     fn splice_download(&self) -> Option<Pipe> {
         let exchange = &self.exchange;
         match exchange.framing {
+            _ if self.is_secured() => None,
             ResponseFraming::Length(_) | ResponseFraming::UntilClose => {
                 splice_pipe(self.ways.worker, &exchange.download)
             }

@@ -271,6 +271,9 @@ async fn serve(worker: &Worker, client: &mut Client, exchange: &mut Exchange) ->
     read_head(worker, client, exchange).await?;
     client.refresh(worker);
     let site = Rc::clone(&client.site);
+    if site.site.listener.redirect_to_tls.is_some() {
+        return Err(request::redirected(exchange));
+    }
     let route = admit(&site, exchange)?;
     let (Some((rules, _)), Some(local)) = (site.site.rules(route), site.upstream(route)) else {
         return Err(Cause::Internal);

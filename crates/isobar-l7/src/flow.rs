@@ -162,6 +162,11 @@ impl Wait {
 }
 
 impl Flow<'_> {
+    /// Whether one of the two connections is secured, so that the kernel cannot pass bytes on by itself.
+    pub(crate) fn is_secured(&self) -> bool {
+        self.client.stream.is_secured() || self.server.stream.is_secured()
+    }
+
     /// The response direction waits for the server: ready, with the cause, when it took too long.
     pub(crate) fn poll_server_deadline(&mut self, cx: &mut Context<'_>, now: Option<Instant>) -> Poll<Cause> {
         let Self {

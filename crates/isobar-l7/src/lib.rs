@@ -31,6 +31,7 @@ pub mod reports;
 mod request;
 mod response;
 mod roster;
+mod secure;
 mod server;
 mod sticky;
 mod tunnel;
@@ -40,5 +41,6 @@ mod world;
 
 pub use connection::{Accepted, serve};
 pub use log::{LineSink, LogHandle};
+pub use secure::SiteTls;
 pub use worker::{Worker, WorkerParts};
 pub use world::{OpenConnections, Published, Site, SiteParts, SiteRoute, World};

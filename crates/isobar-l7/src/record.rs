@@ -15,7 +15,7 @@ use crate::connection::Client;
 use crate::exchange::Exchange;
 use crate::pool::Pool;
 use crate::worker::LocalSite;
-use crate::{Site, Worker, fields, request};
+use crate::{Site, Worker, fields, request, secure};
 
 /// What an exchange came to, gathered on its way.
 #[derive(Debug, Default)]
@@ -328,6 +328,7 @@ fn record<'a>(
         host: request.authority.of(head),
         target: request.target.of(head),
         protocol: protocol(request.version, head),
+        tls: client.stream.agreed().map(secure::logged),
         referer: field(Known::Referer),
         user_agent: field(Known::UserAgent),
         forwarded_for: fields::values(head, &request.fields, Known::XForwardedFor)

@@ -6,14 +6,14 @@ use std::net::{IpAddr, SocketAddr};
 use isobar_observe::Cause;
 use isobar_plan::{Forwarding, ListenerLimits, ServerAddress};
 use isobar_upstream::Server;
-use isobar_wire::{BodyKind, Field, HeadError, Known, RequestHead, is_hop_by_hop, write};
+use isobar_wire::{BodyKind, Field, HeadError, Known, RequestHead, TargetForm, is_hop_by_hop, write};
 
 use crate::address::AddressText;
 use crate::connection::Client;
 use crate::exchange::Exchange;
-use crate::fields;
 use crate::forward::Ways;
 use crate::sticky;
+use crate::{SiteTls, fields};
 
 /// What a head that cannot be read means for its sender.
 pub(crate) fn cause_of(error: HeadError) -> Cause {
@@ -24,6 +24,16 @@ pub(crate) fn cause_of(error: HeadError) -> Cause {
         501 => Cause::ClientUnsupported,
         505 => Cause::ClientVersion,
         _ => Cause::ClientMalformed,
+    }
+}
+
+/// What becomes of a request at a listener that sends its clients to TLS.
+pub(crate) fn redirected(exchange: &Exchange) -> Cause {
+    let request = &exchange.request;
+    match request.form {
+        TargetForm::Origin | TargetForm::Absolute if request.authority.len > 0 => Cause::RedirectedToTls,
+        // It does not say where to.
+        _ => Cause::NoRoute,
     }
 }
 
@@ -89,6 +99,8 @@ pub(crate) fn compose(output: &mut Vec<u8>, ways: &Ways<'_>, client: &Client, ex
     let peer = client.peer.ip().to_canonical();
     let trusted = forwarding.trusted_proxies.iter().any(|range| range.contains(peer));
 
+    let shows_certificates = ways.site.site.tls.as_ref().is_some_and(SiteTls::forwards_certificates);
+
     write::request_line(output, request.method_name.of(head), exchange.canonical_target());
     if !fields::is_replaced(ops, b"host") {
         match request.authority.of(head) {
@@ -98,6 +110,7 @@ pub(crate) fn compose(output: &mut Vec<u8>, ways: &Ways<'_>, client: &Client, ex
     }
     fields::copy(output, head, &request.fields, |field| {
         !is_hop_by_hop(field)
+            && !(shows_certificates && matches!(field.known, Known::ClientCert | Known::ClientCertChain))
             && !is_rewritten(field, trusted, forwarding.forwarded)
             && !sticky::hides(&exchange.session, field, head)
             && (ops.is_empty() || !fields::is_replaced(ops, field.name.of(head)))
@@ -123,7 +136,14 @@ pub(crate) fn compose(output: &mut Vec<u8>, ways: &Ways<'_>, client: &Client, ex
         peer_text: &client.peer_text,
         trusted,
         forwarding,
+        proto: if client.stream.is_secured() { b"https" } else { b"http" },
     };
+    if let Some(secured) = &client.secured
+        && !secured.certificate.is_empty()
+        && !fields::is_replaced(ops, b"client-cert")
+    {
+        write::field(output, b"Client-Cert", &secured.certificate);
+    }
     write_forwarding(output, &facts, |name| !ops.is_empty() && fields::is_replaced(ops, name));
     fields::apply(output, ops);
     write::end(output);
@@ -144,7 +164,11 @@ fn is_rewritten(field: &Field, trusted: bool, forwarded: bool) -> bool {
     match field.known {
         Known::Host | Known::Lookalike | Known::XForwardedFor | Known::XRealIp => true,
         Known::Forwarded => !trusted || forwarded,
-        Known::XForwardedProto | Known::XForwardedHost | Known::XForwardedPort => !trusted,
+        Known::XForwardedProto
+        | Known::XForwardedHost
+        | Known::XForwardedPort
+        | Known::ClientCert
+        | Known::ClientCertChain => !trusted,
         _ => false,
     }
 }
@@ -157,6 +181,7 @@ struct Forwarded<'a> {
     peer_text: &'a AddressText,
     trusted: bool,
     forwarding: &'a Forwarding,
+    proto: &'static [u8],
 }
 
 impl Forwarded<'_> {
@@ -184,7 +209,7 @@ fn write_forwarding(output: &mut Vec<u8>, facts: &Forwarded<'_>, is_replaced: im
         write::end(output);
     }
     if facts.values(Known::XForwardedProto).next().is_none() && !is_replaced(b"x-forwarded-proto") {
-        output.extend_from_slice(b"X-Forwarded-Proto: http\r\n");
+        write::field(output, b"X-Forwarded-Proto", facts.proto);
     }
     let host = facts.request.authority.of(facts.head);
     let has_host = facts.values(Known::XForwardedHost).next().is_some();
@@ -217,7 +242,8 @@ fn write_forwarded(output: &mut Vec<u8>, facts: &Forwarded<'_>, host: &[u8]) {
     output.extend_from_slice(open);
     facts.peer_text.push(output);
     output.extend_from_slice(close);
-    output.extend_from_slice(b";proto=http");
+    output.extend_from_slice(b";proto=");
+    output.extend_from_slice(facts.proto);
     if !host.is_empty() {
         // An authority holds neither a quote nor a backslash: the parser saw to that.
         output.extend_from_slice(b";host=\"");

@@ -5,7 +5,7 @@ use isobar_wire::{Known, ResponseHead, Version, is_hop_by_hop, write};
 
 use crate::exchange::Exchange;
 use crate::forward::Ways;
-use crate::{fields, sticky};
+use crate::{SiteTls, fields, sticky};
 
 /// Writes the head of an interim answer.
 pub(crate) fn compose_interim(output: &mut Vec<u8>, response: &ResponseHead, head: &[u8]) {
@@ -22,6 +22,8 @@ pub(crate) fn compose(output: &mut Vec<u8>, ways: &Ways<'_>, exchange: &Exchange
     let ops = &ways.rules.response_headers;
     let reports = ways.reports.as_deref();
     write::status_line(output, Version::Http11, response.status, response.reason.of(head));
+    let hsts = ways.site.site.tls.as_ref().map_or(&[][..], SiteTls::hsts);
+    let has_hsts = !hsts.is_empty() && !fields::is_replaced(ops, b"strict-transport-security");
     let no_length = response.status < 200 || response.status == 204;
     fields::copy(output, head, &response.fields, |field| {
         let dropped = match field.known {
@@ -32,7 +34,8 @@ pub(crate) fn compose(output: &mut Vec<u8>, ways: &Ways<'_>, exchange: &Exchange
             Known::Other if reports.is_some_and(|reports| reports.strips(field.name.of(head))) => true,
             _ => is_hop_by_hop(field),
         };
-        !dropped && (ops.is_empty() || !fields::is_replaced(ops, field.name.of(head)))
+        let said = has_hsts && field.name.of(head).eq_ignore_ascii_case(b"strict-transport-security");
+        !dropped && !said && (ops.is_empty() || !fields::is_replaced(ops, field.name.of(head)))
     });
     if matches!(exchange.framing, ResponseFraming::Chunked | ResponseFraming::IntoChunks) {
         output.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
@@ -46,6 +49,9 @@ pub(crate) fn compose(output: &mut Vec<u8>, ways: &Ways<'_>, exchange: &Exchange
         output.extend_from_slice(b"Connection: close\r\n");
     } else if exchange.request.version == Version::Http10 {
         output.extend_from_slice(b"Connection: keep-alive\r\n");
+    }
+    if has_hsts {
+        output.extend_from_slice(hsts);
     }
     fields::apply(output, ops);
     sticky::write_cookie(output, exchange, head);

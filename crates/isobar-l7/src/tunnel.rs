@@ -145,7 +145,7 @@ impl<'a> Half<'a> {
                 }
             };
             *self.bytes += count as u64;
-            if count >= BULK_BYTES {
+            if count >= BULK_BYTES && !from.is_secured() && !to.is_secured() {
                 self.pipe = worker.pipes.acquire().ok();
             }
             let bytes = input.get(..count).unwrap_or_default();

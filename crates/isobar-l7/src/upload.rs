@@ -162,7 +162,7 @@ impl Flow<'_> {
 
     /// A pipe, where what is left of the body is worth it.
     fn splice_upload(&self) -> Option<Pipe> {
-        if self.exchange.is_kept(0) {
+        if self.exchange.is_kept(0) || self.is_secured() {
             return None;
         }
         splice_pipe(self.ways.worker, &self.exchange.upload)

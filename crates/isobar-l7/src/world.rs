@@ -8,7 +8,7 @@ use isobar_plan::{Listener, Route};
 use isobar_route::RouteTable;
 use isobar_upstream::{Sharded, Upstream};
 
-use crate::LogHandle;
+use crate::{LogHandle, SiteTls};
 
 /// Everything the workers serve: one plan, made ready to run. Immutable; a reload publishes another.
 #[derive(Debug)]
@@ -32,6 +32,8 @@ pub struct Site {
     pub stats: Arc<Sharded<ListenerStats>>,
     /// Its open connections; kept likewise.
     pub open: Arc<OpenConnections>,
+    /// What secures its connections; none: nothing does.
+    pub tls: Option<SiteTls>,
     table: RouteTable,
     routes: Vec<SiteRoute>,
 }
@@ -54,6 +56,8 @@ pub struct SiteParts {
     pub stats: Arc<Sharded<ListenerStats>>,
     /// Its open connections.
     pub open: Arc<OpenConnections>,
+    /// What secures its connections; none: nothing does.
+    pub tls: Option<SiteTls>,
     /// Its routes, in the listener's order.
     pub routes: Vec<SiteRoute>,
 }
@@ -68,6 +72,7 @@ impl Site {
             listener: parts.listener,
             stats: parts.stats,
             open: parts.open,
+            tls: parts.tls,
             table,
             routes: parts.routes,
         }

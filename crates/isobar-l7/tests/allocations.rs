@@ -182,6 +182,8 @@ fn world(server: SocketAddr, balance: Balance, sticky: Option<Sticky>) -> World 
     let listener = isobar_plan::Listener {
         name: "web".into(),
         address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        tls: None,
+        redirect_to_tls: None,
         limits: ListenerLimits {
             max_connections: 10,
             max_head_bytes: 16 * 1024,
@@ -191,6 +193,7 @@ fn world(server: SocketAddr, balance: Balance, sticky: Option<Sticky>) -> World 
         },
         timeouts: ClientTimeouts {
             idle: 9 * second,
+            handshake: Duration::from_secs(10),
             head: 9 * second,
             body: 9 * second,
             write: 9 * second,
@@ -206,6 +209,7 @@ fn world(server: SocketAddr, balance: Balance, sticky: Option<Sticky>) -> World 
         listener,
         stats: Arc::new(Sharded::new(1)),
         open: Arc::new(OpenConnections::new(1)),
+        tls: None,
         routes: vec![SiteRoute {
             stats: Arc::new(Sharded::new(1)),
             upstream: Arc::clone(&upstream),

@@ -165,6 +165,7 @@ impl Pipe {
         to: &mut Stream,
         limit: u64,
     ) -> Poll<Result<Spliced, SpliceError>> {
+        debug_assert!(!from.is_secured() && !to.is_secured(), "the kernel cannot encrypt");
         let mut done = Spliced::default();
         if self.buffered == 0 {
             if limit == 0 {

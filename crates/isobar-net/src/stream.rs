@@ -383,7 +383,13 @@ impl Stream {
 
     /// Writes what the socket takes without waiting.
     fn write_now(&self, bytes: &[u8]) -> io::Result<usize> {
-        uninterrupted(|| Ok(send(self.socket.socket(), bytes, SendFlags::NOSIGNAL | SendFlags::DONTWAIT)?))
+        uninterrupted(|| {
+            Ok(send(
+                self.socket.socket(),
+                bytes,
+                SendFlags::NOSIGNAL | SendFlags::DONTWAIT,
+            )?)
+        })
     }
 
     /// Makes the coming close abort the connection: the peer gets a reset and unsent bytes are thrown away.

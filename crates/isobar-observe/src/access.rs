@@ -12,5 +12,5 @@ mod template;
 
 pub use escape::MAX_VALUE_BYTES;
 pub use field::{Field, fields_markdown};
-pub use record::Record;
+pub use record::{Record, Secured};
 pub use template::{MAX_TEMPLATE_BYTES, Template, TemplateError};

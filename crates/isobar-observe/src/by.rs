@@ -128,7 +128,7 @@ pub enum EarlyCauses {}
 
 impl Scope for EarlyCauses {
     fn takes(cause: Cause) -> bool {
-        matches!(cause.fault(), Fault::Client | Fault::Isobar)
+        matches!(cause.fault(), Fault::Client | Fault::Isobar) || cause == Cause::RedirectedToTls
     }
 }
 

@@ -135,6 +135,10 @@ macro_rules! state_metrics {
 state_metrics! {
     /// Client connections that are open.
     LISTENER_CONNECTIONS: Gauge "isobar_listener_connections" ["listener"];
+    /// When a certificate in use ends to be valid, in seconds since 1970.
+    LISTENER_CERTIFICATE_EXPIRY: Gauge "isobar_listener_certificate_expiry_timestamp_seconds" ["listener", "certificate"];
+    /// Whether what is in the files of a certificate can be used (1) or not (0).
+    LISTENER_CERTIFICATE_VALID: Gauge "isobar_listener_certificate_usable" ["listener", "certificate"];
     /// Requests that wait for a server.
     UPSTREAM_QUEUED: Gauge "isobar_upstream_queued" ["upstream"];
     /// Levels of the upstream that are in panic: too little of them is available, and all their servers are used.

@@ -98,6 +98,8 @@ use Answer::{Begun, Logged, Status};
 causes! {
     Complete "complete" Begun, Nobody, Never,
         "The answer was sent to its end.";
+    RedirectedToTls "redirected_to_tls" Status(308), Nobody, Never,
+        "The listener sends its clients to the same address over TLS.";
     IdleTimeout "idle_timeout" Begun, Nobody, Never,
         "An upgraded connection carried nothing in either direction for its idle timeout.";
 
@@ -331,6 +333,7 @@ mod tests {
             match cause.status() {
                 Some(502 | 504) => assert_eq!(cause.fault(), Fault::Server, "{cause}"),
                 Some(400..=499 | 501 | 505) => assert_eq!(cause.fault(), Fault::Client, "{cause}"),
+                Some(308) => assert_eq!(cause.fault(), Fault::Nobody, "{cause}"),
                 Some(500) => assert_eq!(cause.fault(), Fault::Isobar, "{cause}"),
                 Some(503) | None => {}
                 Some(other) => panic!("{cause} answers {other}, which nobody expects"),

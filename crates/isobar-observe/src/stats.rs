@@ -54,6 +54,16 @@ shards! {
         connections_accepted: Counter = "isobar_listener_connections_accepted_total",
         /// Connections given to another worker because it had fewer.
         connections_handed_off: Counter = "isobar_listener_connections_handed_off_total",
+        /// TLS handshakes that were completed.
+        tls_handshakes: Counter = "isobar_listener_tls_handshakes_total",
+        /// Of those, the ones that went on where an earlier connection of the client was.
+        tls_resumptions: Counter = "isobar_listener_tls_resumptions_total",
+        /// TLS handshakes that failed because the two sides did not agree, or a client's certificate was missing or not accepted.
+        tls_failures: Counter = "isobar_listener_tls_failures_total",
+        /// TLS handshakes that were not complete in time, or whose client left.
+        tls_abandoned: Counter = "isobar_listener_tls_abandoned_total",
+        /// Connections that should have begun with TLS and did not.
+        tls_not_spoken: Counter = "isobar_listener_tls_not_spoken_total",
         /// Requests that ended before a route took them, by cause.
         requests_refused: Refusals = "isobar_listener_requests_refused_total",
     }

@@ -21,6 +21,7 @@ const RECORD: Record<'_> = Record {
     host: b"api.example.com",
     target: b"/v1/users?id=7\"\xff",
     protocol: "HTTP/1.1",
+    tls: None,
     referer: b"http://example.com/\xc3\xa9",
     user_agent: b"curl/8.0",
     forwarded_for: b"",

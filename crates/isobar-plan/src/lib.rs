@@ -19,6 +19,7 @@ mod retry;
 mod service;
 mod status;
 mod sticky;
+mod tls;
 mod upstream;
 
 pub use diff::{ListenerChange, PlanDiff, UpstreamChange};
@@ -37,10 +38,13 @@ pub use service::{
     ServiceChange, ServiceState,
 };
 pub use status::{
-    CheckHealth, CheckReport, CheckStatus, EngineState, Event, HealthState, LimitStatus, ListenerStatus, LogStatus,
-    PanicChange, ReportsStatus, ServerStatus, Status, UpstreamStatus,
+    CertificateStatus, CheckHealth, CheckReport, CheckStatus, EngineState, Event, HealthState, LimitStatus,
+    ListenerStatus, LogStatus, PanicChange, ReportsStatus, ServerStatus, Status, UpstreamStatus,
 };
 pub use sticky::{Learned, LearnedFrom, Otherwise, Secret, Sticky, StickyBy, StickyCookie};
+pub use tls::{
+    CertificateFiles, ClientCertificates, Hsts, ListenerTls, TicketKeys, TlsVersion, UnknownName, WithoutCertificate,
+};
 pub use upstream::{Allowance, Balance, HashPart, KeepAlive, Server, ServerAddress, Timeouts, Upstream};
 
 use alloc::sync::Arc;

@@ -8,7 +8,7 @@ use core::time::Duration;
 
 use isobar_route::Rule;
 
-use crate::{Hedge, Name, Priority, Retry, Timeouts};
+use crate::{Hedge, ListenerTls, Name, Priority, Retry, Timeouts};
 
 /// The position of an upstream in [`Plan::upstreams`](crate::Plan::upstreams).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,6 +21,10 @@ pub struct Listener {
     pub name: Name,
     /// The address it listens on; port 0 asks the kernel for a free one.
     pub address: SocketAddr,
+    /// How connections are secured; none: they are not.
+    pub tls: Option<ListenerTls>,
+    /// The port that clients are sent to over TLS, in place of any route; none: they are served here.
+    pub redirect_to_tls: Option<u16>,
     /// What it takes at most.
     pub limits: ListenerLimits,
     /// How long a client may take.
@@ -51,6 +55,8 @@ pub struct ListenerLimits {
 pub struct ClientTimeouts {
     /// From the end of one exchange (or the accept) to the first byte of the next.
     pub idle: Duration,
+    /// From the accept to the end of the TLS handshake (the connection is closed).
+    pub handshake: Duration,
     /// From the first byte of a head to its last (408).
     pub head: Duration,
     /// For every further [`BODY_PROGRESS_BYTES`](Self::BODY_PROGRESS_BYTES) of a request body, or its end (408).

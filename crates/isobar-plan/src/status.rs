@@ -1,5 +1,6 @@
 //! What is true right now?
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
@@ -46,6 +47,21 @@ pub struct ListenerStatus {
     pub address: SocketAddr,
     /// Open client connections, by worker.
     pub connections: Vec<u32>,
+    /// Its certificates, in the order of the plan.
+    pub certificates: Vec<CertificateStatus>,
+}
+
+/// A certificate, as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateStatus {
+    /// Its file.
+    pub file: Box<str>,
+    /// The names it is shown for; empty: none could be read yet.
+    pub names: Vec<Box<str>>,
+    /// When it ends to be valid, since 1970; none: none could be read yet.
+    pub valid_until: Option<Duration>,
+    /// Why what is in its files now cannot be used.
+    pub problem: Option<String>,
 }
 
 /// An upstream, as it is.
@@ -285,6 +301,17 @@ pub enum Event {
         generation: u64,
         /// What it changed.
         diff: PlanDiff,
+    },
+    /// A certificate could not be used, or can be again.
+    Certificate {
+        /// The listener.
+        listener: Name,
+        /// The certificate's file.
+        file: Box<str>,
+        /// Why it cannot be used; none: it can.
+        problem: Option<String>,
+        /// Whether an earlier one from the same files stays in use.
+        in_use: bool,
     },
     /// The access log cannot be written.
     AccessLogFailed {

@@ -145,7 +145,9 @@ pub(crate) fn suffixes(host: &[u8]) -> impl Iterator<Item = &[u8]> {
         .filter_map(|dot| host.get(dot + 1..))
 }
 
-fn without_port(host: &[u8]) -> &[u8] {
+/// A host without the port behind it, if there is one.
+#[must_use]
+pub fn without_port(host: &[u8]) -> &[u8] {
     let digits = host.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
     match host.split_at_checked(host.len() - digits) {
         Some((name, _)) => name.strip_suffix(b":").unwrap_or(host),

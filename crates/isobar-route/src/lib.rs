@@ -46,7 +46,7 @@ mod rule;
 mod table;
 
 pub use canonical::{Canonical, PathError, canonical_target, path_of};
-pub use host::HostPattern;
+pub use host::{HostPattern, without_port};
 pub use path::PathPattern;
 pub use rule::{PatternError, Rule};
 pub use table::{Considered, RouteTable, Verdict};

@@ -2,9 +2,16 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, IsCa, Issuer, KeyIdMethod, KeyPair,
+    KeyUsagePurpose, RevokedCertParams, date_time_ymd,
+};
 use tempfile::TempDir;
+
+/// The number of the next certificate.
+static SERIAL: AtomicU64 = AtomicU64::new(1);
 
 /// An authority of a test's own, with a directory for what it makes.
 pub struct Authority {
@@ -19,6 +26,8 @@ pub struct Certified {
     pub certificate: PathBuf,
     /// Its key.
     pub key: PathBuf,
+    /// Its number with its authority.
+    pub serial: u64,
 }
 
 /// When a certificate is valid.
@@ -42,6 +51,7 @@ impl Authority {
             .distinguished_name
             .push(DnType::CommonName, "an authority of a test");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let key = KeyPair::generate().expect("a key");
         let certificate = params.self_signed(&key).expect("a certificate");
         fs::write(directory.path().join("ca.pem"), certificate.pem()).expect("ca.pem is written");
@@ -70,16 +80,46 @@ impl Authority {
             }
             Validity::Future => params.not_before = date_time_ymd(4000, 1, 1),
         }
+        let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
+        params.serial_number = Some(serial.into());
         let key = KeyPair::generate().expect("a key");
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
         let file = |end: &str| self.directory.path().join(format!("{name}-{validity:?}.{end}"));
         let certified = Certified {
             certificate: file("pem"),
             key: file("key"),
+            serial,
         };
         fs::write(&certified.certificate, certificate.pem()).expect("the certificate is written");
         fs::write(&certified.key, key.serialize_pem()).expect("the key is written");
         certified
+    }
+
+    /// Takes its word for these back: the PEM file with the list.
+    #[must_use]
+    pub fn revoke(&self, certificates: &[&Certified]) -> PathBuf {
+        let revoked = |certified: &&Certified| RevokedCertParams {
+            serial_number: certified.serial.into(),
+            revocation_time: date_time_ymd(2020, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let list = CertificateRevocationListParams {
+            this_update: date_time_ymd(2020, 1, 1),
+            next_update: date_time_ymd(4000, 1, 1),
+            crl_number: 1.into(),
+            issuing_distribution_point: None,
+            revoked_certs: certificates.iter().map(revoked).collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        let file = self.directory.path().join("revoked.crl");
+        let list = list
+            .signed_by(&self.issuer)
+            .expect("a list")
+            .pem()
+            .expect("a list in PEM");
+        fs::write(&file, list).expect("the list is written");
+        file
     }
 }
 

@@ -111,7 +111,7 @@ impl GrpcHealth {
     #[track_caller]
     fn run(certified: Option<&Certified>, argument: &str) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
-        if let Some(Certified { certificate, key }) = certified {
+        if let Some(Certified { certificate, key, .. }) = certified {
             fs::copy(certificate, directory.path().join("certificate.pem")).expect("the certificate is copied");
             fs::copy(key, directory.path().join("key.pem")).expect("the key is copied");
         }

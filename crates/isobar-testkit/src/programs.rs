@@ -4,9 +4,10 @@
 //! A missing program fails the test that needs it, with its name.
 
 use std::fs;
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
@@ -54,6 +55,27 @@ pub fn curl(arguments: &[&str]) -> Curl {
         body: fs::read(body).unwrap_or_default(),
         exit: output.status.code().unwrap_or(-1),
     }
+}
+
+/// Runs openssl with these arguments and this input; *returns* everything it says.
+#[must_use]
+#[track_caller]
+pub fn openssl(arguments: &[&str], input: &str) -> String {
+    let mut command = Command::new("openssl");
+    command
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().expect("openssl is installed");
+    let mut stdin = child.stdin.take().expect("an input");
+    // One that has ended already needs no input.
+    let _ = stdin.write_all(input.as_bytes());
+    drop(stdin);
+    let output = child.wait_with_output().expect("openssl ends");
+    [output.stdout, output.stderr]
+        .map(|said| String::from_utf8_lossy(&said).into_owned())
+        .concat()
 }
 
 /// What wrk is told.

@@ -44,6 +44,10 @@ pub enum Known {
     XForwardedPort,
     /// `X-Real-IP`.
     XRealIp,
+    /// `Client-Cert` (RFC 9440).
+    ClientCert,
+    /// `Client-Cert-Chain` (RFC 9440).
+    ClientCertChain,
     /// `User-Agent`.
     UserAgent,
     /// `Referer`.
@@ -95,6 +99,7 @@ impl Known {
             (10, b'u') => spelled(name, b"User-Agent", Self::UserAgent),
             (10, b's') => spelled(name, b"Set-Cookie", Self::SetCookie),
             (10, b'k') => spelled(name, b"Keep-Alive", Self::KeepAlive),
+            (11, b'c') => spelled(name, b"Client-Cert", Self::ClientCert),
             (11, b'r') => spelled(name, b"Retry-After", Self::RetryAfter),
             (12, b'c') => spelled(name, b"Content-Type", Self::ContentType),
             (13, b'a') => spelled(name, b"Authorization", Self::Authorization),
@@ -106,6 +111,7 @@ impl Known {
                 known => known,
             },
             (16, b'p') => spelled(name, b"Proxy-Connection", Self::ProxyConnection),
+            (17, b'c') => spelled(name, b"Client-Cert-Chain", Self::ClientCertChain),
             (17, b'x') => spelled(name, b"X-Forwarded-Proto", Self::XForwardedProto),
             (17, b't') => spelled(name, b"Transfer-Encoding", Self::TransferEncoding),
             _ => Self::Other,
@@ -201,6 +207,8 @@ mod tests {
         ("x-forwarded-proto", Known::XForwardedProto),
         ("x-forwarded-host", Known::XForwardedHost),
         ("x-forwarded-port", Known::XForwardedPort),
+        ("client-cert", Known::ClientCert),
+        ("client-cert-chain", Known::ClientCertChain),
         ("x-real-ip", Known::XRealIp),
         ("user-agent", Known::UserAgent),
         ("referer", Known::Referer),

@@ -27,13 +27,16 @@ pub(crate) fn log(event: &Event) {
         }
         Event::Reports { informed: false, .. } => tracing::warn!("{}", sentence(event)),
         Event::Health { .. }
+        | Event::Certificate { problem: None, .. }
         | Event::Check { .. }
         | Event::Panic { .. }
         | Event::Service { .. }
         | Event::Reports { .. } => {
             tracing::info!("{}", sentence(event));
         }
-        Event::AccessLogFailed { .. } => tracing::error!("{}", sentence(event)),
+        Event::AccessLogFailed { .. } | Event::Certificate { problem: Some(_), .. } => {
+            tracing::error!("{}", sentence(event))
+        }
         Event::Applied { .. } => tracing::debug!("{}", sentence(event)),
     }
 }
@@ -100,6 +103,24 @@ pub(crate) fn sentence(event: &Event) -> String {
              `Reports`)"
         ),
         Event::Applied { generation, .. } => format!("plan {generation} is in service"),
+        Event::Certificate {
+            listener,
+            file,
+            problem,
+            in_use,
+        } => match (problem, in_use) {
+            (None, _) => format!("certificate {file} of listener {listener} is in use"),
+            (Some(problem), true) => {
+                format!(
+                    "failed to read the certificate {file} of listener {listener}: {problem}; the one read before stays in use"
+                )
+            }
+            (Some(problem), false) => {
+                format!(
+                    "failed to read the certificate {file} of listener {listener}: {problem}; its names are not served over TLS"
+                )
+            }
+        },
         Event::AccessLogFailed { error } => format!("the access log cannot be written or opened anew: {error}"),
         Event::OutOfDescriptors => {
             "no file descriptors are left; accepting pauses for a moment (raise the limit: ulimit -n)".to_owned()

@@ -29,7 +29,9 @@ pub(crate) fn apply_reason(error: &ApplyError) -> String {
         ApplyError::AccessLog { path, source } => {
             format!("failed to open the access log {path}: {}", io_reason(source))
         }
-        ApplyError::Template(_) | ApplyError::Draining | ApplyError::Authorities { .. } => error.to_string(),
+        ApplyError::Template(_) | ApplyError::Draining | ApplyError::Authorities { .. } | ApplyError::Tls { .. } => {
+            error.to_string()
+        }
         ApplyError::Worker(source) => format!("failed to start a thread: {}", io_reason(source)),
     }
 }

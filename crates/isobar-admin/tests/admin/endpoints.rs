@@ -62,6 +62,7 @@ fn the_detailed_report_names_every_dependency() {
         "instance",
         "configuration",
         "listener web",
+        "certificate /etc/isobar/site.pem of listener web",
         "upstream api",
         "server api/127.0.0.1:9001",
         "server api/127.0.0.1:9002",

@@ -10,8 +10,8 @@ use isobar_observe::{
     ServerStats, Snapshot, UpstreamSnapshot, UpstreamStats, WorkerSnapshot, WorkerStats,
 };
 use isobar_plan::{
-    CheckHealth, EngineState, HealthState, LimitStatus, ListenerStatus, LogStatus, Name, OrderDone, OrderRefusal,
-    ReportsStatus, ServerOrder, ServerStatus, ServiceState, Status, UpstreamStatus,
+    CertificateStatus, CheckHealth, EngineState, HealthState, LimitStatus, ListenerStatus, LogStatus, Name, OrderDone,
+    OrderRefusal, ReportsStatus, ServerOrder, ServerStatus, ServiceState, Status, UpstreamStatus,
 };
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -134,6 +134,12 @@ fn well() -> Status {
             name: "web".into(),
             address: "127.0.0.1:8080".parse().expect("an address"),
             connections: vec![3, 4],
+            certificates: vec![CertificateStatus {
+                file: "/etc/isobar/site.pem".into(),
+                names: vec!["example.com".into()],
+                valid_until: Some(Duration::from_secs(4_000_000_000)),
+                problem: None,
+            }],
         }],
         upstreams: vec![
             UpstreamStatus {

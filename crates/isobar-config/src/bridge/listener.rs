@@ -6,7 +6,7 @@ use std::sync::Arc;
 use isobar_plan::Forwarding;
 
 use super::{Bridge, names, route};
-use crate::document::{ClientTimeouts, Label, Listener, ListenerLimits, Protocol, Route};
+use crate::document::{ClientTimeouts, Label, Listener, ListenerLimits, Protocol, Route, TlsRedirect};
 use crate::problem::{Path, Problem, Problems, Spot};
 use crate::setting::Setting;
 
@@ -46,6 +46,8 @@ fn listener(written: &Listener, index: usize, bridge: &mut Bridge<'_>) -> isobar
         name: _,
         address,
         protocol,
+        tls,
+        redirect_to_https,
         limits,
         timeouts,
         trusted_proxies,
@@ -58,10 +60,17 @@ fn listener(written: &Listener, index: usize, bridge: &mut Bridge<'_>) -> isobar
     let root = Path::ROOT.key("listeners");
     let at = root.index(index);
     let Protocol::Http = protocol;
-    check_destination(routes, upstream.as_ref(), at, &mut bridge.problems);
+    check_destination(written, at, &mut bridge.problems);
     isobar_plan::Listener {
         name: names::listener_name(written, index).as_str().into(),
         address: address.0,
+        tls: tls
+            .as_ref()
+            .map(|written| super::tls::tls(written, at.key("tls"), &mut bridge.problems)),
+        redirect_to_tls: redirect_to_https.as_ref().map(|TlsRedirect { port }| {
+            // The type of the document keeps it within the plan's.
+            u16::try_from(port.value()).unwrap_or(u16::MAX)
+        }),
         limits: self::limits(limits),
         timeouts: self::timeouts(timeouts),
         forwarding: Forwarding {
@@ -108,7 +117,12 @@ pub(crate) fn everything_to(upstream: Label) -> Route {
     }
 }
 
-fn check_destination(routes: &[Route], upstream: Option<&Label>, at: Path<'_>, problems: &mut Problems) {
+fn check_destination(listener: &Listener, at: Path<'_>, problems: &mut Problems) {
+    let (routes, upstream) = (&listener.routes, listener.upstream.as_ref());
+    if listener.redirect_to_https.is_some() {
+        check_redirect(listener, at, problems);
+        return;
+    }
     match (routes.is_empty(), upstream) {
         (true, None) => {
             let problem = Problem::error(at.key("routes"), "the listener leads nowhere");
@@ -128,6 +142,26 @@ fn check_destination(routes: &[Route], upstream: Option<&Label>, at: Path<'_>, p
             );
         }
         _ => {}
+    }
+}
+
+fn check_redirect(listener: &Listener, at: Path<'_>, problems: &mut Problems) {
+    let at_redirect = at.key("redirect_to_https");
+    if listener.tls.is_some() {
+        let problem = Problem::error(
+            at_redirect,
+            "the listener speaks TLS already, and sends its clients to TLS",
+        );
+        problems.push(problem.on_key().related(at.key("tls"), Spot::Key, "TLS"));
+    }
+    let leads = [
+        ("routes", !listener.routes.is_empty()),
+        ("upstream", listener.upstream.is_some()),
+    ];
+    for (key, _) in leads.into_iter().filter(|(_, written)| *written) {
+        let message = format!("`{key}` is never used: every client is sent to TLS");
+        let problem = Problem::error(at.key(key), message).on_key();
+        problems.push(problem.related(at_redirect, Spot::Key, "the redirect"));
     }
 }
 
@@ -152,12 +186,14 @@ fn limits(limits: &ListenerLimits) -> isobar_plan::ListenerLimits {
 fn timeouts(timeouts: &ClientTimeouts) -> isobar_plan::ClientTimeouts {
     let ClientTimeouts {
         idle,
+        handshake,
         head,
         body,
         write,
     } = timeouts;
     isobar_plan::ClientTimeouts {
         idle: idle.duration(),
+        handshake: handshake.duration(),
         head: head.duration(),
         body: body.duration(),
         write: write.duration(),

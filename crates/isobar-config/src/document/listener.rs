@@ -2,7 +2,7 @@
 
 use isobar_plan::Priority;
 
-use super::{Label, OrNone, Route, Whole};
+use super::{Label, ListenerTls, OrNone, Route, TlsRedirect, Whole};
 use crate::setting::choice::Choice;
 use crate::setting::section::settings;
 use crate::units::{ByteSize, ListenAddress, Network, Span};
@@ -16,6 +16,10 @@ settings! {
         address: ListenAddress,
         /// What clients speak.
         protocol: Protocol = Protocol::Http,
+        /// How connections are secured; without it, they are not.
+        tls: Option<ListenerTls>,
+        /// Sends every client to the same address over TLS, at this port; without it, clients are served here.
+        redirect_to_https: Option<TlsRedirect>,
         /// What it takes at most. Past a limit clients get the stated answer.
         limits: ListenerLimits,
         /// How long a client may take.
@@ -48,8 +52,9 @@ impl Choice for Protocol {
     fn about(word: &str) -> Option<&'static str> {
         match word.to_ascii_lowercase().as_str() {
             "tcp" | "udp" => Some("TCP and UDP listeners are not supported yet; `http` is the only protocol"),
-            "https" | "tls" | "h2" | "http2" | "h3" | "http3" | "quic" => {
-                Some("TLS, HTTP/2 and HTTP/3 are not supported yet; `http` is the only protocol")
+            "https" | "tls" => Some("write `protocol: http`, and `tls` with a certificate beside it"),
+            "h2" | "http2" | "h3" | "http3" | "quic" => {
+                Some("HTTP/2 and HTTP/3 are not supported yet; `http` is the only protocol")
             }
             _ => None,
         }
@@ -77,6 +82,8 @@ settings! {
     pub struct ClientTimeouts called "the timeouts of a listener" {
         /// From the end of one exchange, or the accept, to the first byte of the next request.
         idle: Span = Span::seconds(60),
+        /// From the accept to the end of the TLS handshake (the connection is closed).
+        handshake: Span = Span::seconds(10),
         /// From the first byte of a request head to its last (408).
         head: Span = Span::seconds(10),
         /// For every further KiB of a request body, or its end (408).

@@ -158,7 +158,10 @@ impl Stream {
             cipher: state.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()),
             protocol: state.alpn_protocol(),
             asked: secured.asked.as_deref(),
-            certificate: state.peer_certificates().and_then(|chain| chain.first()).map(AsRef::as_ref),
+            certificate: state
+                .peer_certificates()
+                .and_then(|chain| chain.first())
+                .map(AsRef::as_ref),
             resumed: state.handshake_kind() == Some(rustls::HandshakeKind::Resumed),
         })
     }
@@ -197,7 +200,8 @@ impl Secured {
         loop {
             if !self.session.state().is_handshaking() {
                 // Of an older version the peer waits for the end of the handshake before it says anything.
-                self.lazy = self.end.is_none() && self.session.state().protocol_version() == Some(ProtocolVersion::TLSv1_3);
+                self.lazy =
+                    self.end.is_none() && self.session.state().protocol_version() == Some(ProtocolVersion::TLSv1_3);
                 return if self.lazy {
                     Poll::Ready(Ok(()))
                 } else {
@@ -261,12 +265,7 @@ impl Secured {
     }
 
     /// Takes in what the socket has. What the peer said goes to `buf`, and what does not fit is kept.
-    fn poll_take_in(
-        &mut self,
-        raw: &mut Stream,
-        cx: &mut Context<'_>,
-        buf: &mut [u8],
-    ) -> Poll<io::Result<TakenIn>> {
+    fn poll_take_in(&mut self, raw: &mut Stream, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<TakenIn>> {
         CAME.with_borrow_mut(|came| {
             let kept = self.part.len();
             let Some(room) = came.get_mut(kept..kept + READ_BYTES) else {
@@ -424,7 +423,8 @@ impl Secured {
                 Poll::Ready(written) => written?,
                 Poll::Pending => 0,
             };
-            self.outgoing.extend_from_slice(sealed.get(written..).unwrap_or_default());
+            self.outgoing
+                .extend_from_slice(sealed.get(written..).unwrap_or_default());
             Poll::Ready(Ok(now.len()))
         })
     }
@@ -490,7 +490,9 @@ impl Secured {
 
 impl fmt::Debug for Secured {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Secured").field("end", &self.end).finish_non_exhaustive()
+        f.debug_struct("Secured")
+            .field("end", &self.end)
+            .finish_non_exhaustive()
     }
 }
 

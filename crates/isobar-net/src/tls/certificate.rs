@@ -84,6 +84,15 @@ impl Certificate {
         })
     }
 
+    /// Makes a certificate for these names up that nobody vouches for, and a key with it.
+    ///
+    /// *Errors*: a name cannot stand in a certificate.
+    pub fn self_signed(names: &[Box<str>]) -> Result<Self, CertificateError> {
+        let names: Vec<_> = names.iter().map(ToString::to_string).collect();
+        let made = rcgen::generate_simple_self_signed(names).map_err(|error| malformed(&error))?;
+        Self::from_pem(made.cert.pem().as_bytes(), made.signing_key.serialize_pem().as_bytes())
+    }
+
     /// The names it is for, in lower case; `*.` begins one that stands for any single label.
     #[must_use]
     pub fn names(&self) -> &[Box<str>] {
@@ -284,13 +293,21 @@ mod tests {
         };
         check("", &key, "the certificate's file has no certificate in it");
         check(&key, &key, "the certificate's file has no certificate in it");
-        check("-----BEGIN CERTIFICATE-----\nAAAA\n", &key, "the certificate is not a PEM file");
+        check(
+            "-----BEGIN CERTIFICATE-----\nAAAA\n",
+            &key,
+            "the certificate is not a PEM file",
+        );
         check(
             "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
             &key,
             "the certificate cannot be read",
         );
-        check(&chain.repeat(17), &key, "the certificate's file has more than 16 certificates");
+        check(
+            &chain.repeat(17),
+            &key,
+            "the certificate's file has more than 16 certificates",
+        );
         check(&chain, "", "the key's file has no private key in it");
         check(&chain, &chain, "the key's file has no private key in it");
         check(&chain, &other_key, "the key does not belong to the certificate");
@@ -304,7 +321,10 @@ mod tests {
         let schemes = [SignatureScheme::ECDSA_NISTP256_SHA256];
         let check = |unknown, name: Option<&str>, expected: Option<usize>| {
             let certificates = list();
-            let keys: Vec<_> = certificates.iter().map(|certificate| Arc::clone(&certificate.key)).collect();
+            let keys: Vec<_> = certificates
+                .iter()
+                .map(|certificate| Arc::clone(&certificate.key))
+                .collect();
             let found = ByName::new(certificates.into(), unknown).choose(name, &schemes);
             let found = found.map(|found| keys.iter().position(|key| Arc::ptr_eq(key, &found)).unwrap());
             assert_eq!(found, expected, "{name:?}");
@@ -333,7 +353,10 @@ mod tests {
             let found = both.choose(Some("a.test"), schemes).unwrap();
             assert!(Arc::ptr_eq(&found, &keys[expected]), "{schemes:?}");
         };
-        check(&[SignatureScheme::RSA_PSS_SHA256, SignatureScheme::ECDSA_NISTP256_SHA256], 0);
+        check(
+            &[SignatureScheme::RSA_PSS_SHA256, SignatureScheme::ECDSA_NISTP256_SHA256],
+            0,
+        );
         check(&[SignatureScheme::RSA_PSS_SHA256], 1);
         check(&[SignatureScheme::ED25519], 0);
     }

@@ -5,8 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::CertificateRevocationListDer;
+use rustls::pki_types::pem::PemObject;
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, ServerConfig};
@@ -115,7 +115,9 @@ impl TlsServer {
                     Without::Served => verifier.allow_unauthenticated(),
                     Without::Refused => verifier,
                 };
-                let verifier = verifier.build().map_err(|error| TlsServerError::Revoked(error.to_string()))?;
+                let verifier = verifier
+                    .build()
+                    .map_err(|error| TlsServerError::Revoked(error.to_string()))?;
                 builder.with_client_cert_verifier(verifier)
             }
         };

@@ -162,7 +162,11 @@ mod tests {
     fn instances_with_the_same_keys_read_each_others_tickets() {
         let ticket = shared(&[OLD], b"web").encrypt(b"session").unwrap();
         let check = |secrets: &[&[u8]], purpose: &[u8], expected: Option<&[u8]>| {
-            assert_eq!(shared(secrets, purpose).decrypt(&ticket).as_deref(), expected, "{secrets:?}");
+            assert_eq!(
+                shared(secrets, purpose).decrypt(&ticket).as_deref(),
+                expected,
+                "{secrets:?}"
+            );
         };
         check(&[OLD], b"web", Some(b"session"));
         check(&[NEW, OLD], b"web", Some(b"session"));

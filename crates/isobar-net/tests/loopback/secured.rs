@@ -11,12 +11,15 @@ use std::time::Duration;
 
 use isobar_net::stream::{HandshakeError, Peeked, Stream};
 use isobar_net::tls::{
-    Certificate, Clients, ServerName, Tickets, TlsClient, TlsServer, TlsServerParts, Trust, UnknownName, Version, Without,
+    Certificate, Clients, ServerName, Tickets, TlsClient, TlsServer, TlsServerParts, Trust, UnknownName, Version,
+    Without,
 };
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, ClientConnection, HandshakeKind, RootCertStore, ServerConfig, ServerConnection, StreamOwned};
+use rustls::{
+    ClientConfig, ClientConnection, HandshakeKind, RootCertStore, ServerConfig, ServerConnection, StreamOwned,
+};
 use rustls::{SupportedProtocolVersion, version};
 
 use super::{accepted, in_worker, listener, pattern, read, read_to_end, write_all};
@@ -42,7 +45,9 @@ impl Keys {
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
         let signed = |name: &str| {
             let key = KeyPair::generate().unwrap();
-            let certificate = CertificateParams::new(vec![name.to_owned()]).unwrap().signed_by(&key, &issuer);
+            let certificate = CertificateParams::new(vec![name.to_owned()])
+                .unwrap()
+                .signed_by(&key, &issuer);
             (certificate.unwrap().pem(), key.serialize_pem())
         };
         Self {
@@ -66,7 +71,9 @@ impl Keys {
 
     fn trusting(&self) -> RootCertStore {
         let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(self.authority.as_bytes()).unwrap()).unwrap();
+        roots
+            .add(CertificateDer::from_pem_slice(self.authority.as_bytes()).unwrap())
+            .unwrap();
         roots
     }
 
@@ -223,7 +230,11 @@ fn a_client_comes_back_with_its_ticket() {
             for (visit, kind) in [HandshakeKind::Full, HandshakeKind::Resumed].into_iter().enumerate() {
                 // Another instance each time.
                 let tickets = Some(Tickets::shared(&[secret], b"web").unwrap());
-                let tls = TlsServer::new(TlsServerParts { tickets, ..keys.parts() }).unwrap();
+                let tls = TlsServer::new(TlsServerParts {
+                    tickets,
+                    ..keys.parts()
+                })
+                .unwrap();
                 let (mut stream, socket) = accepted().await;
                 stream.secure_client(&tls).unwrap();
                 let config = config.clone();
@@ -239,7 +250,11 @@ fn a_client_comes_back_with_its_ticket() {
                     other => other,
                 };
                 handshake(&mut stream).await.unwrap();
-                assert_eq!(stream.agreed().unwrap().resumed, kind == HandshakeKind::Resumed, "visit {visit}");
+                assert_eq!(
+                    stream.agreed().unwrap().resumed,
+                    kind == HandshakeKind::Resumed,
+                    "visit {visit}"
+                );
                 assert_eq!(read(&mut stream, &mut [0; 1]).await.unwrap(), 1);
                 write_all(&mut stream, b"!").await.unwrap();
                 assert_eq!(same(joined(client).await), kind, "visit {visit}");
@@ -259,7 +274,11 @@ fn clients_show_certificates_where_they_have_to() {
                 revoked: &[],
                 without,
             };
-            let tls = TlsServer::new(TlsServerParts { clients, ..keys.parts() }).unwrap();
+            let tls = TlsServer::new(TlsServerParts {
+                clients,
+                ..keys.parts()
+            })
+            .unwrap();
             let (mut stream, socket) = accepted().await;
             stream.secure_client(&tls).unwrap();
             let config = ClientConfig::builder().with_root_certificates(keys.trusting());
@@ -304,7 +323,12 @@ fn a_connection_to_a_server_is_secured() {
         let (chain, key) = &keys.server;
         let chain = vec![CertificateDer::from_pem_slice(chain.as_bytes()).unwrap()];
         let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
-        let config = Arc::new(ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key).unwrap());
+        let config = Arc::new(
+            ServerConfig::builder()
+                .with_no_client_auth()
+                .with_single_cert(chain, key)
+                .unwrap(),
+        );
         let check = async |trust: Trust<'_>, name: &str, says_goodbye: bool, expected: Result<(), &str>| {
             let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
             let address = listener.local_addr().unwrap();
@@ -419,7 +443,10 @@ fn a_record_that_was_changed_ends_the_connection() {
         .await;
         let mut buf = [0; 10];
         assert_eq!(read(&mut stream, &mut buf).await.unwrap(), 1);
-        assert_eq!(read(&mut stream, &mut buf).await.unwrap_err().kind(), ErrorKind::InvalidData);
+        assert_eq!(
+            read(&mut stream, &mut buf).await.unwrap_err().kind(),
+            ErrorKind::InvalidData
+        );
         assert_eq!(joined(client).await, "received fatal alert: BadRecordMac");
     });
 }

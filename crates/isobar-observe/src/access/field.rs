@@ -91,6 +91,9 @@ fields! {
     Target "target" |r| Value::Bytes(r.target), "Path and query as received.";
     Path "path" |r| Value::Bytes(path(r.target)), "The target without its query.";
     Protocol "protocol" |r| Value::Bytes(r.protocol.as_bytes()), "The client's version of HTTP.";
+    TlsVersion "tls_version" |r| Value::name(r.tls.map(|tls| tls.version)), "The version of TLS, as in `TLSv1.3`.";
+    TlsCipher "tls_cipher" |r| Value::name(r.tls.and_then(|tls| tls.cipher)), "The cipher suite of TLS.";
+    TlsName "tls_name" |r| Value::name(r.tls.and_then(|tls| tls.name)), "The name the client asked for in its TLS handshake.";
     Request "request" |r| Value::RequestLine(r), "Method, target and protocol, with spaces between them.";
     Status "status" |r| Value::Number(u64::from(r.status)), "The status of the answer; 499: the client left before it.";
     BytesIn "bytes_in" |r| Value::Number(r.bytes_in), "Bytes of the request body that were taken.";

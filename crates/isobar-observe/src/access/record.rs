@@ -36,6 +36,8 @@ pub struct Record<'a> {
     pub target: &'a [u8],
     /// The client's version of HTTP, as in `HTTP/1.1`; empty: the request line was not understood.
     pub protocol: &'a str,
+    /// How the client's connection is secured; none: it is not.
+    pub tls: Option<Secured<'a>>,
     /// The `Referer` field.
     pub referer: &'a [u8],
     /// The `User-Agent` field.
@@ -68,4 +70,15 @@ pub struct Record<'a> {
     pub upgraded: bool,
     /// How it ended.
     pub cause: Cause,
+}
+
+/// How a client's connection is secured.
+#[derive(Debug, Clone, Copy)]
+pub struct Secured<'a> {
+    /// The version of TLS.
+    pub version: &'a str,
+    /// The cipher suite.
+    pub cipher: Option<&'a str>,
+    /// The name the client asked for.
+    pub name: Option<&'a str>,
 }
