@@ -4,13 +4,14 @@
 //! caller's business.
 
 use alloc::boxed::Box;
+use alloc::format;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
 use isobar_balance::{Allowance, Balance};
 
-use crate::service::Service;
+use crate::service::{Service, Shape};
 
 /// Everything that decides how a run goes: two runs of one scenario are the same, event by event.
 #[derive(Debug, Clone)]
@@ -281,7 +282,65 @@ impl fmt::Display for Nonsense {
 
 impl core::error::Error for Nonsense {}
 
+impl Server {
+    /// A server with one slot, of speed 1 and weight 1, without a limit, to which nothing happens.
+    #[must_use]
+    pub fn plain(name: impl Into<Box<str>>) -> Self {
+        Self {
+            name: name.into(),
+            weight: 1,
+            speed: 1.0,
+            slots: 1,
+            discipline: Discipline::Fifo,
+            limit: None,
+            antagonist: None,
+            wear: None,
+            present: true,
+        }
+    }
+}
+
 impl Scenario {
+    /// Plain servers, called `s0` and so on, and independent requests with exponential work: what others are variations
+    /// of. One balancer with [`Balance::LeastConnections`]; nothing happens on the way, and nothing is tried again.
+    ///
+    /// *Units*: `mean` is the mean work in nanoseconds, `load` what is asked for as a part of what the servers can do.
+    #[must_use]
+    pub fn plain(servers: u32, load: f64, mean: f64) -> Self {
+        Self {
+            balance: Balance::LeastConnections,
+            bound_percent: None,
+            balancers: Balancers {
+                count: 1,
+                counters: Counters::Shared,
+            },
+            servers: (0..servers).map(|number| Server::plain(format!("s{number}"))).collect(),
+            arrivals: Arrivals::Poisson {
+                rate: load * f64::from(servers) * 1e9 / mean,
+            },
+            service: Service {
+                mean,
+                shape: Shape::Exponential,
+            },
+            keys: None,
+            timeout: None,
+            retry: Retry {
+                attempts: 0,
+                budget: None,
+            },
+            queue: Queue {
+                max: u32::MAX,
+                timeout: None,
+            },
+            reports: Reports::WhenProbed,
+            probe_time: 1_000_000,
+            changes: Vec::new(),
+            requests: 100_000,
+            warm_up: 10_000,
+            seed: 1,
+        }
+    }
+
     /// The work all servers together do in a second, in seconds of work at speed 1, antagonists taken off.
     #[must_use]
     pub fn capacity(&self) -> f64 {
