@@ -9,7 +9,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
-use isobar_balance::{Allowance, Balance};
+use isobar_balance::{Allowance, Balance, Outliers};
 
 use crate::service::{Service, Shape};
 
@@ -36,6 +36,8 @@ pub struct Scenario {
     pub retry: Retry,
     /// Where requests wait while every server is at its limit.
     pub queue: Queue,
+    /// How balancers take servers out for how they answer; none: they do not.
+    pub outliers: Option<Outliers>,
     /// What servers say of themselves.
     pub reports: Reports,
     /// How long a probe is under way, there and back.
@@ -332,6 +334,7 @@ impl Scenario {
                 max: u32::MAX,
                 timeout: None,
             },
+            outliers: None,
             reports: Reports::WhenProbed,
             probe_time: 1_000_000,
             changes: Vec::new(),
@@ -425,6 +428,7 @@ impl Scenario {
         let keys = self
             .keys
             .is_none_or(|keys| keys.count > 0 && keys.skew >= 0.0 && keys.skew.is_finite());
+        let outliers = self.outliers.is_none_or(|it| !it.rules.interval.is_zero());
         let checks = [
             (arrivals, "arrivals"),
             (
@@ -433,6 +437,7 @@ impl Scenario {
             ),
             (self.servers.iter().all(server), "servers"),
             (keys, "keys"),
+            (outliers, "interval of the outlier detection"),
         ];
         match checks.iter().find(|(right, _)| !right) {
             Some((_, what)) => Err(Nonsense::Number(what)),

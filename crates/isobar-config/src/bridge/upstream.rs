@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 
 use isobar_balance::Balance;
-use isobar_plan::{ServiceState, Timeouts};
+use isobar_plan::{Outliers, ServiceState, Timeouts};
 
 use super::placement::{self, Here};
 use super::{health, names, outliers, overload, reports, retry, sticky, subset};
-use crate::document::{HashPart, KeepAlive, Label, Named, Server, ServerTimeouts, Upstream};
+use crate::document::{HashPart, KeepAlive, Label, Named, OrNone, OutlierDetection, Server, ServerTimeouts, Upstream};
 use crate::problem::{Path, Problem, Problems, Spot};
 use crate::setting::Setting;
 
@@ -82,7 +82,7 @@ fn upstream(
             .0
             .as_ref()
             .map_or_else(Vec::new, |checks| health::checks(checks, at.key("health"), problems)),
-        outliers: outliers::outliers(outlier_detection, used.len(), at.key("outlier_detection"), problems),
+        outliers: outliers(outlier_detection, used.len(), at.key("outlier_detection"), problems),
         timeouts: self::timeouts(timeouts),
         keep_alive: self::keep_alive(keep_alive),
         limits: overload::limits(limits),
@@ -189,6 +189,20 @@ fn server(written: &Server) -> isobar_plan::Server {
         zone: zone.as_ref().map(|zone| zone.as_str().into()),
         state: *state,
     }
+}
+
+/// Few servers are worth a warning where somebody asked for detection.
+fn outliers(
+    written: &OrNone<OutlierDetection>,
+    servers: usize,
+    at: Path<'_>,
+    problems: &mut Problems,
+) -> Option<Outliers> {
+    let outliers = outliers::detection(written, at, problems)?;
+    if written.0 != Some(OutlierDetection::default()) {
+        outliers::warn_of_few_servers(&outliers, servers, at, problems);
+    }
+    Some(outliers)
 }
 
 pub(super) fn timeouts(timeouts: &ServerTimeouts) -> Timeouts {

@@ -44,6 +44,7 @@ fn bridge(document: &ScenarioDocument, problems: &mut Problems) -> Scenario {
         timeout,
         retry,
         queue,
+        outlier_detection,
         reports,
         probe_time,
         events,
@@ -53,6 +54,11 @@ fn bridge(document: &ScenarioDocument, problems: &mut Problems) -> Scenario {
     } = document;
     let mut list = servers::servers(servers, problems);
     let changes = events::changes(events, &mut list, problems);
+    let ejecting = Path::ROOT.key("outlier_detection");
+    let outliers = crate::bridge::outlier_detection(outlier_detection, ejecting, problems);
+    if let Some(outliers) = &outliers {
+        crate::bridge::warn_of_few_servers(outliers, list.servers.len(), ejecting, problems);
+    }
     let mut scenario = Scenario {
         balance: crate::bridge::balance((*balance, *choices), Path::ROOT, problems),
         bound_percent: bounded_load.0.map(hundredths),
@@ -64,6 +70,7 @@ fn bridge(document: &ScenarioDocument, problems: &mut Problems) -> Scenario {
         timeout: timeout.0.map(nanoseconds),
         retry: self::retry(retry),
         queue: self::queue(queue),
+        outliers,
         reports: match reports {
             document::Reports::WhenProbed => Reports::WhenProbed,
             document::Reports::InAnswers => Reports::InAnswers,

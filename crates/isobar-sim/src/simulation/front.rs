@@ -1,17 +1,18 @@
 //! What does a balancer know of the servers?
 //!
-//! A front is one set of counters with the group over them, the queue for its places and the budget for retries: one
-//! for all workers of an instance, or one for each independent balancer.
+//! A front is one set of counters with the group over them, the queue for its places, the budget for retries and the
+//! detector of outliers: one for all workers of an instance, or one for each independent balancer.
 
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use isobar_balance::{
-    Allowance, Arrangement, Boards, Bound, Budget, Candidate, Chance, Finish, Group, Moment, Report, ServerState,
-    Standing,
+    Allowance, Arrangement, Attention, Boards, Bound, Budget, Candidate, Chance, Finish, Group, Moment, Report,
+    ServerState, Standing, Verdict,
 };
 
+use super::detection::{Detection, Judgement};
 use crate::agenda::Ticket;
 use crate::scenario::{Retry, Scenario, Server};
 
@@ -29,6 +30,7 @@ pub(super) struct Front {
     /// Of those, the ones that still wait.
     queued: u32,
     budget: Budget,
+    detection: Option<Detection>,
     /// Requests that came.
     requests: u64,
 }
@@ -60,19 +62,22 @@ impl Front {
         };
         let servers: Vec<Entry> = scenario.servers.iter().map(&mut entry).collect();
         let mut seeds = Chance::new(seed);
+        let detection = |settings| Detection::new(settings, servers.len(), seed);
+        let detection = scenario.outliers.map(detection);
         let arrangement = Arrangement {
             bound: scenario.bound_percent.map(|percent| Bound { percent }),
             panic_percent: NO_PANIC,
             ..Arrangement::new(scenario.balance)
         };
         Self {
-            group: Group::new(arrangement.clone(), candidates(&servers, known), seeds.bits()),
+            group: Group::new(arrangement.clone(), candidates(&servers, known, None), seeds.bits()),
             arrangement,
             servers,
             seeds,
             waiting: VecDeque::new(),
             queued: 0,
             budget: Budget::new(scenario.retry.budget.unwrap_or(Allowance::DEFAULT), Moment::new(0)),
+            detection,
             requests: 0,
         }
     }
@@ -84,7 +89,7 @@ impl Front {
 
     /// Takes in that other servers, or the same with other weights, are known; the counters stay.
     pub(super) fn regroup(&mut self, known: impl Iterator<Item = Known>) {
-        let candidates = candidates(&self.servers, known);
+        let candidates = candidates(&self.servers, known, self.detection.as_ref());
         self.group = self.group.next(self.arrangement.clone(), candidates, self.seeds.bits());
     }
 
@@ -115,6 +120,39 @@ impl Front {
         if let Some(server) = self.servers.get(slot as usize) {
             server.state.finished(finish, self.arrangement.balance.feedback());
         }
+    }
+
+    /// Counts how a request ended at a server, for the detector; *returns* whether servers are to be judged now.
+    pub(super) fn count(&self, slot: u32, verdict: Verdict, finish: &Finish) -> Attention {
+        let count = |it: &Detection| it.count(slot, verdict, finish.latency, finish.now.nanoseconds());
+        self.detection.as_ref().map_or(Attention::None, count)
+    }
+
+    /// Tells the detector which servers are known.
+    pub(super) fn follow(&mut self, known: impl Iterator<Item = Known>, now: u64) {
+        if let Some(detection) = &mut self.detection {
+            detection.follow(known, now);
+        }
+    }
+
+    /// Tells the detector that a server passes its probes.
+    pub(super) fn probes_passed(&mut self, slot: u32) {
+        if let Some(detection) = &mut self.detection {
+            detection.probes_passed(slot);
+        }
+    }
+
+    /// Has the detector judge the servers; *returns* those that were ejected, and whether any is in or out since.
+    pub(super) fn judge(&mut self, now: u64) -> (Vec<u32>, bool) {
+        self.detection
+            .as_mut()
+            .map(|detection| detection.judge(now))
+            .unwrap_or_default()
+    }
+
+    /// When servers are to be judged next, where that is not planned yet.
+    pub(super) fn plan_judgement(&mut self, now: u64) -> Option<Judgement> {
+        self.detection.as_mut()?.plan(now)
     }
 
     /// Takes in what a server says of itself.
@@ -161,13 +199,14 @@ impl Front {
     }
 }
 
-fn candidates(servers: &[Entry], known: impl Iterator<Item = Known>) -> Vec<Candidate> {
+fn candidates(servers: &[Entry], known: impl Iterator<Item = Known>, detection: Option<&Detection>) -> Vec<Candidate> {
     let candidate = |known: Known| {
         let entry = servers.get(known.slot as usize)?;
+        let is_ejected = detection.is_some_and(|detection| detection.is_ejected(known.slot));
         Some(Candidate {
             label: Some(Arc::clone(&entry.label)),
             weight: known.weight,
-            standing: known.standing,
+            standing: if is_ejected { Standing::Doubtful } else { known.standing },
             ..Candidate::new(known.slot, entry.id, Arc::clone(&entry.state))
         })
     };
