@@ -9,7 +9,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
-use isobar_balance::{Allowance, Balance, Outliers};
+use isobar_balance::{Allowance, Balance, GradientRules, Outliers};
 
 use crate::service::{Service, Shape};
 
@@ -32,6 +32,8 @@ pub struct Scenario {
     pub keys: Option<Keys>,
     /// How long a client waits; none: for ever.
     pub timeout: Option<u64>,
+    /// How the limit of a server follows from its latency, below the one it has; none: it does not.
+    pub adaptive: Option<GradientRules>,
     /// What follows when a server fails a request.
     pub retry: Retry,
     /// Where requests wait while every server is at its limit.
@@ -326,6 +328,7 @@ impl Scenario {
             },
             keys: None,
             timeout: None,
+            adaptive: None,
             retry: Retry {
                 attempts: 0,
                 budget: None,

@@ -293,18 +293,12 @@ impl Simulation {
     /// Tells the balancer how a request ended at a server.
     fn tell(&mut self, place: u32, slot: u32, verdict: Verdict) {
         let request = &self.requests[place as usize];
-        let outcome = match verdict {
-            Verdict::Answered => Outcome::Success,
-            Verdict::ServerError | Verdict::Unreachable => Outcome::Failure { retry_after: None },
-        };
-        let finish = Finish {
-            now: Moment::new(self.now),
-            latency: Duration::from_nanos(self.now - request.sent),
-            in_flight: request.in_flight,
-            outcome,
-        };
+        let finish = finish(request, self.now, verdict);
         let front = &self.fronts[request.front as usize];
         front.finished(slot, &finish);
+        if front.adapt(slot, &finish) {
+            self.freed.push(request.front);
+        }
         if front.count(slot, verdict, &finish) == Attention::Due {
             let (front, returns) = (request.front, true);
             self.agenda.put(self.now, Event::Judge { front, returns });
@@ -501,11 +495,23 @@ impl Simulation {
             return;
         }
         match self.requests[ticket.place as usize].stage {
-            Stage::At(server) => self.release(ticket.place, server),
+            Stage::At(server) => {
+                self.release(ticket.place, server);
+                self.abandon(ticket.place, server);
+            }
             Stage::Queued => self.leave_queue(ticket.place),
             Stage::Between | Stage::Over => {}
         }
         self.end(ticket.place, End::TimedOut);
+    }
+
+    /// Tells the limit of a server how long a client waited for it in vain.
+    fn abandon(&mut self, place: u32, server: u32) {
+        let request = &self.requests[place as usize];
+        let finish = finish(request, self.now, Verdict::ServerError);
+        if self.fronts[request.front as usize].adapt(server, &finish) {
+            self.freed.push(request.front);
+        }
     }
 
     fn queue_ends(&mut self, ticket: Ticket) {
@@ -541,6 +547,19 @@ impl Simulation {
                 }
             }
         }
+    }
+}
+
+/// What balancing is told of how a request ended.
+fn finish(request: &Request, now: u64, verdict: Verdict) -> Finish {
+    Finish {
+        now: Moment::new(now),
+        latency: Duration::from_nanos(now - request.sent),
+        in_flight: request.in_flight,
+        outcome: match verdict {
+            Verdict::Answered => Outcome::Success,
+            Verdict::ServerError | Verdict::Unreachable => Outcome::Failure { retry_after: None },
+        },
     }
 }
 

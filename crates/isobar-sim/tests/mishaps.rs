@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use isobar_balance::{Allowance, Balance, OutlierSettings, Outliers};
+use isobar_balance::{Allowance, Balance, GradientRules, OutlierSettings, Outliers};
 use isobar_sim::{
     Antagonist, Arrivals, Change, Counters, Discipline, Failing, Keys, Nonsense, Queue, Report, Retry, Scenario,
     Simulation, Wear, What,
@@ -183,6 +183,30 @@ fn queues_have_limits() {
     assert!(impatient.ends.refused > 5_000, "{:?}", impatient.ends);
     // Fifty milliseconds of waiting and a service.
     assert!(impatient.latency.quantile(0.5) < 70 * MS);
+}
+
+/// A server with four places is given hardly more than that, whatever comes; a limit of its own holds below it.
+#[test]
+fn limits_follow_from_latency() {
+    let load = |limit| {
+        let mut scenario = scenario(1);
+        scenario.servers[0].slots = 4;
+        scenario.servers[0].limit = limit;
+        scenario.arrivals = Arrivals::Poisson { rate: 2_000.0 };
+        scenario.queue.max = 20;
+        scenario.adaptive = Some(GradientRules {
+            min: 1,
+            max: 1_000,
+            tolerance_percent: 50,
+        });
+        let report = run(scenario);
+        assert!(report.ends.refused > 5_000, "{:?}", report.ends);
+        report.servers[0].load
+    };
+    let found = load(None);
+    assert!((3.0..12.0).contains(&found), "seed 7: {found}");
+    let bound = load(Some(2));
+    assert!((1.5..=2.0).contains(&bound), "seed 7: {bound}");
 }
 
 #[test]
@@ -366,6 +390,7 @@ proptest! {
         own: bool,
         sharing: bool,
         ejecting: bool,
+        adaptive: bool,
         seed: u64,
     ) {
         let mut scenario = scenario(4);
@@ -375,6 +400,11 @@ proptest! {
         scenario.timeout = timeout.map(|ms| ms * MS);
         scenario.retry = Retry { attempts, budget: Some(Allowance::DEFAULT) };
         scenario.queue = Queue { max: 5, timeout: Some(30 * MS) };
+        scenario.adaptive = adaptive.then_some(GradientRules {
+            min: 1,
+            max: 20,
+            tolerance_percent: 50,
+        });
         scenario.outliers = ejecting.then_some(Outliers {
             rules: OutlierSettings {
                 interval: Duration::from_millis(100),

@@ -40,11 +40,15 @@ fn every_example_runs() {
     for entry in fs::read_dir(workspace().join("examples/scenarios")).unwrap() {
         let file = entry.unwrap().path();
         let file = file.to_str().unwrap();
-        let outcome = binary!().outcome(&["simulate", file, "--compare", "all", "--json", "--requests", "1000"]);
-        assert!(outcome.status.success(), "{file}: {}", outcome.stderr);
-        assert!(!outcome.stderr.contains("error"), "{file}: {}", outcome.stderr);
-        let printed: Value = serde_json::from_str(&outcome.stdout).unwrap();
-        for run in printed["runs"].as_array().unwrap() {
+        // One at a time: a hundred balancers that each build a table by key take seconds.
+        for balance in isobar_balance::Balance::ALL {
+            let arguments = ["--compare", balance.name(), "--json", "--requests", "1000"];
+            let outcome = binary!().outcome(&[&["simulate", file], &arguments[..]].concat());
+            assert!(outcome.status.success(), "{file}: {}", outcome.stderr);
+            assert!(!outcome.stderr.contains("error"), "{file}: {}", outcome.stderr);
+            let printed: Value = serde_json::from_str(&outcome.stdout).unwrap();
+            let run = &printed["runs"][0];
+            assert_eq!(run["balance"], balance.name(), "{file}");
             assert_eq!(run["little"]["holds"], true, "{file}: {run:#}");
             assert_eq!(run["ends"]["unfinished"], 0, "{file}: {run:#}");
         }
@@ -176,6 +180,28 @@ fn one_of_ten_fails_and_hardly_a_client_sees_it() {
     assert!(run(&alone, 1).error_rate() < 0.001);
     let neither = alone.replace("attempts: 1", "attempts: 0");
     assert!(run(&neither, 1).error_rate() > 0.001);
+}
+
+/// Five times of what the servers can do is asked for: what clients are answered in time stays within a tenth of it with
+/// the limit that follows from latency, and without one nothing is answered in time.
+#[test]
+fn a_limit_found_from_latency_keeps_goodput_under_overload() {
+    let text = fs::read_to_string(scenario("overload.yaml")).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("overload.yaml");
+    let goodput = |text: &str, seed| {
+        fs::write(&file, text).unwrap();
+        let file = file.to_str().unwrap();
+        let run = &runs(&["simulate", file, "--json", "--seed", seed, "--requests", "30000"])[0];
+        let (failed, all) = errors(run);
+        (all - failed) / (all / 5.0)
+    };
+    for seed in ["1", "2", "3"] {
+        let limited = goodput(&text, seed);
+        assert!((0.9..1.05).contains(&limited), "seed {seed}: {limited}");
+    }
+    let free = goodput(&text.replace("adaptive_concurrency: {}", ""), "1");
+    assert!(free < 0.1, "{free}");
 }
 
 /// When all servers fail for most of the time, retries are a fifth of the requests and not twice as many.

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::thread;
 
 use isobar_balance::Balance;
 use isobar_testkit::binary;
@@ -121,9 +120,5 @@ fn every_algorithm_loses_where_it_is_said_to() {
     let named: BTreeSet<&str> = rows.iter().map(|row| &*row.algorithm).collect();
     let all: BTreeSet<&str> = Balance::ALL.iter().map(|balance| balance.name()).collect();
     assert_eq!(named, all);
-    thread::scope(|scope| {
-        let running: Vec<_> = rows.iter().map(|row| scope.spawn(|| check(row))).collect();
-        let failed = running.into_iter().filter_map(|one| one.join().err());
-        assert_eq!(failed.count(), 0, "rows that are not so");
-    });
+    rows.iter().for_each(check);
 }

@@ -89,7 +89,7 @@ fn upstream(
         adaptive_concurrency: adaptive_concurrency
             .0
             .as_ref()
-            .map(|written| overload::adaptive(written, servers, at.key("adaptive_concurrency"), problems)),
+            .map(|written| overload::adaptive(written, limits_of(servers), at.key("adaptive_concurrency"), problems)),
         queue: overload::queue(queue),
         sticky: sticky
             .0
@@ -189,6 +189,13 @@ fn server(written: &Server) -> isobar_plan::Server {
         zone: zone.as_ref().map(|zone| zone.as_str().into()),
         state: *state,
     }
+}
+
+/// Requests in flight that each may have.
+fn limits_of(servers: &[Server]) -> impl Iterator<Item = Option<u32>> {
+    servers
+        .iter()
+        .map(|server| server.max_connections.0.map(|limit| limit.value()))
 }
 
 /// Few servers are worth a warning where somebody asked for detection.

@@ -8,8 +8,8 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use isobar_balance::{
-    Allowance, Arrangement, Attention, Boards, Bound, Budget, Candidate, Chance, Finish, Group, Moment, Report,
-    ServerState, Standing, Verdict,
+    Allowance, Arrangement, Attention, Boards, Bound, Budget, Candidate, Chance, Finish, Gradient, GradientRules,
+    Group, Moment, Report, ServerState, Standing, Verdict,
 };
 
 use super::detection::{Detection, Judgement};
@@ -25,6 +25,7 @@ pub(super) struct Front {
     arrangement: Arrangement,
     group: Group,
     servers: Vec<Entry>,
+    adaptive: Option<GradientRules>,
     seeds: Chance,
     waiting: VecDeque<Ticket>,
     /// Of those, the ones that still wait.
@@ -41,6 +42,9 @@ struct Entry {
     id: u64,
     label: Arc<str>,
     state: Arc<ServerState>,
+    /// Its limit by the scenario.
+    limit: Option<u32>,
+    gradient: Gradient,
 }
 
 /// A server that balancers know.
@@ -52,6 +56,15 @@ pub(super) struct Known {
     pub(super) standing: Standing,
 }
 
+impl Entry {
+    /// The smaller of both limits is the one that holds.
+    fn apply(&self, rules: &GradientRules) {
+        let found = self.gradient.limit(rules);
+        self.state
+            .set_limit(Some(self.limit.map_or(found, |limit| limit.min(found))));
+    }
+}
+
 impl Front {
     pub(super) fn new(scenario: &Scenario, known: impl Iterator<Item = Known>, seed: u64) -> Self {
         let mut boards = Boards::for_servers(scenario.servers.len());
@@ -59,8 +72,13 @@ impl Front {
             id: name_hash(&server.name),
             label: Arc::from(&*server.name),
             state: Arc::new(boards.server(server.limit)),
+            limit: server.limit,
+            gradient: Gradient::new(),
         };
         let servers: Vec<Entry> = scenario.servers.iter().map(&mut entry).collect();
+        if let Some(rules) = &scenario.adaptive {
+            servers.iter().for_each(|server| server.apply(rules));
+        }
         let mut seeds = Chance::new(seed);
         let detection = |settings| Detection::new(settings, servers.len(), seed);
         let detection = scenario.outliers.map(detection);
@@ -73,6 +91,7 @@ impl Front {
             group: Group::new(arrangement.clone(), candidates(&servers, known, None), seeds.bits()),
             arrangement,
             servers,
+            adaptive: scenario.adaptive,
             seeds,
             waiting: VecDeque::new(),
             queued: 0,
@@ -120,6 +139,19 @@ impl Front {
         if let Some(server) = self.servers.get(slot as usize) {
             server.state.finished(finish, self.arrangement.balance.feedback());
         }
+    }
+
+    /// Takes in how a request ended, or that its client left, for the limit that follows from latency; *returns* whether
+    /// there is more room.
+    pub(super) fn adapt(&self, slot: u32, finish: &Finish) -> bool {
+        let (Some(rules), Some(server)) = (&self.adaptive, self.servers.get(slot as usize)) else {
+            return false;
+        };
+        let before = server.state.limit();
+        if server.gradient.finished(rules, finish) {
+            server.apply(rules);
+        }
+        server.state.limit() > before
     }
 
     /// Counts how a request ended at a server, for the detector; *returns* whether servers are to be judged now.
