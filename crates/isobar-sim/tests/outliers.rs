@@ -172,3 +172,42 @@ fn few_servers_are_not_judged() {
     let late = report.series.cells().skip(90).map(|cells| cells[BAD].sent).sum::<u32>();
     assert!(late > 0, "it is out, though nobody is judged any more");
 }
+
+/// The other server stalls with what it has, and nothing else is to happen: who is out is waited for.
+#[test]
+fn who_is_out_is_waited_for() {
+    let mut scenario = scenario(1);
+    scenario.servers.truncate(2);
+    scenario.servers.iter_mut().for_each(|server| server.limit = Some(1));
+    scenario.arrivals = Arrivals::Poisson { rate: 100.0 };
+    scenario.requests = 200;
+    scenario.outliers = Some(Outliers {
+        rules: OutlierSettings {
+            consecutive_errors: Some(1),
+            ..OutlierSettings::DEFAULT
+        },
+        min_servers: 1,
+    });
+    let failing = Failing { share: 1.0, work: 0.01 };
+    scenario.changes = vec![
+        at(0, 0, What::Failing(Some(failing))),
+        at(1, 0, What::Failing(None)),
+        at(1, 1, What::Speed(0.0)),
+    ];
+    let report = Simulation::run(scenario).unwrap();
+    assert_eq!(report.servers[0].ejections, 1);
+    assert_eq!(report.unfinished, 1, "only what the other server has");
+}
+
+#[test]
+fn one_seed_replays_ejections() {
+    let summary = |seed| {
+        let report = run(Scenario {
+            requests: 50_000,
+            ..scenario(seed)
+        });
+        (report.ends, report.events, report.duration, report.series)
+    };
+    assert_eq!(summary(5), summary(5));
+    assert_ne!(summary(5), summary(6));
+}
