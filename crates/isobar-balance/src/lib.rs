@@ -66,7 +66,7 @@ pub use guesses::Guesses;
 pub use health::{Health, HealthTracker};
 pub use outlier::{
     Attention, Change, Conduct, Ejection, FailurePercentage, LatencyRule, MaxFails, OutlierDetector, OutlierSettings,
-    Reason, SuccessRate, Verdict,
+    Outliers, Reason, SuccessRate, Verdict,
 };
 pub use policy::{Member, Policy, Probes, View, ketama_key};
 pub use query::{Moment, Query};

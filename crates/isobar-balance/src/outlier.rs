@@ -63,6 +63,15 @@ pub struct OutlierSettings {
     pub max_fails: Option<MaxFails>,
 }
 
+/// How servers are taken out for how they answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outliers {
+    /// The rules, for how long, and how many at most.
+    pub rules: OutlierSettings,
+    /// Servers there must be for any of them to be ejected.
+    pub min_servers: u32,
+}
+
 /// A server is out whose success rate is far below the mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SuccessRate {

@@ -24,6 +24,8 @@ use std::collections::HashMap;
 
 pub(crate) use health::{default_expect, kind as health_kind};
 pub(crate) use listener::everything_to;
+pub(crate) use outliers::{detection as outlier_detection, warn_of_few_servers};
+pub(crate) use overload::adaptive as adaptive_concurrency;
 pub(crate) use placement::{balance, default_choices};
 pub(crate) use reports::fill_in as fill_in_reports;
 pub(crate) use retry::{budget as retry_budget, effective_conditions, effective_retry};

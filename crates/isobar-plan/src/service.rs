@@ -4,18 +4,9 @@ use alloc::string::String;
 use core::net::SocketAddr;
 use core::time::Duration;
 
-pub use isobar_balance::{OutlierSettings, Reason};
+pub use isobar_balance::{OutlierSettings, Outliers, Reason};
 
 use crate::Name;
-
-/// How servers are taken out for how they answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Outliers {
-    /// The rules, for how long, and how many at most.
-    pub rules: OutlierSettings,
-    /// Servers the upstream must have for any of them to be ejected.
-    pub min_servers: u32,
-}
 
 /// What an operator wants of a server.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]

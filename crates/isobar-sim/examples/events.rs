@@ -5,53 +5,17 @@
 use std::time::Instant;
 
 use isobar_balance::Balance;
-use isobar_sim::{
-    Arrivals, Balancers, Counters, Discipline, Queue, Reports, Retry, Scenario, Server, Service, Shape, Simulation,
-};
+use isobar_sim::{Scenario, Simulation};
 
 /// Requests of each run.
 const REQUESTS: u64 = 1_000_000;
 
 fn scenario(balance: Balance, servers: u32) -> Scenario {
-    let server = |number| Server {
-        name: format!("server-{number}").into(),
-        weight: 1,
-        speed: 1.0,
-        slots: 1,
-        discipline: Discipline::Fifo,
-        limit: None,
-        antagonist: None,
-        wear: None,
-        present: true,
-    };
     Scenario {
         balance,
-        bound_percent: None,
-        balancers: Balancers {
-            count: 1,
-            counters: Counters::Shared,
-        },
-        servers: (0..servers).map(server).collect(),
-        arrivals: Arrivals::Poisson {
-            rate: 90.0 * f64::from(servers),
-        },
-        service: Service {
-            mean: 1e7,
-            shape: Shape::Exponential,
-        },
-        keys: None,
-        timeout: None,
-        retry: Retry {
-            attempts: 0,
-            budget: None,
-        },
-        queue: Queue { max: 0, timeout: None },
-        reports: Reports::WhenProbed,
-        probe_time: 1_000_000,
-        changes: Vec::new(),
         requests: REQUESTS,
         warm_up: REQUESTS / 10,
-        seed: 1,
+        ..Scenario::plain(servers, 0.9, 1e7)
     }
 }
 

@@ -19,6 +19,8 @@ pub(crate) enum Event {
     QueueEnds(Ticket),
     /// A server has answered a probe of a front.
     Probed { server: u32, front: u32 },
+    /// The detector of a front looks at how servers answered; somebody may be back then, or that is not to be waited for.
+    Judge { front: u32, returns: bool },
     /// A change of the scenario, by position.
     Change(u32),
     /// The antagonist of a server comes or goes.
@@ -50,7 +52,10 @@ pub(crate) struct Agenda {
 impl Event {
     /// Whether it puts itself down again, so that a run is over when only such are left.
     const fn recurs(self) -> bool {
-        matches!(self, Self::Antagonist(_) | Self::Wear(_) | Self::Sample)
+        matches!(
+            self,
+            Self::Antagonist(_) | Self::Wear(_) | Self::Sample | Self::Judge { returns: false, .. }
+        )
     }
 }
 

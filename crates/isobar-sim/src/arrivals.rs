@@ -159,14 +159,16 @@ pub(crate) fn hash(key: u32) -> u64 {
 mod tests {
     use super::{Arrivals, Arriving, KeyTable, Keys, Traced};
     use crate::draws;
-    use crate::testing::scenario;
+    use crate::scenario::Scenario;
     use std::vec;
     use std::vec::Vec;
 
     fn arrivals(arrivals: Arrivals, requests: u64) -> Vec<super::Arrival> {
-        let mut scenario = scenario(1);
-        scenario.arrivals = arrivals;
-        scenario.requests = requests;
+        let scenario = Scenario {
+            arrivals,
+            requests,
+            ..Scenario::plain(1, 0.5, 1e6)
+        };
         Arriving::new(&scenario).collect()
     }
 

@@ -119,5 +119,9 @@ fn is_simple(scenario: &Scenario) -> bool {
         && scenario.service.shape == Shape::Exponential
         && scenario.changes.is_empty()
         && scenario.timeout.is_none()
+        && scenario.adaptive.is_none()
+        && scenario
+            .outliers
+            .is_none_or(|outliers| outliers.rules.latency.is_none())
         && scenario.load() < 1.0
 }

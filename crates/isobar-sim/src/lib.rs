@@ -29,8 +29,6 @@ mod service;
 mod simulation;
 mod station;
 mod tally;
-#[cfg(test)]
-mod testing;
 pub mod theory;
 
 pub use expectation::{Expectation, Law};

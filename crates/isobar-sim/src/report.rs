@@ -80,6 +80,8 @@ pub struct ServerReport {
     pub sent: u64,
     /// Those that it failed.
     pub failed: u64,
+    /// How often a balancer took it out for how it answered.
+    pub ejections: u64,
     /// Its part of all that was sent, 0 to 1.
     pub share: f64,
     /// The part of its slots that was busy, 0 to 1.

@@ -4,13 +4,14 @@
 //! caller's business.
 
 use alloc::boxed::Box;
+use alloc::format;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
-use isobar_balance::{Allowance, Balance};
+use isobar_balance::{Allowance, Balance, GradientRules, Outliers};
 
-use crate::service::Service;
+use crate::service::{Service, Shape};
 
 /// Everything that decides how a run goes: two runs of one scenario are the same, event by event.
 #[derive(Debug, Clone)]
@@ -31,10 +32,14 @@ pub struct Scenario {
     pub keys: Option<Keys>,
     /// How long a client waits; none: for ever.
     pub timeout: Option<u64>,
+    /// How the limit of a server follows from its latency, below the one it has; none: it does not.
+    pub adaptive: Option<GradientRules>,
     /// What follows when a server fails a request.
     pub retry: Retry,
     /// Where requests wait while every server is at its limit.
     pub queue: Queue,
+    /// How balancers take servers out for how they answer; none: they do not.
+    pub outliers: Option<Outliers>,
     /// What servers say of themselves.
     pub reports: Reports,
     /// How long a probe is under way, there and back.
@@ -281,7 +286,67 @@ impl fmt::Display for Nonsense {
 
 impl core::error::Error for Nonsense {}
 
+impl Server {
+    /// A server with one slot, of speed 1 and weight 1, without a limit, to which nothing happens.
+    #[must_use]
+    pub fn plain(name: impl Into<Box<str>>) -> Self {
+        Self {
+            name: name.into(),
+            weight: 1,
+            speed: 1.0,
+            slots: 1,
+            discipline: Discipline::Fifo,
+            limit: None,
+            antagonist: None,
+            wear: None,
+            present: true,
+        }
+    }
+}
+
 impl Scenario {
+    /// Plain servers, called `s0` and so on, and independent requests with exponential work: what others are variations
+    /// of. One balancer with [`Balance::LeastConnections`]; nothing happens on the way, and nothing is tried again.
+    ///
+    /// *Units*: `mean` is the mean work in nanoseconds, `load` what is asked for as a part of what the servers can do.
+    #[must_use]
+    pub fn plain(servers: u32, load: f64, mean: f64) -> Self {
+        Self {
+            balance: Balance::LeastConnections,
+            bound_percent: None,
+            balancers: Balancers {
+                count: 1,
+                counters: Counters::Shared,
+            },
+            servers: (0..servers).map(|number| Server::plain(format!("s{number}"))).collect(),
+            arrivals: Arrivals::Poisson {
+                rate: load * f64::from(servers) * 1e9 / mean,
+            },
+            service: Service {
+                mean,
+                shape: Shape::Exponential,
+            },
+            keys: None,
+            timeout: None,
+            adaptive: None,
+            retry: Retry {
+                attempts: 0,
+                budget: None,
+            },
+            queue: Queue {
+                max: u32::MAX,
+                timeout: None,
+            },
+            outliers: None,
+            reports: Reports::WhenProbed,
+            probe_time: 1_000_000,
+            changes: Vec::new(),
+            requests: 100_000,
+            warm_up: 10_000,
+            seed: 1,
+        }
+    }
+
     /// The work all servers together do in a second, in seconds of work at speed 1, antagonists taken off.
     #[must_use]
     pub fn capacity(&self) -> f64 {
@@ -366,6 +431,7 @@ impl Scenario {
         let keys = self
             .keys
             .is_none_or(|keys| keys.count > 0 && keys.skew >= 0.0 && keys.skew.is_finite());
+        let outliers = self.outliers.is_none_or(|it| !it.rules.interval.is_zero());
         let checks = [
             (arrivals, "arrivals"),
             (
@@ -374,6 +440,7 @@ impl Scenario {
             ),
             (self.servers.iter().all(server), "servers"),
             (keys, "keys"),
+            (outliers, "interval of the outlier detection"),
         ];
         match checks.iter().find(|(right, _)| !right) {
             Some((_, what)) => Err(Nonsense::Number(what)),

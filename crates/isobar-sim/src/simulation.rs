@@ -3,6 +3,7 @@
 //! The requests' side: coming, being sent, failing, waiting, ending. What happens to servers is in `servers`, what
 //! balancers know of them in `front`.
 
+mod detection;
 mod front;
 mod servers;
 
@@ -10,13 +11,13 @@ use alloc::vec::Vec;
 
 use core::time::Duration;
 
-use isobar_balance::{Chance, Finish, Moment, Outcome, Pick, Query, Tier};
+use isobar_balance::{Attention, Chance, Finish, Moment, Outcome, Pick, Query, Tier, Verdict};
 
 use crate::agenda::{Agenda, Event, Ticket};
 use crate::arrivals::{self, Arrival, Arriving};
 use crate::draws;
 use crate::report::Report;
-use crate::scenario::{Counters, Nonsense, Reports, Scenario};
+use crate::scenario::{Counters, Nonsense, Reports, Scenario, What};
 use crate::station::Job;
 use crate::tally::{End, Ended, Tally};
 
@@ -104,7 +105,7 @@ impl Simulation {
             agenda.put(first.at, Event::Arrival);
         }
         agenda.put(tally.interval(), Event::Sample);
-        Ok(Self {
+        let mut simulation = Self {
             now: 0,
             events: 0,
             chances: chances.collect(),
@@ -120,7 +121,9 @@ impl Simulation {
             freed: Vec::new(),
             owners: Vec::new(),
             tally,
-        })
+        };
+        simulation.follow();
+        Ok(simulation)
     }
 
     /// Runs a scenario from its start to its end.
@@ -189,6 +192,7 @@ impl Simulation {
             Event::ClientLeaves(ticket) => self.client_leaves(ticket),
             Event::QueueEnds(ticket) => self.queue_ends(ticket),
             Event::Probed { server, front } => self.hear(front, server),
+            Event::Judge { front, .. } => self.judge(front),
             Event::Change(at) => self.change(at),
             Event::Antagonist(server) => self.servers.antagonist(self.now, server, &mut self.agenda),
             Event::Wear(server) => self.servers.wear(self.now, server, &mut self.agenda),
@@ -287,15 +291,47 @@ impl Simulation {
     }
 
     /// Tells the balancer how a request ended at a server.
-    fn tell(&mut self, place: u32, slot: u32, outcome: Outcome) {
+    fn tell(&mut self, place: u32, slot: u32, verdict: Verdict) {
         let request = &self.requests[place as usize];
-        let finish = Finish {
-            now: Moment::new(self.now),
-            latency: Duration::from_nanos(self.now - request.sent),
-            in_flight: request.in_flight,
-            outcome,
-        };
-        self.fronts[request.front as usize].finished(slot, &finish);
+        let finish = finish(request, self.now, verdict);
+        let front = &self.fronts[request.front as usize];
+        front.finished(slot, &finish);
+        if front.adapt(slot, &finish) {
+            self.freed.push(request.front);
+        }
+        if front.count(slot, verdict, &finish) == Attention::Due {
+            let (front, returns) = (request.front, true);
+            self.agenda.put(self.now, Event::Judge { front, returns });
+        }
+    }
+
+    /// Tells the detectors which servers are known, and has them look at once.
+    fn follow(&mut self) {
+        if self.scenario.outliers.is_none() {
+            return;
+        }
+        for (front, it) in (0..).zip(&mut self.fronts) {
+            it.follow(self.servers.known(), self.now);
+            let returns = true;
+            self.agenda.put(self.now, Event::Judge { front, returns });
+        }
+    }
+
+    /// A detector says who is out and who is back.
+    fn judge(&mut self, front: u32) {
+        let it = &mut self.fronts[front as usize];
+        let (ejected, is_otherwise) = it.judge(self.now);
+        if is_otherwise {
+            it.regroup(self.servers.known());
+            self.freed.push(front);
+        }
+        if let Some(next) = it.plan_judgement(self.now) {
+            let returns = next.returns;
+            self.agenda.put(next.at, Event::Judge { front, returns });
+        }
+        for slot in ejected {
+            self.tally.ejected(slot as usize);
+        }
     }
 
     /// Sends a request to a server, to another where one refuses it, or lets it wait.
@@ -303,7 +339,7 @@ impl Simulation {
         loop {
             match self.pick(place) {
                 Pick::Server { slot, tier } => {
-                    if self.deliver(place, slot, tier) || !self.try_again(place, slot) {
+                    if self.deliver(place, slot, tier) || !self.try_again(place, slot, Verdict::Unreachable) {
                         return;
                     }
                 }
@@ -339,8 +375,8 @@ impl Simulation {
     }
 
     /// After a failure: *returns* whether another server is to be tried; otherwise the request has ended.
-    fn try_again(&mut self, place: u32, slot: u32) -> bool {
-        self.tell(place, slot, Outcome::Failure { retry_after: None });
+    fn try_again(&mut self, place: u32, slot: u32, verdict: Verdict) -> bool {
+        self.tell(place, slot, verdict);
         let request = &mut self.requests[place as usize];
         self.tally.server_failed(slot as usize, request.number);
         request.tried.push(slot);
@@ -387,7 +423,9 @@ impl Simulation {
             self.leave_queue(ticket.place);
             match pick {
                 Pick::Server { slot, tier } => {
-                    if !self.deliver(ticket.place, slot, tier) && self.try_again(ticket.place, slot) {
+                    if !self.deliver(ticket.place, slot, tier)
+                        && self.try_again(ticket.place, slot, Verdict::Unreachable)
+                    {
                         self.send(ticket.place);
                     }
                 }
@@ -416,10 +454,10 @@ impl Simulation {
             self.hear(self.requests[place as usize].front, server);
         }
         if !job.fails {
-            self.tell(place, server, Outcome::Success);
+            self.tell(place, server, Verdict::Answered);
             let moved = self.note_owner(place, server);
             self.end_with(place, End::Answered, moved);
-        } else if self.try_again(place, server) {
+        } else if self.try_again(place, server, Verdict::ServerError) {
             self.send(place);
         }
     }
@@ -457,11 +495,23 @@ impl Simulation {
             return;
         }
         match self.requests[ticket.place as usize].stage {
-            Stage::At(server) => self.release(ticket.place, server),
+            Stage::At(server) => {
+                self.release(ticket.place, server);
+                self.abandon(ticket.place, server);
+            }
             Stage::Queued => self.leave_queue(ticket.place),
             Stage::Between | Stage::Over => {}
         }
         self.end(ticket.place, End::TimedOut);
+    }
+
+    /// Tells the limit of a server how long a client waited for it in vain.
+    fn abandon(&mut self, place: u32, server: u32) {
+        let request = &self.requests[place as usize];
+        let finish = finish(request, self.now, Verdict::ServerError);
+        if self.fronts[request.front as usize].adapt(server, &finish) {
+            self.freed.push(request.front);
+        }
     }
 
     fn queue_ends(&mut self, ticket: Ticket) {
@@ -476,23 +526,40 @@ impl Simulation {
             return;
         };
         let outcome = self.servers.change(self.now, change, &mut self.agenda);
+        let server = u32::try_from(change.server).unwrap_or(u32::MAX);
         if outcome.is_known_otherwise {
+            if change.what == What::Trusted {
+                self.fronts.iter_mut().for_each(|front| front.probes_passed(server));
+            }
+            self.follow();
             for front in &mut self.fronts {
                 front.regroup(self.servers.known());
             }
             self.freed
                 .extend(0..u32::try_from(self.fronts.len()).unwrap_or_default());
         }
-        let server = u32::try_from(change.server).unwrap_or(u32::MAX);
         for job in outcome.lost {
             if self.is_open(job.ticket) {
                 let place = job.ticket.place;
                 self.release(place, server);
-                if self.try_again(place, server) {
+                if self.try_again(place, server, Verdict::ServerError) {
                     self.send(place);
                 }
             }
         }
+    }
+}
+
+/// What balancing is told of how a request ended.
+fn finish(request: &Request, now: u64, verdict: Verdict) -> Finish {
+    Finish {
+        now: Moment::new(now),
+        latency: Duration::from_nanos(now - request.sent),
+        in_flight: request.in_flight,
+        outcome: match verdict {
+            Verdict::Answered => Outcome::Success,
+            Verdict::ServerError | Verdict::Unreachable => Outcome::Failure { retry_after: None },
+        },
     }
 }
 

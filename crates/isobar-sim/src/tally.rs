@@ -70,6 +70,7 @@ pub(crate) struct Tally {
 struct ServerTally {
     sent: u64,
     failed: u64,
+    ejections: u64,
     /// Sent in the current interval, and the load integral at its start.
     sent_lately: u32,
     load_before: u128,
@@ -139,6 +140,11 @@ impl Tally {
     /// A server failed a request.
     pub(crate) fn server_failed(&mut self, server: usize, number: u64) {
         self.servers[server].failed += u64::from(number >= self.warm_up);
+    }
+
+    /// A balancer took a server out for how it answered.
+    pub(crate) fn ejected(&mut self, server: usize) {
+        self.servers[server].ejections += u64::from(self.come > self.warm_up);
     }
 
     /// A request ended.
@@ -267,6 +273,7 @@ impl Tally {
                 name: server.name.clone(),
                 sent: tally.sent,
                 failed: tally.failed,
+                ejections: tally.ejections,
                 share: tally.sent as f64 / (all.max(1)) as f64,
                 utilisation: grown(tally.busy) / f64::from(server.slots),
                 load: grown(tally.load),

@@ -1,51 +1,28 @@
 //! The figures that the documentation quotes, with fewer requests and room for chance.
 
 use isobar_balance::{Balance, Choices, Orca, Prequal};
-use isobar_sim::{
-    Antagonist, Arrivals, Balancers, Counters, Discipline, Queue, Report, Reports, Retry, Scenario, Server, Service,
-    Shape, Simulation,
-};
+use isobar_sim::{Antagonist, Arrivals, Balancers, Counters, Discipline, Report, Scenario, Service, Shape, Simulation};
 
 const SEED: u64 = 3;
 
 /// `count` servers that share themselves out among their requests, disturbed as said, and as many balancers that know
 /// nothing of each other.
 fn scenario(count: u32, antagonist: Antagonist, service: Service, load: f64) -> Scenario {
-    let server = |number| Server {
-        name: format!("s{number}").into(),
-        weight: 1,
-        speed: 1.0,
-        slots: 1,
-        discipline: Discipline::Sharing,
-        limit: None,
-        antagonist: Some(antagonist),
-        wear: None,
-        present: true,
-    };
     let mut scenario = Scenario {
-        balance: Balance::Random,
-        bound_percent: None,
         balancers: Balancers {
             count,
             counters: Counters::Own,
         },
-        servers: (0..count).map(server).collect(),
-        arrivals: Arrivals::Poisson { rate: 1.0 },
         service,
-        keys: None,
-        timeout: None,
-        retry: Retry {
-            attempts: 0,
-            budget: None,
-        },
-        queue: Queue { max: 0, timeout: None },
-        reports: Reports::WhenProbed,
-        probe_time: 1_000_000,
-        changes: vec![],
         requests: 60_000,
         warm_up: 15_000,
         seed: SEED,
+        ..Scenario::plain(count, load, service.mean)
     };
+    for server in &mut scenario.servers {
+        server.discipline = Discipline::Sharing;
+        server.antagonist = Some(antagonist);
+    }
     let rate = load * scenario.capacity() * 1e9 / service.mean;
     scenario.arrivals = Arrivals::Poisson { rate };
     scenario

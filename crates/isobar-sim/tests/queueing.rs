@@ -4,58 +4,19 @@
 //! times of neighbours in a queue are alike, so that a million requests at load 0.9 are worth some thousand.
 
 use isobar_balance::{Balance, Choices};
-use isobar_sim::{
-    Arrivals, Balancers, Counters, Discipline, Expectation, Law, Queue, Report, Reports, Retry, Scenario, Server,
-    Service, Shape, Simulation, theory,
-};
+use isobar_sim::{Arrivals, Counters, Discipline, Expectation, Law, Report, Scenario, Shape, Simulation, theory};
 
 const SEED: u64 = 20_261_124;
 /// The mean service time in nanoseconds.
 const SERVICE: f64 = 1e7;
 
 fn scenario(balance: Balance, servers: u32, load: f64) -> Scenario {
-    let server = |number| Server {
-        name: format!("s{number}").into(),
-        weight: 1,
-        speed: 1.0,
-        slots: 1,
-        discipline: Discipline::Fifo,
-        limit: None,
-        antagonist: None,
-        wear: None,
-        present: true,
-    };
     Scenario {
         balance,
-        bound_percent: None,
-        balancers: Balancers {
-            count: 1,
-            counters: Counters::Shared,
-        },
-        servers: (0..servers).map(server).collect(),
-        arrivals: Arrivals::Poisson {
-            rate: load * f64::from(servers) * 1e9 / SERVICE,
-        },
-        service: Service {
-            mean: SERVICE,
-            shape: Shape::Exponential,
-        },
-        keys: None,
-        timeout: None,
-        retry: Retry {
-            attempts: 0,
-            budget: None,
-        },
-        queue: Queue {
-            max: u32::MAX,
-            timeout: None,
-        },
-        reports: Reports::WhenProbed,
-        probe_time: 1_000_000,
-        changes: vec![],
         requests: 300_000,
         warm_up: 30_000,
         seed: SEED,
+        ..Scenario::plain(servers, load, SERVICE)
     }
 }
 

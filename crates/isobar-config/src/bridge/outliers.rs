@@ -10,28 +10,22 @@ use crate::document::{
 use crate::problem::{Path, Problem, Problems};
 use crate::units::Percent;
 
-/// What is asked for an upstream of so many servers.
-pub(super) fn outliers(
-    written: &OrNone<OutlierDetection>,
-    servers: usize,
-    at: Path<'_>,
-    problems: &mut Problems,
-) -> Option<Outliers> {
-    let written = written.0.as_ref()?;
-    let outliers = match written {
+/// What is asked for.
+pub(crate) fn detection(written: &OrNone<OutlierDetection>, at: Path<'_>, problems: &mut Problems) -> Option<Outliers> {
+    Some(match written.0.as_ref()? {
         OutlierDetection::Simple(simple) => self::simple(simple),
         OutlierDetection::Rules(rules) => self::rules(rules, at, problems),
-    };
-    if *written != OutlierDetection::default() && servers < outliers.min_servers as usize {
+    })
+}
+
+/// Warns where there are too few servers for any of them to be ejected.
+pub(crate) fn warn_of_few_servers(outliers: &Outliers, servers: usize, at: Path<'_>, problems: &mut Problems) {
+    if servers < outliers.min_servers as usize {
         let least = outliers.min_servers;
-        let message = format!("no server is ever ejected: the upstream has {servers}, and `min_servers` is {least}");
-        problems.push(
-            Problem::warning(at, message)
-                .on_key()
-                .help("write a lower `min_servers`"),
-        );
+        let message = format!("no server is ever ejected: there are {servers}, and `min_servers` is {least}");
+        let problem = Problem::warning(at, message).on_key();
+        problems.push(problem.help("write a lower `min_servers`"));
     }
-    Some(outliers)
 }
 
 fn simple(written: &SimpleOutliers) -> Outliers {

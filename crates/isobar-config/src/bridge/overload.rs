@@ -2,7 +2,7 @@
 
 use isobar_plan::GradientRules;
 
-use crate::document::{AdaptiveConcurrency, Queue, Server, UpstreamLimits};
+use crate::document::{AdaptiveConcurrency, Queue, UpstreamLimits};
 use crate::problem::{Path, Problem, Problems};
 
 pub(super) fn limits(written: &UpstreamLimits) -> isobar_plan::UpstreamLimits {
@@ -16,9 +16,10 @@ pub(super) fn limits(written: &UpstreamLimits) -> isobar_plan::UpstreamLimits {
     }
 }
 
-pub(super) fn adaptive(
+/// What is asked for servers with these limits.
+pub(crate) fn adaptive(
     written: &AdaptiveConcurrency,
-    servers: &[Server],
+    configured: impl Iterator<Item = Option<u32>>,
     at: Path<'_>,
     problems: &mut Problems,
 ) -> GradientRules {
@@ -31,9 +32,6 @@ pub(super) fn adaptive(
         );
         problems.push(Problem::error(at.key("min"), what));
     }
-    let configured = servers
-        .iter()
-        .map(|server| server.max_connections.0.map(|limit| limit.value()));
     if let Some(Some(most)) = configured.max_by_key(|limit| limit.unwrap_or(u32::MAX))
         && most <= min.value()
     {

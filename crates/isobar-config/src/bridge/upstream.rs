@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 
 use isobar_balance::Balance;
-use isobar_plan::{ServiceState, Timeouts};
+use isobar_plan::{Outliers, ServiceState, Timeouts};
 
 use super::placement::{self, Here};
 use super::{health, names, outliers, overload, reports, retry, sticky, subset};
-use crate::document::{HashPart, KeepAlive, Label, Named, Server, ServerTimeouts, Upstream};
+use crate::document::{HashPart, KeepAlive, Label, Named, OrNone, OutlierDetection, Server, ServerTimeouts, Upstream};
 use crate::problem::{Path, Problem, Problems, Spot};
 use crate::setting::Setting;
 
@@ -82,14 +82,14 @@ fn upstream(
             .0
             .as_ref()
             .map_or_else(Vec::new, |checks| health::checks(checks, at.key("health"), problems)),
-        outliers: outliers::outliers(outlier_detection, used.len(), at.key("outlier_detection"), problems),
+        outliers: outliers(outlier_detection, used.len(), at.key("outlier_detection"), problems),
         timeouts: self::timeouts(timeouts),
         keep_alive: self::keep_alive(keep_alive),
         limits: overload::limits(limits),
         adaptive_concurrency: adaptive_concurrency
             .0
             .as_ref()
-            .map(|written| overload::adaptive(written, servers, at.key("adaptive_concurrency"), problems)),
+            .map(|written| overload::adaptive(written, limits_of(servers), at.key("adaptive_concurrency"), problems)),
         queue: overload::queue(queue),
         sticky: sticky
             .0
@@ -189,6 +189,27 @@ fn server(written: &Server) -> isobar_plan::Server {
         zone: zone.as_ref().map(|zone| zone.as_str().into()),
         state: *state,
     }
+}
+
+/// Requests in flight that each may have.
+fn limits_of(servers: &[Server]) -> impl Iterator<Item = Option<u32>> {
+    servers
+        .iter()
+        .map(|server| server.max_connections.0.map(|limit| limit.value()))
+}
+
+/// Few servers are worth a warning where somebody asked for detection.
+fn outliers(
+    written: &OrNone<OutlierDetection>,
+    servers: usize,
+    at: Path<'_>,
+    problems: &mut Problems,
+) -> Option<Outliers> {
+    let outliers = outliers::detection(written, at, problems)?;
+    if written.0 != Some(OutlierDetection::default()) {
+        outliers::warn_of_few_servers(&outliers, servers, at, problems);
+    }
+    Some(outliers)
 }
 
 pub(super) fn timeouts(timeouts: &ServerTimeouts) -> Timeouts {

@@ -42,8 +42,10 @@ fn bridge(document: &ScenarioDocument, problems: &mut Problems) -> Scenario {
         balancers,
         keys,
         timeout,
+        adaptive_concurrency,
         retry,
         queue,
+        outlier_detection,
         reports,
         probe_time,
         events,
@@ -53,6 +55,16 @@ fn bridge(document: &ScenarioDocument, problems: &mut Problems) -> Scenario {
     } = document;
     let mut list = servers::servers(servers, problems);
     let changes = events::changes(events, &mut list, problems);
+    let ejecting = Path::ROOT.key("outlier_detection");
+    let outliers = crate::bridge::outlier_detection(outlier_detection, ejecting, problems);
+    if let Some(outliers) = &outliers {
+        crate::bridge::warn_of_few_servers(outliers, list.servers.len(), ejecting, problems);
+    }
+    let adaptive = adaptive_concurrency.0.as_ref().map(|written| {
+        let limits = list.servers.iter().map(|server| server.limit);
+        let at = Path::ROOT.key("adaptive_concurrency");
+        crate::bridge::adaptive_concurrency(written, limits, at, problems)
+    });
     let mut scenario = Scenario {
         balance: crate::bridge::balance((*balance, *choices), Path::ROOT, problems),
         bound_percent: bounded_load.0.map(hundredths),
@@ -62,8 +74,10 @@ fn bridge(document: &ScenarioDocument, problems: &mut Problems) -> Scenario {
         service: self::service(service, problems),
         keys: self::keys(keys),
         timeout: timeout.0.map(nanoseconds),
+        adaptive,
         retry: self::retry(retry),
         queue: self::queue(queue),
+        outliers,
         reports: match reports {
             document::Reports::WhenProbed => Reports::WhenProbed,
             document::Reports::InAnswers => Reports::InAnswers,
@@ -187,7 +201,9 @@ fn warn(document: &ScenarioDocument, scenario: &Scenario, problems: &mut Problem
     let arrivals = Path::ROOT.key("arrivals");
     if load >= 1.0 && load.is_finite() {
         let message = format!("the requests are {load:.2} times what the servers can do: they pile up until the end");
-        let limited = scenario.timeout.is_some() || scenario.servers.iter().all(|server| server.limit.is_some());
+        let limited = scenario.timeout.is_some()
+            || scenario.adaptive.is_some()
+            || scenario.servers.iter().all(|server| server.limit.is_some());
         if !limited {
             problems.push(Problem::warning(arrivals, message).on_key());
         }

@@ -3,7 +3,7 @@
 use isobar_balance::Balance;
 
 use super::{Decimal, Fine, Offset};
-use crate::document::{Compared, Label, OrNone, RetryBudget, Whole};
+use crate::document::{AdaptiveConcurrency, Compared, Label, OrNone, OutlierDetection, RetryBudget, Whole};
 use crate::setting::Setting;
 use crate::setting::choice::Choice;
 use crate::setting::section::settings;
@@ -32,10 +32,16 @@ settings! {
         keys: OrNone<Keys>,
         /// How long a client waits before it leaves; the server goes on with the request. `none`: for ever.
         timeout: OrNone<Span>,
+        /// Finds from latency how many requests at once each server can work on, with the rules of an upstream; `none`: only
+        /// `max_connections` holds.
+        adaptive_concurrency: OrNone<AdaptiveConcurrency>,
         /// What happens when a server fails a request.
         retry: Retries,
         /// Where requests wait while every server is at its limit.
         queue: QueueLimits,
+        /// How each balancer takes servers out for how they answer, with the rules of an upstream; `none`: it does not. Where
+        /// a configuration that says nothing has the defaults, a scenario has `none`; they are `{}` here.
+        outlier_detection: OrNone<OutlierDetection>,
         /// What servers say of themselves, for algorithms that go by it.
         reports: Reports = Reports::WhenProbed,
         /// How long a probe is under way, there and back.

@@ -10,12 +10,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use isobar_balance::{Allowance, Balance};
+use isobar_balance::Allowance;
 use isobar_observe::WallTime;
-use isobar_sim::{
-    Arrivals, Balancers, Change, Counters, Discipline, Failing, Queue, Reports, Retry, Scenario, Server, Service,
-    Shape, Traced, What,
-};
+use isobar_sim::{Arrivals, Balancers, Change, Counters, Failing, Queue, Retry, Scenario, Server, Traced, What};
 use serde_json::Value;
 
 use super::{Measure, Task, Trial};
@@ -217,42 +214,28 @@ fn scenario(recorded: &Recorded, load: f64, balancers: u32, seed: u64) -> Scenar
     };
     let requests = recorded.requests.len() as u64;
     let server = |server: usize| Server {
-        name: recorded.servers.get(server).cloned().unwrap_or_default(),
-        weight: 1,
         speed: speed(server),
         slots,
-        discipline: Discipline::Fifo,
-        limit: None,
-        antagonist: None,
-        wear: None,
-        present: true,
+        ..Server::plain(recorded.servers.get(server).cloned().unwrap_or_default())
     };
     Scenario {
-        balance: Balance::LeastConnections,
-        bound_percent: None,
         balancers: Balancers {
             count: balancers,
             counters: Counters::Own,
         },
         servers: (0..recorded.servers.len()).map(server).collect(),
         arrivals: Arrivals::Trace(recorded.requests.iter().map(traced).collect::<Arc<[_]>>()),
-        service: Service {
-            mean: recorded.mean() * 1e9,
-            shape: Shape::Exponential,
-        },
-        keys: None,
         timeout: Some(nanoseconds((recorded.mean() * PATIENCE).max(PATIENCE_SECONDS))),
         retry: Retry {
             attempts: 1,
             budget: Some(Allowance::DEFAULT),
         },
         queue: Queue { max: 0, timeout: None },
-        reports: Reports::WhenProbed,
         probe_time: 500_000,
-        changes: Vec::new(),
         requests,
         warm_up: requests / 20,
         seed,
+        ..Scenario::plain(0, load, recorded.mean() * 1e9)
     }
 }
 

@@ -74,6 +74,7 @@ fn server(server: &ServerReport) -> Value {
         "name": server.name,
         "sent": server.sent,
         "failed": server.failed,
+        "ejections": server.ejections,
         "share": server.share,
         "utilisation": server.utilisation,
         "load": server.load,

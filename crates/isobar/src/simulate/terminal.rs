@@ -140,6 +140,9 @@ fn server_line(server: &ServerReport, most: f64, width: usize) -> Line {
     if failing {
         line.push((Tone::Bad, format!("  {} failed", count(server.failed))));
     }
+    if server.ejections > 0 {
+        line.push((Tone::Bad, format!("  {} × ejected", count(server.ejections))));
+    }
     line
 }
 
