@@ -3,7 +3,7 @@
 //! The [`Engine`] owns the worker threads, the prober and the writer of the access log. It turns a plan into a world
 //! (`assembly`), opens what has to be opened before anything else changes, publishes the world and tells the
 //! workers. It goes on serving the last plan whatever happens to those who gave it; it knows no file but the access
-//! log and those of certificate authorities, no configuration text and no name resolution.
+//! log, no configuration text and no name resolution.
 #![forbid(unsafe_code)]
 
 mod accept;
@@ -32,7 +32,6 @@ use isobar_observe::WorkerStats;
 use isobar_plan::{Event, Listener, ListenerChange, Name, Plan, PlanDiff, ServerAddress};
 use isobar_upstream::Sharded;
 
-pub use health::AuthoritiesError;
 pub use isobar_net::runtime::Io;
 
 use crate::assembly::Registry;
@@ -115,7 +114,7 @@ pub enum ApplyError {
         /// Where they are, in words.
         file: String,
         /// What was wrong.
-        source: AuthoritiesError,
+        source: isobar_net::tls::TrustError,
     },
     /// A thread cannot be started.
     #[error("failed to start a thread: {0}")]

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use anyhow::{Result, anyhow};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use isobar_balance::Balance;
-use isobar_config::units::{ListenAddress, Target, UnitError};
+use isobar_config::units::{ListenAddress, Target};
 use isobar_engine::{EngineOptions, Io};
 use isobar_net::runtime::{cores, io_uring_allowed};
 
@@ -214,11 +214,21 @@ impl Candidates {
 }
 
 /// An address for operators; one without a host is of this machine only, because the endpoints ask for no password.
-fn admin_address(text: &str) -> Result<ListenAddress, UnitError> {
-    match text.strip_prefix(':') {
+fn admin_address(text: &str) -> Result<ListenAddress, String> {
+    let read = match text.strip_prefix(':') {
         Some(port) => format!("{}:{port}", Ipv4Addr::LOCALHOST).parse(),
         None => text.parse(),
-    }
+    };
+    read.map_err(|_| {
+        let expected = "expected the address of an admin listener, such as `127.0.0.1:9900` or `:9900`";
+        let port = text
+            .strip_prefix("localhost:")
+            .filter(|port| port.parse::<u16>().is_ok());
+        match port {
+            Some(port) => format!("{expected}; did you mean `127.0.0.1:{port}`?"),
+            None => expected.to_owned(),
+        }
+    })
 }
 
 #[cfg(test)]
@@ -269,5 +279,16 @@ mod tests {
             "round_robin, least_connections, random",
         );
         check(&["run", "a.yaml", "--workers", "0"], "1..=1024");
+        for wrong in ["foo", "foo:9900", "127.0.0.1", ":x", "http://127.0.0.1:9900"] {
+            let list: &[&str] = &["server", "list", "--admin", wrong];
+            check(
+                list,
+                "expected the address of an admin listener, such as `127.0.0.1:9900`",
+            );
+        }
+        check(
+            &["server", "enable", "api", "a", "--admin", "localhost:9900"],
+            "did you mean `127.0.0.1:9900`?",
+        );
     }
 }
