@@ -6,7 +6,7 @@ use core::time::Duration;
 
 pub use isobar_balance::{OutlierSettings, Reason};
 
-use crate::Name;
+use crate::{Name, Otherwise};
 
 /// How servers are taken out for how they answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +75,8 @@ pub struct OrderDone {
     pub from: ServiceState,
     /// Requests it is still answering.
     pub in_flight: u32,
+    /// What becomes of requests whose session's server cannot be sent anything; none: no session stays with a server.
+    pub on_down: Option<Otherwise>,
 }
 
 /// An ejection that goes on.

@@ -30,8 +30,13 @@ pub(crate) enum ServerCommand {
 #[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct AdminAt {
     /// The admin listener of the instance
-    #[arg(long = "admin", value_name = "ADDRESS", default_value = "127.0.0.1:9900", value_parser = admin_address)]
+    #[arg(long = "admin", value_name = "ADDRESS", default_value = Self::USUAL, value_parser = admin_address)]
     pub(crate) address: ListenAddress,
+}
+
+impl AdminAt {
+    /// Where an instance is asked when nothing is said.
+    pub(crate) const USUAL: &str = "127.0.0.1:9900";
 }
 
 /// How servers are listed.
