@@ -184,7 +184,7 @@ fn server(written: &Server) -> isobar_plan::Server {
         name: names::server_name(written).as_str().into(),
         address: address.address().clone(),
         weight: weight.value(),
-        max_connections: max_connections.0.map(|limit| limit.value()),
+        max_connections: max_connections.value(),
         backup: *backup,
         priority: priority.map_or(0, |priority| u8::try_from(priority.value()).unwrap_or(u8::MAX)),
         zone: zone.as_ref().map(|zone| zone.as_str().into()),
