@@ -363,8 +363,7 @@ fn many_orders_at_once_leave_the_last_one() {
     assert_eq!(states(&isobar)[0].1, "drain");
     load.passes(50);
     load.finish().assert_flawless();
-    let in_flight = || isobar.metrics().sum("isobar_server_in_flight", &[]);
-    eventually("nothing is in flight", || in_flight() == Some(0.0));
+    isobar.comes_to_rest();
 }
 
 #[test]
