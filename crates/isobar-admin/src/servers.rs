@@ -6,7 +6,7 @@ use axum::Extension;
 use axum::extract::{Path, State as Extract};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use isobar_plan::{HealthState, OrderRefusal, ServerOrder, ServerStatus, ServiceState};
+use isobar_plan::{HealthState, OrderRefusal, Otherwise, ServerOrder, ServerStatus, ServiceState};
 use serde_json::{Value, json};
 
 use crate::endpoints::{Asked, fresh_json, problem};
@@ -75,9 +75,20 @@ pub(crate) async fn order(
                 "state": state.word(),
                 "was": done.from.word(),
                 "in_flight": done.in_flight,
+                "sessions": sessions(state, done.on_down),
             }),
         ),
         Err(refusal) => refused(refusal, &upstream, &server),
+    }
+}
+
+/// What becomes of the sessions that a server has; none: it has none, or they are not touched.
+fn sessions(state: ServiceState, on_down: Option<Otherwise>) -> Option<&'static str> {
+    match (state, on_down?) {
+        (ServiceState::Enabled, _) => None,
+        (ServiceState::Drain, _) => Some("kept"),
+        (ServiceState::Disabled, Otherwise::Refuse) => Some("refused"),
+        (ServiceState::Disabled, Otherwise::Balance) => Some("reassigned"),
     }
 }
 

@@ -7,6 +7,7 @@
 mod clash;
 mod header;
 mod health;
+mod idle;
 mod listener;
 pub(crate) mod names;
 mod outliers;
@@ -22,7 +23,7 @@ mod upstream;
 
 use std::collections::HashMap;
 
-pub(crate) use health::{default_expect, kind as health_kind};
+pub(crate) use health::{default_expect, is_secured, kind as health_kind};
 pub(crate) use listener::everything_to;
 pub(crate) use outliers::{detection as outlier_detection, warn_of_few_servers};
 pub(crate) use overload::adaptive as adaptive_concurrency;
@@ -31,6 +32,7 @@ pub(crate) use reports::fill_in as fill_in_reports;
 pub(crate) use retry::{budget as retry_budget, effective_conditions, effective_retry};
 pub(crate) use route::effective_timeouts;
 pub(crate) use sticky::fill_in as fill_sticky;
+pub(crate) use upstream::key_parts;
 
 use isobar_plan::{LogDestination, LogFormat, Plan, Priority, UpstreamId};
 
@@ -61,6 +63,7 @@ pub(crate) fn bridge(document: &Document) -> Bridged {
     let mut bridge = Bridge::to(upstreams);
     clash::check(listeners, admin.0.as_ref(), &mut bridge.problems);
     let here = placement::Here::of(document, &mut bridge.problems);
+    idle::check(document, &mut bridge.problems);
     let plan = Plan {
         listeners: listener::listeners(listeners, &mut bridge),
         upstreams: upstream::upstreams(upstreams, here, &mut bridge.problems),

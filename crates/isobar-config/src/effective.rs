@@ -99,6 +99,7 @@ fn fill_upstream(upstream: &mut Upstream) {
         }
     }
     upstream.choices = upstream.choices.or_else(|| bridge::default_choices(upstream.balance));
+    upstream.hash = bridge::key_parts(upstream.balance, &upstream.hash);
     upstream.retry.on = Some(bridge::effective_conditions(&upstream.retry));
     bridge::fill_in_reports(upstream);
     if let Some(checks) = &mut upstream.health.0 {

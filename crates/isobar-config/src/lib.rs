@@ -12,6 +12,7 @@ mod bridge;
 mod diagnostics;
 pub mod document;
 mod effective;
+mod needed;
 mod problem;
 mod quick;
 mod reference;
@@ -26,6 +27,7 @@ mod yaml;
 pub use diagnostics::{Color, Diagnostic, Diagnostics, Position, Related, Severity};
 pub use document::Document;
 pub use effective::{effective, to_yaml};
+pub use needed::{Look, Needed, Unusable};
 pub use quick::quick;
 pub use reference::{reference_markdown, scenario_markdown};
 pub use schema::{json_schema, scenario_schema};
@@ -34,13 +36,19 @@ use isobar_plan::Plan;
 
 use problem::{Path, Problems};
 use setting::Setting;
-use tree::Called;
+use tree::{Called, Other};
 
 const CONFIGURATION: Called = Called {
     name: "configuration",
     smallest: "the smallest one has a listener and an upstream:\n\
         listeners: [{ address: 127.0.0.1:8080, upstream: web }]\n\
         upstreams: { web: { servers: [127.0.0.1:9001] } }",
+    own: &["listeners", "upstreams"],
+    other: Other {
+        name: "scenario",
+        own: &["arrivals", "service"],
+        read_by: "`isobar simulate` runs it",
+    },
 };
 
 /// A text and where it comes from.
@@ -63,10 +71,18 @@ pub struct Loaded {
     pub warnings: Diagnostics,
 }
 
-/// Reads a configuration.
+/// Reads a configuration; what it needs outside of itself is taken as usable.
 ///
 /// *Errors*: everything that is wrong with it and every warning, sorted by position; the writer's fault.
 pub fn load(source: &Source) -> Result<Loaded, Diagnostics> {
+    load_with(source, needed::taken_as_usable)
+}
+
+/// Reads a configuration, and has looked whether the files and other things that it needs can be used.
+///
+/// *Errors*: as for [`load`], and what cannot be used.
+pub fn load_with(source: &Source, look: Look) -> Result<Loaded, Diagnostics> {
+    let judge = |document: &Document, problems: &mut Problems| judge(document, look, problems);
     let (document, plan, warnings) = read(&source.text, &CONFIGURATION, judge)?;
     Ok(Loaded {
         plan,
@@ -79,7 +95,7 @@ pub fn load(source: &Source) -> Result<Loaded, Diagnostics> {
 fn read<D: Setting, P>(
     text: &str,
     called: &Called,
-    judge: fn(&D, &mut Problems) -> P,
+    judge: impl FnOnce(&D, &mut Problems) -> P,
 ) -> Result<(D, P, Diagnostics), Diagnostics> {
     let mut problems = Problems::default();
     let tree = match tree::parse(text, called, &mut problems) {
@@ -89,6 +105,10 @@ fn read<D: Setting, P>(
             return Err(Diagnostics::locate(problems, text, None));
         }
     };
+    if let Some(problem) = called.mistaken(&tree) {
+        problems.push(problem);
+        return Err(Diagnostics::locate(problems, text, Some(&tree)));
+    }
     let document = D::decode(&tree, Path::ROOT, &mut problems);
     let judged = judge(&document, &mut problems);
     let failed = problems.has_errors();
@@ -105,7 +125,7 @@ fn read<D: Setting, P>(
 /// *Errors*: everything that does not fit together and every warning, without positions.
 pub fn compile(document: Document) -> Result<Loaded, Diagnostics> {
     let mut problems = Problems::default();
-    let plan = judge(&document, &mut problems);
+    let plan = judge(&document, needed::taken_as_usable, &mut problems);
     let failed = problems.has_errors();
     let diagnostics = Diagnostics::without_text(problems);
     if failed {
@@ -119,12 +139,13 @@ pub fn compile(document: Document) -> Result<Loaded, Diagnostics> {
     }
 }
 
-fn judge(document: &Document, problems: &mut Problems) -> Plan {
+fn judge(document: &Document, look: Look, problems: &mut Problems) -> Plan {
     let bridge::Bridged {
         plan,
-        problems: later,
+        problems: mut later,
         unused,
     } = bridge::bridge(document);
+    needed::check(document, look, &mut later);
     problems.extend_with_consequences(later);
     if !problems.has_errors() {
         problems.extend_with_consequences(unused);

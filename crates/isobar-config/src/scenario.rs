@@ -17,7 +17,7 @@ pub use fine::{Fine, Offset};
 
 use isobar_sim::Scenario;
 
-use crate::tree::Called;
+use crate::tree::{Called, Other};
 use crate::{Diagnostics, Source};
 
 const SCENARIO: Called = Called {
@@ -26,6 +26,12 @@ const SCENARIO: Called = Called {
         servers: [{ name: web, count: 3 }]\n\
         arrivals: { load: 0.7 }\n\
         service: { mean: 10ms }",
+    own: &["arrivals", "service"],
+    other: Other {
+        name: "configuration",
+        own: &["listeners", "upstreams"],
+        read_by: "`isobar check` checks it, and `isobar run` serves it",
+    },
 };
 
 /// A scenario that can be run.

@@ -12,6 +12,8 @@ use std::ops::Range;
 
 pub(crate) use build::parse;
 
+use crate::problem::{Path, Problem};
+
 /// Bytes of text that are read at most.
 pub(crate) const MAX_TEXT_BYTES: usize = 64 * 1024 * 1024;
 
@@ -21,13 +23,39 @@ pub(crate) const MAX_DEPTH: usize = 64;
 /// How many nodes a tree may have; what an alias stands for counts each time it is used.
 pub(crate) const MAX_NODES: usize = 1_000_000;
 
-/// What a text is, for the message that it is empty.
+/// What a text is to be, for messages about it as a whole.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Called {
     /// Such as `configuration`.
     pub(crate) name: &'static str,
     /// The smallest one there is, as help.
     pub(crate) smallest: &'static str,
+    /// Keys at its top that nothing else has.
+    pub(crate) own: &'static [&'static str],
+    /// What else people give in its place.
+    pub(crate) other: Other,
+}
+
+/// What a text is that was meant for something else.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Other {
+    /// Such as `scenario`.
+    pub(crate) name: &'static str,
+    /// Keys at its top that nothing else has.
+    pub(crate) own: &'static [&'static str],
+    /// What reads it, as help.
+    pub(crate) read_by: &'static str,
+}
+
+impl Called {
+    /// Whether a tree is the other thing; then, what is said of it.
+    pub(crate) fn mistaken(&self, root: &Node<'_>) -> Option<Problem> {
+        let first = |keys: &'static [&'static str]| keys.iter().find_map(|&key| root.entry(key));
+        let Other { name, own, read_by } = self.other;
+        let entry = first(own).filter(|_| first(self.own).is_none())?;
+        let problem = Problem::error(Path::ROOT, format!("this is a {name}, not a {}", self.name));
+        Some(problem.at(entry.key_span.clone()).help(read_by))
+    }
 }
 
 /// A value and the bytes of the text it stands in.

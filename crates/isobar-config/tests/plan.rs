@@ -6,9 +6,9 @@ use std::time::Duration;
 use isobar_balance::{Balance, FailurePercentage, LatencyRule, OutlierSettings, SuccessRate};
 use isobar_config::{Source, compile, quick};
 use isobar_plan::{
-    Action, Admin, Allowance, Backoff, Cidr, HeaderOp, HealthCheck, HealthProbe, HealthTls, Hedge, HedgeAfter,
-    HttpProbe, LogDestination, LogFormat, Outliers, Plan, Retry, RetryOn, ServerAddress, ServiceState, StatusRanges,
-    TcpStep, Trust, UpstreamId,
+    Action, Admin, Allowance, Authorities, Backoff, Cidr, HashPart, HeaderOp, HealthCheck, HealthProbe, HealthTls,
+    Hedge, HedgeAfter, HttpProbe, LogDestination, LogFormat, Outliers, Plan, Retry, RetryOn, ServerAddress,
+    ServiceState, StatusRanges, TcpStep, Trust, UpstreamId,
 };
 use isobar_route::{HostPattern, PathPattern};
 
@@ -219,6 +219,33 @@ fn an_upstream() {
 }
 
 #[test]
+fn what_requests_are_told_apart_by() {
+    use isobar_plan::HashPart::{ClientIp, Cookie, Path};
+    let check = |keys: &str, expected: &[HashPart], effective: &str| {
+        let text = format!(
+            "listeners: [{{ address: ':80', upstream: a }}]\nupstreams: {{ a: {{ {keys}, servers: [':81'] }} }}\n"
+        );
+        assert_eq!(plan(&text).upstreams[0].hash, expected, "{keys}");
+        let source = Source {
+            name: "test.yaml".to_owned(),
+            text,
+        };
+        let written = isobar_config::effective(&isobar_config::load(&source).unwrap().document);
+        assert!(written.contains(effective), "{keys}: {written}");
+    };
+    check("balance: maglev, hash: path", &[Path], "    hash: path\n");
+    check("balance: maglev, hash: [path]", &[Path], "    hash: path\n");
+    let both = [Path, Cookie("A".into())];
+    check(
+        "balance: maglev, hash: [path, 'cookie:A']",
+        &both,
+        "    hash: [path, cookie:A]\n",
+    );
+    check("balance: maglev", &[ClientIp], "    hash: client_ip\n");
+    check("balance: random", &[], "    hash: []\n");
+}
+
+#[test]
 fn retries_and_hedges() {
     let plan = plan(EVERYTHING);
     let allowance = |percent, min_per_second| Allowance {
@@ -414,7 +441,10 @@ fn how_a_probe_is_secured_follows_from_its_keys() {
     check("{ type: tcp }", None);
     check("{ type: grpc, tls: false }", None);
     check("{ type: https }", Some((None, Trust::System)));
-    check("{ path: /, ca: /a.pem }", Some((None, Trust::File("/a.pem".into()))));
+    check(
+        "{ path: /, ca: /a.pem }",
+        Some((None, Trust::File(Authorities::of_file("/a.pem")))),
+    );
     check("{ path: /, tls: true }", Some((None, Trust::System)));
     check("{ verify: none }", Some((None, Trust::Anyone)));
     check(
@@ -424,7 +454,7 @@ fn how_a_probe_is_secured_follows_from_its_keys() {
     check("{ type: tcp, tls: true, verify: none }", Some((None, Trust::Anyone)));
     check(
         "{ service: a, tls: true, ca: b }",
-        Some((None, Trust::File("b".into()))),
+        Some((None, Trust::File(Authorities::of_file("b")))),
     );
     assert!(matches!(
         checks("{ path: /, ca: /a.pem }")[0].probe,

@@ -14,7 +14,7 @@ mod stamp;
 mod supervise;
 mod watch;
 
-pub use reload::{Configuration, Disposition, History, LoadError, Past, Refusal, Reloader, Running, load};
+pub use reload::{Configuration, Disposition, History, LoadError, Past, Reading, Refusal, Reloader, Running, load};
 pub use resolve::{DnsClient, Resolution, Resolver};
 pub use signals::{Signal, Signals};
 pub use source::{MAX_BYTES, ReadError, read, read_from};

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use isobar_config::{Color, Severity, Source};
+use isobar_config::{Color, Look, Severity, Source};
 use isobar_plan::{Plan, PlanDiff};
 
 use crate::source::{self, ReadError};
@@ -25,6 +25,15 @@ pub struct Configuration {
     pub plan: Plan,
     /// What is odd about it, rendered for people; empty: nothing.
     pub warnings: String,
+}
+
+/// How a configuration is read.
+#[derive(Debug, Clone, Copy)]
+pub struct Reading {
+    /// Looks whether the files that it names can be used.
+    pub look: Look,
+    /// Whether errors have colours.
+    pub color: Color,
 }
 
 /// Why a configuration cannot be used.
@@ -48,12 +57,12 @@ pub enum LoadError {
 /// Makes a configuration of text; `name` is what errors call it.
 ///
 /// *Errors*: [`LoadError::Invalid`].
-pub fn load(name: &str, text: String, color: Color) -> Result<Configuration, LoadError> {
+pub fn load(name: &str, text: String, Reading { look, color }: Reading) -> Result<Configuration, LoadError> {
     let source = Source {
         name: name.to_owned(),
         text,
     };
-    match isobar_config::load(&source) {
+    match isobar_config::load_with(&source, look) {
         Ok(loaded) => Ok(Configuration {
             plan: loaded.plan,
             warnings: loaded.warnings.render(&source, color),
@@ -88,7 +97,7 @@ pub enum Disposition {
 /// Brings the text of one file into service, as often as asked.
 pub struct Reloader {
     path: PathBuf,
-    color: Color,
+    reading: Reading,
     resolver: Resolver,
     target: Arc<dyn Target>,
     history: Arc<History>,
@@ -111,8 +120,8 @@ pub struct Running {
     pub target: Arc<dyn Target>,
     /// Where attempts are remembered.
     pub history: Arc<History>,
-    /// Whether errors in the log have colours.
-    pub color: Color,
+    /// How it is read.
+    pub reading: Reading,
 }
 
 impl Reloader {
@@ -126,11 +135,11 @@ impl Reloader {
             resolver,
             target,
             history,
-            color,
+            reading,
         } = running;
         Self {
             path,
-            color,
+            reading,
             resolver,
             target,
             history,
@@ -193,7 +202,7 @@ impl Reloader {
         let name = self.path.display().to_string();
         let loaded = text
             .map_err(LoadError::from)
-            .and_then(|text| load(&name, text, self.color));
+            .and_then(|text| load(&name, text, self.reading));
         let configuration = match loaded {
             Ok(configuration) => configuration,
             Err(error) => return self.refuse(&error.to_string(), rendered(&error)),

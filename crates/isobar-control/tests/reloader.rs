@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use isobar_config::Color;
-use isobar_control::{Disposition, DnsClient, History, Reloader, Resolver, Running, Target, load};
+use isobar_control::{Disposition, DnsClient, History, Reading, Reloader, Resolver, Running, Target, load};
 use isobar_plan::{Plan, PlanDiff};
 use tempfile::TempDir;
 
@@ -56,6 +56,11 @@ upstreams: { web: { servers: [\"127.0.0.1:9001\"] } }
 drain_timeout: 7s
 ";
 
+const READING: Reading = Reading {
+    look: |_| Ok(()),
+    color: Color::Never,
+};
+
 struct Bench {
     directory: TempDir,
     instance: Arc<Instance>,
@@ -68,7 +73,7 @@ impl Bench {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("isobar.yaml");
         fs::write(&path, TEXT).unwrap();
-        let plan = load("isobar.yaml", TEXT.to_owned(), Color::Never).unwrap().plan;
+        let plan = load("isobar.yaml", TEXT.to_owned(), READING).unwrap().plan;
         let instance = Arc::new(Instance::default());
         instance.apply(plan.clone()).unwrap();
         let history = Arc::new(History::new(SystemTime::UNIX_EPOCH));
@@ -79,7 +84,7 @@ impl Bench {
             resolver: Resolver::start(DnsClient::servers(vec![])),
             target: Arc::clone(&instance) as Arc<dyn Target>,
             history: Arc::clone(&history),
-            color: Color::Never,
+            reading: READING,
         });
         Self {
             directory,

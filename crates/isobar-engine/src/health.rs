@@ -24,7 +24,6 @@ use tokio::sync::{Semaphore, watch};
 
 use self::news::News;
 use self::schedule::Schedule;
-pub use self::tls::AuthoritiesError;
 pub(crate) use self::tls::Clients;
 use crate::EventSink;
 use crate::upkeep::{self, PerUpstream};

@@ -3,7 +3,7 @@
 //! The [`Engine`] owns the worker threads, the prober and the writer of the access log. It turns a plan into a world
 //! (`assembly`), opens what has to be opened before anything else changes, publishes the world and tells the
 //! workers. It goes on serving the last plan whatever happens to those who gave it; it knows no file but the access
-//! log and those of certificate authorities, no configuration text and no name resolution.
+//! log, no configuration text and no name resolution.
 #![forbid(unsafe_code)]
 
 mod accept;
@@ -34,7 +34,6 @@ use isobar_plan::{Event, Listener, ListenerChange, Name, Plan, PlanDiff, ServerA
 use isobar_upstream::Sharded;
 
 pub use certificates::TlsError;
-pub use health::AuthoritiesError;
 pub use isobar_net::runtime::Io;
 
 use crate::assembly::Registry;
@@ -117,7 +116,7 @@ pub enum ApplyError {
         /// Where they are, in words.
         file: String,
         /// What was wrong.
-        source: AuthoritiesError,
+        source: isobar_net::tls::TrustError,
     },
     /// A listener's connections cannot be secured as asked.
     #[error("failed to secure listener {listener}: {source}")]

@@ -42,6 +42,10 @@ impl Engine {
                 },
             });
         }
-        Ok(OrderDone { from, in_flight })
+        Ok(OrderDone {
+            from,
+            in_flight,
+            on_down: members.settings.sticky.as_ref().map(|sticky| sticky.on_down),
+        })
     }
 }

@@ -124,7 +124,7 @@ fn without_place(ways: &Ways<'_>, exchange: &mut Exchange, failure: Option<Why>,
             exchange.tried.clear();
             Ok(())
         }
-        (Cause::NoServer, _) => Err(no_server(ways)),
+        (Cause::NoServer, _) => Err(no_server(ways, exchange)),
         (cause, _) => {
             overload::refused(ways, cause);
             Err(cause)
@@ -137,10 +137,14 @@ fn is_tried_afresh(ways: &Ways<'_>, exchange: &Exchange, failed: &Failed) -> boo
     failed.is_idle_close() && may_repeat(ways, exchange, failed)
 }
 
-/// Counts a request for which there was no server from the start.
-fn no_server(ways: &Ways<'_>) -> Cause {
+/// Counts a request for which there was no server from the start; *returns* whether that is for its session alone.
+fn no_server(ways: &Ways<'_>, exchange: &Exchange) -> Cause {
     ways.local.upstream().stats(ways.worker.id).no_server.increment();
-    Cause::NoServer
+    if exchange.session.is_bound() {
+        Cause::SessionServer
+    } else {
+        Cause::NoServer
+    }
 }
 
 /// Whether others wait for a place that the request would take from them.

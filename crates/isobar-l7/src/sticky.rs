@@ -52,6 +52,11 @@ impl Session {
         })
     }
 
+    /// Whether no other server than its own will do.
+    pub(crate) fn is_bound(&self) -> bool {
+        self.owner.is_some() && self.on_down == Some(Otherwise::Refuse)
+    }
+
     /// The server it belongs to.
     pub(crate) fn owner(&self) -> Option<&Server> {
         self.owner.as_deref()

@@ -140,6 +140,8 @@ causes! {
         "The server closed or reset its connection within the answer; the client's connection is closed too.";
     NoServer "no_server" Status(503), Server, Always,
         "No server of the upstream is available.";
+    SessionServer "session_server" Status(503), Server, Always,
+        "The server of the request's session is not available, and its sessions may go to no other.";
     QueueFull "queue_full" Status(503), Server, Always,
         "Every server is at its limit and no more requests may wait.";
     QueueTimeout "queue_timeout" Status(503), Server, Always,
@@ -359,6 +361,7 @@ mod tests {
             "out_of_resources",
             "queue_full",
             "queue_timeout",
+            "session_server",
             "too_late",
         ];
         assert_eq!(always, expected.into());

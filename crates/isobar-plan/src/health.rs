@@ -1,6 +1,7 @@
 //! How are servers probed?
 
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -31,7 +32,11 @@ impl HealthCheck {
     /// Whether the same is asked, at whatever times: answers to one count for the other.
     #[must_use]
     pub fn asks_the_same(&self, other: &Self) -> bool {
-        self.probe == other.probe && self.port == other.port && self.tls == other.tls
+        let same_tls = match (&self.tls, &other.tls) {
+            (Some(one), Some(other)) => one.asks_the_same(other),
+            (one, other) => one == other,
+        };
+        self.probe == other.probe && self.port == other.port && same_tls
     }
 }
 
@@ -44,15 +49,46 @@ pub struct HealthTls {
     pub trust: Trust,
 }
 
+impl HealthTls {
+    /// Whether the same is written, whatever stands in the file: certificates are exchanged before they expire.
+    fn asks_the_same(&self, other: &Self) -> bool {
+        let same_trust = match (&self.trust, &other.trust) {
+            (Trust::File(one), Trust::File(other)) => one.file == other.file,
+            (one, other) => one == other,
+        };
+        self.server_name == other.server_name && same_trust
+    }
+}
+
 /// Whose word is taken for a server's certificate.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Trust {
     /// The authorities the system trusts.
     System,
     /// The authorities in a PEM file.
-    File(Box<str>),
+    File(Authorities),
     /// Nobody's: any certificate will do, and whoever sits between can answer in the server's place.
     Anyone,
+}
+
+/// The certificates of authorities in a PEM file.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Authorities {
+    /// The file.
+    pub file: Box<str>,
+    /// What stands in it. Read by whoever may read files, before the plan is served; empty until then.
+    pub pem: Arc<[u8]>,
+}
+
+impl Authorities {
+    /// Those in a file that was not read yet.
+    #[must_use]
+    pub fn of_file(file: &str) -> Self {
+        Self {
+            file: file.into(),
+            pem: Arc::default(),
+        }
+    }
 }
 
 /// What is asked of a server.

@@ -23,7 +23,7 @@ mod tls;
 mod upstream;
 
 pub use diff::{ListenerChange, PlanDiff, UpstreamChange};
-pub use health::{HealthCheck, HealthProbe, HealthTls, HttpProbe, StatusRanges, TcpStep, Trust};
+pub use health::{Authorities, HealthCheck, HealthProbe, HealthTls, HttpProbe, StatusRanges, TcpStep, Trust};
 pub use isobar_balance::{Bound, SlowStart, Tier};
 pub use listener::{
     Action, Cidr, ClientTimeouts, Forwarding, HeaderOp, Listener, ListenerLimits, Route, RouteTimeouts, UpstreamId,

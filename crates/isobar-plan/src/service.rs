@@ -6,7 +6,7 @@ use core::time::Duration;
 
 pub use isobar_balance::{OutlierSettings, Outliers, Reason};
 
-use crate::Name;
+use crate::{Name, Otherwise};
 
 /// What an operator wants of a server.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -66,6 +66,8 @@ pub struct OrderDone {
     pub from: ServiceState,
     /// Requests it is still answering.
     pub in_flight: u32,
+    /// What becomes of requests whose session's server cannot be sent anything; none: no session stays with a server.
+    pub on_down: Option<Otherwise>,
 }
 
 /// An ejection that goes on.

@@ -278,6 +278,16 @@ impl Isobar {
         Metrics::new(get(self.admin(), "/metrics").expect("/metrics answers").text())
     }
 
+    /// Waits until nothing is in flight and nobody waits in a queue.
+    #[track_caller]
+    pub fn comes_to_rest(&self) {
+        wait_for("nothing is in flight", || {
+            let metrics = self.metrics();
+            let is_zero = |name| metrics.sum(name, &[]) == Some(0.0);
+            (is_zero("isobar_server_in_flight") && is_zero("isobar_upstream_queued")).then_some(())
+        });
+    }
+
     /// What `/health/detailed` says.
     #[must_use]
     #[track_caller]

@@ -94,6 +94,21 @@ impl Origin {
         })
     }
 
+    /// Answers every request with this status and the body `failed`.
+    #[must_use]
+    pub fn failing(status: u16) -> Self {
+        Self::start(move |exchange| {
+            exchange.body()?;
+            exchange.reply(status, &[], b"failed")
+        })
+    }
+
+    /// Reads every request to its end, and never answers.
+    #[must_use]
+    pub fn mute() -> Self {
+        Self::start(|exchange| exchange.body().map(|_| After::Stall))
+    }
+
     /// Answers every request with exactly these bytes, after reading its body.
     #[must_use]
     pub fn answering(bytes: impl AsRef<[u8]>, after: After) -> Self {

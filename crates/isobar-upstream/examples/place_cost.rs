@@ -3,17 +3,16 @@
 //! One number a line, in nanoseconds from the choice of a server to the place given back, the median of nine runs: by one
 //! worker and by two, among one server, where they meet at its counters each time, and among eight.
 
+#[path = "../tests/places/plain.rs"]
+mod plain;
+
 use std::hint::black_box;
 use std::io::Write as _;
-use std::net::SocketAddr;
 use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
 use isobar_balance::{Chance, LatencyRule, Outcome};
-use isobar_plan::{
-    Balance, KeepAlive, OutlierSettings, Outliers, Queue, QueueOrder, Server, ServerAddress, ServiceState, Timeouts,
-    UpstreamLimits,
-};
+use isobar_plan::{OutlierSettings, Outliers};
 use isobar_upstream::{Ask, Local, Upstream, moment};
 
 const REQUESTS: u32 = 2_000_000;
@@ -67,44 +66,9 @@ fn run(workers: usize, servers: usize, rules: Option<OutlierSettings>) -> f64 {
 }
 
 fn settings(servers: usize, rules: Option<OutlierSettings>) -> isobar_plan::Upstream {
-    let second = Duration::from_secs(1);
-    let server = |number: usize| Server {
-        name: number.to_string().into(),
-        address: ServerAddress::Socket(SocketAddr::from(([127, 0, 0, 1], 9))),
-        weight: 1,
-        max_connections: None,
-        backup: false,
-        priority: 0,
-        zone: None,
-        state: ServiceState::Enabled,
-    };
+    let servers = (0..servers).map(|number| plain::server(&number.to_string(), None));
     isobar_plan::Upstream {
-        name: "api".into(),
-        balance: Balance::LeastConnections,
-        hash: Vec::new(),
-        placement: Default::default(),
-        servers: (0..servers).map(server).collect(),
-        reports: None,
-        health: Vec::new(),
         outliers: rules.map(|rules| Outliers { rules, min_servers: 1 }),
-        timeouts: Timeouts {
-            connect: second,
-            send: second,
-            read: second,
-            idle: second,
-        },
-        keep_alive: KeepAlive {
-            max_idle: 1,
-            idle_timeout: second,
-        },
-        limits: UpstreamLimits::default(),
-        adaptive_concurrency: None,
-        queue: Queue {
-            max: 1,
-            timeout: second,
-            order: QueueOrder::FirstCome,
-        },
-        sticky: None,
-        retry_budget: None,
+        ..plain::settings(servers.collect())
     }
 }

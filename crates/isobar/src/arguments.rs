@@ -8,9 +8,10 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use anyhow::{Result, anyhow};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use isobar_balance::Balance;
-use isobar_config::units::{ListenAddress, Target, UnitError};
+use isobar_config::units::{ListenAddress, Target};
 use isobar_engine::{EngineOptions, Io};
 use isobar_net::runtime::{cores, io_uring_allowed};
 
@@ -24,17 +25,19 @@ pub(crate) use simulation::{
 
 const EXAMPLES: &str = "\
 Examples:
-  isobar                                   see it balance between three servers of its own
+  isobar                                   # see it balance between three servers of its own
   isobar proxy --listen :8080 --to :9001,:9002
-  isobar run isobar.yaml                   SIGHUP, or a change of the file, reloads it
-  isobar check isobar.yaml                 every error at once, with its line
-  isobar check isobar.yaml --effective     the same configuration with every default written out
+  isobar check isobar.yaml                 # every error at once, with its line
+  isobar check isobar.yaml --effective     # the same configuration with every default written out
+  isobar run isobar.yaml                   # SIGHUP, or a change of the file, reloads it
   isobar server drain api 10.0.0.1:8080 --wait 30s
-  isobar schema > isobar.schema.json       for completion in editors
+  isobar schema > isobar.schema.json       # for completion in editors
   isobar simulate scenario.yaml --compare all --html report.html
-  isobar recommend                         which algorithm fits, by trying them
+  isobar recommend                         # which algorithm fits, by trying them
 
-Exit codes: 0 done, 1 failed (one line says why), 2 wrong usage.";
+`isobar help COMMAND` tells more of each.
+
+Exit codes: 0 done, 1 failed, and the standard error says why, 2 wrong usage.";
 
 /// A load balancer.
 ///
@@ -62,12 +65,12 @@ pub(crate) enum Command {
     Run(RunOptions),
     /// Serves one address from a few servers, without a file
     Proxy(ProxyOptions),
-    /// Says whether a configuration file is valid, with every error at once
+    /// Says whether a configuration file and the files it names are valid, with every error at once
     Check(CheckOptions),
     /// Takes servers of a running instance out of service and back in, and lists them
     #[command(subcommand)]
     Server(ServerCommand),
-    /// Prints the JSON Schema of configuration files
+    /// Prints the JSON Schema of configuration files, or of scenarios
     Schema(SchemaOptions),
     /// Runs a scenario of servers, requests and mishaps in virtual time, with the real balancing
     Simulate(SimulateOptions),
@@ -75,8 +78,16 @@ pub(crate) enum Command {
     Recommend(RecommendOptions),
 }
 
+const RUN: &str = "\
+Example:
+  isobar run isobar.yaml
+
+SIGHUP, or a change of the file, reloads it; SIGUSR1 opens the access log again; SIGTERM finishes
+what is under way, for `drain_timeout` at most, and a second one ends at once.";
+
 /// How a configuration file is served.
 #[derive(Debug, Args)]
+#[command(after_help = RUN)]
 pub(crate) struct RunOptions {
     /// The configuration file
     #[arg(value_name = "FILE")]
@@ -137,10 +148,11 @@ pub(crate) struct ProxyOptions {
     /// The servers, separated by commas; `:9001` is port 9001 of this machine
     #[arg(long, value_name = "SERVER,…", value_delimiter = ',', required = true)]
     pub(crate) to: Vec<Target>,
-    /// How a server is chosen: least_connections, round_robin or any other algorithm that a file can name
-    #[arg(long, value_name = "NAME", default_value = "least_connections", value_parser = balance)]
+    /// How a server is chosen
+    #[arg(long, value_name = "NAME", default_value = "least_connections", value_parser = balance())]
     pub(crate) balance: Balance,
-    /// The address of metrics and health endpoints; without it, there are none
+    /// The address of the admin listener, with metrics, health endpoints and what `isobar server` asks; without it, there
+    /// is none. `:9900` is port 9900 of this machine alone
     #[arg(long, value_name = "ADDRESS", value_parser = admin_address)]
     pub(crate) admin: Option<ListenAddress>,
     /// Write finished requests to the standard output
@@ -159,8 +171,18 @@ pub(crate) enum AccessLogFormat {
     Combined,
 }
 
+const CHECK: &str = "\
+Examples:
+  isobar check isobar.yaml
+  isobar check isobar.yaml --effective
+  isobar check isobar.yaml --json
+
+Files with secrets and certificates that it names are read as `isobar run` reads them.
+Scenarios are for `isobar simulate`.";
+
 /// How a configuration file is checked.
 #[derive(Debug, Args)]
+#[command(after_help = CHECK)]
 pub(crate) struct CheckOptions {
     /// The configuration file; `-` is the standard input
     #[arg(value_name = "FILE")]
@@ -168,16 +190,24 @@ pub(crate) struct CheckOptions {
     /// Print the configuration with every default written out
     #[arg(long, conflicts_with = "json")]
     pub(crate) effective: bool,
-    /// Print errors and warnings as JSON
+    /// Print errors and warnings as JSON; the exit code is 1 where there are errors
     #[arg(long)]
     pub(crate) json: bool,
 }
 
-fn balance(text: &str) -> Result<Balance, String> {
-    let mut known = Balance::ALL.iter().copied();
-    let names = known.clone().map(Balance::name).collect::<Vec<_>>().join(", ");
-    let found = known.find(|balance| balance.name() == text);
-    found.ok_or_else(|| format!("expected one of {names}"))
+/// Reads the name of an algorithm.
+fn balance() -> impl TypedValueParser<Value = Balance> {
+    let named = |name: String| Balance::ALL.iter().copied().find(|balance| balance.name() == name);
+    PossibleValuesParser::new(Balance::ALL.iter().map(|balance| balance.name()))
+        .try_map(move |name| named(name).ok_or("there is no such algorithm"))
+}
+
+/// Reads the name of an algorithm, or `all`.
+fn candidates() -> impl TypedValueParser<Value = Candidates> {
+    let named = |name: String| Balance::ALL.iter().copied().find(|balance| balance.name() == name);
+    let names = Balance::ALL.iter().map(|balance| balance.name());
+    PossibleValuesParser::new(names.chain(["all"]))
+        .map(move |name| named(name).map_or(Candidates::All, Candidates::One))
 }
 
 /// One algorithm, or all.
@@ -190,13 +220,6 @@ pub(crate) enum Candidates {
 }
 
 impl Candidates {
-    fn read(text: &str, one: fn(&str) -> Result<Balance, String>) -> Result<Self, String> {
-        match text {
-            "all" => Ok(Self::All),
-            _ => one(text).map(Self::One),
-        }
-    }
-
     /// The algorithms that were asked for, each once, where `all` are all.
     fn distinct(asked: &[Self], all: impl Iterator<Item = Balance> + Clone) -> Vec<Balance> {
         let mut balances = Vec::new();
@@ -214,11 +237,21 @@ impl Candidates {
 }
 
 /// An address for operators; one without a host is of this machine only, because the endpoints ask for no password.
-fn admin_address(text: &str) -> Result<ListenAddress, UnitError> {
-    match text.strip_prefix(':') {
+fn admin_address(text: &str) -> Result<ListenAddress, String> {
+    let read = match text.strip_prefix(':') {
         Some(port) => format!("{}:{port}", Ipv4Addr::LOCALHOST).parse(),
         None => text.parse(),
-    }
+    };
+    read.map_err(|_| {
+        let expected = "expected the address of an admin listener, such as `127.0.0.1:9900` or `:9900`";
+        let port = text
+            .strip_prefix("localhost:")
+            .filter(|port| port.parse::<u16>().is_ok());
+        match port {
+            Some(port) => format!("{expected}; did you mean `127.0.0.1:{port}`?"),
+            None => expected.to_owned(),
+        }
+    })
 }
 
 #[cfg(test)]
@@ -236,6 +269,30 @@ mod tests {
         fn command_of_clap() -> clap::Command {
             <Self as CommandFactory>::command()
         }
+    }
+
+    /// What help shows can be typed, and is not broken into lines where nobody says how wide a line is.
+    #[test]
+    fn every_example_in_a_help_text_is_understood() {
+        let mut commands = vec![Arguments::command_of_clap()];
+        let mut count = 0;
+        while let Some(command) = commands.pop() {
+            commands.extend(command.get_subcommands().cloned());
+            let Some(after) = command.get_after_help() else {
+                continue;
+            };
+            for line in after.to_string().lines() {
+                assert!(line.chars().count() <= 100, "{line}");
+                let Some(example) = line.strip_prefix("  isobar") else {
+                    continue;
+                };
+                let words = example.split_whitespace().take_while(|word| !["#", ">"].contains(word));
+                let parsed = Arguments::try_parse_from(std::iter::once("isobar").chain(words));
+                assert!(parsed.is_ok(), "{example}: {parsed:?}");
+                count += 1;
+            }
+        }
+        assert!(count >= 20, "only {count} examples were found");
     }
 
     #[test]
@@ -269,5 +326,16 @@ mod tests {
             "round_robin, least_connections, random",
         );
         check(&["run", "a.yaml", "--workers", "0"], "1..=1024");
+        for wrong in ["foo", "foo:9900", "127.0.0.1", ":x", "http://127.0.0.1:9900"] {
+            let list: &[&str] = &["server", "list", "--admin", wrong];
+            check(
+                list,
+                "expected the address of an admin listener, such as `127.0.0.1:9900`",
+            );
+        }
+        check(
+            &["server", "enable", "api", "a", "--admin", "localhost:9900"],
+            "did you mean `127.0.0.1:9900`?",
+        );
     }
 }

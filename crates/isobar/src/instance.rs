@@ -13,7 +13,7 @@ use tokio::runtime::Handle;
 
 use crate::admin::{Admin, OperatorView};
 use crate::failure::apply_reason;
-use crate::secrets;
+use crate::files;
 
 /// What serves: engine and admin listener.
 pub(crate) struct Instance {
@@ -49,7 +49,7 @@ impl Instance {
             history,
             source,
         } = start;
-        secrets::fill_in(&mut plan)?;
+        files::fill_in(&mut plan)?;
         let control = Handle::current();
         let opened = plan
             .admin
@@ -84,7 +84,7 @@ impl Instance {
 
 impl Target for Instance {
     fn apply(&self, mut plan: Plan) -> Result<PlanDiff, String> {
-        secrets::fill_in(&mut plan)?;
+        files::fill_in(&mut plan)?;
         let mut admin = self.admin.lock().unwrap_or_else(PoisonError::into_inner);
         let wanted = plan.admin.as_ref().map(|admin| admin.address);
         let asked_before = admin.as_ref().map(Admin::asked_for);

@@ -10,11 +10,11 @@ mod commands;
 mod demo;
 mod events;
 mod failure;
+mod files;
 mod instance;
 mod logging;
 mod picture;
 mod recommend;
-mod secrets;
 mod serve;
 mod simulate;
 

@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, anyhow};
-use isobar_config::Color;
-use isobar_control::{DnsClient, Ending, History, Reloader, Resolver, Running, Signals, Supervisor, Target, Watcher};
+use isobar_control::{
+    DnsClient, Ending, History, Reading, Reloader, Resolver, Running, Signals, Supervisor, Target, Watcher,
+};
 use isobar_engine::{EngineOptions, Io};
 use isobar_plan::{Event, Plan};
 
@@ -29,8 +30,6 @@ pub(crate) struct Service {
     pub(crate) origin: Origin,
     /// Worker threads, and how they move bytes.
     pub(crate) workers: EngineOptions,
-    /// Whether errors of later configurations have colours in the log.
-    pub(crate) color: Color,
 }
 
 /// Where a configuration comes from.
@@ -41,6 +40,8 @@ pub(crate) enum Origin {
         path: PathBuf,
         /// What it said.
         text: String,
+        /// How it was read, and is again.
+        reading: Reading,
     },
     /// The command line.
     Arguments,
@@ -70,12 +71,7 @@ pub(crate) fn serve(service: Service) -> Result<()> {
 }
 
 async fn supervised(service: Service) -> Result<Ending> {
-    let Service {
-        plan,
-        origin,
-        workers,
-        color,
-    } = service;
+    let Service { plan, origin, workers } = service;
     let signals = Signals::install().context("failed to take over signals")?;
     let watcher = match &origin {
         Origin::File { path, .. } => Some(Watcher::start(path)),
@@ -104,7 +100,7 @@ async fn supervised(service: Service) -> Result<Ending> {
 
     let drain_timeout = plan.drain_timeout;
     let file = match (origin, watcher) {
-        (Origin::File { path, text }, Some(watcher)) => {
+        (Origin::File { path, text, reading }, Some(watcher)) => {
             let running = Running {
                 path,
                 text,
@@ -112,7 +108,7 @@ async fn supervised(service: Service) -> Result<Ending> {
                 resolver,
                 target: Arc::clone(&target),
                 history,
-                color,
+                reading,
             };
             Some((watcher, Reloader::new(running)))
         }

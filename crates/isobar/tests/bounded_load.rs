@@ -51,9 +51,7 @@ fn finish(isobar: &Isobar, gate: &Gate, held: Vec<Client>) {
     for mut client in held {
         assert_eq!(client.receive().unwrap().status, 200);
     }
-    eventually("nothing is in flight", || {
-        isobar.metrics().sum("isobar_server_in_flight", &[]) == Some(0.0)
-    });
+    isobar.comes_to_rest();
 }
 
 /// Everybody wants the same server; 125 % of a third of 24 requests are 10.
@@ -158,9 +156,7 @@ fn the_bound_holds_under_load_and_over_reloads() {
     }
     load.passes(100);
     load.finish().assert_flawless();
-    eventually("nothing is in flight", || {
-        isobar.metrics().sum("isobar_server_in_flight", &[]) == Some(0.0)
-    });
+    isobar.comes_to_rest();
     // The bound is as tight as ever: 125 % of a third of 24 are 10, and of one more that is still counted they were 11.
     holds.store(true, Ordering::SeqCst);
     let before = origins.each_ref().map(Origin::request_count);

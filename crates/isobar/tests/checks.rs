@@ -166,10 +166,10 @@ fn authorities_that_cannot_be_read_are_refused_before_anything_changes() {
     fs::write(file.path(), "nothing of use").unwrap();
     let log = isobar.reload(&configuration.yaml());
     let words = format!(
-        "failed to read the certificate authorities in {} (health check page of web)",
+        "failed to read the certificate authorities in {}: it has no certificate",
         file.path().display()
     );
-    assert!(log.contains(&words) && log.contains("it has no certificate"), "{log}");
+    assert!(log.contains("configuration refused") && log.contains(&words), "{log}");
     assert!(says(&isobar, "page", "healthy"));
     // Another authority in the same file is taken at the next reload, without another word of configuration.
     fs::copy(Authority::new().file(), file.path()).unwrap();

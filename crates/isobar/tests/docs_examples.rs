@@ -214,7 +214,7 @@ fn links_lead_to_files() {
     assert!(count >= 10, "only {count} links were found");
 }
 
-/// The full example is what people copy from: with the two files it names, the command that checks one finds nothing wrong.
+/// The full example is what people copy from: with the files it names, the command that checks one finds nothing wrong.
 #[test]
 fn the_full_example_passes_the_check() {
     let directory = tempfile::tempdir().unwrap();
@@ -222,7 +222,11 @@ fn the_full_example_passes_the_check() {
     fs::write(file("sticky.key"), "0123456789abcdef0123456789abcdef").unwrap();
     let text = fs::read_to_string(workspace().join("examples/full.yaml")).unwrap();
     assert!(text.contains("/etc/isobar/sticky.key") && text.contains("/etc/isobar/ca.pem"));
-    let text = text.replace("/etc/isobar/sticky.key", &file("sticky.key"));
+    let authority = isobar_testkit::Authority::new();
+    let text = text
+        .replace("/etc/isobar/sticky.key", &file("sticky.key"))
+        .replace("/etc/isobar/ca.pem", authority.file().to_str().unwrap())
+        .replace("/var/log/isobar/access.log", &file("access.log"));
     fs::write(file("full.yaml"), text).unwrap();
     let outcome = isobar_testkit::binary!().outcome(&["check", &file("full.yaml")]);
     assert_eq!((outcome.status.code(), outcome.stderr.as_str()), (Some(0), ""));

@@ -28,17 +28,6 @@ fn stalling(name: &'static str, one_in: usize, pause: Duration) -> Origin {
     })
 }
 
-fn mute() -> Origin {
-    Origin::start(|exchange| exchange.body().map(|_| After::Stall))
-}
-
-#[track_caller]
-fn at_rest(isobar: &Isobar) {
-    eventually("nothing is in flight", || {
-        isobar.metrics().sum("isobar_server_in_flight", &[]) == Some(0.0)
-    });
-}
-
 fn log(isobar: &Isobar) -> String {
     fs::read_to_string(isobar.directory().join("access.log")).unwrap_or_default()
 }
@@ -96,12 +85,12 @@ fn the_tail_is_cut_for_a_twentieth_more_load() {
     assert!(won > 10.0 && won <= hedges, "{won} of {hedges}");
     // Who is overtaken has not failed.
     assert_eq!(metrics.sum("isobar_server_failures_total", &[]), Some(0.0));
-    at_rest(&hedged);
+    hedged.comes_to_rest();
 }
 
 #[test]
 fn a_server_that_never_answers_is_overtaken() {
-    let (silent, good) = (mute(), Origin::named("good"));
+    let (silent, good) = (Origin::mute(), Origin::named("good"));
     let isobar = run(&[silent.address(), good.address()], "hedge: 20ms");
     let mut client = Client::connect(isobar.address()).unwrap();
     for _ in 0..10 {
@@ -115,12 +104,12 @@ fn a_server_that_never_answers_is_overtaken() {
     eventually("what was cancelled is closed", || silent.connections_open() == 0);
     let lost = format!("200 2 complete {}:hedge_lost", silent.address());
     eventually("the log says who lost", || log(&isobar).matches(&lost).count() == asked);
-    at_rest(&isobar);
+    isobar.comes_to_rest();
 }
 
 #[test]
 fn bodies_that_are_here_are_hedged_and_posts_are_not() {
-    let (silent, good) = (mute(), Origin::echo());
+    let (silent, good) = (Origin::mute(), Origin::echo());
     let servers = [silent.address(), good.address()];
     let isobar = run(&servers, "hedge: 20ms\ntimeouts: { read: 500ms }");
     let body = vec![b'x'; 40_000];
@@ -144,14 +133,14 @@ fn bodies_that_are_here_are_hedged_and_posts_are_not() {
     let mut statuses: Vec<u16> = (0..2).map(|_| ask("POST").status).collect();
     statuses.sort_unstable();
     assert_eq!(statuses, [200, 504]);
-    at_rest(&isobar);
+    isobar.comes_to_rest();
 }
 
 /// A failure of the second server does not count while the first may still answer, nor the other way round.
 #[test]
 fn an_answer_is_better_than_a_failure_that_is_faster() {
     let slow = stalling("slow", 1, STALL);
-    let failing = Origin::start(|exchange| exchange.reply(500, &[], b"failed"));
+    let failing = Origin::failing(500);
     let isobar = run(&[slow.address(), failing.address()], "hedge: 20ms");
     let mut client = Client::connect(isobar.address()).unwrap();
     // The second server takes its turn too, so that the slow one is always asked first.
@@ -168,7 +157,7 @@ fn an_answer_is_better_than_a_failure_that_is_faster() {
     for _ in 0..4 {
         assert_eq!(get(isobar.address(), "/").unwrap().text(), "slow");
     }
-    at_rest(&isobar);
+    isobar.comes_to_rest();
 }
 
 #[test]
@@ -182,18 +171,18 @@ fn no_more_is_hedged_than_the_budget_allows() {
     let refused = metrics.sum("isobar_upstream_retries_refused_total", &[]).unwrap();
     assert!((10.0..=40.0).contains(&hedges), "{hedges}");
     assert!(refused > 300.0, "{refused}");
-    at_rest(&isobar);
+    isobar.comes_to_rest();
 }
 
 #[test]
 fn up_to_three_more_servers_are_asked() {
-    let servers = [mute(), mute(), mute(), Origin::named("good")];
+    let servers = [Origin::mute(), Origin::mute(), Origin::mute(), Origin::named("good")];
     let addresses = servers.each_ref().map(Origin::address);
     let isobar = run(&addresses, "hedge: { after: 20ms, max: 3 }");
     for _ in 0..4 {
         assert_eq!(get(isobar.address(), "/").unwrap().text(), "good");
     }
-    at_rest(&isobar);
+    isobar.comes_to_rest();
     eventually("what was cancelled is closed", || {
         servers[..3].iter().all(|server| server.connections_open() == 0)
     });
@@ -215,7 +204,7 @@ fn nothing_is_hedged_into_a_full_upstream() {
         })
         .collect();
     assert!(clients.into_iter().all(|client| client.join().unwrap() == 200));
-    at_rest(&isobar);
+    isobar.comes_to_rest();
     assert!(isobar.metrics().sum("isobar_upstream_queue_entered_total", &[]) > Some(0.0));
     let sent: usize = servers.iter().map(Origin::request_count).sum();
     // The first may be hedged before the others come, and the last when they are gone.
@@ -224,7 +213,7 @@ fn nothing_is_hedged_into_a_full_upstream() {
 
 #[test]
 fn clients_that_leave_take_both_tries_with_them() {
-    let servers = [mute(), mute()];
+    let servers = [Origin::mute(), Origin::mute()];
     let isobar = run(&servers.each_ref().map(Origin::address), "hedge: 10ms");
     for _ in 0..6 {
         let mut client = Client::connect(isobar.address()).unwrap();
@@ -235,7 +224,7 @@ fn clients_that_leave_take_both_tries_with_them() {
         });
         drop(client);
     }
-    at_rest(&isobar);
+    isobar.comes_to_rest();
     eventually("their connections are closed", || {
         servers.iter().all(|server| server.connections_open() == 0)
     });
@@ -257,5 +246,5 @@ fn pipelined_requests_are_hedged_in_order() {
     for number in 0..6 {
         assert_eq!(client.receive().unwrap().text(), format!("/{number}"));
     }
-    at_rest(&isobar);
+    isobar.comes_to_rest();
 }

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::process::Command;
 
-use isobar_testkit::{Configuration, Nginx, Origin, Process, Wrk, binary, curl, eventually, get, noise, wrk};
+use isobar_testkit::{Configuration, Nginx, Origin, Process, Wrk, binary, curl, get, noise, wrk};
 
 #[test]
 fn curl_fetches_from_nginx() {
@@ -77,8 +77,7 @@ fn wrk_sees_no_error() {
         assert!(report.requests > 100, "{path}: {report:?}");
         assert_eq!((report.refused, report.socket_errors), (0, 0), "{path}: {report:?}");
     }
-    let in_flight = || isobar.metrics().sum("isobar_server_in_flight", &[]);
-    eventually("nothing is in flight any more", || in_flight() == Some(0.0));
+    isobar.comes_to_rest();
 }
 
 #[test]

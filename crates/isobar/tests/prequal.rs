@@ -281,9 +281,7 @@ fn a_reload_keeps_candidates_and_connections() {
         load.passes(20);
     }
     load.finish().assert_flawless();
-    eventually("nothing is in flight", || {
-        metric(&isobar, "isobar_server_in_flight") == 0.0
-    });
+    isobar.comes_to_rest();
 }
 
 /// A server that works on one request at a time and tells how many it has.

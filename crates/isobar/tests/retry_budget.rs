@@ -6,10 +6,6 @@ use std::time::Instant;
 
 use isobar_testkit::{Client, ClosedPort, Configuration, Isobar, Load, LoadOptions, Origin, binary, eventually};
 
-fn failing() -> Origin {
-    Origin::start(|exchange| exchange.reply(503, &[], b"failed"))
-}
-
 fn run(servers: &[SocketAddr], retry: &str) -> Isobar {
     let configuration = Configuration::to(servers)
         .upstream("balance: round_robin")
@@ -41,7 +37,7 @@ fn allowed(requests: usize, seconds: f64) -> f64 {
 
 #[test]
 fn one_of_three_fails_everything_and_a_fifth_is_saved() {
-    let (bad, good) = (failing(), [Origin::named("a"), Origin::named("b")]);
+    let (bad, good) = (Origin::failing(503), [Origin::named("a"), Origin::named("b")]);
     let isobar = run(
         &[bad.address(), good[0].address(), good[1].address()],
         "retry: { on: 503, attempts: 1 }",
@@ -70,7 +66,7 @@ fn one_of_three_fails_everything_and_a_fifth_is_saved() {
 
 #[test]
 fn when_all_fail_the_load_grows_by_a_fifth() {
-    let servers = [failing(), failing(), failing()];
+    let servers = [Origin::failing(503), Origin::failing(503), Origin::failing(503)];
     let isobar = run(
         &servers.each_ref().map(Origin::address),
         "retry: { on: 503, attempts: 2 }",
@@ -86,7 +82,7 @@ fn when_all_fail_the_load_grows_by_a_fifth() {
 
 #[test]
 fn without_a_budget_every_failure_is_sent_again() {
-    let servers = [failing(), failing(), failing()];
+    let servers = [Origin::failing(503), Origin::failing(503), Origin::failing(503)];
     let isobar = run(
         &servers.each_ref().map(Origin::address),
         "retry: { on: 503, attempts: 2, budget: none }",
@@ -97,7 +93,7 @@ fn without_a_budget_every_failure_is_sent_again() {
 
 #[test]
 fn a_budget_of_nothing_allows_nothing_and_a_reload_changes_that() {
-    let (bad, good) = (failing(), Origin::named("a"));
+    let (bad, good) = (Origin::failing(503), Origin::named("a"));
     let nothing = "retry: { on: 503, budget: { percent: 0%, min: 0/s } }";
     let isobar = run(&[bad.address(), good.address()], nothing);
     let count = |requests| ask(isobar.address(), requests).0;
@@ -164,7 +160,5 @@ fn nothing_is_left_in_flight_after_chaos() {
         report.succeeded,
         report.failures
     );
-    eventually("nothing is in flight", || {
-        isobar.metrics().sum("isobar_server_in_flight", &[]) == Some(0.0)
-    });
+    isobar.comes_to_rest();
 }

@@ -18,19 +18,6 @@ fn in_turn(servers: &[SocketAddr], lines: &str) -> Isobar {
     binary!().run(&configuration.top("access_log: { path: access.log, format: json }"))
 }
 
-/// Answers every request with this status and a body.
-fn failing(status: u16) -> Origin {
-    Origin::start(move |exchange| {
-        exchange.body()?;
-        exchange.reply(status, &[], b"failed")
-    })
-}
-
-/// Reads every request to its end, and never answers.
-fn mute() -> Origin {
-    Origin::start(|exchange| exchange.body().map(|_| After::Stall))
-}
-
 #[track_caller]
 fn line(isobar: &Isobar, number: usize) -> Value {
     wait_for("the line is written", || {
@@ -43,18 +30,9 @@ fn line(isobar: &Isobar, number: usize) -> Value {
     })
 }
 
-#[track_caller]
-fn at_rest(isobar: &Isobar) {
-    eventually("nothing is in flight", || {
-        let metrics = isobar.metrics();
-        let zero = |name| metrics.sum(name, &[]) == Some(0.0);
-        zero("isobar_server_in_flight") && zero("isobar_upstream_queued")
-    });
-}
-
 #[test]
 fn an_answer_is_given_up_for_another_servers() {
-    let (bad, good) = (failing(503), Origin::named("good"));
+    let (bad, good) = (Origin::failing(503), Origin::named("good"));
     let isobar = in_turn(&[bad.address(), good.address()], "retry: { on: [503] }");
     let mut client = Client::connect(isobar.address()).unwrap();
     for _ in 0..20 {
@@ -79,12 +57,12 @@ fn an_answer_is_given_up_for_another_servers() {
         (&tried["status"], &tried["retry_refused"]),
         (&200.into(), &false.into())
     );
-    at_rest(&isobar);
+    isobar.comes_to_rest();
 }
 
 #[test]
 fn the_last_answer_is_passed_on() {
-    let servers = [failing(503), failing(503), failing(503)];
+    let servers = [Origin::failing(503), Origin::failing(503), Origin::failing(503)];
     let addresses = servers.each_ref().map(Origin::address);
     let check = |lines: &str, expected: usize| {
         let before: usize = servers.iter().map(Origin::request_count).sum();
@@ -93,7 +71,7 @@ fn the_last_answer_is_passed_on() {
         assert_eq!((answer.status, answer.text()), (503, "failed".to_owned()), "{lines}");
         let after: usize = servers.iter().map(Origin::request_count).sum();
         assert_eq!(after - before, expected, "{lines}");
-        at_rest(&isobar);
+        isobar.comes_to_rest();
     };
     check("retry: { on: 5xx, attempts: 1 }", 2);
     check("retry: { on: 5xx, attempts: 9 }", 3);
@@ -105,7 +83,7 @@ fn the_last_answer_is_passed_on() {
 
 #[test]
 fn a_post_is_repeated_only_when_told() {
-    let (bad, good) = (failing(502), Origin::echo());
+    let (bad, good) = (Origin::failing(502), Origin::echo());
     let servers = [bad.address(), good.address()];
     let statuses = |lines: &str| {
         let isobar = in_turn(&servers, lines);
@@ -144,7 +122,7 @@ fn conditions_that_are_left_out_are_not_met() {
     check(closed.address(), "connect_failure", [200, 200]);
     check(closing.address(), "connect_failure", [200, 502]);
     check(closing.address(), "closed", [200, 200]);
-    let silent = mute();
+    let silent = Origin::mute();
     check(silent.address(), "[closed, connect_failure]", [200, 504]);
     check(silent.address(), "timeout", [200, 200]);
 }
@@ -195,7 +173,7 @@ fn bodies_are_sent_again() {
 
 #[test]
 fn a_try_that_takes_too_long_is_given_up_for_another_server() {
-    let (silent, good) = (mute(), Origin::named("good"));
+    let (silent, good) = (Origin::mute(), Origin::named("good"));
     let isobar = in_turn(&[silent.address(), good.address()], "retry: { try_timeout: 200ms }");
     for number in 0..4 {
         let began = Instant::now();
@@ -219,12 +197,12 @@ fn a_try_that_takes_too_long_is_given_up_for_another_server() {
     let mut statuses: Vec<u16> = (0..2).map(|_| client.post("/", b"x").unwrap().status).collect();
     statuses.sort_unstable();
     assert_eq!(statuses, [200, 504]);
-    at_rest(&isobar);
+    isobar.comes_to_rest();
 }
 
 #[test]
 fn the_deadline_is_for_everything() {
-    let servers = [mute(), mute(), mute(), mute()];
+    let servers = [Origin::mute(), Origin::mute(), Origin::mute(), Origin::mute()];
     let addresses = servers.each_ref().map(Origin::address);
     let is_in_time = |began: Instant| {
         let took = began.elapsed();
@@ -263,8 +241,8 @@ fn the_deadline_is_for_everything() {
     assert_eq!(get(full.address(), "/").unwrap().status, 504);
     is_in_time(began);
     assert_eq!(first.receive().unwrap().status, 504);
-    at_rest(&full);
-    at_rest(&isobar);
+    full.comes_to_rest();
+    isobar.comes_to_rest();
 }
 
 #[test]
@@ -283,7 +261,7 @@ fn a_server_alone_is_asked_again_after_a_pause() {
         let mut client = Client::connect(isobar.address()).unwrap();
         let statuses = [client.get("/").unwrap().status, client.get("/").unwrap().status];
         assert_eq!(statuses, expected, "{lines}");
-        at_rest(&isobar);
+        isobar.comes_to_rest();
     };
     check("retry: { on: 503 }", [503, 200]);
     check("retry: { on: 503, backoff: { base: 5ms, max: 20ms } }", [200, 200]);
@@ -333,7 +311,7 @@ fn pipelined_requests_are_each_sent_again_in_order() {
     assert!(bad.request_count() >= 3);
     // An answer that does not end is not waited for: its connection is closed.
     eventually("the rest of the answers is given up", || bad.connections_open() == 0);
-    at_rest(&isobar);
+    isobar.comes_to_rest();
 }
 
 #[test]
@@ -358,13 +336,13 @@ fn a_body_after_100_continue_is_sent_again() {
             assert_eq!((answer.status, answer.text()), (200, "body".to_owned()));
         }
         assert!(bad.request_count() >= 2);
-        at_rest(&isobar);
+        isobar.comes_to_rest();
     }
 }
 
 #[test]
 fn a_route_has_retries_of_its_own() {
-    let (bad, good) = (failing(503), Origin::named("good"));
+    let (bad, good) = (Origin::failing(503), Origin::named("good"));
     let configuration = Configuration::to(&[bad.address(), good.address()])
         .upstream("balance: round_robin\nretry: { on: 503 }")
         .routes("- { match: { path: /once }, upstream: web, retry: { attempts: 0 } }\n- { upstream: web }");
@@ -381,7 +359,7 @@ fn a_route_has_retries_of_its_own() {
 
 #[test]
 fn a_client_that_leaves_in_a_pause_takes_its_request_with_it() {
-    let bad = failing(503);
+    let bad = Origin::failing(503);
     let isobar = in_turn(
         &[bad.address()],
         "retry: { on: 503, attempts: 5, backoff: { base: 30s, max: 60s } }",
@@ -396,6 +374,6 @@ fn a_client_that_leaves_in_a_pause_takes_its_request_with_it() {
     eventually("the clients' connections are gone", || {
         isobar.metrics().sum("isobar_listener_connections", &[]) == Some(0.0)
     });
-    at_rest(&isobar);
+    isobar.comes_to_rest();
     assert_eq!(line(&isobar, 0)["cause"], "client_closed");
 }

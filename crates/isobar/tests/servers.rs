@@ -191,7 +191,7 @@ fn who_said_what_is_seen_everywhere() {
     let log = isobar.log().lines().filter(|line| line.contains("is set to")).count();
     done(&isobar, &["disable", "web", "a"]);
     let (code, again) = asked(&isobar, "POST /servers/web/a/disable HTTP/1.1");
-    let expected = json!({ "upstream": "web", "server": "a", "state": "disabled", "was": "disabled", "in_flight": 0 });
+    let expected = json!({ "upstream": "web", "server": "a", "state": "disabled", "was": "disabled", "in_flight": 0, "sessions": null });
     assert_eq!((code, again), (200, expected));
     assert_eq!(
         isobar.log().lines().filter(|line| line.contains("is set to")).count(),
@@ -363,8 +363,7 @@ fn many_orders_at_once_leave_the_last_one() {
     assert_eq!(states(&isobar)[0].1, "drain");
     load.passes(50);
     load.finish().assert_flawless();
-    let in_flight = || isobar.metrics().sum("isobar_server_in_flight", &[]);
-    eventually("nothing is in flight", || in_flight() == Some(0.0));
+    isobar.comes_to_rest();
 }
 
 #[test]
@@ -381,11 +380,56 @@ fn a_drained_server_keeps_its_sessions_and_a_disabled_one_does_not() {
     let owners: Vec<_> = (0..4).map(|session| who(&session.to_string())).collect();
     assert!(owners.iter().any(|owner| owner == "a") && owners.iter().any(|owner| owner == "b"));
     let still = || (0..4).map(|session| who(&session.to_string())).collect::<Vec<_>>();
-    done(&isobar, &["drain", "web", "a"]);
+    let (admin, flow) = (isobar.admin(), "0 in flight\n");
+    let kept =
+        format!("requests of its sessions still come to it; `isobar server disable web a --admin {admin}` ends that\n");
+    let said = done(&isobar, &["drain", "web", "a", "--wait", "10s"]);
+    let waited = "server a of web has no request in flight\n";
+    assert_eq!(
+        said,
+        format!("server a of web: drain (was enabled), {flow}{kept}{waited}")
+    );
     assert_eq!(still(), owners, "sessions stay");
     for new in 10..16 {
         assert_eq!(who(&new.to_string()), "b", "new ones go elsewhere");
     }
-    done(&isobar, &["disable", "web", "a"]);
+    let said = done(&isobar, &["disable", "web", "a"]);
+    let moved = "its sessions go to other servers with their next request\n";
+    assert_eq!(said, format!("server a of web: disabled (was drain), {flow}{moved}"));
     assert_eq!(still(), ["b"; 4], "sessions move");
+    let said = done(&isobar, &["enable", "web", "a"]);
+    assert_eq!(said, format!("server a of web: enabled (was disabled), {flow}"));
+}
+
+#[test]
+fn sessions_that_may_not_move_are_refused_and_everybody_is_told_why() {
+    let origins = two();
+    let log = "access_log: { path: access.log, format: \"{status} {cause}\" }";
+    let configuration = named(&origins).upstream("sticky: { header: x-session, on_down: fail }");
+    let isobar = binary!().workers(1).run(&configuration.top(log));
+    let ask = |session: &str| {
+        let mut client = Client::connect(isobar.address()).unwrap();
+        let request = format!("GET / HTTP/1.1\r\nhost: a\r\nx-session: {session}\r\n\r\n");
+        client.exchange(request).unwrap()
+    };
+    let owner = ask("1").text();
+    let said = done(&isobar, &["disable", "web", &owner]);
+    assert!(
+        said.ends_with("requests of its sessions are answered with 503 until it is back (`on_down: fail`)\n"),
+        "{said}"
+    );
+    let refused = ask("1");
+    assert_eq!(refused.status, 503);
+    assert!(
+        refused
+            .text()
+            .contains("The server of the request's session is not available"),
+        "{}",
+        refused.text()
+    );
+    assert_eq!(ask("2").status, 200, "the other server is there");
+    eventually("the log says why", || {
+        let log = std::fs::read_to_string(isobar.directory().join("access.log"));
+        log.is_ok_and(|log| log.contains("503 session_server"))
+    });
 }

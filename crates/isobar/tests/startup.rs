@@ -116,7 +116,9 @@ fn an_access_log_that_cannot_be_written() {
     let directory = tempfile::tempdir().unwrap();
     let nowhere = directory.path().join("no/such/directory/access.log");
     let text = yaml("127.0.0.1:0") + &format!("access_log: {{ path: \"{}\" }}\n", nowhere.display());
-    refuses(&binary!(), &text, &["no/such/directory/access.log", "o such file"]);
+    shown_by_all(&text, "failed to open the access log", "no such file or directory");
+    let text = yaml("127.0.0.1:0") + &format!("access_log: {{ path: \"{}\" }}\n", directory.path().display());
+    shown_by_all(&text, "failed to open the access log", "is a directory");
     let locked = directory.path().join("locked");
     fs::create_dir(&locked).unwrap();
     fs::set_permissions(&locked, std::os::unix::fs::PermissionsExt::from_mode(0o555)).unwrap();
@@ -146,6 +148,157 @@ fn an_invalid_configuration_shows_every_error_with_its_place() {
             assert!(said.contains(words), "{command}: {words:?} is not in\n{said}");
         }
     }
+}
+
+/// Checks that `check`, its JSON and `run` find this one error, and where: at the last `: ` of the text's last line.
+#[track_caller]
+fn shown_by_all(text: &str, what: &str, why: &str) {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("isobar.yaml");
+    fs::write(&file, text).unwrap();
+    let file = file.to_str().unwrap();
+    let (line, last) = (text.lines().count(), text.lines().last().unwrap());
+    let column = last.rfind(": ").unwrap() + 3;
+    for arguments in [["check", file].as_slice(), &["run", file]] {
+        let outcome = binary!().outcome(arguments);
+        assert_eq!(outcome.status.code(), Some(1), "{arguments:?}");
+        let said = outcome.stderr;
+        assert!(
+            said.contains(&format!("error: {what}")) && said.contains(why),
+            "{arguments:?}: {said}"
+        );
+        assert!(
+            said.contains(&format!("isobar.yaml:{line}:{column}\n")),
+            "{arguments:?}: {said}"
+        );
+        assert!(
+            said.contains("isobar.yaml: 1 error\n") && !said.contains("os error"),
+            "{arguments:?}: {said}"
+        );
+    }
+    let outcome = binary!().outcome(&["check", "--json", file]);
+    assert_eq!(outcome.status.code(), Some(1), "{}", outcome.stderr);
+    let json: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();
+    let [found] = json["diagnostics"].as_array().unwrap().as_slice() else {
+        panic!("{json:#}")
+    };
+    let message = found["message"].as_str().unwrap();
+    assert!(message.starts_with(what) && message.contains(why), "{message}");
+    assert_eq!(
+        (found["line"].as_u64(), found["column"].as_u64()),
+        (Some(line as u64), Some(column as u64))
+    );
+    assert_eq!((&json["errors"], &found["severity"]), (&1.into(), &"error".into()));
+}
+
+#[test]
+fn a_file_of_certificates_or_a_secret_that_is_of_no_use() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    fs::write(path("empty"), "").unwrap();
+    fs::write(
+        path("broken"),
+        "-----BEGIN CERTIFICATE-----\n!!!\n-----END CERTIFICATE-----\n",
+    )
+    .unwrap();
+    fs::write(
+        path("hollow"),
+        "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+    )
+    .unwrap();
+    let missing = path("missing");
+    let check = |section: &str, file: &str, what: &str, why: &str| {
+        let text = format!(
+            "listeners: [{{ address: 127.0.0.1:0, upstream: web }}]\nupstreams:\n  web:\n    servers: [127.0.0.1:9]\n    \
+             {section}{file}\n"
+        );
+        shown_by_all(&text, what, why);
+    };
+    let ca = "health:\n      type: https\n      ca: ";
+    let authorities = "failed to read the certificate authorities in ";
+    check(ca, &missing, authorities, "no such file or directory");
+    check(
+        ca,
+        directory.path().to_str().unwrap(),
+        authorities,
+        "it is no ordinary file",
+    );
+    check(ca, &path("empty"), authorities, "it has no certificate");
+    check(ca, &path("broken"), authorities, "it is not a PEM file");
+    check(ca, &path("hollow"), authorities, "certificate number 1 cannot be read");
+    let secret = "sticky:\n      cookie: SERVERID\n      secret: ";
+    check(
+        secret,
+        &missing,
+        "failed to read the secret ",
+        "no such file or directory",
+    );
+    check(
+        secret,
+        &path("empty"),
+        "failed to read the secret ",
+        "16 bytes at least",
+    );
+}
+
+/// Files are looked at with everything else that is wrong.
+#[test]
+fn files_are_checked_beside_other_errors() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("isobar.yaml");
+    let text = "listeners: [{ address: 127.0.0.1:8080, upstream: web }]\nupstreams:\n  web:\n    \
+                servers: [127.0.0.1:9001]\n    balance: fastest\n    sticky: { cookie: A, secret: [/nowhere/a, /nowhere/b] }\n    \
+                health: [{ ca: /nowhere/ca }, { name: b, ca: /nowhere/ca }]\n";
+    fs::write(&file, text).unwrap();
+    let outcome = binary!().outcome(&["check", "--json", file.to_str().unwrap()]);
+    let json: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();
+    let paths = json["diagnostics"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|found| found["path"].as_str().unwrap());
+    let expected = [
+        "upstreams.web.balance",
+        "upstreams.web.sticky.secret[0]",
+        "upstreams.web.sticky.secret[1]",
+        "upstreams.web.health[0].ca",
+        "upstreams.web.health[1].ca",
+    ];
+    assert_eq!(paths.collect::<Vec<_>>(), expected, "{json:#}");
+}
+
+#[test]
+fn a_scenario_is_no_configuration_and_a_configuration_no_scenario() {
+    let directory = tempfile::tempdir().unwrap();
+    let configuration = directory.path().join("isobar.yaml");
+    fs::write(&configuration, yaml("127.0.0.1:0")).unwrap();
+    let scenario = directory.path().join("scenario.yaml");
+    fs::write(
+        &scenario,
+        "servers: [{ name: a }]\narrivals: { load: 0.5 }\nservice: { mean: 10ms }\n",
+    )
+    .unwrap();
+    let check = |command: &str, file: &std::path::Path, words: &[&str]| {
+        let outcome = binary!().outcome(&[command, file.to_str().unwrap()]);
+        assert_eq!(outcome.status.code(), Some(1), "{command}");
+        assert!(outcome.stderr.ends_with(": 1 error\n"), "{command}: {}", outcome.stderr);
+        for word in words {
+            assert!(outcome.stderr.contains(word), "{command}: {}", outcome.stderr);
+        }
+    };
+    let words = [
+        "this is a scenario, not a configuration",
+        "`isobar simulate` runs it",
+        "scenario.yaml:2:1",
+    ];
+    check("check", &scenario, &words);
+    check("run", &scenario, &words);
+    let words = [
+        "this is a configuration, not a scenario",
+        "`isobar check`",
+        "`isobar run`",
+    ];
+    check("simulate", &configuration, &words);
 }
 
 #[test]

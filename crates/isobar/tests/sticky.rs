@@ -608,9 +608,9 @@ fn a_secret_that_is_none_is_refused() {
         ),
         (
             "/nowhere/sticky.key".to_owned(),
-            "failed to read the secret /nowhere/sticky.key of upstream web",
+            "failed to read the secret /nowhere/sticky.key: no such file or directory",
         ),
-        (directory.path().display().to_string(), "it is no file"),
+        (directory.path().display().to_string(), "it is no ordinary file"),
     ] {
         let refused = to(&origins, &format!("cookie: SERVERID, secret: {file}")).yaml();
         let log = isobar.reload(&refused);

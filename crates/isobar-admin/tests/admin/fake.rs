@@ -58,6 +58,7 @@ impl Operations for Fake {
         Ok(OrderDone {
             from: std::mem::replace(&mut server.state, order.state),
             in_flight: server.in_flight,
+            on_down: None,
         })
     }
 }

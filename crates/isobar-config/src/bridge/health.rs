@@ -5,7 +5,7 @@ mod fit;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use isobar_plan::{HealthProbe, HealthTls, HttpProbe, Trust};
+use isobar_plan::{Authorities, HealthProbe, HealthTls, HttpProbe, Trust};
 
 use super::names;
 use crate::document::{
@@ -116,7 +116,7 @@ fn check(written: &HealthCheck, name: &Label, at: Path<'_>, problems: &mut Probl
         server_name: server_name.as_ref().map(|name| HostField::as_str(name).into()),
         trust: match (verify, ca) {
             (Some(Verify::None), _) => Trust::Anyone,
-            (_, Some(file)) => Trust::File(CaFile::as_str(file).into()),
+            (_, Some(file)) => Trust::File(Authorities::of_file(CaFile::as_str(file))),
             (_, None) => Trust::System,
         },
     };
@@ -152,7 +152,8 @@ pub(crate) fn kind(written: &HealthCheck) -> HealthKind {
     written.r#type.unwrap_or(implied)
 }
 
-fn is_secured(written: &HealthCheck, kind: HealthKind) -> bool {
+/// Whether certificates come into it.
+pub(crate) fn is_secured(written: &HealthCheck, kind: HealthKind) -> bool {
     kind == HealthKind::Https || (kind != HealthKind::Http && written.tls == Some(true))
 }
 

@@ -11,8 +11,8 @@ pub(super) fn limits(written: &UpstreamLimits) -> isobar_plan::UpstreamLimits {
         max_connections,
     } = written;
     isobar_plan::UpstreamLimits {
-        max_requests: max_requests.0.map(|limit| limit.value()),
-        max_connections: max_connections.0.map(|limit| limit.value()),
+        max_requests: max_requests.value(),
+        max_connections: max_connections.value(),
     }
 }
 
@@ -30,7 +30,7 @@ pub(crate) fn adaptive(
             min.value(),
             max.value()
         );
-        problems.push(Problem::error(at.key("min"), what));
+        problems.push(Problem::error(at.key("min"), what).needs(at.key("max")));
     }
     if let Some(Some(most)) = configured.max_by_key(|limit| limit.unwrap_or(u32::MAX))
         && most <= min.value()

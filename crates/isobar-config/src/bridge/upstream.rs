@@ -7,7 +7,9 @@ use isobar_plan::{Outliers, ServiceState, Timeouts};
 
 use super::placement::{self, Here};
 use super::{health, names, outliers, overload, reports, retry, sticky, subset};
-use crate::document::{HashPart, KeepAlive, Label, Named, OrNone, OutlierDetection, Server, ServerTimeouts, Upstream};
+use crate::document::{
+    HashPart, KeepAlive, Label, Named, OneOrMore, OrNone, OutlierDetection, Server, ServerTimeouts, Upstream,
+};
 use crate::problem::{Path, Problem, Problems, Spot};
 use crate::setting::Setting;
 
@@ -64,7 +66,7 @@ fn upstream(
     retry::check_hedge(hedge, servers, at, problems);
     retry::check_hedged_sessions(hedge, sticky, at, problems);
     check_servers(servers, at, problems);
-    check_balance(*balance, hash, at, problems);
+    check_balance(*balance, &hash.0, at, problems);
     let planned = servers.iter().map(server).collect();
     let used = subset::take((name, written), here, planned, (at, problems));
     isobar_plan::Upstream {
@@ -75,7 +77,7 @@ fn upstream(
             at,
             problems,
         ),
-        hash: key(*balance, hash),
+        hash: key_parts(*balance, hash).0.iter().map(HashPart::part).collect(),
         placement: placement::placement(written, here, at, problems),
         reports: reports::reports(written, at, problems),
         health: health
@@ -107,11 +109,12 @@ fn check_balance(balance: Balance, hash: &[HashPart], at: Path<'_>, problems: &m
     }
 }
 
-fn key(balance: Balance, hash: &[HashPart]) -> Vec<isobar_plan::HashPart> {
-    if balance.is_keyed() && hash.is_empty() {
-        return vec![isobar_plan::HashPart::ClientIp];
+/// What requests are told apart by: as written, or what holds where nothing is.
+pub(crate) fn key_parts(balance: Balance, written: &OneOrMore<HashPart>) -> OneOrMore<HashPart> {
+    if balance.is_keyed() && written.0.is_empty() {
+        return OneOrMore(vec![HashPart::CLIENT_IP]);
     }
-    hash.iter().map(HashPart::part).collect()
+    written.clone()
 }
 
 fn check_servers(servers: &[Server], at: Path<'_>, problems: &mut Problems) {
@@ -183,7 +186,7 @@ fn server(written: &Server) -> isobar_plan::Server {
         name: names::server_name(written).as_str().into(),
         address: address.address().clone(),
         weight: weight.value(),
-        max_connections: max_connections.0.map(|limit| limit.value()),
+        max_connections: max_connections.value(),
         backup: *backup,
         priority: priority.map_or(0, |priority| u8::try_from(priority.value()).unwrap_or(u8::MAX)),
         zone: zone.as_ref().map(|zone| zone.as_str().into()),

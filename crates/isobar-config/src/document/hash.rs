@@ -9,6 +9,9 @@ use crate::setting::{Misfit, Word};
 pub struct HashPart(isobar_plan::HashPart);
 
 impl HashPart {
+    /// The client's address.
+    pub(crate) const CLIENT_IP: Self = Self(isobar_plan::HashPart::ClientIp);
+
     /// As the plan has it.
     #[must_use]
     pub fn part(&self) -> isobar_plan::HashPart {
@@ -51,7 +54,7 @@ impl Word for HashPart {
     }
 
     fn stand_in() -> Self {
-        Self(isobar_plan::HashPart::ClientIp)
+        Self::CLIENT_IP
     }
 
     fn describe() -> WordShape {

@@ -5,8 +5,8 @@ use isobar_plan::ServiceState;
 
 use super::reports::{Orca, Prequal, Reports};
 use super::{
-    AdaptiveConcurrency, Compared, HashPart, HealthChecks, Hedge, Label, Locality, OrNone, OutlierDetection, Panic,
-    Queue, Retry, SlowStart, Sticky, Subset, UpstreamLimits, Whole,
+    AdaptiveConcurrency, Compared, HashPart, HealthChecks, Hedge, Label, Locality, OneOrMore, OrNone, OutlierDetection,
+    Panic, Queue, Retry, SlowStart, Sticky, Subset, UpstreamLimits, Whole,
 };
 use crate::setting::Setting;
 use crate::setting::choice::Choice;
@@ -24,7 +24,7 @@ settings! {
         choices: Option<Compared>,
         /// What requests are told apart by where `balance` goes by keys: one thing or several together. Without it, the
         /// client's address.
-        hash: Vec<HashPart>,
+        hash: OneOrMore<HashPart>,
         /// What a server may have in flight at most, as a part of its share of what all have, where `balance` goes by
         /// keys; further requests go to the next server in their key's order. `none`: no bound.
         bounded_load: OrNone<Percent<100, 100_000>>,

@@ -1,6 +1,6 @@
 //! How is a whole number within a range read?
 
-use super::{Detail, Setting, Shape, Written, wrong_kind};
+use super::{Detail, OrNone, Setting, Shape, Written, wrong_kind};
 use crate::problem::{Path, Problem, Problems};
 use crate::tree::{Node, Style, Value};
 
@@ -32,6 +32,14 @@ impl<const LEAST: u32, const GREATEST: u32> Whole<LEAST, GREATEST> {
     #[must_use]
     pub const fn value(self) -> u32 {
         self.0
+    }
+}
+
+impl<const LEAST: u32, const GREATEST: u32> OrNone<Whole<LEAST, GREATEST>> {
+    /// The number; none: there is none.
+    #[must_use]
+    pub fn value(&self) -> Option<u32> {
+        self.0.map(Whole::value)
     }
 }
 

@@ -4,6 +4,7 @@ mod connections;
 mod line;
 mod order;
 mod placement;
+mod plain;
 mod queue;
 mod service;
 mod threads;
@@ -18,57 +19,11 @@ use std::time::Duration;
 
 use isobar_balance::{Chance, Otherwise};
 use isobar_plan::{
-    Balance, HealthCheck, HealthProbe, HealthState, KeepAlive, Priority, Queue, QueueOrder, Server, ServerAddress,
-    Timeouts, Upstream as Settings, UpstreamLimits,
+    Balance, HealthCheck, HealthProbe, HealthState, Priority, Server, ServerAddress, Upstream as Settings,
 };
 use isobar_upstream::{Ask, Displaced, Home, Local, Place, ProbeOutcome, QueueFull, Refusal, Retire, Ticket, Upstream};
 
-fn server(name: &str, max_connections: Option<u32>) -> Server {
-    let address = ServerAddress::Socket(SocketAddr::from((Ipv4Addr::LOCALHOST, 9)));
-    Server {
-        name: name.into(),
-        address,
-        weight: 1,
-        max_connections,
-        backup: false,
-        priority: 0,
-        zone: None,
-        state: isobar_plan::ServiceState::Enabled,
-    }
-}
-
-fn settings(servers: Vec<Server>) -> Settings {
-    let second = Duration::from_secs(1);
-    Settings {
-        name: "api".into(),
-        balance: Balance::LeastConnections,
-        hash: Vec::new(),
-        placement: Default::default(),
-        servers,
-        reports: None,
-        health: Vec::new(),
-        outliers: None,
-        timeouts: Timeouts {
-            connect: second,
-            send: second,
-            read: second,
-            idle: second,
-        },
-        keep_alive: KeepAlive {
-            max_idle: 1,
-            idle_timeout: second,
-        },
-        limits: UpstreamLimits::default(),
-        adaptive_concurrency: None,
-        queue: Queue {
-            max: 100,
-            timeout: second,
-            order: QueueOrder::FirstCome,
-        },
-        sticky: None,
-        retry_budget: None,
-    }
-}
+pub(crate) use plain::{server, settings};
 
 fn upstream(servers: Vec<Server>) -> Arc<Upstream> {
     Arc::new(Upstream::new(settings(servers), 1))

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use isobar_balance::Balance;
 use isobar_config::units::{ListenAddress, Span};
 
-use super::{Candidates, balance};
+use super::{Candidates, balance, candidates};
 
 /// How the demonstration is run.
 #[derive(Debug, Clone, Args)]
@@ -16,10 +16,11 @@ use super::{Candidates, balance};
                         isobar demo --compare all")]
 pub(crate) struct DemoOptions {
     /// How a server is chosen
-    #[arg(long, value_name = "NAME", default_value = "least_connections", value_parser = balance)]
+    #[arg(long, value_name = "NAME", default_value = "least_connections", value_parser = balance())]
     pub(crate) balance: Balance,
     /// How a server is chosen in the second half of the duration; the end shows both halves side by side
-    #[arg(long, value_name = "NAME", value_parser = balance, requires = "duration")]
+    #[arg(long, value_name = "NAME", value_parser = balance(), hide_possible_values = true,
+          requires = "duration")]
     pub(crate) then: Option<Balance>,
     /// Begin with this server ten times slower
     #[arg(long, value_name = "SERVER", value_enum)]
@@ -29,7 +30,7 @@ pub(crate) struct DemoOptions {
     pub(crate) failing: Option<Builtin>,
     /// Try these algorithms, separated by commas, or `all`, one after the other on three equal servers of which one is
     /// slow and one fails, and show them in a table; `--duration` is for each of them [default: 5s]
-    #[arg(long, value_name = "NAME,…", value_delimiter = ',', value_parser = candidates,
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',', value_parser = candidates(), hide_possible_values = true,
           conflicts_with_all = ["balance", "then", "slow", "failing", "servers_only"])]
     pub(crate) compare: Vec<Candidates>,
     /// Print the comparison as JSON
@@ -66,10 +67,6 @@ impl Builtin {
             Self::Slow => 2,
         }
     }
-}
-
-fn candidates(text: &str) -> Result<Candidates, String> {
-    Candidates::read(text, balance)
 }
 
 impl DemoOptions {

@@ -5,12 +5,21 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use isobar_balance::Balance;
 
-use super::Candidates;
+use super::{Candidates, candidates};
+
+const SCHEMA: &str = "\
+Examples:
+  isobar schema > isobar.schema.json
+  isobar schema --scenario > scenario.schema.json
+
+An editor with a YAML language server then knows every setting of a file that begins with
+`# yaml-language-server: $schema=isobar.schema.json`.";
 
 /// Whose schema is printed.
 #[derive(Debug, Args)]
+#[command(after_help = SCHEMA)]
 pub(crate) struct SchemaOptions {
-    /// That of scenarios for `isobar simulate`
+    /// That of scenarios for `isobar simulate`, in place of that of configuration files
     #[arg(long)]
     pub(crate) scenario: bool,
 }
@@ -18,13 +27,13 @@ pub(crate) struct SchemaOptions {
 /// How a scenario is run.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  isobar simulate examples/scenarios/fails-fast.yaml\n  \
-                        isobar simulate scenario.yaml --compare round_robin,least_connections --html report.html")]
+                        isobar simulate examples/scenarios/crash.yaml --compare all --html report.html")]
 pub(crate) struct SimulateOptions {
     /// The scenario; `-` is the standard input
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
     /// The algorithms to run it with, separated by commas, or `all`; without it, the scenario's own
-    #[arg(long, value_name = "NAME,…", value_delimiter = ',', value_parser = candidates)]
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',', value_parser = candidates())]
     pub(crate) compare: Vec<Candidates>,
     /// What chance follows from, in place of the scenario's seed
     #[arg(long, value_name = "N")]
@@ -32,7 +41,7 @@ pub(crate) struct SimulateOptions {
     /// How many requests come, in place of the scenario's number
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(10..=1_000_000_000))]
     pub(crate) requests: Option<u64>,
-    /// Write a page with plots, which needs nothing from elsewhere
+    /// Write a page with plots, which needs nothing from elsewhere, to this file
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
     /// Print everything as JSON
@@ -45,10 +54,6 @@ impl SimulateOptions {
     pub(crate) fn balances(&self) -> Vec<Balance> {
         Candidates::distinct(&self.compare, Balance::ALL.iter().copied())
     }
-}
-
-fn candidates(text: &str) -> Result<Candidates, String> {
-    Candidates::read(text, super::balance)
 }
 
 /// What is known of the workload that an algorithm is to be found for.

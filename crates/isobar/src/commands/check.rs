@@ -3,26 +3,23 @@
 use std::io;
 use std::path::Path;
 
-use anyhow::{Error, Result};
+use anyhow::Result;
 use isobar_config::{Diagnostics, Loaded, Severity, Source};
 use isobar_control::{LoadError, read, read_from};
 use isobar_plan::Plan;
 
 use super::print;
 use crate::arguments::CheckOptions;
-use crate::{logging, secrets};
+use crate::{files, logging};
 
 /// Checks a configuration file.
 ///
-/// *Errors*: it cannot be read, nor can a secret it names, or it is not valid; then every error is in the failure, or printed
-/// as JSON.
+/// *Errors*: it cannot be read, or it is not valid, to which the files that it names belong; then every error is in the failure,
+/// or printed as JSON.
 pub(crate) fn check(options: &CheckOptions) -> Result<()> {
     let source = open(&options.file)?;
-    match isobar_config::load(&source) {
-        Ok(loaded) => {
-            secrets::fill_in(&mut loaded.plan.clone()).map_err(Error::msg)?;
-            report(options, &source, &loaded)
-        }
+    match isobar_config::load_with(&source, files::look) {
+        Ok(loaded) => report(options, &source, &loaded),
         Err(problems) => {
             if options.json {
                 print_json(&problems)?;

@@ -1,7 +1,5 @@
 //! `isobar proxy`: serves one address from a few servers, without a file.
 
-use std::io;
-
 use anyhow::{Result, anyhow};
 use isobar_plan::{AccessLog, Admin, LogDestination, LogFormat, Plan};
 
@@ -15,7 +13,6 @@ const ACCESS_LOG_QUEUE: u32 = 65_536;
 /// Serves what the arguments say until a signal asks to stop.
 pub(crate) fn proxy(options: &ProxyOptions) -> Result<()> {
     logging::start();
-    let color = logging::diagnostics_color(&io::stderr());
     let mut plan = plan(options)?;
     plan.admin = options.admin.map(|address| Admin { address: address.0 });
     plan.access_log = options.access_log.map(access_log);
@@ -23,7 +20,6 @@ pub(crate) fn proxy(options: &ProxyOptions) -> Result<()> {
         plan,
         origin: Origin::Arguments,
         workers: options.workers.options()?,
-        color,
     })
 }
 

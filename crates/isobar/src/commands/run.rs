@@ -3,18 +3,22 @@
 use std::io;
 
 use anyhow::Result;
-use isobar_control::{load, read};
+use isobar_control::{Reading, load, read};
 
 use crate::arguments::RunOptions;
-use crate::logging;
 use crate::serve::{Origin, Service, serve};
+use crate::{files, logging};
 
 /// Serves a configuration file until a signal asks to stop.
 pub(crate) fn run(options: &RunOptions) -> Result<()> {
     logging::start();
-    let (path, color) = (options.file.clone(), logging::diagnostics_color(&io::stderr()));
+    let path = options.file.clone();
+    let reading = Reading {
+        look: files::look,
+        color: logging::diagnostics_color(&io::stderr()),
+    };
     let text = read(&path)?;
-    let configuration = load(&path.display().to_string(), text.clone(), color)?;
+    let configuration = load(&path.display().to_string(), text.clone(), reading)?;
     if !configuration.warnings.is_empty() {
         tracing::warn!(
             "{} is valid, but:\n{}",
@@ -24,8 +28,7 @@ pub(crate) fn run(options: &RunOptions) -> Result<()> {
     }
     serve(Service {
         plan: configuration.plan,
-        origin: Origin::File { path, text },
+        origin: Origin::File { path, text, reading },
         workers: options.workers.options()?,
-        color,
     })
 }

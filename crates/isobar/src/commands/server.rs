@@ -82,6 +82,9 @@ async fn change(one: &OneServer, order: &str, wait: Option<Span>) -> Result<()> 
         word(&done["was"]),
         done["in_flight"]
     ))?;
+    if let Some(told) = of_sessions(one, word(&done["sessions"])) {
+        print(&format!("{told}\n"))?;
+    }
     let Some(wait) = wait else { return Ok(()) };
     loop {
         tokio::time::sleep(PAUSE).await;
@@ -95,6 +98,31 @@ async fn change(one: &OneServer, order: &str, wait: Option<Span>) -> Result<()> 
                 status["in_flight"]
             );
         }
+    }
+}
+
+/// What an operator is told of the sessions of a server that goes out of service, who may wait for them in vain.
+fn of_sessions(one: &OneServer, sessions: &str) -> Option<String> {
+    let OneServer {
+        upstream,
+        server,
+        admin,
+    } = one;
+    match sessions {
+        "kept" => {
+            let at = match admin.address.to_string() {
+                usual if usual == AdminAt::USUAL => String::new(),
+                other => format!(" --admin {other}"),
+            };
+            Some(format!(
+                "requests of its sessions still come to it; `isobar server disable {upstream} {server}{at}` ends that"
+            ))
+        }
+        "refused" => {
+            Some("requests of its sessions are answered with 503 until it is back (`on_down: fail`)".to_owned())
+        }
+        "reassigned" => Some("its sessions go to other servers with their next request".to_owned()),
+        _ => None,
     }
 }
 

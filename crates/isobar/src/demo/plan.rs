@@ -5,11 +5,12 @@ use std::net::{SocketAddr, TcpListener};
 use anyhow::{Context, Result};
 use isobar_balance::Balance;
 use isobar_config::Color;
-use isobar_control::load;
+use isobar_control::{Reading, load};
 use isobar_plan::Plan;
 
 use super::visitors::VISITOR_FIELD;
 use crate::failure::io_reason;
+use crate::files;
 
 /// Ports tried after the first.
 const FURTHER_PORTS: u16 = 100;
@@ -48,7 +49,11 @@ pub(super) fn plan(listen: SocketAddr, servers: &[SocketAddr], balance: Balance)
          upstreams:\n  servers:\n    balance: {balance}\n{hash}    servers:\n{servers}    \
          health: {{ path: /health, interval: 500ms, timeout: 400ms, rise: 2, fall: 2 }}\n"
     );
-    Ok(load("demonstration", text, Color::Never)
+    let reading = Reading {
+        look: files::look,
+        color: Color::Never,
+    };
+    Ok(load("demonstration", text, reading)
         .context("failed to set up the demonstration")?
         .plan)
 }

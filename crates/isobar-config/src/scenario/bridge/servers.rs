@@ -85,7 +85,7 @@ fn list(group: &ServerGroup, listed: &mut Listed) {
                 document::Discipline::Fifo => Discipline::Fifo,
                 document::Discipline::Sharing => Discipline::Sharing,
             },
-            limit: max_connections.0.map(|limit| limit.value()),
+            limit: max_connections.value(),
             antagonist: self::antagonist(antagonist),
             wear: self::wear(wear),
             present: true,

@@ -1,0 +1,136 @@
+//! What stands in the files that a configuration names, and is it of use?
+//!
+//! The one place that reads them. Neither the reader of configurations nor the data plane opens such files: a configuration
+//! has them looked at before it counts as valid, and a plan is completed before it is served. They are read again with every
+//! reload. Errors name the file and never what stands in it.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+use std::sync::Arc;
+
+use isobar_config::{Needed, Unusable};
+use isobar_net::tls;
+use isobar_plan::{Plan, Secret, StickyBy, Trust};
+
+use crate::failure::io_reason;
+
+/// Bytes of a secret at least: as many as its signatures have.
+const MIN_SECRET: usize = 16;
+
+/// Bytes of a file with a secret at most. More is a mistake in the path.
+const MAX_SECRET: u64 = 4096;
+
+/// Bytes of a file with certificates at most; all the authorities of a usual system take some 250 KB.
+const MAX_CERTIFICATES: u64 = 16 * 1024 * 1024;
+
+/// Looks whether what a configuration needs can be used, without changing anything.
+pub(crate) fn look(needed: Needed<'_>) -> Result<(), Unusable> {
+    match needed {
+        Needed::Secret(file) => secret(file).map(drop),
+        Needed::Authorities(file) => authorities(file).map(drop),
+        Needed::SystemAuthorities => {
+            let usable = tls::TlsClient::new(tls::Trust::System, &[]).map(drop);
+            usable.map_err(|error| Unusable {
+                message: error.to_string(),
+                help: None,
+            })
+        }
+        Needed::AccessLog(file) => access_log(file),
+    }
+}
+
+/// Reads into the plan what stands in its files.
+///
+/// *Errors*: a file cannot be used; in a line.
+pub(crate) fn fill_in(plan: &mut Plan) -> Result<(), String> {
+    let mut known: HashMap<Box<str>, Arc<[u8]>> = HashMap::new();
+    for upstream in &mut plan.upstreams {
+        let of_upstream = |Unusable { message, help }| {
+            let help = help.map(|help| format!("; {help}")).unwrap_or_default();
+            format!("{message} (upstream {}){help}", upstream.name)
+        };
+        if let Some(StickyBy::Cookie(cookie)) = upstream.sticky.as_mut().map(|sticky| &mut sticky.by) {
+            let secrets: Result<_, _> = cookie.secret_files.iter().map(|file| secret(file)).collect();
+            cookie.secrets = secrets.map_err(of_upstream)?;
+        }
+        for check in &mut upstream.health {
+            let of_file = |tls: &isobar_plan::HealthTls| matches!(tls.trust, Trust::File(_));
+            // Only those are made anew that have a file.
+            if !check.tls.as_ref().is_some_and(of_file) {
+                continue;
+            }
+            let Some(Trust::File(wanted)) = Arc::make_mut(check).tls.as_mut().map(|tls| &mut tls.trust) else {
+                continue;
+            };
+            wanted.pem = match known.get(&wanted.file) {
+                Some(pem) => Arc::clone(pem),
+                None => authorities(&wanted.file).map_err(of_upstream)?,
+            };
+            known.insert(wanted.file.clone(), Arc::clone(&wanted.pem));
+        }
+    }
+    Ok(())
+}
+
+/// The secret in a file, without the line end behind it.
+fn secret(file: &str) -> Result<Secret, Unusable> {
+    let unusable = |why: &str, help: Option<String>| Unusable {
+        message: format!("failed to read the secret {file}: {why}"),
+        help,
+    };
+    let help = || Some(format!("make one with `openssl rand -hex 32 > {file}`"));
+    let bytes = read(file, MAX_SECRET).map_err(|error| {
+        let is_missing = error.kind() == io::ErrorKind::NotFound;
+        unusable(&io_reason(&error), help().filter(|_| is_missing))
+    })?;
+    let secret = bytes.trim_ascii_end();
+    if secret.len() < MIN_SECRET {
+        let why = format!("a secret has {MIN_SECRET} bytes at least, this one {}", secret.len());
+        return Err(unusable(&why, help()));
+    }
+    Ok(Secret(secret.into()))
+}
+
+/// The certificates of authorities in a PEM file, all of which can be used.
+fn authorities(file: &str) -> Result<Arc<[u8]>, Unusable> {
+    let unusable = |why: &str| Unusable {
+        message: format!("failed to read the certificate authorities in {file}: {why}"),
+        help: None,
+    };
+    let pem = read(file, MAX_CERTIFICATES).map_err(|error| unusable(&io_reason(&error)))?;
+    tls::TlsClient::new(tls::Trust::Pem(&pem), &[]).map_err(|error| unusable(&error.to_string()))?;
+    Ok(pem.into())
+}
+
+/// Whether a log can be there. To open it would make it, so permissions show only when it is served.
+fn access_log(file: &str) -> Result<(), Unusable> {
+    let path = Path::new(file);
+    let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty());
+    let found = match path.metadata() {
+        Ok(found) if found.is_dir() => Err(io::Error::from(io::ErrorKind::IsADirectory)),
+        Ok(_) => Ok(()),
+        Err(_) => directory.unwrap_or(Path::new(".")).metadata().map(drop),
+    };
+    found.map_err(|error| Unusable {
+        message: format!("failed to open the access log {file}: {}", io_reason(&error)),
+        help: None,
+    })
+}
+
+/// What stands in a file.
+///
+/// *Errors*: it cannot be read, has more than `most` bytes, or is something else, such as a pipe, which could keep a reload
+/// waiting for ever.
+fn read(file: &str, most: u64) -> io::Result<Vec<u8>> {
+    if !std::fs::metadata(file)?.is_file() {
+        return Err(io::Error::other("it is no ordinary file"));
+    }
+    let mut bytes = Vec::new();
+    File::open(file)?.take(most + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most {
+        return Err(io::Error::other(format!("it has more than {most} bytes")));
+    }
+    Ok(bytes)
+}
