@@ -33,16 +33,17 @@ pub(crate) fn group<'s>(
     let mut zones = Zones::default();
     let arrangement = arrangement(settings, &mut zones, last.guesses);
     let slow_start = settings.placement.slow_start;
-    let candidate = |((slot, (server, seen)), settings): ((u32, &(Arc<Server>, Seen)), &'s isobar_plan::Server)| Candidate {
-        label: Some(ketama_label(&settings.address)),
-        // Only its sessions are left to one that was taken out, and it is none of those of which too few are available.
-        weight: if seen.takes_new { settings.weight } else { 0 },
-        tier: tier(settings),
-        zone: settings.zone.as_ref().map_or(NOWHERE, |zone| zones.number(zone)),
-        standing: seen.standing,
-        warmth: warmth(seen.since, slow_start, now),
-        ..Candidate::new(slot, hash(settings.name.as_bytes(), 0), Arc::clone(server.state()))
-    };
+    let candidate =
+        |((slot, (server, seen)), settings): ((u32, &(Arc<Server>, Seen)), &'s isobar_plan::Server)| Candidate {
+            label: Some(ketama_label(&settings.address)),
+            // Only its sessions are left to one that was taken out, and it is none of those of which too few are available.
+            weight: if seen.takes_new { settings.weight } else { 0 },
+            tier: tier(settings),
+            zone: settings.zone.as_ref().map_or(NOWHERE, |zone| zones.number(zone)),
+            standing: seen.standing,
+            warmth: warmth(seen.since, slow_start, now),
+            ..Candidate::new(slot, hash(settings.name.as_bytes(), 0), Arc::clone(server.state()))
+        };
     let candidates = (0..).zip(servers).zip(&settings.servers).map(candidate).collect();
     let seed = hash(settings.name.as_bytes(), epoch);
     match last.group {
@@ -71,11 +72,7 @@ const STEPS: u32 = 64;
 
 /// When the part of its weight that one of the servers has is another, and a new group is worth it; none: all have all of
 /// it.
-pub(crate) fn next_step(
-    servers: &[(Arc<Server>, Seen)],
-    slow_start: Option<SlowStart>,
-    now: Moment,
-) -> Option<Moment> {
+pub(crate) fn next_step(servers: &[(Arc<Server>, Seen)], slow_start: Option<SlowStart>, now: Moment) -> Option<Moment> {
     let slow_start = slow_start?;
     let next = servers
         .iter()

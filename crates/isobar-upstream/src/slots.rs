@@ -30,7 +30,11 @@ impl Slots {
     /// *Cost*: O(log n).
     pub(crate) fn of_server(&self, server: &Arc<Server>, servers: &[Arc<Server>]) -> Option<u32> {
         // Numbers come again after very many servers.
-        let is_same = |slot: &u32| servers.get(*slot as usize).is_some_and(|other| Arc::ptr_eq(other, server));
+        let is_same = |slot: &u32| {
+            servers
+                .get(*slot as usize)
+                .is_some_and(|other| Arc::ptr_eq(other, server))
+        };
         self.all_of(server.number()).find(is_same)
     }
 

@@ -253,16 +253,22 @@ impl Upstream {
             arrival: Arrival::Later,
         };
         let known_as = |server: &Arc<Server>| (Arc::clone(server.name()), server.address().clone());
-        let same: HashMap<_, _> = old.servers.iter().rev().map(|server| (known_as(server), server)).collect();
-        let servers = settings.servers.iter().map(|server| {
-            match same.get(&(Arc::clone(&server.name), server.address.clone())) {
-                Some(&same) => {
-                    same.reconfigure(server, &settings);
-                    Arc::clone(same)
-                }
-                None => new_server(server, joining, &known),
-            }
-        });
+        let same: HashMap<_, _> = old
+            .servers
+            .iter()
+            .rev()
+            .map(|server| (known_as(server), server))
+            .collect();
+        let servers =
+            settings.servers.iter().map(
+                |server| match same.get(&(Arc::clone(&server.name), server.address.clone())) {
+                    Some(&same) => {
+                        same.reconfigure(server, &settings);
+                        Arc::clone(same)
+                    }
+                    None => new_server(server, joining, &known),
+                },
+            );
         let servers = servers.collect();
         self.publish(settings, servers);
     }
@@ -514,7 +520,10 @@ fn members(
     let outliers = settings
         .outliers
         .filter(|outliers| servers.len() >= outliers.min_servers as usize);
-    let seen: Vec<_> = servers.iter().map(|server| (Arc::clone(server), server.seen())).collect();
+    let seen: Vec<_> = servers
+        .iter()
+        .map(|server| (Arc::clone(server), server.seen()))
+        .collect();
     Members {
         group: placement::group(&settings, &seen, (epoch, now), &last),
         slots,

@@ -63,6 +63,10 @@ fn a_limit_holds_while_it_is_set_under_load() {
         let local = Local::<()>::new(Arc::clone(&upstream));
         let end = Instant::now() + Duration::from_secs(60);
         for round in 0..RELOADS {
+            while upstream.status().requests.used <= 2 {
+                assert!(Instant::now() < end, "no load in round {round}");
+                std::thread::yield_now();
+            }
             limit(&upstream, Some(2));
             let place = loop {
                 assert!(Instant::now() < end, "no place in round {round}");

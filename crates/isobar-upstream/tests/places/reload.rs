@@ -13,7 +13,8 @@ fn many(count: usize) -> Vec<Server> {
     (0..count).map(|at| server(&format!("server-{at}"), None)).collect()
 }
 
-/// In debug builds it takes about 0.3 s; where each server is looked for among all, over a minute.
+/// In a debug build the three take 0.5 s on two cores of an Intel Xeon, and 12.7 s where each server is looked for among
+/// all.
 #[test]
 fn ten_thousand_servers_in_another_order_are_found_again() {
     let mut servers = many(10_000);
@@ -28,7 +29,7 @@ fn ten_thousand_servers_in_another_order_are_found_again() {
         local.view();
     }
     let took = began.elapsed();
-    assert!(took < Duration::from_secs(10), "three reloads took {took:?}");
+    assert!(took < Duration::from_secs(6), "three reloads took {took:?}");
     assert!(Arc::ptr_eq(&upstream.members().servers[9_999], &first));
     drop(place);
     assert_eq!(upstream.status().requests.used, 0);
@@ -66,7 +67,11 @@ fn the_judge_is_called_where_somebody_is_judged() {
     upstream.refresh();
     assert_eq!(upstream.poll_rung(&mut cx), Poll::Ready(()));
     upstream.reconfigure(settings(many(3)));
-    assert_eq!(upstream.poll_rung(&mut cx), Poll::Ready(()), "who was ejected comes back");
+    assert_eq!(
+        upstream.poll_rung(&mut cx),
+        Poll::Ready(()),
+        "who was ejected comes back"
+    );
     upstream.refresh();
     assert_eq!(upstream.poll_rung(&mut cx), Poll::Pending);
 }
@@ -82,7 +87,7 @@ impl<F: Fn() + Send + Sync> Wake for Returns<F> {
 
 /// Runs on a thread, which is left behind where it does not end.
 fn ends(work: impl FnOnce() + Send + 'static) -> bool {
-    let (done, ended) = mpsc::channel();
+    let (done, ended) = mpsc::sync_channel(1);
     std::thread::spawn(move || {
         work();
         let _ = done.send(());
@@ -98,7 +103,11 @@ fn who_is_woken_may_come_back_at_once() {
         let _ = follows.poll_changed(0, &mut Context::from_waker(Waker::noop()));
     })));
     let epoch = upstream.epoch();
-    assert!(upstream.poll_changed(epoch, &mut Context::from_waker(&waker)).is_pending());
+    assert!(
+        upstream
+            .poll_changed(epoch, &mut Context::from_waker(&waker))
+            .is_pending()
+    );
     let refreshed: Arc<Upstream> = Arc::clone(&upstream);
     assert!(ends(move || refreshed.refresh()), "told of a change under a lock");
 
@@ -108,6 +117,11 @@ fn who_is_woken_may_come_back_at_once() {
         asks.asking().done();
         let _ = asks.asking().poll_wanted(&mut Context::from_waker(Waker::noop()));
     })));
-    assert!(server.asking().poll_wanted(&mut Context::from_waker(&waker)).is_pending());
+    assert!(
+        server
+            .asking()
+            .poll_wanted(&mut Context::from_waker(&waker))
+            .is_pending()
+    );
     assert!(ends(move || server.asking().want()), "told to ask under a lock");
 }
