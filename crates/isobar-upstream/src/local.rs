@@ -9,6 +9,7 @@ use isobar_balance::{Attention, Chance, Finish, Outcome, Pick, Query, Tier, Verd
 use isobar_plan::QueueOrder;
 
 use crate::gate::Shard;
+use crate::queue::Made;
 use crate::{Ask, Members, Server, Sessions, Upstream, moment};
 
 /// What a worker keeps for a server.
@@ -220,7 +221,7 @@ impl<P> View<P> {
                 let Some(most) = (!is_current).then(most).flatten() else {
                     return Ok(Gated::No);
                 };
-                self.leave(Gated::No);
+                self.leave(Gated::No, Made::Otherwise);
                 most
             }
         };
@@ -235,16 +236,16 @@ impl<P> View<P> {
     }
 
     /// Lets go of what was taken of the upstream's limits. Somebody may have found them used up meanwhile, and wait.
-    fn leave(&self, gated: Gated) {
+    fn leave(&self, gated: Gated, made: Made<'_>) {
         match gated {
             Gated::Yes => self.upstream.gate().leave(),
             Gated::No => self.upstream.gate().leave_unlimited(self.shard),
         }
-        self.upstream.queue().call_for_room(&self.upstream);
+        self.upstream.queue().call_for_room(&self.upstream, made);
     }
 
     fn refused(&self, refusal: Refusal, gated: Gated) -> Refusal {
-        self.leave(gated);
+        self.leave(gated, Made::Otherwise);
         refusal
     }
 }
@@ -339,7 +340,8 @@ impl<P> Place<P> {
         let before = server.state().limit();
         server.concurrency().finished(finish, server.state());
         if server.state().limit() > before {
-            self.view.upstream.queue().call_for_room(&self.view.upstream);
+            let queue = self.view.upstream.queue();
+            queue.call_for_room(&self.view.upstream, Made::Place(server));
         }
     }
 
@@ -371,6 +373,6 @@ impl<P> Place<P> {
 impl<P> Drop for Place<P> {
     fn drop(&mut self) {
         self.server().server.state().release();
-        self.view.leave(self.gated);
+        self.view.leave(self.gated, Made::Place(&self.server().server));
     }
 }

@@ -16,7 +16,7 @@ use crate::bell::Bell;
 use crate::gate::Gate;
 use crate::pace::Pace;
 use crate::placement::{self, Last, tier};
-use crate::queue::WaitQueue;
+use crate::queue::{Made, WaitQueue};
 use crate::server::{Arrival, Joining, Resolution};
 use crate::slots::Slots;
 use crate::{Connections, Home, Server, Sessions, Sharded, moment};
@@ -140,6 +140,12 @@ impl Members {
             None => self.group.room(&avoid),
             Some(preference) => self.group.room_for(preference, &avoid),
         }
+    }
+
+    /// Whether there is one server and no other for a request that avoids `avoid` and belongs to `home`.
+    pub(crate) fn is_bound(&self, avoid: &[Arc<Server>], home: Option<Home<'_>>) -> bool {
+        let is_bound = |preference| self.group.is_bound(preference, &self.slots(avoid));
+        self.preference(home).is_some_and(is_bound)
     }
 
     /// Whether a server is left to a request that avoids `avoid` and belongs to `home`, full or not.
@@ -470,7 +476,7 @@ impl Upstream {
                 server.state().stop_counting();
             }
         }
-        self.queue.call_for_room(self);
+        self.queue.call_for_room(self, Made::State);
         self.connections.call_waiting();
         // Out of the lock: to wake somebody may run code of others, which may come back here.
         let watcher = self.watcher.lock().unwrap_or_else(PoisonError::into_inner).take();
