@@ -90,6 +90,15 @@ enum Price {
 }
 
 impl Failed {
+    /// A try that ended before anything of it was sent.
+    pub(crate) fn unsent(cause: Cause) -> Self {
+        Self {
+            why: Why::Cause(cause),
+            unsent: true,
+            reused: false,
+        }
+    }
+
     /// A try that reached nobody was no work for anybody: the next one adds nothing to the load. That it took until a
     /// deadline to find out may be for too much load, so that is not free.
     ///

@@ -22,7 +22,7 @@ use crate::again::{self, Declines, Failed, Why};
 use crate::attempt::{self, Connected, Origin};
 use crate::connection::Client;
 use crate::exchange::Exchange;
-use crate::flow::Flow;
+use crate::flow::{Flow, poll_watch};
 use crate::forward::{Tried, Ways, ask};
 use crate::pool::Pool;
 use crate::server::ServerConnection;
@@ -119,7 +119,9 @@ impl<'a> Way<'a> {
         }
         let server = Arc::clone(&place.server().server);
         let deadline = attempt::connect_deadline(ways, exchange);
-        Self::Connecting(Box::pin(async move { attempt::connect(ways, &server, deadline).await }))
+        Self::Connecting(Box::pin(async move {
+            attempt::connect(ways, &server, None, deadline).await
+        }))
     }
 }
 
@@ -135,7 +137,10 @@ impl<'a> Lane<'a> {
         loop {
             let result = match &mut self.way {
                 Way::Connecting(connecting) => {
-                    let connected = ready!(connecting.as_mut().poll(cx));
+                    let Poll::Ready(connected) = connecting.as_mut().poll(cx) else {
+                        // Nobody else would notice that the client left.
+                        return poll_watch(cx, client, exchange).map(|cause| Err(Failed::unsent(cause)));
+                    };
                     self.connected(ways, exchange, connected)
                 }
                 Way::Connected(server) => {

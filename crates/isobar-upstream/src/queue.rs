@@ -33,6 +33,7 @@ use isobar_plan::{Priority, Queue};
 
 use crate::{Ask, Upstream};
 pub(crate) use lanes::Made;
+pub(crate) use line::Seat;
 use line::{Departure, Line, News, Waiter};
 
 /// The queue of one upstream.

@@ -477,7 +477,7 @@ impl Upstream {
             }
         }
         self.queue.call_for_room(self, Made::State);
-        self.connections.call_waiting();
+        self.connections.serve_waiting(self);
         // Out of the lock: to wake somebody may run code of others, which may come back here.
         let watcher = self.watcher.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(watcher) = watcher {

@@ -38,11 +38,24 @@ struct Class {
 
 /// Where one stands, for as long as it waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Seat {
+pub(crate) struct Seat {
     class: Priority,
     /// When it must be answered, where the order goes by that.
     due: Moment,
     number: u64,
+}
+
+impl Seat {
+    /// The seat of one that must be answered when `due` says, where the order goes by that; of those that are otherwise
+    /// equal the lower number goes first.
+    pub(crate) fn new(class: Priority, due: Option<Moment>, number: u64) -> Self {
+        Self {
+            class,
+            // Behind those that a queue of before put in order of their deadlines.
+            due: due.unwrap_or(Moment::new(u64::MAX)),
+            number,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -123,12 +136,7 @@ impl Line {
         };
         let due = ask.deadline.filter(|_| queue.order == QueueOrder::Deadline);
         let waiter = Arc::new(Waiter {
-            seat: Seat {
-                class: ask.priority,
-                // Behind those that a queue of before put in order of their deadlines.
-                due: due.unwrap_or(Moment::new(u64::MAX)),
-                number: self.next_number,
-            },
+            seat: Seat::new(ask.priority, due, self.next_number),
             wish: Wish::of(ask),
             avoid: ask.avoid.into(),
             home: ask.home.map(|home| (Arc::clone(home.server), home.otherwise)),

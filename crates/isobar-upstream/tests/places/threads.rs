@@ -18,7 +18,7 @@ const THREADS: usize = 8;
 const ROUNDS: usize = 3000;
 
 /// Runs a future on this thread, parking while it waits.
-fn block_on<T>(future: impl Future<Output = T>) -> T {
+pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     struct Unpark(std::thread::Thread);
     impl Wake for Unpark {
         fn wake(self: Arc<Self>) {
