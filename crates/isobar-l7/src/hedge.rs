@@ -32,7 +32,10 @@ pub(crate) fn delay(ways: &Ways<'_>, exchange: &Exchange) -> Option<Duration> {
     let Hedge { after, .. } = ways.rules.hedge.as_ref()?;
     // Other servers know nothing of a session.
     let has_session = ways.local.view().sessions().is_some();
-    let may = again::is_repeatable(ways, exchange) && exchange.replayable && !exchange.request.upgrade && !has_session;
+    let may = again::is_repeatable(ways, exchange)
+        && again::is_kept(ways, exchange)
+        && !exchange.request.upgrade
+        && !has_session;
     match after {
         _ if !may => None,
         HedgeAfter::Fixed(delay) => Some(*delay),
@@ -312,7 +315,7 @@ impl<'a> Race<'a> {
     /// Gives the request to another server too, where there is one with room and the budget allows it.
     fn hedge(&mut self, exchange: &mut Exchange) {
         let ways = self.ways;
-        if !exchange.replayable || exchange.report.answer_begun {
+        if !again::is_kept(ways, exchange) || exchange.report.answer_begun {
             return;
         }
         if !exchange.head_sent || !exchange.is_upload_sent() {
