@@ -2,7 +2,7 @@
 
 use isobar_plan::GradientRules;
 
-use crate::document::{AdaptiveConcurrency, Queue, Server, UpstreamLimits};
+use crate::document::{AdaptiveConcurrency, Queue, Server, Upstream, UpstreamLimits};
 use crate::problem::{Path, Problem, Problems};
 
 pub(super) fn limits(written: &UpstreamLimits) -> isobar_plan::UpstreamLimits {
@@ -45,6 +45,23 @@ pub(super) fn adaptive(
         min: min.value(),
         max: max.value(),
         tolerance_percent: tolerance.value(),
+    }
+}
+
+/// Says of a route's priority that nobody ever waits, so that it matters to nobody.
+pub(super) fn check_priority(upstream: &Upstream, at: Path<'_>, problems: &mut Problems) {
+    let UpstreamLimits {
+        max_requests,
+        max_connections,
+    } = &upstream.limits;
+    let is_limited = max_requests.0.is_some()
+        || max_connections.0.is_some()
+        || upstream.adaptive_concurrency.0.is_some()
+        || upstream.servers.iter().any(|server| server.max_connections.0.is_some());
+    if !is_limited {
+        let message = "`priority` has no effect: nothing limits what the upstream is given";
+        let help = "give the upstream `limits`, or `adaptive_concurrency`, or its servers `max_connections`";
+        problems.push(Problem::warning(at.key("priority"), message).on_key().help(help));
     }
 }
 

@@ -6,7 +6,7 @@ use isobar_plan::{Action, UpstreamId};
 use isobar_route::Rule;
 
 use super::header::{self, Side};
-use super::{Bridge, effective_retry, names, retry, upstream};
+use super::{Bridge, effective_retry, names, overload, retry, upstream};
 use crate::document::{Label, Match, OrNone, Retry, Route, RouteTimeouts, ServerTimeouts};
 use crate::problem::{Path, Problem, Problems, Spot};
 use crate::setting::Setting;
@@ -44,6 +44,9 @@ pub(super) fn route(written: &Route, name: &Label, at: Path<'_>, bridge: &mut Br
     if let (Some(hedge), Some((_, upstream))) = (hedge, found) {
         retry::check_hedge(hedge, &upstream.servers, at, &mut bridge.problems);
         retry::check_hedged_sessions(hedge, &upstream.sticky, at, &mut bridge.problems);
+    }
+    if let (Some(_), Some((_, upstream))) = (priority, found) {
+        overload::check_priority(upstream, at, &mut bridge.problems);
     }
     let mut changes = |written, key, side| header::changes(written, at.key(key), side, &mut bridge.problems);
     isobar_plan::Route {
