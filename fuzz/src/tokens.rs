@@ -8,7 +8,8 @@ struct Toy(u64);
 
 impl Toy {
     fn hash(&self, bytes: &[u8], place: u64) -> u64 {
-        let start = self.0 ^ place.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        // Multiplied, so that no byte of what is signed makes up for another secret.
+        let start = self.0.wrapping_mul(0xd6e8_feb8_6659_fd93) ^ place.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         bytes.iter().fold(start, |hash, &byte| {
             let mixed = (hash ^ u64::from(byte)).wrapping_mul(0xff51_afd7_ed55_8ccd);
             mixed ^ mixed >> 29

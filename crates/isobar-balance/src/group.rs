@@ -287,6 +287,15 @@ impl Group {
         })
     }
 
+    /// Whether a server is left to a request that has tried `avoid`, full or not.
+    ///
+    /// *Cost*: O(1) for each level and zone, unless as many servers were tried as one has.
+    #[must_use]
+    pub fn is_left(&self, avoid: &[u32]) -> bool {
+        let query = Query::avoiding(avoid);
+        self.pools.iter().any(|pool| pool.is_left(&query))
+    }
+
     /// The pools that have a part of the load, and then those of each level that has none.
     fn rounds(&self) -> impl Iterator<Item = &[Pool]> {
         self.pools.chunk_by(|a, b| a.round == b.round)

@@ -27,7 +27,7 @@ mod yaml;
 pub use diagnostics::{Color, Diagnostic, Diagnostics, Position, Related, Severity};
 pub use document::Document;
 pub use effective::{effective, to_yaml};
-pub use needed::{Look, Needed, Unusable};
+pub use needed::{CertificatePaths, Look, Needed, Unusable};
 pub use quick::quick;
 pub use reference::{reference_markdown, scenario_markdown};
 pub use schema::{json_schema, scenario_schema};

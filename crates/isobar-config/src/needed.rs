@@ -5,7 +5,10 @@
 
 use std::collections::HashMap;
 
-use crate::document::{AccessLog, CaFile, Document, HealthCheck, HealthChecks, LogPath, OrNone, SecretFile, Verify};
+use crate::document::{
+    AccessLog, CaFile, Certificate, ClientCertificates, Document, HealthCheck, HealthChecks, ListenerTls, LogPath,
+    OrNone, SecretFile, Verify,
+};
 use crate::problem::{Path, Problem, Problems};
 
 /// Something outside of a configuration without which it cannot be served.
@@ -17,8 +20,27 @@ pub enum Needed<'d> {
     Authorities(&'d str),
     /// The authorities that the system trusts.
     SystemAuthorities,
+    /// A certificate with its key. The others are served without one that cannot be used.
+    Certificate(CertificatePaths<'d>),
+    /// A PEM file with certificates of authorities that vouch for clients.
+    ClientAuthorities(&'d str),
+    /// A PEM file with lists of certificates that are good no more.
+    Revoked(&'d str),
+    /// A file with a key for tickets.
+    TicketKey(&'d str),
     /// The file to which lines of the access log are appended; it need not be there yet.
     AccessLog(&'d str),
+}
+
+/// The files of a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct CertificatePaths<'d> {
+    /// The PEM file with the certificate.
+    pub certificate: &'d str,
+    /// The PEM file with its key.
+    pub key: &'d str,
+    /// The file with the authority's word that it is still good.
+    pub ocsp: Option<&'d str>,
 }
 
 /// Why something that is needed cannot be used.
@@ -53,6 +75,12 @@ pub(crate) fn check(document: &Document, look: Look, problems: &mut Problems) {
     {
         looks.at(root.key("access_log").key("path"), Needed::AccessLog(file));
     }
+    let listeners = root.key("listeners");
+    for (index, listener) in document.listeners.iter().enumerate() {
+        if let Some(tls) = &listener.tls {
+            self::tls(tls, listeners.index(index).key("tls"), &mut looks);
+        }
+    }
     let upstreams = root.key("upstreams");
     for (name, upstream) in document.upstreams.iter() {
         let at = upstreams.key(name.as_str());
@@ -63,6 +91,30 @@ pub(crate) fn check(document: &Document, look: Look, problems: &mut Problems) {
             for (index, file) in sticky.secret.0.iter().enumerate() {
                 looks.at(list.index(index), Needed::Secret(SecretFile::as_str(file)));
             }
+        }
+    }
+}
+
+fn tls<'d>(written: &'d ListenerTls, at: Path<'_>, looks: &mut Looks<'d, '_>) {
+    let list = at.key("certificates");
+    for (index, certificate) in written.certificates.0.iter().enumerate() {
+        let Certificate { certificate, key, ocsp } = certificate;
+        let paths = CertificatePaths {
+            certificate: certificate.as_str(),
+            key: key.as_ref().unwrap_or(certificate).as_str(),
+            ocsp: ocsp.as_ref().map(CaFile::as_str),
+        };
+        looks.at(list.index(index), Needed::Certificate(paths));
+    }
+    let list = at.key("ticket_keys");
+    for (index, file) in written.ticket_keys.0.iter().enumerate() {
+        looks.at(list.index(index), Needed::TicketKey(file.as_str()));
+    }
+    if let Some(ClientCertificates { ca, crl, .. }) = &written.client_certificates {
+        let at = at.key("client_certificates");
+        looks.at(at.key("ca"), Needed::ClientAuthorities(ca.as_str()));
+        if let Some(crl) = crl {
+            looks.at(at.key("crl"), Needed::Revoked(crl.as_str()));
         }
     }
 }
@@ -99,7 +151,11 @@ impl<'d> Looks<'d, '_> {
     fn at(&mut self, at: Path<'_>, needed: Needed<'d>) {
         let seen = self.seen.entry(needed).or_insert_with(|| (self.look)(needed));
         if let Err(Unusable { message, help }) = seen {
-            let problem = Problem::error(at, message.as_str()).maybe_help(help.clone());
+            let problem = match needed {
+                Needed::Certificate(_) => Problem::warning(at, message.as_str()),
+                _ => Problem::error(at, message.as_str()),
+            };
+            let problem = problem.maybe_help(help.clone());
             // What is no file has no value of its own.
             let is_whole_check = needed == Needed::SystemAuthorities;
             self.problems

@@ -161,15 +161,7 @@ fn secured(
             events(certificate.event(&listener.name));
         }
     }
-    let own_tickets = match before {
-        Some(before) if before.asks_as_much(tls, &contents) => before.own_tickets.clone(),
-        _ => None,
-    };
-    let own_tickets = match (&tls.tickets, own_tickets) {
-        (TicketKeys::Own, None) => Some(Tickets::of_this_process()?),
-        (TicketKeys::Own, kept) => kept,
-        _ => None,
-    };
+    let own_tickets = own_tickets(tls, &contents, before)?;
     let mut shown: Vec<_> = certificates.iter().filter_map(|known| known.good.clone()).collect();
     if !tls.self_signed.is_empty() {
         shown.push(made_up.certificate(&tls.self_signed)?);
@@ -201,6 +193,22 @@ fn secured(
         own_tickets,
         certificates,
     })
+}
+
+/// Tickets of this process: those there were, as long as nobody is let in by them who would not be now.
+fn own_tickets(
+    tls: &ListenerTls,
+    contents: &Contents,
+    before: Option<&Secured>,
+) -> Result<Option<Tickets>, TicketsError> {
+    if tls.tickets != TicketKeys::Own {
+        return Ok(None);
+    }
+    let known = before.filter(|before| before.asks_as_much(tls, contents));
+    match known.and_then(|before| before.own_tickets.clone()) {
+        Some(known) => Ok(Some(known)),
+        None => Tickets::of_this_process().map(Some),
+    }
 }
 
 impl MadeUp {

@@ -90,6 +90,15 @@ enum Price {
 }
 
 impl Failed {
+    /// A try that ended before anything of it was sent.
+    pub(crate) fn unsent(cause: Cause) -> Self {
+        Self {
+            why: Why::Cause(cause),
+            unsent: true,
+            reused: false,
+        }
+    }
+
     /// A try that reached nobody was no work for anybody: the next one adds nothing to the load. That it took until a
     /// deadline to find out may be for too much load, so that is not free.
     ///
@@ -159,7 +168,13 @@ pub(crate) fn may_repeat(ways: &Ways<'_>, exchange: &Exchange, failed: &Failed) 
             RetrySafe::Never => false,
         },
     };
-    safe && exchange.replayable && !exchange.report.answer_begun
+    safe && (failed.unsent || is_kept(ways, exchange)) && exchange.replayable && !exchange.report.answer_begun
+}
+
+/// Whether what was sent of the request is here, and as little as may be kept to be sent again. How much a single read
+/// brings along is chance, and says nothing of what is meant to be repeated.
+pub(crate) fn is_kept(ways: &Ways<'_>, exchange: &Exchange) -> bool {
+    exchange.replayable && exchange.body_here() <= u64::from(ways.rules.retry.buffer)
 }
 
 /// Tells everybody who wants to know that a try failed, whether or not there is another.
@@ -244,7 +259,9 @@ fn is_granted(ways: &Ways<'_>, exchange: &mut Exchange, why: Why, price: Price) 
         RetryReason::ConnectFailure => on.connect_failure,
         RetryReason::Closed => on.closed,
         RetryReason::Timeout => on.timeout,
-        RetryReason::Status => is_repeatable(ways, exchange) && exchange.replayable && !exchange.report.answer_begun,
+        RetryReason::Status => {
+            is_repeatable(ways, exchange) && is_kept(ways, exchange) && !exchange.report.answer_begun
+        }
     };
     let Some(server) = exchange
         .report

@@ -13,7 +13,7 @@ use crate::download::Reply;
 use crate::exchange::{Exchange, Next};
 use crate::flow::{Flow, Wait, poll_flushed};
 use crate::forward::Ways;
-use crate::overload::{self, Granted};
+use crate::overload::{self, Granted, Watched};
 use crate::pool::Pool;
 use crate::server::{ConnectError, ServerConnection};
 use crate::tunnel;
@@ -45,7 +45,8 @@ pub(crate) async fn attempt(
         None => {
             let deadline = connect_deadline(ways, exchange);
             // Boxed: rare enough to allocate for, and else every connection would be larger by it.
-            let server = Box::pin(connect(ways, &local_server.server, deadline)).await;
+            let watched = Some(Watched { client, exchange });
+            let server = Box::pin(connect(ways, &local_server.server, watched, deadline)).await;
             connected(ways, exchange, server)?
         }
     };
@@ -153,24 +154,26 @@ pub(crate) fn connected(
     result.map_err(|cause| {
         let deadline = exchange.again.deadline;
         let is_over = deadline.is_some_and(|deadline| ways.worker.wheel.now() >= deadline);
-        Failed {
-            why: Why::Cause(match cause {
-                Cause::ConnectTimeout if is_over => Cause::DeadlineExceeded,
-                cause => cause,
-            }),
-            unsent: true,
-            reused: false,
-        }
+        Failed::unsent(match cause {
+            Cause::ConnectTimeout if is_over => Cause::DeadlineExceeded,
+            cause => cause,
+        })
     })
 }
 
 /// What connecting came to, and how long it took.
 pub(crate) type Connected = (Result<Box<ServerConnection>, Cause>, Duration);
 
-/// Connects to one of the server's addresses, all within the one deadline: the next is tried where one refuses.
-pub(crate) async fn connect(ways: &Ways<'_>, server: &Server, deadline: Instant) -> Connected {
+/// Connects to one of the server's addresses, all within the one deadline: the next is tried where one refuses. A client
+/// that leaves while there is no connection to be had ends it.
+pub(crate) async fn connect(
+    ways: &Ways<'_>,
+    server: &Server,
+    watched: Option<Watched<'_>>,
+    deadline: Instant,
+) -> Connected {
     let began = ways.worker.wheel.now();
-    let (permit, too_slow) = match overload::permit(ways, deadline).await {
+    let (permit, too_slow) = match overload::permit(ways, watched, deadline).await {
         Ok(Granted::AtOnce(permit)) => (permit, Cause::ConnectTimeout),
         Ok(Granted::AfterAWait(permit)) => (permit, Cause::MaxConnections),
         Err(cause) => return (Err(cause), ways.worker.wheel.now().saturating_duration_since(began)),

@@ -14,7 +14,7 @@ use isobar_net::splice::Pipe;
 use isobar_observe::Cause;
 use isobar_upstream::Server;
 use isobar_wire::exchange::{Exchange as Machine, ResponseFraming, ResponseStep};
-use isobar_wire::{BodyDecoder, HeadLimits, Parsed, RequestHead, ResponseHead, TargetForm};
+use isobar_wire::{BodyDecoder, BodyKind, HeadLimits, Parsed, RequestHead, ResponseHead, TargetForm};
 
 use crate::again::Again;
 use crate::connection::Client;
@@ -219,6 +219,14 @@ impl Exchange {
     /// Whether all of the request is here, to be sent as often as needed.
     pub(crate) fn has_whole_request(&self) -> bool {
         self.replayable && self.end_of_request().is_some()
+    }
+
+    /// Bytes of the body that are here or are known to come, with its framing.
+    pub(crate) fn body_here(&self) -> u64 {
+        match self.request.body {
+            BodyKind::Length(length) => length,
+            _ => self.consumed.saturating_sub(self.request.len) as u64,
+        }
     }
 
     /// Where the request ends in what is here of it; none: it goes on.

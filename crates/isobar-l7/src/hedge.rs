@@ -22,7 +22,7 @@ use crate::again::{self, Declines, Failed, Why};
 use crate::attempt::{self, Connected, Origin};
 use crate::connection::Client;
 use crate::exchange::Exchange;
-use crate::flow::Flow;
+use crate::flow::{Flow, poll_watch};
 use crate::forward::{Tried, Ways, ask};
 use crate::pool::Pool;
 use crate::server::ServerConnection;
@@ -32,7 +32,10 @@ pub(crate) fn delay(ways: &Ways<'_>, exchange: &Exchange) -> Option<Duration> {
     let Hedge { after, .. } = ways.rules.hedge.as_ref()?;
     // Other servers know nothing of a session.
     let has_session = ways.local.view().sessions().is_some();
-    let may = again::is_repeatable(ways, exchange) && exchange.replayable && !exchange.request.upgrade && !has_session;
+    let may = again::is_repeatable(ways, exchange)
+        && again::is_kept(ways, exchange)
+        && !exchange.request.upgrade
+        && !has_session;
     match after {
         _ if !may => None,
         HedgeAfter::Fixed(delay) => Some(*delay),
@@ -119,7 +122,9 @@ impl<'a> Way<'a> {
         }
         let server = Arc::clone(&place.server().server);
         let deadline = attempt::connect_deadline(ways, exchange);
-        Self::Connecting(Box::pin(async move { attempt::connect(ways, &server, deadline).await }))
+        Self::Connecting(Box::pin(async move {
+            attempt::connect(ways, &server, None, deadline).await
+        }))
     }
 }
 
@@ -135,7 +140,10 @@ impl<'a> Lane<'a> {
         loop {
             let result = match &mut self.way {
                 Way::Connecting(connecting) => {
-                    let connected = ready!(connecting.as_mut().poll(cx));
+                    let Poll::Ready(connected) = connecting.as_mut().poll(cx) else {
+                        // Nobody else would notice that the client left.
+                        return poll_watch(cx, client, exchange).map(|cause| Err(Failed::unsent(cause)));
+                    };
                     self.connected(ways, exchange, connected)
                 }
                 Way::Connected(server) => {
@@ -307,7 +315,7 @@ impl<'a> Race<'a> {
     /// Gives the request to another server too, where there is one with room and the budget allows it.
     fn hedge(&mut self, exchange: &mut Exchange) {
         let ways = self.ways;
-        if !exchange.replayable || exchange.report.answer_begun {
+        if !again::is_kept(ways, exchange) || exchange.report.answer_begun {
             return;
         }
         if !exchange.head_sent || !exchange.is_upload_sent() {

@@ -1,14 +1,18 @@
 //! What is told of requests that were refused, or left, because there was too much to do?
 
 use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
 use std::time::Instant;
 
 use isobar_observe::Cause;
 use isobar_plan::Priority;
-use isobar_upstream::{Permit, Place, Ticket, Upstream, Wanted};
+use isobar_upstream::{Permit, Place, Ticket, Upstream, Wanted, moment};
 
 use crate::again::{Failed, Why};
+use crate::connection::Client;
 use crate::exchange::Exchange;
+use crate::flow::poll_watch;
 use crate::forward::Ways;
 use crate::pool::Pool;
 
@@ -106,26 +110,48 @@ pub(crate) enum Granted {
     AfterAWait(Permit),
 }
 
-/// The right to open a connection. Where all are in use, idle ones are closed first.
-pub(crate) async fn permit(ways: &Ways<'_>, deadline: Instant) -> Result<Granted, Cause> {
+/// Who is watched during a wait: a client that leaves ends it.
+pub(crate) struct Watched<'a> {
+    pub(crate) client: &'a mut Client,
+    pub(crate) exchange: &'a mut Exchange,
+}
+
+/// The right to open a connection. Where all are in use, idle ones are closed first. `watched`: none where somebody else
+/// watches the client.
+pub(crate) async fn permit(ways: &Ways<'_>, watched: Option<Watched<'_>>, deadline: Instant) -> Result<Granted, Cause> {
     let upstream = ways.local.upstream();
     let max = ways.local.view().settings().limits.max_connections;
     match Permit::take(upstream, max) {
         Some(permit) => Ok(Granted::AtOnce(permit)),
         // Boxed: rare enough to allocate for.
-        None => Box::pin(wait_for_permit(ways, deadline)).await.map(Granted::AfterAWait),
+        None => Box::pin(wait_for_permit(ways, watched, deadline))
+            .await
+            .map(Granted::AfterAWait),
     }
 }
 
-async fn wait_for_permit(ways: &Ways<'_>, deadline: Instant) -> Result<Permit, Cause> {
-    let mut wanted = Wanted::new(ways.local.upstream().clone());
+async fn wait_for_permit(
+    ways: &Ways<'_>,
+    mut watched: Option<Watched<'_>>,
+    deadline: Instant,
+) -> Result<Permit, Cause> {
+    let due = ways.deadline.map(moment);
+    let mut wanted = Wanted::new(Arc::clone(ways.local.upstream()), ways.priority(), due);
     let timer = ways.worker.wheel.timer();
     timer.set(deadline);
+    if let Some(Watched { client, .. }) = &mut watched
+        && client.stream.watch().is_err()
+    {
+        return Err(Cause::OutOfResources);
+    }
     poll_fn(|cx| {
-        // Read each time: a reload may have raised it.
-        let max = ways.local.view().settings().limits.max_connections;
-        if let std::task::Poll::Ready(permit) = wanted.poll(cx, max) {
-            return std::task::Poll::Ready(Ok(permit));
+        if let Poll::Ready(permit) = wanted.poll(cx) {
+            return Poll::Ready(Ok(permit));
+        }
+        if let Some(Watched { client, exchange }) = &mut watched
+            && let Poll::Ready(cause) = poll_watch(cx, client, exchange)
+        {
+            return Poll::Ready(Err(cause));
         }
         timer.poll_expired(cx).map(|()| Err(Cause::MaxConnections))
     })

@@ -100,6 +100,8 @@ pub(crate) fn compose(output: &mut Vec<u8>, ways: &Ways<'_>, client: &Client, ex
     let trusted = forwarding.trusted_proxies.iter().any(|range| range.contains(peer));
 
     let shows_certificates = ways.site.site.tls.as_ref().is_some_and(SiteTls::forwards_certificates);
+    let is_said_here =
+        |field: &Field| shows_certificates && matches!(field.known, Known::ClientCert | Known::ClientCertChain);
 
     write::request_line(output, request.method_name.of(head), exchange.canonical_target());
     if !fields::is_replaced(ops, b"host") {
@@ -110,7 +112,7 @@ pub(crate) fn compose(output: &mut Vec<u8>, ways: &Ways<'_>, client: &Client, ex
     }
     fields::copy(output, head, &request.fields, |field| {
         !is_hop_by_hop(field)
-            && !(shows_certificates && matches!(field.known, Known::ClientCert | Known::ClientCertChain))
+            && !is_said_here(field)
             && !is_rewritten(field, trusted, forwarding.forwarded)
             && !sticky::hides(&exchange.session, field, head)
             && (ops.is_empty() || !fields::is_replaced(ops, field.name.of(head)))

@@ -10,7 +10,7 @@ pub(crate) mod session;
 mod tickets;
 
 pub use certificate::{Certificate, CertificateError, UnknownName};
-pub use server::{Clients, TlsServer, TlsServerError, TlsServerParts, Version, Without};
+pub use server::{Clients, TlsServer, TlsServerError, TlsServerParts, Version, Without, check_revoked};
 pub use tickets::{MIN_SECRET_BYTES, Tickets, TicketsError};
 
 use std::io;

@@ -25,7 +25,9 @@ impl Asking {
         if self.wanted.load(Ordering::Relaxed) || self.wanted.swap(true, Ordering::SeqCst) {
             return;
         }
-        if let Some(asker) = self.lock().take() {
+        // Out of the lock: to wake somebody may run code of others, which may come back here.
+        let asker = self.lock().take();
+        if let Some(asker) = asker {
             asker.wake();
         }
     }
@@ -35,7 +37,8 @@ impl Asking {
         if self.wanted.load(Ordering::SeqCst) {
             return Poll::Ready(());
         }
-        *self.lock() = Some(cx.waker().clone());
+        let before = self.lock().replace(cx.waker().clone());
+        drop(before);
         // Whoever wanted it before the waker was there did not find one.
         if self.wanted.load(Ordering::SeqCst) {
             Poll::Ready(())

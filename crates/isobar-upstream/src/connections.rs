@@ -3,18 +3,26 @@
 //! Every open connection holds a [`Permit`]. Where all are given out, some are held by idle connections, because no more
 //! requests are in flight than there may be connections. Who needs one then says so ([`Wanted`]): the workers are called
 //! to close idle connections, connections that become idle are closed, and each that ends makes room.
+//!
+//! Permits are given to those who wait in the order of the queue: by priority, and among those of one by deadline, where
+//! they have one, or who came first. While anybody waits, a newcomer waits behind those that go before it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
+use isobar_balance::Moment;
+use isobar_plan::Priority;
+
+use crate::queue::Seat;
 use crate::{Sharded, Upstream};
 
 /// The open connections to the servers of one upstream.
 #[derive(Debug)]
 pub struct Connections {
     open: AtomicU32,
-    /// How many are in `waiting`, to be read without its lock.
+    /// How many are in the line of `waiting`, to be read without its lock.
     wanted: AtomicU32,
     waiting: Mutex<Waiting>,
     sweepers: Sharded<Sweeper>,
@@ -23,7 +31,9 @@ pub struct Connections {
 #[derive(Debug, Default)]
 struct Waiting {
     next_number: u64,
-    wakers: Vec<(u64, Waker)>,
+    line: BTreeMap<Seat, Waker>,
+    /// Those that a permit was taken for and that have not come for it.
+    granted: BTreeSet<Seat>,
 }
 
 /// Who closes idle connections of one worker.
@@ -41,8 +51,10 @@ pub struct Permit(Arc<Upstream>);
 #[derive(Debug)]
 pub struct Wanted {
     upstream: Arc<Upstream>,
-    /// Its number among the waiting, once it waits.
-    number: Option<u64>,
+    priority: Priority,
+    due: Option<Moment>,
+    /// Where it stands, once it waits.
+    seat: Option<Seat>,
 }
 
 impl Connections {
@@ -102,26 +114,45 @@ impl Connections {
         }
     }
 
-    /// Wakes all that wait: whoever comes first takes what there is.
-    pub(crate) fn call_waiting(&self) {
-        if self.wanted.load(Ordering::SeqCst) > 0 {
-            let wakers: Vec<Waker> = lock(&self.waiting)
-                .wakers
-                .iter()
-                .map(|(_, waker)| waker.clone())
-                .collect();
-            wakers.iter().for_each(Waker::wake_by_ref);
+    /// Takes permits for those who wait, in order, as long as there are any: to be told of whatever may have made room.
+    ///
+    /// *Cost*: a load while nobody waits. That is read after what the caller did, and the room after who just joined has
+    /// said so: one of the two sees the other.
+    pub(crate) fn serve_waiting(&self, upstream: &Upstream) {
+        if self.wanted.load(Ordering::SeqCst) == 0 {
+            return;
         }
+        let mut served = Vec::new();
+        {
+            let mut waiting = lock(&self.waiting);
+            let max = upstream.members().settings.limits.max_connections;
+            while !waiting.line.is_empty() && self.take(max) {
+                if let Some((seat, waker)) = waiting.line.pop_first() {
+                    waiting.granted.insert(seat);
+                    served.push(waker);
+                }
+            }
+            self.publish(&waiting);
+        }
+        // Out of the lock: to wake somebody may run code of others, which may come back here.
+        served.into_iter().for_each(Waker::wake);
+    }
+
+    fn publish(&self, waiting: &Waiting) {
+        let wanted = u32::try_from(waiting.line.len()).unwrap_or(u32::MAX);
+        self.wanted.store(wanted, Ordering::SeqCst);
     }
 }
 
 impl Permit {
-    /// A permit, if there are fewer than `max` connections; none: any number.
+    /// A permit, if nobody waits for one and there are fewer than `max` connections; a `max` of none: any number.
     ///
-    /// *Cost*: one atomic operation.
+    /// *Cost*: a load and one atomic operation.
     #[must_use]
     pub fn take(upstream: &Arc<Upstream>, max: Option<u32>) -> Option<Self> {
-        upstream.connections().take(max).then(|| Self(Arc::clone(upstream)))
+        let connections = upstream.connections();
+        let is_free = connections.wanted.load(Ordering::SeqCst) == 0 && connections.take(max);
+        is_free.then(|| Self(Arc::clone(upstream)))
     }
 }
 
@@ -129,64 +160,80 @@ impl Drop for Permit {
     fn drop(&mut self) {
         let connections = self.0.connections();
         connections.open.fetch_sub(1, Ordering::SeqCst);
-        connections.call_waiting();
+        connections.serve_waiting(&self.0);
     }
 }
 
 impl Wanted {
-    /// Somebody who needs a permit.
+    /// Somebody who needs a permit; `due` is when it must be answered, where the upstream's queue goes by that.
     #[must_use]
-    pub fn new(upstream: Arc<Upstream>) -> Self {
-        Self { upstream, number: None }
+    pub fn new(upstream: Arc<Upstream>, priority: Priority, due: Option<Moment>) -> Self {
+        Self {
+            upstream,
+            priority,
+            due,
+            seat: None,
+        }
     }
 
-    /// Ready with a permit, when there are fewer than `max` connections.
-    pub fn poll(&mut self, cx: &mut Context<'_>, max: Option<u32>) -> Poll<Permit> {
-        if let Some(permit) = Permit::take(&self.upstream, max) {
-            return Poll::Ready(permit);
+    /// Ready with a permit, when there is one and it is this one's turn.
+    ///
+    /// *Cost*: a lock shared by all workers, and an allocation.
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Permit> {
+        if self.is_granted() {
+            return Poll::Ready(Permit(Arc::clone(&self.upstream)));
         }
-        let connections = self.upstream.connections();
-        self.number = Some(lock(&connections.waiting).note(self.number, cx.waker()));
-        connections.publish();
-        // One that ended just before may have called nobody.
-        if let Some(permit) = Permit::take(&self.upstream, max) {
-            return Poll::Ready(permit);
+        self.wait(cx.waker());
+        // One that ended just before may have served nobody.
+        self.upstream.connections().serve_waiting(&self.upstream);
+        if self.is_granted() {
+            return Poll::Ready(Permit(Arc::clone(&self.upstream)));
         }
-        connections.call_sweepers();
+        self.upstream.connections().call_sweepers();
         Poll::Pending
     }
-}
 
-impl Connections {
-    fn publish(&self) {
-        let waiting = lock(&self.waiting);
-        let wanted = u32::try_from(waiting.wakers.len()).unwrap_or(u32::MAX);
-        self.wanted.store(wanted, Ordering::SeqCst);
+    /// Whether a permit was taken for this one, which is its own from then on.
+    fn is_granted(&mut self) -> bool {
+        let connections = self.upstream.connections();
+        let granted = self.seat.filter(|seat| lock(&connections.waiting).granted.remove(seat));
+        self.seat = self.seat.filter(|_| granted.is_none());
+        granted.is_some()
     }
-}
 
-impl Waiting {
-    /// Notes whom to wake; its number.
-    fn note(&mut self, number: Option<u64>, waker: &Waker) -> u64 {
-        let known = self.wakers.iter_mut().find(|(known, _)| Some(*known) == number);
-        if let Some((number, known)) = known {
-            known.clone_from(waker);
-            return *number;
+    /// Stands in the line, with this one to be woken.
+    fn wait(&mut self, waker: &Waker) {
+        let connections = self.upstream.connections();
+        let mut waiting = lock(&connections.waiting);
+        let seat = self.seat.unwrap_or_else(|| {
+            waiting.next_number += 1;
+            Seat::new(self.priority, self.due, waiting.next_number)
+        });
+        self.seat = Some(seat);
+        let mut before = None;
+        // It may have been served since it looked.
+        if !waiting.granted.contains(&seat) {
+            before = waiting.line.insert(seat, waker.clone());
         }
-        self.next_number += 1;
-        self.wakers.push((self.next_number, waker.clone()));
-        self.next_number
+        connections.publish(&waiting);
+        drop(waiting);
+        drop(before);
     }
 }
 
 impl Drop for Wanted {
     fn drop(&mut self) {
-        if let Some(number) = self.number {
-            let connections = self.upstream.connections();
-            lock(&connections.waiting).wakers.retain(|(known, _)| *known != number);
-            connections.publish();
-            // A call that this one got and did not use is another's.
-            connections.call_waiting();
+        let Some(seat) = self.seat else { return };
+        let connections = self.upstream.connections();
+        let mut waiting = lock(&connections.waiting);
+        let waker = waiting.line.remove(&seat);
+        let was_granted = waiting.granted.remove(&seat);
+        connections.publish(&waiting);
+        drop(waiting);
+        drop(waker);
+        if was_granted {
+            // It is another's now.
+            drop(Permit(Arc::clone(&self.upstream)));
         }
     }
 }

@@ -21,6 +21,7 @@ mod queue;
 mod server;
 mod sessions;
 mod sharded;
+mod slots;
 mod upstream;
 
 pub use ask::{Ask, Home, hash, moment};

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use isobar_balance::{Attention, Chance, Finish, Outcome, Pick, Query, Tier, Verdict};
 use isobar_plan::QueueOrder;
 
+use crate::gate::Shard;
+use crate::queue::Made;
 use crate::{Ask, Members, Server, Sessions, Upstream, moment};
 
 /// What a worker keeps for a server.
@@ -26,6 +28,7 @@ impl Retire for () {
 #[derive(Debug)]
 pub struct Local<P> {
     upstream: Arc<Upstream>,
+    shard: Shard,
     view: RefCell<Rc<View<P>>>,
 }
 
@@ -33,6 +36,7 @@ pub struct Local<P> {
 #[derive(Debug)]
 pub struct View<P> {
     upstream: Arc<Upstream>,
+    shard: Shard,
     members: Arc<Members>,
     servers: Box<[Rc<LocalServer<P>>]>,
 }
@@ -77,8 +81,9 @@ impl<P: Default + Retire> Local<P> {
     /// A worker's way to `upstream`.
     #[must_use]
     pub fn new(upstream: Arc<Upstream>) -> Self {
-        let view = RefCell::new(Rc::new(View::new(&upstream, &[])));
-        Self { upstream, view }
+        let shard = upstream.gate().shard();
+        let view = RefCell::new(Rc::new(View::new(&upstream, shard, None)));
+        Self { upstream, shard, view }
     }
 
     /// The shared upstream.
@@ -93,11 +98,11 @@ impl<P: Default + Retire> Local<P> {
     pub fn view(&self) -> Rc<View<P>> {
         let mut view = self.view.borrow_mut();
         if view.members.epoch() != self.upstream.epoch() {
-            let next = Rc::new(View::new(&self.upstream, &view.servers));
+            let next = Rc::new(View::new(&self.upstream, self.shard, Some(&view)));
             let last = std::mem::replace(&mut *view, next);
             for (slot, server) in last.servers.iter().enumerate() {
                 let stayed = view.servers.get(slot).is_some_and(|other| Rc::ptr_eq(other, server));
-                if !stayed && !view.has(server) {
+                if !stayed && view.members.slot(&server.server).is_none() {
                     server.own.retire();
                 }
             }
@@ -114,14 +119,11 @@ impl<P: Default + Retire> Local<P> {
 }
 
 impl<P: Default> View<P> {
-    fn new(upstream: &Arc<Upstream>, known: &[Rc<LocalServer<P>>]) -> Self {
+    fn new(upstream: &Arc<Upstream>, shard: Shard, last: Option<&Self>) -> Self {
         let members = upstream.members();
-        let servers = members.servers.iter().enumerate().map(|(slot, server)| {
-            let is_same = |local: &&Rc<LocalServer<P>>| Arc::ptr_eq(&local.server, server);
-            // Mostly they stand where they stood; to search for each of very many would take long.
-            let same = known.get(slot).filter(is_same);
-            let same = same.or_else(|| known.iter().find(is_same));
-            same.map_or_else(
+        let known = |server| last?.servers.get(last?.members.slot(server)? as usize);
+        let servers = members.servers.iter().map(|server| {
+            known(server).map_or_else(
                 || {
                     Rc::new(LocalServer {
                         server: Arc::clone(server),
@@ -134,6 +136,7 @@ impl<P: Default> View<P> {
         let servers = servers.collect();
         Self {
             upstream: Arc::clone(upstream),
+            shard,
             members,
             servers,
         }
@@ -159,10 +162,6 @@ impl<P> View<P> {
         self.members.sessions.as_deref()
     }
 
-    fn has(&self, server: &Rc<LocalServer<P>>) -> bool {
-        self.servers.iter().any(|other| Rc::ptr_eq(other, server))
-    }
-
     /// The servers, by slot.
     #[must_use]
     pub fn servers(&self) -> &[Rc<LocalServer<P>>] {
@@ -182,13 +181,7 @@ impl<P> View<P> {
         let &Ask {
             avoid, key, home, now, ..
         } = ask;
-        let gated = match self.settings().limits.most_requests(ask.priority) {
-            None => Gated::No,
-            Some(most) if self.upstream.gate().enter(most) => Gated::Yes,
-            // Where no server is left, to wait is of no use: it would be called again and again.
-            Some(_) if self.members.room(avoid, home).is_none() => return Err(Refusal::NoneAvailable),
-            Some(_) => return Err(Refusal::Full),
-        };
+        let gated = self.enter(ask)?;
         let query = Query {
             avoid: &self.members.slots(avoid),
             key,
@@ -215,12 +208,44 @@ impl<P> View<P> {
         }
     }
 
-    /// Lets go of what was taken of the upstream's limits. Somebody may have found them used up meanwhile, and wait.
-    fn refused(&self, refusal: Refusal, gated: Gated) -> Refusal {
-        if gated == Gated::Yes {
-            self.upstream.gate().leave();
-            self.upstream.queue().call_for_room(&self.upstream);
+    /// Counts the request in the upstream's limits.
+    fn enter(&self, ask: &Ask<'_>) -> Result<Gated, Refusal> {
+        let gate = self.upstream.gate();
+        let most = match self.settings().limits.most_requests(ask.priority) {
+            Some(most) => most,
+            None => {
+                gate.enter_unlimited(self.shard);
+                // Whoever goes by a limit set meanwhile either finds this one counted, or is found here.
+                let most = || self.upstream.members().settings.limits.most_requests(ask.priority);
+                let is_current = self.upstream.epoch() == self.members.epoch();
+                let Some(most) = (!is_current).then(most).flatten() else {
+                    return Ok(Gated::No);
+                };
+                self.leave(Gated::No, Made::Otherwise);
+                most
+            }
+        };
+        if gate.enter(most) {
+            return Ok(Gated::Yes);
         }
+        // Where no server is left, to wait is of no use: it would be called again and again.
+        Err(match self.members.is_left(ask.avoid, ask.home) {
+            true => Refusal::Full,
+            false => Refusal::NoneAvailable,
+        })
+    }
+
+    /// Lets go of what was taken of the upstream's limits. Somebody may have found them used up meanwhile, and wait.
+    fn leave(&self, gated: Gated, made: Made<'_>) {
+        match gated {
+            Gated::Yes => self.upstream.gate().leave(),
+            Gated::No => self.upstream.gate().leave_unlimited(self.shard),
+        }
+        self.upstream.queue().call_for_room(&self.upstream, made);
+    }
+
+    fn refused(&self, refusal: Refusal, gated: Gated) -> Refusal {
+        self.leave(gated, Made::Otherwise);
         refusal
     }
 }
@@ -315,7 +340,8 @@ impl<P> Place<P> {
         let before = server.state().limit();
         server.concurrency().finished(finish, server.state());
         if server.state().limit() > before {
-            self.view.upstream.queue().call_for_room(&self.view.upstream);
+            let queue = self.view.upstream.queue();
+            queue.call_for_room(&self.view.upstream, Made::Place(server));
         }
     }
 
@@ -347,9 +373,6 @@ impl<P> Place<P> {
 impl<P> Drop for Place<P> {
     fn drop(&mut self) {
         self.server().server.state().release();
-        if self.gated == Gated::Yes {
-            self.view.upstream.gate().leave();
-        }
-        self.view.upstream.queue().call_for_room(&self.view.upstream);
+        self.view.leave(self.gated, Made::Place(&self.server().server));
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use isobar_balance::{Arrangement, Candidate, Group, Guesses, Locality, Moment, SlowStart, Tier, Warmth, Zone};
 use isobar_plan::{Name, Panic, ServerAddress};
 
+use crate::server::Seen;
 use crate::{Server, hash};
 
 /// What balancing is told of the servers that have no zone: they are in one that nobody else is in.
@@ -25,23 +26,24 @@ pub(crate) struct Last<'a> {
 /// The name's hash and the epoch move the random start of rotating algorithms from state to state.
 pub(crate) fn group<'s>(
     settings: &'s isobar_plan::Upstream,
-    servers: &[Arc<Server>],
+    servers: &[(Arc<Server>, Seen)],
     (epoch, now): (u64, Moment),
     last: &Last<'_>,
 ) -> Group {
     let mut zones = Zones::default();
     let arrangement = arrangement(settings, &mut zones, last.guesses);
     let slow_start = settings.placement.slow_start;
-    let candidate = |((slot, server), settings): ((u32, &Arc<Server>), &'s isobar_plan::Server)| Candidate {
-        label: Some(ketama_label(&settings.address)),
-        // Only its sessions are left to one that was taken out, and it is none of those of which too few are available.
-        weight: if server.takes_new() { settings.weight } else { 0 },
-        tier: tier(settings),
-        zone: settings.zone.as_ref().map_or(NOWHERE, |zone| zones.number(zone)),
-        standing: server.standing(),
-        warmth: warmth(server, slow_start, now),
-        ..Candidate::new(slot, hash(settings.name.as_bytes(), 0), Arc::clone(server.state()))
-    };
+    let candidate =
+        |((slot, (server, seen)), settings): ((u32, &(Arc<Server>, Seen)), &'s isobar_plan::Server)| Candidate {
+            label: Some(ketama_label(&settings.address)),
+            // Only its sessions are left to one that was taken out, and it is none of those of which too few are available.
+            weight: if seen.takes_new { settings.weight } else { 0 },
+            tier: tier(settings),
+            zone: settings.zone.as_ref().map_or(NOWHERE, |zone| zones.number(zone)),
+            standing: seen.standing,
+            warmth: warmth(seen.since, slow_start, now),
+            ..Candidate::new(slot, hash(settings.name.as_bytes(), 0), Arc::clone(server.state()))
+        };
     let candidates = (0..).zip(servers).zip(&settings.servers).map(candidate).collect();
     let seed = hash(settings.name.as_bytes(), epoch);
     match last.group {
@@ -59,10 +61,10 @@ pub(crate) fn tier(server: &isobar_plan::Server) -> Tier {
     }
 }
 
-/// The part of its weight that a server has now.
-pub(crate) fn warmth(server: &Server, slow_start: Option<SlowStart>, now: Moment) -> Warmth {
+/// The part of its weight that a server has now which came when `since` says.
+pub(crate) fn warmth(since: Option<Moment>, slow_start: Option<SlowStart>, now: Moment) -> Warmth {
     let warmth = |(start, since): (SlowStart, Moment)| start.warmth(since, now);
-    slow_start.zip(server.since()).map_or(Warmth::FULL, warmth)
+    slow_start.zip(since).map_or(Warmth::FULL, warmth)
 }
 
 /// Times a group is built anew within a window at most, however many servers start slowly.
@@ -70,11 +72,11 @@ const STEPS: u32 = 64;
 
 /// When the part of its weight that one of the servers has is another, and a new group is worth it; none: all have all of
 /// it.
-pub(crate) fn next_step(servers: &[Arc<Server>], slow_start: Option<SlowStart>, now: Moment) -> Option<Moment> {
+pub(crate) fn next_step(servers: &[(Arc<Server>, Seen)], slow_start: Option<SlowStart>, now: Moment) -> Option<Moment> {
     let slow_start = slow_start?;
     let next = servers
         .iter()
-        .filter_map(|server| slow_start.next_step(server.since()?, now))
+        .filter_map(|(_, seen)| slow_start.next_step(seen.since?, now))
         .min()?;
     Some(next.max(now.after(slow_start.window / STEPS)))
 }

@@ -21,6 +21,7 @@
 //!
 //! A full queue takes in somebody of a higher priority in place of the last of the lowest, who is told so.
 
+mod lanes;
 mod line;
 mod patience;
 
@@ -31,6 +32,8 @@ use std::task::{Context, Poll};
 use isobar_plan::{Priority, Queue};
 
 use crate::{Ask, Upstream};
+pub(crate) use lanes::Made;
+pub(crate) use line::Seat;
 use line::{Departure, Line, News, Waiter};
 
 /// The queue of one upstream.
@@ -69,15 +72,16 @@ impl WaitQueue {
 
     /// Calls those for whom there is room now: to be told of whatever may have made some.
     ///
-    /// *Cost*: a fence and three loads while nobody waits. The fence orders what the caller did before the look at the
+    /// *Cost*: a fence and three loads while nobody waits; otherwise a lock shared by all workers, and a look at the room
+    /// for each different wish of those who wait, but for wishes for one server that is full. The fence orders what the caller did before the look at the
     /// queue, and for who just joined, the joining before the look for room: one of the two sees the other.
-    pub(crate) fn call_for_room(&self, upstream: &Upstream) {
+    pub(crate) fn call_for_room(&self, upstream: &Upstream, made: Made<'_>) {
         fence(Ordering::SeqCst);
         if self.len() == 0 {
             return;
         }
-        let members = upstream.members();
-        let called = self.change(|line| line.call(&members, upstream.gate()));
+        // The state is read under the lock: nobody goes by an older one than somebody did before.
+        let called = self.change(|line| line.call((&upstream.members(), upstream.gate()), made));
         // Out of the lock: to wake somebody may run code of others, which may drop a ticket.
         for waiter in called {
             waiter.call();
@@ -183,7 +187,7 @@ impl<Q: AsRef<Upstream>> Ticket<Q> {
     }
 
     fn call_for_room(&self) {
-        self.queue().call_for_room(self.upstream.as_ref());
+        self.queue().call_for_room(self.upstream.as_ref(), Made::Otherwise);
     }
 }
 

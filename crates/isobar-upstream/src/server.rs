@@ -79,6 +79,17 @@ pub(crate) struct Joining<'a> {
     pub(crate) arrival: Arrival,
 }
 
+/// What balancing is told of a server, as it is at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Seen {
+    /// What is believed of it. One that is drained stands as it would otherwise, for the sessions it has.
+    pub(crate) standing: Standing,
+    /// Whether no operator has taken it out of service.
+    pub(crate) takes_new: bool,
+    /// When it came, or came back, to others that were there already; none: it was there from the start.
+    pub(crate) since: Option<Moment>,
+}
+
 /// How one probe went.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProbeOutcome {
@@ -221,18 +232,22 @@ impl Server {
         self.available.load(Ordering::Acquire)
     }
 
-    /// When it came, or came back, to others that were there already; none: it was there from the start.
-    pub(crate) fn since(&self) -> Option<Moment> {
-        self.record().since
+    /// What balancing is told of it.
+    ///
+    /// *Cost*: a lock, which probes, operators and reloads take and requests do not.
+    pub(crate) fn seen(&self) -> Seen {
+        let record = self.record();
+        Seen {
+            standing: self.standing(&record),
+            takes_new: record.service.is_enabled(),
+            since: record.since,
+        }
     }
 
-    /// What is believed of it. One that is drained stands as it would otherwise, for the sessions it has; it takes no
-    /// [new requests](Self::takes_new).
-    pub(crate) fn standing(&self) -> Standing {
+    fn standing(&self, record: &Record) -> Standing {
         if self.is_available() {
             return Standing::Available;
         }
-        let record = self.record();
         match record.service.state() {
             ServiceState::Disabled => Standing::Out,
             _ if self.addresses().is_empty() => Standing::Out,
@@ -486,11 +501,11 @@ mod tests {
         };
         let server = Server::new(&settings, joining);
         let address = SocketAddr::from(([127, 0, 0, 1], 80));
-        assert_eq!(server.standing(), Standing::Out);
+        assert_eq!(server.seen().standing, Standing::Out);
         assert!(server.resolved(Ok(vec![address])));
-        assert_eq!(server.standing(), Standing::Available, "for the sessions it has");
+        assert_eq!(server.seen().standing, Standing::Available, "for the sessions it has");
         assert!(!server.resolved(Ok(vec![address])));
         assert!(server.resolved(Err("gone".to_owned())));
-        assert_eq!(server.standing(), Standing::Out);
+        assert_eq!(server.seen().standing, Standing::Out);
     }
 }

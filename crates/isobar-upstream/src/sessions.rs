@@ -12,14 +12,14 @@ use isobar_balance::{Judgement, Keep, Kept, Moment, Seal, SessionTable, Token, T
 use isobar_plan::{Learned, Name, Secret, ServerAddress, Sticky, StickyBy, StickyCookie};
 
 use crate::Server;
+use crate::slots::Slots;
 
 /// How the sessions of an upstream are known, for one list of servers; immutable but for the table.
 #[derive(Debug)]
 pub struct Sessions {
     rules: Sticky,
     way: Way,
-    /// The servers' numbers with their slots, by number.
-    slots: Box<[(u32, u32)]>,
+    slots: Arc<Slots>,
 }
 
 #[derive(Debug)]
@@ -38,12 +38,15 @@ struct Memory {
 
 impl Sessions {
     /// The sessions of an upstream with these servers, by slot; `last` is what held before, and goes on where it can.
-    pub(crate) fn new(rules: &Sticky, upstream: &Name, servers: &[Arc<Server>], last: Option<&Arc<Self>>) -> Arc<Self> {
-        let mut slots: Box<[_]> = servers.iter().map(|server| server.number()).zip(0..).collect();
-        slots.sort_unstable();
+    pub(crate) fn new(
+        rules: &Sticky,
+        upstream: &Name,
+        (servers, slots): (&[Arc<Server>], &Arc<Slots>),
+        last: Option<&Arc<Self>>,
+    ) -> Arc<Self> {
         if let Some(last) = last
             && last.rules == *rules
-            && last.slots == slots
+            && last.slots == *slots
         {
             return Arc::clone(last);
         }
@@ -62,7 +65,7 @@ impl Sessions {
         let sessions = Self {
             rules: rules.clone(),
             way,
-            slots,
+            slots: Arc::clone(slots),
         };
         sessions.forget_strangers();
         Arc::new(sessions)
@@ -134,8 +137,7 @@ impl Sessions {
 
     /// The slot of the server of a number.
     pub(crate) fn slot(&self, number: u32) -> Option<u32> {
-        let found = self.slots.binary_search_by_key(&number, |&(number, _)| number);
-        found.ok().and_then(|at| self.slots.get(at)).map(|&(_, slot)| slot)
+        self.slots.of_number(number)
     }
 
     fn visit(&self, now: Moment) -> Option<(&Memory, Visit)> {

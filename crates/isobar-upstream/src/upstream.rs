@@ -1,5 +1,6 @@
 //! How does an upstream stay itself while its settings, servers and their health change?
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::task::{Context, Poll, Waker};
@@ -15,8 +16,9 @@ use crate::bell::Bell;
 use crate::gate::Gate;
 use crate::pace::Pace;
 use crate::placement::{self, Last, tier};
-use crate::queue::WaitQueue;
+use crate::queue::{Made, WaitQueue};
 use crate::server::{Arrival, Joining, Resolution};
+use crate::slots::Slots;
 use crate::{Connections, Home, Server, Sessions, Sharded, moment};
 
 /// A set of servers that can answer the same requests, as all workers share it.
@@ -60,6 +62,7 @@ pub struct Members {
     pub servers: Box<[Arc<Server>]>,
     /// Those that may be picked, and the algorithm over them.
     pub group: Group,
+    slots: Arc<Slots>,
     /// How sessions are known; none: every request is for itself.
     pub(crate) sessions: Option<Arc<Sessions>>,
     /// By which rules how requests end is counted; none: it is not counted.
@@ -110,19 +113,16 @@ impl Members {
         strength
     }
 
-    /// Whether a server is here; it is looked for at `slot` first, where it probably stands.
-    fn has(&self, server: &Arc<Server>, slot: usize) -> bool {
-        let is_same = |other: &Arc<Server>| Arc::ptr_eq(other, server);
-        self.servers.get(slot).is_some_and(is_same) || self.servers.iter().any(is_same)
+    /// The slot of a server, where it is here.
+    ///
+    /// *Cost*: O(log n).
+    pub(crate) fn slot(&self, server: &Arc<Server>) -> Option<u32> {
+        self.slots.of_server(server, &self.servers)
     }
 
     /// The slots of those of `servers` that are here.
     pub(crate) fn slots(&self, servers: &[Arc<Server>]) -> Vec<u32> {
-        let slot = |server| self.servers.iter().position(|known| Arc::ptr_eq(known, server));
-        servers
-            .iter()
-            .filter_map(|server| u32::try_from(slot(server)?).ok())
-            .collect()
+        servers.iter().filter_map(|server| self.slot(server)).collect()
     }
 
     /// The server that a request belongs to, where it is here.
@@ -139,6 +139,21 @@ impl Members {
         match self.preference(home) {
             None => self.group.room(&avoid),
             Some(preference) => self.group.room_for(preference, &avoid),
+        }
+    }
+
+    /// Whether there is one server and no other for a request that avoids `avoid` and belongs to `home`.
+    pub(crate) fn is_bound(&self, avoid: &[Arc<Server>], home: Option<Home<'_>>) -> bool {
+        let is_bound = |preference| self.group.is_bound(preference, &self.slots(avoid));
+        self.preference(home).is_some_and(is_bound)
+    }
+
+    /// Whether a server is left to a request that avoids `avoid` and belongs to `home`, full or not.
+    pub(crate) fn is_left(&self, avoid: &[Arc<Server>], home: Option<Home<'_>>) -> bool {
+        let avoid = self.slots(avoid);
+        match self.preference(home) {
+            None => self.group.is_left(&avoid),
+            Some(preference) => self.group.is_left_for(preference, &avoid),
         }
     }
 }
@@ -192,7 +207,7 @@ impl Upstream {
             watcher: Mutex::default(),
             queue: WaitQueue::default(),
             bell: Bell::default(),
-            gate: Gate::default(),
+            gate: Gate::new(workers),
             connections: Connections::new(workers),
             pace: Pace::default(),
             stats: Sharded::new(workers),
@@ -218,7 +233,7 @@ impl Upstream {
     /// Counts its states: an epoch that differs from a cached one means that [`Self::members`] is worth another look.
     #[must_use]
     pub fn epoch(&self) -> u64 {
-        self.epoch.load(Ordering::Acquire)
+        self.epoch.load(Ordering::SeqCst)
     }
 
     /// Takes new settings. Servers of the same name and address keep counters, health and connections; of the names of
@@ -243,16 +258,23 @@ impl Upstream {
             boards: &self.boards,
             arrival: Arrival::Later,
         };
-        let servers = settings.servers.iter().map(|server| {
-            let same = |known: &&Arc<Server>| *known.name() == server.name && *known.address() == server.address;
-            match old.servers.iter().find(same) {
-                Some(same) => {
-                    same.reconfigure(server, &settings);
-                    Arc::clone(same)
-                }
-                None => new_server(server, joining, &known),
-            }
-        });
+        let known_as = |server: &Arc<Server>| (Arc::clone(server.name()), server.address().clone());
+        let same: HashMap<_, _> = old
+            .servers
+            .iter()
+            .rev()
+            .map(|server| (known_as(server), server))
+            .collect();
+        let servers =
+            settings.servers.iter().map(
+                |server| match same.get(&(Arc::clone(&server.name), server.address.clone())) {
+                    Some(&same) => {
+                        same.reconfigure(server, &settings);
+                        Arc::clone(same)
+                    }
+                    None => new_server(server, joining, &known),
+                },
+            );
         let servers = servers.collect();
         self.publish(settings, servers);
     }
@@ -319,7 +341,7 @@ impl Upstream {
         let members = self.members();
         let (slow_start, now) = (members.settings.placement.slow_start, moment(Instant::now()));
         let status = |(server, settings): (&Arc<Server>, _)| ServerStatus {
-            warmth_percent: u32::from(placement::warmth(server, slow_start, now).thousandths() / 10),
+            warmth_percent: u32::from(placement::warmth(server.seen().since, slow_start, now).thousandths() / 10),
             ..server.status(settings)
         };
         let limits = &members.settings.limits;
@@ -404,7 +426,10 @@ impl Upstream {
 
     /// Waits until its state is another than that of an epoch. Only one can wait at a time: the last one that asked.
     pub fn poll_changed(&self, epoch: u64, cx: &mut Context<'_>) -> Poll<()> {
-        *self.watcher.lock().unwrap_or_else(PoisonError::into_inner) = Some(cx.waker().clone());
+        let mut watcher = self.watcher.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = watcher.replace(cx.waker().clone());
+        drop(watcher);
+        drop(before);
         if self.members().epoch() == epoch {
             Poll::Pending
         } else {
@@ -443,20 +468,24 @@ impl Upstream {
         let next = Arc::new(members(settings, servers, epoch, (Some(&last), &self.guesses)));
         // The epoch first: a worker that goes by it is never behind those who look at the state itself, as the queue
         // does. In between, workers read the old state once more.
-        self.epoch.store(epoch, Ordering::Release);
+        self.epoch.store(epoch, Ordering::SeqCst);
         *self.members.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&next);
-        for (slot, server) in last.servers.iter().enumerate() {
+        for server in &last.servers {
             // What a server that left has in flight is no longer part of what is shared out.
-            if !is_bounded || !next.has(server, slot) {
+            if !is_bounded || next.slot(server).is_none() {
                 server.state().stop_counting();
             }
         }
-        self.queue.call_for_room(self);
-        self.connections.call_waiting();
-        if let Some(watcher) = self.watcher.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        self.queue.call_for_room(self, Made::State);
+        self.connections.serve_waiting(self);
+        // Out of the lock: to wake somebody may run code of others, which may come back here.
+        let watcher = self.watcher.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(watcher) = watcher {
             watcher.wake();
         }
-        self.ring();
+        if last.outliers.is_some() || next.outliers.is_some() {
+            self.ring();
+        }
     }
 }
 
@@ -483,8 +512,13 @@ fn members(
 ) -> Members {
     let now = moment(Instant::now());
     let before = last.and_then(|last| last.sessions.as_ref());
+    let slots = Slots::of(&servers);
+    let slots = match last {
+        Some(last) if *last.slots == slots => Arc::clone(&last.slots),
+        _ => Arc::new(slots),
+    };
     let sessions = settings.sticky.as_ref();
-    let sessions = sessions.map(|rules| Sessions::new(rules, &settings.name, &servers, before));
+    let sessions = sessions.map(|rules| Sessions::new(rules, &settings.name, (&servers, &slots), before));
     let last = Last {
         group: last.map(|last| &last.group),
         guesses,
@@ -492,9 +526,14 @@ fn members(
     let outliers = settings
         .outliers
         .filter(|outliers| servers.len() >= outliers.min_servers as usize);
+    let seen: Vec<_> = servers
+        .iter()
+        .map(|server| (Arc::clone(server), server.seen()))
+        .collect();
     Members {
-        group: placement::group(&settings, &servers, (epoch, now), &last),
-        next_step: placement::next_step(&servers, settings.placement.slow_start, now),
+        group: placement::group(&settings, &seen, (epoch, now), &last),
+        slots,
+        next_step: placement::next_step(&seen, settings.placement.slow_start, now),
         outliers: outliers.map(|outliers| outliers.rules),
         settings,
         servers,

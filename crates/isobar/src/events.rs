@@ -35,10 +35,29 @@ pub(crate) fn log(event: &Event) {
             tracing::info!("{}", sentence(event));
         }
         Event::AccessLogFailed { .. } | Event::Certificate { problem: Some(_), .. } => {
-            tracing::error!("{}", sentence(event))
+            tracing::error!("{}", sentence(event));
         }
         Event::Applied { .. } => tracing::debug!("{}", sentence(event)),
     }
+}
+
+fn panic(change: PanicChange) -> &'static str {
+    match change {
+        PanicChange::Entered => "is in panic: all its servers are used, well or not",
+        PanicChange::Left => "is no longer in panic: only servers that are well are used",
+    }
+}
+
+fn certificate(listener: &str, file: &str, problem: Option<&str>, in_use: bool) -> String {
+    let Some(problem) = problem else {
+        return format!("certificate {file} of listener {listener} is in use");
+    };
+    let then = if in_use {
+        "the one read before stays in use"
+    } else {
+        "its names are not served over TLS"
+    };
+    format!("failed to read the certificate {file} of listener {listener}: {problem}; {then}")
 }
 
 /// An event in words.
@@ -56,11 +75,8 @@ pub(crate) fn sentence(event: &Event) -> String {
             to,
             reason,
         } => {
-            format!(
-                "server {server} of {upstream} is {} (was {}): {reason}",
-                health(*to),
-                health(*from)
-            )
+            let (to, from) = (health(*to), health(*from));
+            format!("server {server} of {upstream} is {to} (was {from}): {reason}")
         }
         Event::Panic {
             upstream,
@@ -69,11 +85,7 @@ pub(crate) fn sentence(event: &Event) -> String {
             available,
             servers,
         } => {
-            let level = level(*tier);
-            let what = match change {
-                PanicChange::Entered => "is in panic: all its servers are used, well or not",
-                PanicChange::Left => "is no longer in panic: only servers that are well are used",
-            };
+            let (level, what) = (level(*tier), panic(*change));
             format!("{level} of {upstream} {what} ({available} of {servers} available)")
         }
         Event::Service {
@@ -108,19 +120,7 @@ pub(crate) fn sentence(event: &Event) -> String {
             file,
             problem,
             in_use,
-        } => match (problem, in_use) {
-            (None, _) => format!("certificate {file} of listener {listener} is in use"),
-            (Some(problem), true) => {
-                format!(
-                    "failed to read the certificate {file} of listener {listener}: {problem}; the one read before stays in use"
-                )
-            }
-            (Some(problem), false) => {
-                format!(
-                    "failed to read the certificate {file} of listener {listener}: {problem}; its names are not served over TLS"
-                )
-            }
-        },
+        } => certificate(listener, file, problem.as_deref(), *in_use),
         Event::AccessLogFailed { error } => format!("the access log cannot be written or opened anew: {error}"),
         Event::OutOfDescriptors => {
             "no file descriptors are left; accepting pauses for a moment (raise the limit: ulimit -n)".to_owned()

@@ -9,8 +9,9 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
-use isobar_config::{Needed, Unusable};
+use isobar_config::{CertificatePaths, Needed, Unusable};
 use isobar_net::tls;
 use isobar_plan::{Plan, Secret, StickyBy, Trust};
 
@@ -37,6 +38,10 @@ pub(crate) fn look(needed: Needed<'_>) -> Result<(), Unusable> {
                 help: None,
             })
         }
+        Needed::Certificate(paths) => certificate(paths),
+        Needed::ClientAuthorities(file) => authorities(file).map(drop),
+        Needed::Revoked(file) => revoked(file),
+        Needed::TicketKey(file) => ticket_key(file),
         Needed::AccessLog(file) => access_log(file),
     }
 }
@@ -102,6 +107,48 @@ fn authorities(file: &str) -> Result<Arc<[u8]>, Unusable> {
     let pem = read(file, MAX_CERTIFICATES).map_err(|error| unusable(&io_reason(&error)))?;
     tls::TlsClient::new(tls::Trust::Pem(&pem), &[]).map_err(|error| unusable(&error.to_string()))?;
     Ok(pem.into())
+}
+
+/// Whether a certificate can be shown. One that has expired can.
+fn certificate(paths: CertificatePaths<'_>) -> Result<(), Unusable> {
+    let CertificatePaths { certificate, key, ocsp } = paths;
+    let unusable = |why: &str| Unusable {
+        message: format!("failed to read the certificate {certificate}: {why}"),
+        help: Some("its names are not served over TLS until it can be used".to_owned()),
+    };
+    let said =
+        |file: &str| read(file, MAX_CERTIFICATES).map_err(|error| unusable(&format!("{file}: {}", io_reason(&error))));
+    let (chain, secret) = (said(certificate)?, said(key)?);
+    ocsp.map(said).transpose()?;
+    let read = tls::Certificate::from_pem(&chain, &secret).map_err(|error| unusable(&error.to_string()))?;
+    if read.valid_until() < SystemTime::now() {
+        return Err(Unusable {
+            message: format!("the certificate {certificate} has expired"),
+            help: Some("clients will not accept it".to_owned()),
+        });
+    }
+    Ok(())
+}
+
+/// Whether lists of certificates that are good no more can be used.
+fn revoked(file: &str) -> Result<(), Unusable> {
+    let unusable = |why: &str| Unusable {
+        message: format!("failed to read the revoked certificates in {file}: {why}"),
+        help: None,
+    };
+    let pem = read(file, MAX_CERTIFICATES).map_err(|error| unusable(&io_reason(&error)))?;
+    tls::check_revoked(&pem).map_err(|error| unusable(&error.to_string()))
+}
+
+/// Whether tickets can be made with a key.
+fn ticket_key(file: &str) -> Result<(), Unusable> {
+    let unusable = |why: &str| Unusable {
+        message: format!("failed to read the key for tickets in {file}: {why}"),
+        help: Some(format!("make one with `openssl rand -hex 32 > {file}`")),
+    };
+    let key = read(file, MAX_SECRET).map_err(|error| unusable(&io_reason(&error)))?;
+    let tickets = tls::Tickets::shared(&[key.trim_ascii_end()], b"");
+    tickets.map(drop).map_err(|error| unusable(&error.to_string()))
 }
 
 /// Whether a log can be there. To open it would make it, so permissions show only when it is served.

@@ -155,7 +155,25 @@ fn bodies_are_sent_again() {
         }
     }
     assert!(closing.request_count() >= 4);
-    // What is larger than the buffer is sent once. So large that no single read has all of it.
+    // What is larger than the buffer is sent once, also where one read takes all of it. Nothing was sent of what met
+    // nobody.
+    let closed = ClosedPort::reserve().unwrap();
+    let none = in_turn(&[closing.address(), good.address()], "retry: { buffer: 100 }");
+    let unmet = in_turn(&[closed.address(), good.address()], "retry: { buffer: 100 }");
+    for (length, expected) in [(90, [200, 200]), (110, [200, 502])] {
+        let request = &put(&noise(length, 9))[0];
+        let statuses = |isobar: &Isobar| {
+            let mut client = Client::connect(isobar.address()).unwrap();
+            let mut statuses = [(); 2].map(|()| {
+                client.send(request).unwrap();
+                client.receive().unwrap().status
+            });
+            statuses.sort_unstable();
+            statuses
+        };
+        assert_eq!(statuses(&none), expected, "{length}");
+        assert_eq!(statuses(&unmet), [200, 200], "{length}");
+    }
     let small = in_turn(
         &[closing.address()],
         "retry: { buffer: 32KiB, backoff: { base: 1ms, max: 1ms } }",

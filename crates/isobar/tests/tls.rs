@@ -349,7 +349,7 @@ fn a_revoked_certificate_is_refused() {
     let yaml = fs::read_to_string(isobar.configuration()).unwrap();
     let said = isobar.reload(&yaml.replace(crl.to_str().unwrap(), "/nowhere.crl"));
     assert!(
-        said.contains("failed to secure listener web: failed to read /nowhere.crl: no such file"),
+        said.contains("failed to read the revoked certificates in /nowhere.crl: no such file"),
         "{said}"
     );
     assert_eq!((ask(&good), ask(&bad)), (200, 0));

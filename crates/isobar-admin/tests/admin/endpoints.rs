@@ -82,7 +82,7 @@ fn the_detailed_report_names_every_dependency() {
         "detail": "unhealthy, 2 of 9 requests in flight (found from latency): connection refused",
         "time_ms": 1.234,
     });
-    assert_eq!(checks[5], failed);
+    assert_eq!(checks[6], failed);
 }
 
 #[test]

@@ -107,6 +107,22 @@ impl Group {
             },
         }
     }
+
+    /// Whether a server is left to a request that belongs to one, as [`is_left`](Self::is_left) says it of others.
+    #[must_use]
+    pub fn is_left_for(&self, preference: Preference, avoid: &[u32]) -> bool {
+        match (self.homes.open(preference.slot, avoid), preference.otherwise) {
+            (Some(_), _) => true,
+            (None, Otherwise::Balance) => self.is_left(avoid),
+            (None, Otherwise::Refuse) => false,
+        }
+    }
+
+    /// Whether a request that belongs to a server can be sent to that one and no other.
+    #[must_use]
+    pub fn is_bound(&self, preference: Preference, avoid: &[u32]) -> bool {
+        self.homes.open(preference.slot, avoid).is_some()
+    }
 }
 
 #[cfg(test)]

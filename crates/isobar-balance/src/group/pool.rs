@@ -262,6 +262,13 @@ impl Pool {
         }
     }
 
+    /// Whether a member is left to a request, full or not.
+    pub(super) fn is_left(&self, query: &Query<'_>) -> bool {
+        let view = View::new(&self.members, query);
+        let is_untried = |member: &Member| member.available && view.is_untried(member);
+        self.usable > query.avoid.len() || (self.usable > 0 && self.members.iter().any(is_untried))
+    }
+
     /// How many places a request that avoids `avoid` would find; none: no member is left to it. Under a bound it is the
     /// number for as long as nothing else comes: each that is taken may raise the bound for the next.
     pub(super) fn room(&self, query: &Query<'_>) -> Option<u32> {

@@ -149,6 +149,14 @@ fn roots(text: &[u8]) -> Result<RootCertStore, TlsServerError> {
     authorities(text).map_err(|error: TrustError| TlsServerError::Authorities(error.to_string()))
 }
 
+/// Whether lists of certificates that are good no more (PEM) can be used.
+pub fn check_revoked(text: &[u8]) -> Result<(), TlsServerError> {
+    if text.is_empty() {
+        return Err(TlsServerError::Revoked("there is none in the file".to_owned()));
+    }
+    lists(text).map(drop)
+}
+
 fn lists(text: &[u8]) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsServerError> {
     let lists: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(text).collect();
     let lists = lists.map_err(|error| TlsServerError::Revoked(format!("it is not a PEM file: {error}")))?;

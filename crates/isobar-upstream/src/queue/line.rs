@@ -8,6 +8,7 @@ use std::task::Waker;
 use isobar_balance::{Moment, Otherwise};
 use isobar_plan::{Priority, Queue, QueueOrder};
 
+use super::lanes::{Lane, Lanes, Made, Open, Wish};
 use super::patience::Patience;
 use super::{QueueFull, lock};
 use crate::gate::Gate;
@@ -18,6 +19,8 @@ use crate::{Ask, Home, Members, Server};
 pub(super) struct Line {
     /// Those not called, by their seats.
     asleep: BTreeMap<Seat, Arc<Waiter>>,
+    /// The same, by what they wait for.
+    lanes: Lanes,
     classes: [Class; 3],
     next_number: u64,
 }
@@ -35,18 +38,32 @@ struct Class {
 
 /// Where one stands, for as long as it waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Seat {
+pub(crate) struct Seat {
     class: Priority,
     /// When it must be answered, where the order goes by that.
     due: Moment,
     number: u64,
 }
 
+impl Seat {
+    /// The seat of one that must be answered when `due` says, where the order goes by that; of those that are otherwise
+    /// equal the lower number goes first.
+    pub(crate) fn new(class: Priority, due: Option<Moment>, number: u64) -> Self {
+        Self {
+            class,
+            // Behind those that a queue of before put in order of their deadlines.
+            due: due.unwrap_or(Moment::new(u64::MAX)),
+            number,
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Waiter {
-    seat: Seat,
+    pub(super) seat: Seat,
+    pub(super) wish: Wish,
     /// The servers that failed it.
-    avoid: Box<[Arc<Server>]>,
+    pub(super) avoid: Box<[Arc<Server>]>,
     /// The server it belongs to.
     home: Option<(Arc<Server>, Otherwise)>,
     news: AtomicU8,
@@ -119,12 +136,8 @@ impl Line {
         };
         let due = ask.deadline.filter(|_| queue.order == QueueOrder::Deadline);
         let waiter = Arc::new(Waiter {
-            seat: Seat {
-                class: ask.priority,
-                // Behind those that a queue of before put in order of their deadlines.
-                due: due.unwrap_or(Moment::new(u64::MAX)),
-                number: self.next_number,
-            },
+            seat: Seat::new(ask.priority, due, self.next_number),
+            wish: Wish::of(ask),
             avoid: ask.avoid.into(),
             home: ask.home.map(|home| (Arc::clone(home.server), home.otherwise)),
             news: AtomicU8::new(News::Nothing as u8),
@@ -171,6 +184,7 @@ impl Line {
         if let Some((home, _)) = &waiter.home {
             home.sleeper_comes();
         }
+        self.lanes.insert(waiter);
         self.asleep.insert(waiter.seat, Arc::clone(waiter));
     }
 
@@ -179,6 +193,7 @@ impl Line {
         if self.asleep.remove(&waiter.seat).is_none() {
             return false;
         }
+        self.lanes.remove(waiter);
         let class = self.class(waiter);
         class.asleep -= 1;
         class.choosy -= u32::from(waiter.is_choosy());
@@ -218,13 +233,13 @@ impl Line {
     /// Takes out, in order, those for whom there is more room than there are others awake, and those who would wait
     /// for nothing because no server is left to them.
     ///
-    /// *Cost*: a look at every server and at the sleepers that are called; while somebody sleeps that avoids a server,
-    /// at all sleepers before it.
-    pub(super) fn call(&mut self, members: &Members, gate: &Gate) -> Vec<Arc<Waiter>> {
+    /// *Cost*: that of [`Lanes::open`], and a logarithm for each lane with room and each sleeper that is called; those
+    /// who wait before them for other places cost nothing.
+    pub(super) fn call(&mut self, now: (&Members, &Gate), made: Made<'_>) -> Vec<Arc<Waiter>> {
         if self.is_empty() {
             return Vec::new();
         }
-        let called = self.callable(members, gate);
+        let called = self.callable(now, made);
         for waiter in &called {
             self.wake(waiter);
             self.class(waiter).awake += 1;
@@ -232,31 +247,41 @@ impl Line {
         called
     }
 
-    fn callable(&self, members: &Members, gate: &Gate) -> Vec<Arc<Waiter>> {
+    /// Who is called: in the order of the line as a whole, of each lane for as long as there is room for it.
+    fn callable(&mut self, (members, gate): (&Members, &Gate), made: Made<'_>) -> Vec<Arc<Waiter>> {
         let mut called = Vec::new();
         let mut awake: u32 = self.classes.iter().map(|class| class.awake).sum();
-        let mut choosy: u32 = self.classes.iter().map(|class| class.choosy).sum();
-        // Neighbours mostly avoid the same servers, as a rule none.
-        let mut avoid: &[Arc<Server>] = &[];
-        let mut home = None;
-        let mut room = members.room(avoid, home);
+        let newest_first = Priority::ALL.map(|class| self.is_newest_first(class));
+        let mut open: Vec<Option<Open<'_>>> = self.lanes.open(members, made).into_iter().map(Some).collect();
         for class in Priority::ALL {
             let most = members.settings.limits.most_requests(class);
             let within = most.map_or(u32::MAX, |most| gate.room(most));
-            let mut seats = self.asleep.range(seats(class));
-            let newest_first = self.is_newest_first(class);
-            while let Some((_, waiter)) = if newest_first { seats.next_back() } else { seats.next() } {
-                choosy -= u32::from(waiter.is_choosy());
-                if !is_same(&waiter.avoid, avoid) || !is_same_home(waiter.home(), home) {
-                    (avoid, home) = (&waiter.avoid, waiter.home());
-                    room = members.room(avoid, home);
-                }
+            let next = |lane: &Lane, after| match newest_first[class.index()] {
+                true => lane
+                    .previous(class, after)
+                    .map(|(seat, waiter)| (seat, Arc::clone(waiter))),
+                false => lane.next(class, after).map(|(seat, waiter)| (seat, Arc::clone(waiter))),
+            };
+            // The next of each lane, by seat.
+            let heads = open.iter().enumerate().filter_map(|(index, open)| {
+                let (seat, waiter) = next(open.as_ref()?.lane, None)?;
+                Some((seat, (index, waiter)))
+            });
+            let mut heads: BTreeMap<Seat, (usize, Arc<Waiter>)> = heads.collect();
+            while let Some((seat, (index, waiter))) = match newest_first[class.index()] {
+                true => heads.pop_last(),
+                false => heads.pop_first(),
+            } {
+                let Some(Open { lane, room }) = &open[index] else {
+                    continue;
+                };
                 if room.is_none_or(|room| room.min(within) > awake) {
                     awake += 1;
-                    called.push(Arc::clone(waiter));
-                } else if choosy == 0 && !waiter.is_choosy() {
+                    called.push(waiter);
+                    heads.extend(next(lane, Some(seat)).map(|(seat, waiter)| (seat, (index, waiter))));
+                } else {
                     // A lower priority has no more room than this one.
-                    return called;
+                    open[index] = None;
                 }
             }
         }
@@ -275,7 +300,7 @@ impl Waiter {
         !self.avoid.is_empty() || self.home.is_some()
     }
 
-    fn home(&self) -> Option<Home<'_>> {
+    pub(super) fn home(&self) -> Option<Home<'_>> {
         let (server, otherwise) = self.home.as_ref()?;
         Some(Home {
             server,
@@ -317,19 +342,7 @@ impl Waiter {
 }
 
 /// Every seat of one priority.
-fn seats(class: Priority) -> std::ops::RangeInclusive<Seat> {
+pub(super) fn seats(class: Priority) -> std::ops::RangeInclusive<Seat> {
     let seat = |due, number| Seat { class, due, number };
     seat(Moment::new(0), 0)..=seat(Moment::new(u64::MAX), u64::MAX)
-}
-
-fn is_same(left: &[Arc<Server>], right: &[Arc<Server>]) -> bool {
-    left.len() == right.len() && left.iter().zip(right).all(|(left, right)| Arc::ptr_eq(left, right))
-}
-
-fn is_same_home(left: Option<Home<'_>>, right: Option<Home<'_>>) -> bool {
-    match (left, right) {
-        (None, None) => true,
-        (Some(left), Some(right)) => Arc::ptr_eq(left.server, right.server) && left.otherwise == right.otherwise,
-        _ => false,
-    }
 }

@@ -80,19 +80,13 @@ pub(crate) fn sticky(servers: Vec<Server>) -> isobar_plan::Upstream {
     }
 }
 
-/// A place, and whether it counts against the limit of the upstream.
-struct Held {
-    _place: Place<()>,
-    counts: bool,
-}
-
 struct Scene {
     upstream: Arc<Upstream>,
     local: Local<()>,
     servers: Vec<Server>,
     limit: Option<u32>,
     max: u32,
-    held: Vec<Held>,
+    held: Vec<Place<()>>,
     guests: Vec<Guest>,
     came: usize,
 }
@@ -134,9 +128,7 @@ impl Scene {
                 self.held.remove(which % self.held.len());
             }
             Step::Steal => {
-                if let Ok(place) = place(&self.local) {
-                    self.hold(place);
-                }
+                self.held.extend(place(&self.local));
             }
             Step::Limit(limit) => {
                 self.limit = limit;
@@ -158,13 +150,6 @@ impl Scene {
         settings.queue.max = self.max;
         settings.limits.max_requests = self.limit;
         self.upstream.reconfigure(settings);
-    }
-
-    fn hold(&mut self, place: Place<()>) {
-        self.held.push(Held {
-            _place: place,
-            counts: self.limit.is_some(),
-        });
     }
 
     fn join(&mut self, (avoid, home, priority): (u8, Option<Belongs>, Priority)) {
@@ -206,7 +191,7 @@ impl Scene {
         let guest = self.guests.remove(index);
         let has_server = self.room_at_servers(guest.avoid, guest.home).is_some();
         match guest.waiting.look(&self.local) {
-            Ok(place) => self.hold(place),
+            Ok(place) => self.held.push(place),
             Err((Refusal::NoneAvailable, _)) => assert!(!has_server),
             Err((Refusal::Full, waiting)) => {
                 assert!(has_server, "it would be called for nothing again and again");
@@ -227,8 +212,7 @@ impl Scene {
             max_connections: None,
         };
         let most = limits.most_requests(priority).unwrap_or(1000);
-        let counted = self.held.iter().filter(|held| held.counts).count();
-        let left = most.saturating_sub(u32::try_from(counted).unwrap());
+        let left = most.saturating_sub(u32::try_from(self.held.len()).unwrap());
         self.room_at_servers(avoid, home).map(|room| room.min(left))
     }
 

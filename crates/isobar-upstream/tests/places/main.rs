@@ -1,11 +1,13 @@
 //! Do places, the queue for them and reloads keep their promises, from one thread and from many?
 
 mod connections;
+mod limits;
 mod line;
 mod order;
 mod placement;
 mod plain;
 mod queue;
+mod reload;
 mod service;
 mod threads;
 

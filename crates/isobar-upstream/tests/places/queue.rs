@@ -1,11 +1,13 @@
 //! Is everybody who waits called in time, in order, and not for nothing?
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use isobar_balance::Otherwise;
 use isobar_plan::{HealthCheck, HealthProbe, Priority, Queue, Server};
 use isobar_upstream::{Ask, Local, Place, ProbeOutcome, Refusal, Ticket, Upstream};
 
+use crate::line::sticky;
 use crate::{Waiting, called, place, server, settings, upstream};
 
 /// An upstream whose servers are all full, and the places at them, in the order of the servers' names.
@@ -262,7 +264,7 @@ fn a_full_queue_takes_no_more() {
 #[test]
 fn a_session_waits_for_its_own_server_only() {
     let upstream = Arc::new(Upstream::new(
-        crate::line::sticky(vec![server("a", Some(1)), server("b", Some(2))]),
+        sticky(vec![server("a", Some(1)), server("b", Some(2))]),
         1,
     ));
     let local = Local::new(Arc::clone(&upstream));
@@ -271,7 +273,7 @@ fn a_session_waits_for_its_own_server_only() {
         let found = members.servers.iter().find(|server| &**server.name() == name);
         Arc::clone(found.unwrap())
     });
-    let join = |name| Waiting::of_session(&upstream, &[], Some((name, isobar_balance::Otherwise::Balance)));
+    let join = |name| Waiting::of_session(&upstream, &[], Some((name, Otherwise::Balance)));
     let place_at_a = join("a").look(&local).unwrap();
     let mut waiting = vec![join("a"), join("a"), join("b")];
     assert_eq!(called(&mut waiting), [2], "there is room at b");
@@ -301,7 +303,7 @@ fn a_session_does_not_wait_for_a_server_that_is_gone() {
     use isobar_balance::Otherwise::{Balance, Refuse};
     let second = Duration::from_secs(1);
     let servers = || vec![server("a", Some(1)), server("b", None)];
-    let mut settings = crate::line::sticky(servers());
+    let mut settings = sticky(servers());
     let check = Arc::new(HealthCheck {
         name: "tcp".into(),
         port: None,
@@ -349,4 +351,33 @@ fn a_session_does_not_wait_for_a_server_that_is_gone() {
     }
     drop(held);
     assert_eq!(upstream.status().queued, 0);
+}
+
+/// Those who wait for one server cost nobody at another anything. In a debug build it takes 1 s, and over a minute where each
+/// release looks at all who wait before.
+#[test]
+fn who_waits_for_one_server_does_not_slow_the_others_down() {
+    const WAITING: usize = 20_000;
+    let mut settings = sticky(vec![server("a", Some(1)), server("b", Some(1))]);
+    settings.queue.max = u32::MAX;
+    let upstream = Arc::new(Upstream::new(settings, 1));
+    let local = Local::<()>::new(Arc::clone(&upstream));
+    let held = [place(&local).unwrap(), place(&local).unwrap()];
+    let began = Instant::now();
+    let mut waiting: Vec<_> = (0..WAITING)
+        .map(|_| Waiting::of_session(&upstream, &[], Some(("a", Otherwise::Balance))))
+        .collect();
+    let (mut of_a, mut of_b): (Vec<_>, Vec<_>) = held
+        .into_iter()
+        .partition(|place| &**place.server().server.name() == "a");
+    for _ in 0..WAITING {
+        let other = Waiting::of_session(&upstream, &[], Some(("b", Otherwise::Balance)));
+        of_b.clear();
+        of_b.push(other.look(&local).unwrap());
+    }
+    assert!(called(&mut waiting).is_empty());
+    of_a.clear();
+    assert_eq!(called(&mut waiting), [0], "its own server is another matter");
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(20), "{took:?}");
 }

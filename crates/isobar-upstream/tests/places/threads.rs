@@ -7,17 +7,18 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
-use isobar_balance::Chance;
+use isobar_balance::{Chance, Otherwise};
 use isobar_plan::{Priority, Queue, QueueOrder};
-use isobar_upstream::{Ask, Local, Place, Refusal, Server, Ticket, Upstream};
+use isobar_upstream::{Ask, Home, Local, Place, Refusal, Server, Ticket, Upstream};
 
-use crate::{server, settings, upstream};
+use crate::line::sticky;
+use crate::server;
 
 const THREADS: usize = 8;
 const ROUNDS: usize = 3000;
 
 /// Runs a future on this thread, parking while it waits.
-fn block_on<T>(future: impl Future<Output = T>) -> T {
+pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     struct Unpark(std::thread::Thread);
     impl Wake for Unpark {
         fn wake(self: Arc<Self>) {
@@ -51,6 +52,7 @@ struct Visitor<'a> {
     local: &'a Local<()>,
     upstream: &'a Arc<Upstream>,
     avoid: &'a [Arc<Server>],
+    home: Option<Home<'a>>,
     priority: Priority,
     /// How often it is polled before it gives up; none: it never does.
     patience: Option<usize>,
@@ -64,15 +66,18 @@ impl Visitor<'_> {
     fn ask(&self) -> Ask<'_> {
         Ask {
             priority: self.priority,
+            home: self.home,
             ..Ask::avoiding(self.avoid)
         }
     }
 
     /// A place; none when it gave up, or when no server was left to it.
     async fn wait(self, chance: &mut Chance) -> Option<Place<()>> {
-        if !self.upstream.has_queue(self.priority)
-            && let Ok(place) = self.look(chance)
-        {
+        let others_wait = match self.home {
+            None => self.upstream.has_queue(self.priority),
+            Some(home) => self.upstream.has_queue_for(home.server, self.priority),
+        };
+        if !others_wait && let Ok(place) = self.look(chance) {
             return Some(place);
         }
         let mut ticket = Ticket::join(Arc::clone(self.upstream), &QUEUE, &self.ask()).ok()?;
@@ -120,7 +125,7 @@ fn nor_when_servers_come_and_go() {
             let mut servers = vec![server("a", Some(1)), server("b", Some(1))];
             servers[round / 20 % 2].weight = u32::from(round % 60 != 0);
             servers.rotate_left(round / 40 % 2);
-            let mut settings = settings(servers);
+            let mut settings = sticky(servers);
             settings.limits.max_requests = [None, Some(1), Some(2)][round / 20 % 3];
             upstream.reconfigure(settings);
         }
@@ -131,18 +136,25 @@ fn nor_when_servers_come_and_go() {
 }
 
 fn run(meanwhile: impl Fn(&Upstream, usize) + Sync) {
-    let upstream = upstream(vec![server("a", Some(1)), server("b", Some(1))]);
+    let settings = sticky(vec![server("a", Some(1)), server("b", Some(1))]);
+    let upstream = Arc::new(Upstream::new(settings, THREADS));
     let servers = upstream.members().servers.clone();
     let busy = AtomicU32::new(0);
     let work = |thread: usize| {
         let local = Local::<()>::new(Arc::clone(&upstream));
         let mut chance = Chance::new(thread as u64);
         for round in 0..ROUNDS {
-            let avoided = chance.index(6);
+            let (avoided, home) = (chance.index(6), servers.get(chance.index(4)));
+            let otherwise = if chance.index(2) == 0 {
+                Otherwise::Balance
+            } else {
+                Otherwise::Refuse
+            };
             let visitor = Visitor {
                 local: &local,
                 upstream: &upstream,
                 avoid: servers.get(avoided..=avoided).unwrap_or_default(),
+                home: home.map(|server| Home { server, otherwise }),
                 priority: Priority::ALL[chance.index(3)],
                 patience: (chance.index(4) == 0).then(|| chance.index(3)),
             };

@@ -477,6 +477,7 @@ proptest! {
                 ..Query::avoiding(&avoid)
             };
             let room = group.room(&avoid);
+            prop_assert_eq!(group.is_left(&avoid), room.is_some());
             match group.pick(&query, &mut chance) {
                 Pick::Server { slot, tier } => {
                     let server = &servers[slot as usize];
