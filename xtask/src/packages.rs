@@ -45,6 +45,16 @@ pub(crate) const FOR_TESTS: &[Package] = &[
         why: "runs the scripts of the framing rules",
     },
     Package {
+        program: "openssl",
+        package: "openssl",
+        why: "a client of the end-to-end tests of TLS",
+    },
+    Package {
+        program: "testssl",
+        package: "testssl.sh",
+        why: "judges what is spoken under TLS",
+    },
+    Package {
         program: "promtool",
         package: "prometheus",
         why: "checks the names and the format of the metrics",

@@ -11,8 +11,8 @@ use anyhow::{Context, Result};
 use crate::Outcome;
 use crate::cargo::metadata;
 
-/// The packages with their versions: a server of another make whose health is asked after.
-const PACKAGES: &[&str] = &["grpcio==1.85.3", "grpcio-health-checking==1.85.1"];
+/// The packages with their versions: a server of another make whose health is asked after, and a judge of TLS.
+const PACKAGES: &[&str] = &["grpcio==1.85.3", "grpcio-health-checking==1.85.1", "sslyze==6.3.1"];
 
 /// Installs the packages unless these very ones were installed before.
 pub(crate) fn ensure() -> Result<Outcome> {
@@ -33,7 +33,8 @@ pub(crate) fn ensure() -> Result<Outcome> {
             "--disable-pip-version-check",
             "--upgrade",
         ])
-        .args(["--only-binary", ":all:", "--target"])
+        // sslyze itself is Python alone, and published as its source only.
+        .args(["--only-binary", ":all:", "--no-binary", "sslyze", "--target"])
         .arg(&directory)
         .args(PACKAGES)
         .status()

@@ -3,12 +3,15 @@
 use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, IsCa, Issuer, KeyIdMethod, KeyPair,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair,
     KeyUsagePurpose, RevokedCertParams, date_time_ymd,
 };
 use tempfile::TempDir;
+
+const DAY: Duration = Duration::from_hours(24);
 
 /// The number of the next certificate.
 static SERIAL: AtomicU64 = AtomicU64::new(1);
@@ -37,6 +40,8 @@ pub enum Validity {
     Now,
     /// No longer.
     Past,
+    /// Now, and no longer than authorities vouch for.
+    Month,
     /// Not yet.
     Future,
 }
@@ -74,6 +79,12 @@ impl Authority {
         params.distinguished_name.push(DnType::CommonName, name);
         match validity {
             Validity::Now => {}
+            Validity::Month => {
+                let now = SystemTime::now();
+                params.not_before = (now - DAY).into();
+                params.not_after = (now + 30 * DAY).into();
+                params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+            }
             Validity::Past => {
                 params.not_before = date_time_ymd(2001, 1, 1);
                 params.not_after = date_time_ymd(2002, 1, 1);

@@ -156,7 +156,7 @@ impl GrpcHealth {
 }
 
 /// Where xtask puts Python packages.
-fn python_packages() -> PathBuf {
+pub(crate) fn python_packages() -> PathBuf {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2);
     let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
     let target = target.unwrap_or_else(|| workspace.unwrap_or(Path::new("")).join("target"));

@@ -11,6 +11,7 @@ use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
+use crate::peers::python_packages;
 use crate::process::Process;
 use crate::{ClosedPort, PATIENCE, wait_for};
 
@@ -76,6 +77,34 @@ pub fn openssl(arguments: &[&str], input: &str) -> String {
     [output.stdout, output.stderr]
         .map(|said| String::from_utf8_lossy(&said).into_owned())
         .concat()
+}
+
+/// What sslyze says of a listener measured by the intermediate configuration that Mozilla recommends: what is against it, one by
+/// one.
+#[must_use]
+#[track_caller]
+pub fn sslyze(address: SocketAddr) -> Vec<String> {
+    let mut command = Command::new("python3");
+    command.args(["-m", "sslyze", "--mozilla_config=intermediate", &address.to_string()]);
+    let output = command.env("PYTHONPATH", python_packages()).output().expect("python3 is installed");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let verdict = said.split("COMPLIANCE AGAINST").nth(1);
+    let verdict = verdict.unwrap_or_else(|| panic!("{said}{}", String::from_utf8_lossy(&output.stderr)));
+    assert!(verdict.contains("Not compliant") || verdict.contains("OK - Compliant"), "{said}");
+    let against = verdict.lines().filter_map(|line| line.trim().strip_prefix("* "));
+    against.map(str::to_owned).collect()
+}
+
+/// What testssl.sh finds of protocols, ciphers, forward secrecy and known vulnerabilities of a listener, line by line.
+#[must_use]
+#[track_caller]
+pub fn testssl(address: SocketAddr) -> Vec<String> {
+    let mut command = Command::new("testssl");
+    command.args(["--quiet", "--color", "0", "--warnings", "off", "-p", "-s", "-f", "-U"]);
+    let output = command.arg(address.to_string()).output().expect("testssl is installed");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(said.contains("\n Done "), "{said}");
+    said.lines().map(str::to_owned).collect()
 }
 
 /// What wrk is told.

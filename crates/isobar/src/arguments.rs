@@ -151,6 +151,9 @@ pub(crate) struct ProxyOptions {
     /// How a server is chosen
     #[arg(long, value_name = "NAME", default_value = "least_connections", value_parser = balance())]
     pub(crate) balance: Balance,
+    /// Serve over TLS, for development: with a certificate for localhost that is made up at the start and nobody vouches for
+    #[arg(long)]
+    pub(crate) tls: bool,
     /// The address of the admin listener, with metrics, health endpoints and what `isobar server` asks; without it, there
     /// is none. `:9900` is port 9900 of this machine alone
     #[arg(long, value_name = "ADDRESS", value_parser = admin_address)]

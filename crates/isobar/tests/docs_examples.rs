@@ -223,8 +223,16 @@ fn the_full_example_passes_the_check() {
     let text = fs::read_to_string(workspace().join("examples/full.yaml")).unwrap();
     assert!(text.contains("/etc/isobar/sticky.key") && text.contains("/etc/isobar/ca.pem"));
     let authority = isobar_testkit::Authority::new();
+    let site = authority.certify("site.example", isobar_testkit::Validity::Now);
+    fs::write(file("tickets.key"), "0123456789abcdef0123456789abcdef").unwrap();
+    fs::write(file("site.ocsp"), "an answer").unwrap();
     let text = text
         .replace("/etc/isobar/sticky.key", &file("sticky.key"))
+        .replace("/etc/isobar/tickets.key", &file("tickets.key"))
+        .replace("/etc/isobar/site.pem", site.certificate.to_str().unwrap())
+        .replace("/etc/isobar/site.key", site.key.to_str().unwrap())
+        .replace("/etc/isobar/site.ocsp", &file("site.ocsp"))
+        .replace("/etc/isobar/ca.crl", authority.revoke(&[]).to_str().unwrap())
         .replace("/etc/isobar/ca.pem", authority.file().to_str().unwrap())
         .replace("/var/log/isobar/access.log", &file("access.log"));
     fs::write(file("full.yaml"), text).unwrap();

@@ -11,7 +11,7 @@ use std::time::Duration;
 use isobar_testkit::serde_json::{self, Value};
 use isobar_testkit::{
     After, Authority, Certified, Client, Configuration, Curl, Isobar, Origin, Validity, answer_to, binary, curl,
-    eventually, get, noise, openssl, wait_for,
+    eventually, get, noise, openssl, sslyze, testssl, wait_for,
 };
 
 /// The lines of a certificate in the list of a listener's.
@@ -553,4 +553,45 @@ fn large_bodies_and_many_clients_come_through_unharmed() {
     assert!(answer.exit == 0 && answer.body == body, "{} bytes", answer.body.len());
     let answer = https(&isobar, &authority, "a.test", "/", &["--limit-rate", "10M"]);
     assert!(answer.exit == 0 && answer.body == body, "{} bytes", answer.body.len());
+}
+
+/// The judgement of a program that many operators go by. The test's authority is not one it knows.
+#[test]
+fn sslyze_finds_the_intermediate_configuration_of_mozilla() {
+    let authority = Authority::new();
+    let (origin, site) = (Origin::named("a"), authority.certify("127.0.0.1", Validity::Month));
+    let isobar = binary!().run(&secured(&origin, &[&site], ""));
+    let against = sslyze(isobar.address());
+    let ours: Vec<_> = against.iter().filter(|line| !line.starts_with("certificate_path_validation")).collect();
+    assert!(ours.is_empty(), "{ours:#?}");
+    assert!(against.len() <= 1, "{against:#?}");
+}
+
+#[test]
+fn testssl_finds_nothing_to_complain_about() {
+    let authority = Authority::new();
+    let (origin, site) = (Origin::named("a"), authority.certify("127.0.0.1", Validity::Month));
+    let isobar = binary!().run(&secured(&origin, &[&site], ""));
+    let said = testssl(isobar.address());
+    let bad: Vec<_> = said
+        .iter()
+        .filter(|line| line.to_lowercase().contains("not ok") || line.contains("VULNERABLE"))
+        .collect();
+    assert!(bad.is_empty(), "{bad:#?}");
+    let has = |words: &[&str]| said.iter().any(|line| line.split_whitespace().collect::<Vec<_>>().starts_with(words));
+    for expected in [
+        "SSLv2 not offered (OK)",
+        "SSLv3 not offered (OK)",
+        "TLS 1 not offered",
+        "TLS 1.1 not offered",
+        "TLS 1.2 offered (OK)",
+        "TLS 1.3 offered (OK)",
+        "Heartbleed (CVE-2014-0160) not vulnerable (OK)",
+        "PFS is offered (OK)",
+    ] {
+        let words: Vec<_> = expected.split(' ').collect();
+        // Commas and colons follow some of them.
+        let last = words.len() - 1;
+        assert!(has(&words) || has(&words[..last]), "{expected}: {said:#?}");
+    }
 }

@@ -204,3 +204,157 @@ fn write<Data>(
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, LazyLock};
+
+    use proptest::prelude::*;
+    use rustls::pki_types::CertificateDer;
+    use rustls::{ClientConfig, ClientConnection, RootCertStore, SupportedProtocolVersion, version};
+
+    use super::*;
+    use crate::tls::{Certificate, Clients, Tickets, TlsServer, TlsServerParts, UnknownName, Version};
+
+    /// A server, and the certificate that its clients trust.
+    static SERVER: LazyLock<(TlsServer, CertificateDer<'static>)> = LazyLock::new(|| {
+        let made = rcgen::generate_simple_self_signed(["a.test".to_owned()]).unwrap();
+        let (chain, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+        let server = TlsServer::new(TlsServerParts {
+            certificates: vec![Certificate::from_pem(chain.as_bytes(), key.as_bytes()).unwrap()],
+            unknown_name: UnknownName::Default,
+            protocols: &[],
+            oldest: Version::Tls12,
+            tickets: Some(Tickets::of_this_process().unwrap()),
+            clients: Clients::Anyone,
+        });
+        (server.unwrap(), made.cert.der().clone())
+    });
+
+    /// A session, and what its user holds for it.
+    struct Side {
+        session: Session,
+        part: Vec<u8>,
+        plain: Vec<u8>,
+        answer: Vec<u8>,
+        ended: bool,
+    }
+
+    impl Side {
+        fn server() -> Self {
+            let session = UnbufferedServerConnection::new(SERVER.0.config()).unwrap();
+            Self {
+                session: Session::Server(session),
+                part: Vec::new(),
+                plain: Vec::new(),
+                answer: Vec::new(),
+                ended: false,
+            }
+        }
+
+        fn take(&mut self, bytes: &[u8]) -> Result<(), Error> {
+            let mut came = [&self.part[..], bytes].concat();
+            let plain = &mut self.plain;
+            let digested = self.session.digest(&mut came, &mut |said| plain.extend_from_slice(said), &mut self.answer)?;
+            assert!(digested.used <= came.len());
+            self.part = came.split_off(digested.used);
+            self.ended |= digested.ended;
+            Ok(())
+        }
+    }
+
+    fn client(version: &'static SupportedProtocolVersion) -> ClientConnection {
+        let mut roots = RootCertStore::empty();
+        roots.add(SERVER.1.clone()).unwrap();
+        let config = ClientConfig::builder_with_protocol_versions(&[version]).with_root_certificates(roots);
+        ClientConnection::new(Arc::new(config.with_no_client_auth()), "a.test".try_into().unwrap()).unwrap()
+    }
+
+    /// Carries a conversation in pieces of these sizes, over and over; `change` is a place in what the client sends, and what is
+    /// changed there. What the server heard, and whether to the end.
+    fn converse(
+        version: &'static SupportedProtocolVersion,
+        message: &[u8],
+        pieces: &[usize],
+        change: Option<(usize, u8)>,
+    ) -> Result<(Vec<u8>, bool), String> {
+        let (mut client, mut server) = (client(version), Side::server());
+        let mut sizes = pieces.iter().copied().cycle();
+        let (mut sent, mut said) = (0, false);
+        loop {
+            if !client.is_handshaking() && !said {
+                use std::io::Write as _;
+                said = true;
+                // The library takes what it has room for, and no more.
+                client.set_buffer_limit(None);
+                client.writer().write_all(message).unwrap();
+                client.send_close_notify();
+            }
+            let mut bytes = Vec::new();
+            while client.wants_write() {
+                client.write_tls(&mut bytes).unwrap();
+            }
+            if bytes.is_empty() && server.answer.is_empty() {
+                break;
+            }
+            if let Some((at, bits)) = change
+                && let Some(byte) = at.checked_sub(sent).and_then(|at| bytes.get_mut(at))
+            {
+                *byte ^= bits;
+            }
+            sent += bytes.len();
+            let mut rest = &bytes[..];
+            while !rest.is_empty() {
+                let (piece, left) = rest.split_at(sizes.next().unwrap().clamp(1, rest.len()));
+                server.take(piece).map_err(|error| error.to_string())?;
+                rest = left;
+            }
+            let answer = std::mem::take(&mut server.answer);
+            let mut answer = &answer[..];
+            while !answer.is_empty() {
+                client.read_tls(&mut answer).unwrap();
+                client.process_new_packets().map_err(|error| error.to_string())?;
+            }
+            if server.ended {
+                break;
+            }
+        }
+        // Whatever came, and in whatever state: to say something is an error at most.
+        let (mut sealed, mut part) = (Vec::new(), std::mem::take(&mut server.part));
+        let _ = server.session.seal(&mut part, message, &mut sealed);
+        let _ = server.session.seal_end(&mut part, &mut sealed);
+        Ok((server.plain, server.ended))
+    }
+
+    fn any_version() -> impl Strategy<Value = &'static SupportedProtocolVersion> {
+        prop_oneof![Just(&version::TLS12), Just(&version::TLS13)]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+        #[test]
+        fn pieces_of_any_size_say_the_same(
+            version in any_version(),
+            length in 0_usize..40_000,
+            pieces in prop::collection::vec(1_usize..3000, 1..8),
+        ) {
+            let message: Vec<u8> = (0..=u8::MAX).cycle().take(length).collect();
+            let (heard, ended) = converse(version, &message, &pieces, None).unwrap();
+            prop_assert!(heard == message && ended, "{} of {length} bytes", heard.len());
+        }
+
+        #[test]
+        fn bytes_that_were_changed_on_the_way_are_never_heard(
+            version in any_version(),
+            at in 0_usize..2500,
+            bits in 1_u8..=255,
+            pieces in prop::collection::vec(1_usize..3000, 1..8),
+        ) {
+            let message = [7; 1000];
+            if let Ok((heard, _)) = converse(version, &message, &pieces, Some((at, bits))) {
+                prop_assert!(message.starts_with(&heard), "{heard:?}");
+            }
+        }
+    }
+}
