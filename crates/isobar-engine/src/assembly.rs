@@ -56,8 +56,9 @@ impl Registry {
     ///
     /// *Errors*: the access log cannot be had, or a listener cannot be secured; nothing has changed.
     pub(crate) fn assemble(&mut self, plan: &Plan, generation: u64, events: &EventSink) -> Result<World, ApplyError> {
-        let secured = self.securing.next(plan, events)?;
+        let prepared = self.securing.prepare(plan)?;
         self.settle_log(plan.access_log.as_ref(), events)?;
+        let secured = self.securing.settle(prepared, events);
         let upstreams: Vec<_> = plan.upstreams.iter().map(|settings| self.upstream(settings)).collect();
         let sites = plan
             .listeners

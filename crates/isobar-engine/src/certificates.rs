@@ -97,12 +97,21 @@ pub enum TlsError {
     },
 }
 
+/// What will secure the listeners of the next plan.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    /// In the plan's order; none: nothing does.
+    pub(crate) sites: Vec<Option<SiteTls>>,
+    listeners: HashMap<Name, Secured>,
+    news: Vec<Event>,
+}
+
 impl Securing {
-    /// Makes ready what secures the listeners of a plan, in the plan's order. Files are read anew.
+    /// Makes ready what secures the listeners of a plan. Files are read anew.
     ///
     /// *Errors*: nothing has changed.
-    pub(crate) fn next(&mut self, plan: &Plan, events: &EventSink) -> Result<Vec<Option<SiteTls>>, ApplyError> {
-        let mut next = HashMap::new();
+    pub(crate) fn prepare(&mut self, plan: &Plan) -> Result<Prepared, ApplyError> {
+        let (mut listeners, mut news) = (HashMap::new(), Vec::new());
         let mut sites = Vec::with_capacity(plan.listeners.len());
         for listener in &plan.listeners {
             let Some(tls) = &listener.tls else {
@@ -110,16 +119,22 @@ impl Securing {
                 continue;
             };
             let before = self.listeners.get(&listener.name);
-            let secured = secured(listener, tls, before, &mut self.made_up, events);
+            let secured = secured(listener, tls, before, &mut self.made_up, &mut news);
             let secured = secured.map_err(|source| ApplyError::Tls {
                 listener: listener.name.clone(),
                 source,
             })?;
             sites.push(Some(secured.site.clone()));
-            next.insert(listener.name.clone(), secured);
+            listeners.insert(listener.name.clone(), secured);
         }
-        self.listeners = next;
-        Ok(sites)
+        Ok(Prepared { sites, listeners, news })
+    }
+
+    /// The plan is taken into service. What of its certificates is worth telling is told.
+    pub(crate) fn settle(&mut self, prepared: Prepared, events: &EventSink) -> Vec<Option<SiteTls>> {
+        self.listeners = prepared.listeners;
+        prepared.news.into_iter().for_each(|event| events(event));
+        prepared.sites
     }
 
     /// The certificates of a listener, as they are.
@@ -135,7 +150,7 @@ fn secured(
     tls: &ListenerTls,
     before: Option<&Secured>,
     made_up: &mut MadeUp,
-    events: &EventSink,
+    news: &mut Vec<Event>,
 ) -> Result<Secured, TlsError> {
     let contents = Contents::read(tls)?;
     if let Some(before) = before
@@ -158,7 +173,7 @@ fn secured(
     for (certificate, contents) in certificates.iter().zip(&contents.certificates) {
         let changed = said(&certificate.files).is_some_and(|before| before != contents);
         if changed || (known(&certificate.files).is_none() && certificate.problem.is_some()) {
-            events(certificate.event(&listener.name));
+            news.push(certificate.event(&listener.name));
         }
     }
     let own_tickets = own_tickets(tls, &contents, before)?;
@@ -287,7 +302,12 @@ impl Known {
 impl Contents {
     fn read(tls: &ListenerTls) -> Result<Self, TlsError> {
         let of_certificate = |files: &CertificateFiles| {
-            let said = |path: &str| read(path).map_err(|error| format!("{path}: {}", reason(&error)));
+            let said = |path: &str| {
+                read(path).map_err(|error| match reason(&error) {
+                    why if path == &*files.certificate => why,
+                    why => format!("{path}: {why}"),
+                })
+            };
             let ocsp = files.ocsp.as_deref().map_or(Ok(Vec::new()), said);
             [said(&files.certificate), said(&files.key), ocsp]
         };

@@ -36,11 +36,15 @@ pub(crate) async fn refuse(worker: &Worker, client: &mut Client, exchange: &mut 
     };
     worker.scratch.with(|_, output| {
         let stay = if stays { Stay::Open } else { Stay::Close };
-        let location = match (cause, client.site.site.listener.redirect_to_tls) {
-            (Cause::RedirectedToTls, Some(port)) => Some(port),
-            _ => None,
-        };
-        compose(output, exchange, status, &text, stay, location);
+        compose(output, exchange, status, &text, stay);
+        output.extend_from_slice(crate::secure::hsts(client));
+        if let (Cause::RedirectedToTls, Some(port)) = (cause, client.site.site.listener.redirect_to_tls) {
+            write_location(output, exchange, port);
+        }
+        write::end(output);
+        if exchange.request.method != Method::Head {
+            output.extend_from_slice(text.as_bytes());
+        }
         exchange.to_client.push(output);
     });
     exchange.download_wait = Wait::Nobody;
@@ -83,7 +87,8 @@ fn explanation(status: u16, cause: Cause, detail: Option<Detail>) -> String {
     }
 }
 
-fn compose(output: &mut Vec<u8>, exchange: &Exchange, status: u16, text: &str, stay: Stay, tls: Option<u16>) {
+/// Writes what every head has.
+fn compose(output: &mut Vec<u8>, exchange: &Exchange, status: u16, text: &str, stay: Stay) {
     write::status_line(output, Version::Http11, status, write::reason_phrase(status).as_bytes());
     // Writing into a Vec cannot fail.
     let _ = write!(
@@ -94,19 +99,12 @@ fn compose(output: &mut Vec<u8>, exchange: &Exchange, status: u16, text: &str, s
     if status == 503 {
         output.extend_from_slice(b"Retry-After: 1\r\n");
     }
-    if let Some(port) = tls {
-        write_location(output, exchange, port);
-    }
     match stay {
         Stay::Close => output.extend_from_slice(b"Connection: close\r\n"),
         Stay::Open if exchange.request.version == Version::Http10 => {
             output.extend_from_slice(b"Connection: keep-alive\r\n");
         }
         Stay::Open => {}
-    }
-    write::end(output);
-    if exchange.request.method != Method::Head {
-        output.extend_from_slice(text.as_bytes());
     }
 }
 

@@ -183,7 +183,9 @@ impl Flow<'_> {
 
     /// The final head is known: decides how its body goes on, and writes the head for the client.
     fn begin_answer(&mut self, head: &[u8], output: &mut Vec<u8>) {
-        let Self { ways, exchange, .. } = self;
+        let Self {
+            ways, client, exchange, ..
+        } = self;
         exchange.download = BodyDecoder::new(exchange.response.body);
         exchange.download_wait = Wait::Nobody;
         exchange.report.passes_on(exchange.response.status);
@@ -192,7 +194,7 @@ impl Flow<'_> {
         }
         sticky::answered(ways, exchange, head);
         take_report(ways, exchange, head);
-        response::compose(output, ways, exchange, head);
+        response::compose(output, ways, client, exchange, head);
     }
 
     /// Passes the body on until the server has sent all of it.

@@ -141,6 +141,7 @@ pub(crate) fn compose(output: &mut Vec<u8>, ways: &Ways<'_>, client: &Client, ex
         proto: if client.stream.is_secured() { b"https" } else { b"http" },
     };
     if let Some(secured) = &client.secured
+        && shows_certificates
         && !secured.certificate.is_empty()
         && !fields::is_replaced(ops, b"client-cert")
     {

@@ -3,9 +3,10 @@
 use isobar_wire::exchange::ResponseFraming;
 use isobar_wire::{Known, ResponseHead, Version, is_hop_by_hop, write};
 
+use crate::connection::Client;
 use crate::exchange::Exchange;
 use crate::forward::Ways;
-use crate::{SiteTls, fields, sticky};
+use crate::{fields, secure, sticky};
 
 /// Writes the head of an interim answer.
 pub(crate) fn compose_interim(output: &mut Vec<u8>, response: &ResponseHead, head: &[u8]) {
@@ -17,12 +18,12 @@ pub(crate) fn compose_interim(output: &mut Vec<u8>, response: &ResponseHead, hea
 }
 
 /// Writes the head of the final answer.
-pub(crate) fn compose(output: &mut Vec<u8>, ways: &Ways<'_>, exchange: &Exchange, head: &[u8]) {
+pub(crate) fn compose(output: &mut Vec<u8>, ways: &Ways<'_>, client: &Client, exchange: &Exchange, head: &[u8]) {
     let response = &exchange.response;
     let ops = &ways.rules.response_headers;
     let reports = ways.reports.as_deref();
     write::status_line(output, Version::Http11, response.status, response.reason.of(head));
-    let hsts = ways.site.site.tls.as_ref().map_or(&[][..], SiteTls::hsts);
+    let hsts = secure::hsts(client);
     let has_hsts = !hsts.is_empty() && !fields::is_replaced(ops, b"strict-transport-security");
     let no_length = response.status < 200 || response.status == 204;
     fields::copy(output, head, &response.fields, |field| {

@@ -34,11 +34,6 @@ impl SiteTls {
         }
     }
 
-    /// The field that browsers are sent, line end included; empty: none is.
-    pub(crate) fn hsts(&self) -> &[u8] {
-        &self.hsts
-    }
-
     /// Whether servers are told of certificates that clients show.
     pub(crate) fn forwards_certificates(&self) -> bool {
         self.forwards_certificates
@@ -63,7 +58,7 @@ fn hsts_field(hsts: Hsts) -> Vec<u8> {
 /// What is known of a connection that is secured. Boxed, because most connections are not.
 #[derive(Debug)]
 pub(crate) struct SecuredClient {
-    /// The value of `Client-Cert`; empty: the client showed no certificate, or servers are not told.
+    /// The value of `Client-Cert`; empty: the client showed no certificate.
     pub(crate) certificate: Box<[u8]>,
 }
 
@@ -102,9 +97,7 @@ pub(crate) async fn handshake(client: &mut Client, worker: &Worker) -> bool {
             if agreed.is_some_and(|agreed| agreed.resumed) {
                 stats.tls_resumptions.increment();
             }
-            let certificate = agreed
-                .and_then(|agreed| agreed.certificate)
-                .filter(|_| tls.forwards_certificates);
+            let certificate = agreed.and_then(|agreed| agreed.certificate);
             client.secured = Some(Box::new(SecuredClient {
                 certificate: certificate.map(client_cert).unwrap_or_default().into(),
             }));
@@ -124,6 +117,15 @@ pub(crate) async fn handshake(client: &mut Client, worker: &Worker) -> bool {
         Some(Err(HandshakeError::Broken(_))) | None => stats.tls_abandoned.increment(),
     }
     false
+}
+
+/// The field that a browser is sent, line end included; empty: none is. Over a connection that is not secured it would be worth
+/// nothing (RFC 6797 section 7.2), and such a connection may be older than the settings.
+pub(crate) fn hsts(client: &Client) -> &[u8] {
+    match &client.site.site.tls {
+        Some(tls) if client.stream.is_secured() => &tls.hsts,
+        _ => &[],
+    }
 }
 
 /// A certificate as servers are told of it: a byte sequence of structured fields (RFC 9440 section 2.1).

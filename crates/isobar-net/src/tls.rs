@@ -4,7 +4,7 @@
 //! the connection is its users' business.
 
 mod anyone;
-mod certificate;
+pub(crate) mod certificate;
 pub(crate) mod server;
 pub(crate) mod session;
 mod tickets;

@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair,
-    KeyUsagePurpose, RevokedCertParams, date_time_ymd,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, date_time_ymd,
 };
 use tempfile::TempDir;
 
+const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_hours(24);
 
 /// The number of the next certificate.
@@ -42,6 +43,8 @@ pub enum Validity {
     Past,
     /// Now, and no longer than authorities vouch for.
     Month,
+    /// For a few seconds more.
+    Brief,
     /// Not yet.
     Future,
 }
@@ -79,6 +82,7 @@ impl Authority {
         params.distinguished_name.push(DnType::CommonName, name);
         match validity {
             Validity::Now => {}
+            Validity::Brief => params.not_after = (SystemTime::now() + 4 * SECOND).into(),
             Validity::Month => {
                 let now = SystemTime::now();
                 params.not_before = (now - DAY).into();

@@ -39,6 +39,8 @@ pub use patience::{PATIENCE, eventually, wait_for};
 pub use peers::{GrpcHealth, Redis};
 pub use port::{ClosedPort, FullPort};
 pub use process::{Process, Signal};
-pub use programs::{Curl, Nginx, Wrk, WrkReport, curl, openssl, promtool_check_metrics, sslyze, testssl, varnishtest, wrk};
+pub use programs::{
+    Curl, Nginx, Wrk, WrkReport, curl, openssl, promtool_check_metrics, sslyze, testssl, varnishtest, wrk,
+};
 pub use serde_json;
 pub use tungstenite;

@@ -86,11 +86,17 @@ pub fn openssl(arguments: &[&str], input: &str) -> String {
 pub fn sslyze(address: SocketAddr) -> Vec<String> {
     let mut command = Command::new("python3");
     command.args(["-m", "sslyze", "--mozilla_config=intermediate", &address.to_string()]);
-    let output = command.env("PYTHONPATH", python_packages()).output().expect("python3 is installed");
+    let output = command
+        .env("PYTHONPATH", python_packages())
+        .output()
+        .expect("python3 is installed");
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     let verdict = said.split("COMPLIANCE AGAINST").nth(1);
     let verdict = verdict.unwrap_or_else(|| panic!("{said}{}", String::from_utf8_lossy(&output.stderr)));
-    assert!(verdict.contains("Not compliant") || verdict.contains("OK - Compliant"), "{said}");
+    assert!(
+        verdict.contains("Not compliant") || verdict.contains("OK - Compliant"),
+        "{said}"
+    );
     let against = verdict.lines().filter_map(|line| line.trim().strip_prefix("* "));
     against.map(str::to_owned).collect()
 }

@@ -1,8 +1,8 @@
 //! What stands in the files that a configuration names, and is it of use?
 //!
-//! The one place that reads them. Neither the reader of configurations nor the data plane opens such files: a configuration
-//! has them looked at before it counts as valid, and a plan is completed before it is served. They are read again with every
-//! reload. Errors name the file and never what stands in it.
+//! A configuration has them looked at before it counts as valid, and a plan is completed before it is served. They are read
+//! again with every reload. Only what secures listeners the data plane reads itself, because it keeps certificates in use whose
+//! files are of no use any more. Errors name the file and never what stands in it.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -43,6 +43,14 @@ pub(crate) fn look(needed: Needed<'_>) -> Result<(), Unusable> {
         Needed::Revoked(file) => revoked(file),
         Needed::TicketKey(file) => ticket_key(file),
         Needed::AccessLog(file) => access_log(file),
+    }
+}
+
+/// Looks as [`look`] does, but for certificates: of those that cannot be used the data plane tells, which may have earlier ones.
+pub(crate) fn look_to_serve(needed: Needed<'_>) -> Result<(), Unusable> {
+    match needed {
+        Needed::Certificate(_) => Ok(()),
+        other => look(other),
     }
 }
 
@@ -116,8 +124,12 @@ fn certificate(paths: CertificatePaths<'_>) -> Result<(), Unusable> {
         message: format!("failed to read the certificate {certificate}: {why}"),
         help: Some("its names are not served over TLS until it can be used".to_owned()),
     };
-    let said =
-        |file: &str| read(file, MAX_CERTIFICATES).map_err(|error| unusable(&format!("{file}: {}", io_reason(&error))));
+    let said = |file: &str| {
+        read(file, MAX_CERTIFICATES).map_err(|error| match io_reason(&error) {
+            why if file == certificate => unusable(&why),
+            why => unusable(&format!("{file}: {why}")),
+        })
+    };
     let (chain, secret) = (said(certificate)?, said(key)?);
     ocsp.map(said).transpose()?;
     let read = tls::Certificate::from_pem(&chain, &secret).map_err(|error| unusable(&error.to_string()))?;

@@ -406,6 +406,66 @@ fn a_client_comes_back_cheaply_at_every_worker_and_instance() {
 }
 
 #[test]
+fn a_ticket_lets_nobody_in_who_would_not_be() {
+    let authority = Authority::new();
+    let origin = Origin::named("a");
+    let [site, good, gone] = ["a.test", "good", "gone"].map(|name| authority.certify(name, Validity::Now));
+    let brief = authority.certify("brief", Validity::Brief);
+    let none = authority.revoke(&[]);
+    let keys = authority.file().with_file_name("tickets");
+    fs::write(&keys, "0123456789abcdef0123456789abcdef\n").unwrap();
+    let (ca, keys) = (authority.file(), keys.display().to_string());
+    for tickets in ["tickets: true".to_owned(), format!("ticket_keys: {keys}")] {
+        let clients = format!(
+            "client_certificates: {{ ca: {}, crl: {} }}\n{tickets}",
+            ca.display(),
+            none.display()
+        );
+        let isobar = binary!().run(&secured(&origin, &[&site], &clients));
+        let address = isobar.address().to_string();
+        let session = |name: &str| {
+            authority
+                .file()
+                .with_file_name(format!("{name}.session"))
+                .display()
+                .to_string()
+        };
+        let request = "GET / HTTP/1.1\r\nhost: a.test\r\nconnection: close\r\n\r\n";
+        let connect = |shown: &Certified, option: &str, session: &str| {
+            let (certificate, key) = (shown.certificate.to_str().unwrap(), shown.key.to_str().unwrap());
+            let shown = ["-cert", certificate, "-key", key];
+            let arguments = [
+                "s_client",
+                "-connect",
+                &address,
+                "-servername",
+                "a.test",
+                "-ign_eof",
+                option,
+                session,
+            ];
+            openssl(&[&arguments[..], &shown].concat(), request).contains("HTTP/1.1 200 ")
+        };
+        let clients = [("good", &good), ("gone", &gone), ("brief", &brief)];
+        for (name, shown) in clients {
+            let may = shown.serial != brief.serial || tickets == "tickets: true";
+            assert_eq!(connect(shown, "-sess_out", &session(name)), may, "{name}, {tickets}");
+        }
+        assert!(connect(&good, "-sess_in", &session("good")));
+        if tickets == "tickets: true" {
+            eventually("the certificate expires", || !connect(&brief, "-sess_out", "/dev/null"));
+            assert!(!connect(&brief, "-sess_in", &session("brief")), "it has expired");
+        }
+        // A new list makes everybody show a certificate again.
+        assert_eq!(authority.revoke(&[&gone]), none);
+        isobar.wait_for_log("configuration applied: generation 2");
+        assert!(!connect(&gone, "-sess_in", &session("gone")), "it was revoked");
+        assert!(connect(&good, "-sess_in", &session("good")));
+        assert_eq!(authority.revoke(&[]), none);
+    }
+}
+
+#[test]
 fn plain_http_is_told_where_it_is() {
     let authority = Authority::new();
     let (origin, site) = (Origin::named("a"), authority.certify("a.test", Validity::Now));
@@ -431,6 +491,14 @@ fn clients_are_sent_to_tls_and_told_to_stay() {
         .filter(|line| line.to_lowercase().starts_with("strict-"))
         .collect();
     assert_eq!(said, ["Strict-Transport-Security: max-age=3600; includeSubDomains"]);
+    // Its own answers too.
+    origin.stop();
+    let answer = https(&isobar, &authority, "a.test", "/", &[]);
+    assert!(
+        answer.status >= 500 && answer.heads.contains("Strict-Transport-Security: max-age=3600"),
+        "{answer:?}"
+    );
+    origin.resume();
 
     let mut plain = Configuration::to(&[origin.address()]).yaml();
     plain = plain.replace("    upstream: web\n", "    redirect_to_https: { port: 8443 }\n");
@@ -562,7 +630,10 @@ fn sslyze_finds_the_intermediate_configuration_of_mozilla() {
     let (origin, site) = (Origin::named("a"), authority.certify("127.0.0.1", Validity::Month));
     let isobar = binary!().run(&secured(&origin, &[&site], ""));
     let against = sslyze(isobar.address());
-    let ours: Vec<_> = against.iter().filter(|line| !line.starts_with("certificate_path_validation")).collect();
+    let ours: Vec<_> = against
+        .iter()
+        .filter(|line| !line.starts_with("certificate_path_validation"))
+        .collect();
     assert!(ours.is_empty(), "{ours:#?}");
     assert!(against.len() <= 1, "{against:#?}");
 }
@@ -578,7 +649,10 @@ fn testssl_finds_nothing_to_complain_about() {
         .filter(|line| line.to_lowercase().contains("not ok") || line.contains("VULNERABLE"))
         .collect();
     assert!(bad.is_empty(), "{bad:#?}");
-    let has = |words: &[&str]| said.iter().any(|line| line.split_whitespace().collect::<Vec<_>>().starts_with(words));
+    let has = |words: &[&str]| {
+        said.iter()
+            .any(|line| line.split_whitespace().collect::<Vec<_>>().starts_with(words))
+    };
     for expected in [
         "SSLv2 not offered (OK)",
         "SSLv3 not offered (OK)",

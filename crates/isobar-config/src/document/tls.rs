@@ -49,7 +49,8 @@ settings! {
     pub struct ClientCertificates called "the certificates of clients" short ca {
         /// The PEM file with the certificates of the authorities that may vouch for clients.
         ca: CaFile,
-        /// A PEM file with lists of certificates that are good no more (CRL), one from each authority that has any.
+        /// A PEM file with lists of certificates that are good no more (CRL): one from every authority between a client's certificate
+        /// and `ca`, that included. A certificate whose authority has no list is refused.
         crl: Option<CaFile>,
         /// Whether clients without a certificate are refused. A certificate that is not accepted is refused either way.
         required: bool = true,

@@ -7,13 +7,15 @@ use std::cell::RefCell;
 use std::fmt;
 use std::io::{self, ErrorKind, IoSlice};
 use std::task::{Context, Poll, Waker, ready};
+use std::time::SystemTime;
 
 use rustls::client::UnbufferedClientConnection;
 use rustls::server::UnbufferedServerConnection;
-use rustls::{Error, ProtocolVersion};
+use rustls::{CipherSuite, Error, ProtocolVersion};
 
 use super::{Peeked, Stream};
 use crate::ring::SMALL_BYTES;
+use crate::tls::certificate::has_expired;
 use crate::tls::server::take_asked;
 use crate::tls::session::Session;
 use crate::tls::{ServerName, TlsClient, TlsServer, Version};
@@ -155,7 +157,9 @@ impl Stream {
                 ProtocolVersion::TLSv1_2 => Version::Tls12,
                 _ => Version::Tls13,
             },
-            cipher: state.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()),
+            cipher: state
+                .negotiated_cipher_suite()
+                .and_then(|suite| cipher_name(suite.suite())),
             protocol: state.alpn_protocol(),
             asked: secured.asked.as_deref(),
             certificate: state
@@ -199,6 +203,11 @@ impl Secured {
     fn poll_handshake(&mut self, raw: &mut Stream, cx: &mut Context<'_>) -> Poll<Result<(), HandshakeError>> {
         loop {
             if !self.session.state().is_handshaking() {
+                if self.is_outdated() {
+                    self.end = Some(Ended::Broken);
+                    let error = Error::InvalidCertificate(rustls::CertificateError::Expired);
+                    return Poll::Ready(Err(HandshakeError::Tls(error)));
+                }
                 // Of an older version the peer waits for the end of the handshake before it says anything.
                 self.lazy =
                     self.end.is_none() && self.session.state().protocol_version() == Some(ProtocolVersion::TLSv1_3);
@@ -225,6 +234,18 @@ impl Secured {
                 }
             }
         }
+    }
+
+    /// Whether the peer came back by a ticket from before its certificate expired. The library looks at certificates only when they
+    /// are shown.
+    fn is_outdated(&self) -> bool {
+        let state = self.session.state();
+        state.handshake_kind() == Some(rustls::HandshakeKind::Resumed)
+            && matches!(self.session, Session::Server(_))
+            && state
+                .peer_certificates()
+                .and_then(|chain| chain.first())
+                .is_some_and(|own| has_expired(own, SystemTime::now()))
     }
 
     /// Reads as [`Stream::poll_read`] does.
@@ -519,6 +540,16 @@ enum TakenIn {
     NotTls,
     /// The session is over.
     Failed(Error),
+}
+
+/// The name of a cipher suite in its standard. The library marks those of TLS 1.3, which no other version has.
+fn cipher_name(suite: CipherSuite) -> Option<&'static str> {
+    match suite {
+        CipherSuite::TLS13_AES_128_GCM_SHA256 => Some("TLS_AES_128_GCM_SHA256"),
+        CipherSuite::TLS13_AES_256_GCM_SHA384 => Some("TLS_AES_256_GCM_SHA384"),
+        CipherSuite::TLS13_CHACHA20_POLY1305_SHA256 => Some("TLS_CHACHA20_POLY1305_SHA256"),
+        other => other.as_str(),
+    }
 }
 
 /// What every connection in TLS begins with (RFC 8446 section 5.1).

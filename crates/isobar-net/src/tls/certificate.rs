@@ -169,6 +169,11 @@ impl About {
     }
 }
 
+/// Whether the time of a certificate is over; one that cannot be read is over.
+pub(crate) fn has_expired(certificate: &CertificateDer<'_>, now: SystemTime) -> bool {
+    About::read(certificate).map_or(true, |about| about.valid_until < now)
+}
+
 fn malformed(error: &impl fmt::Display) -> CertificateError {
     CertificateError::Malformed(error.to_string())
 }

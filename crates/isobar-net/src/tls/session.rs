@@ -255,7 +255,9 @@ mod tests {
         fn take(&mut self, bytes: &[u8]) -> Result<(), Error> {
             let mut came = [&self.part[..], bytes].concat();
             let plain = &mut self.plain;
-            let digested = self.session.digest(&mut came, &mut |said| plain.extend_from_slice(said), &mut self.answer)?;
+            let digested =
+                self.session
+                    .digest(&mut came, &mut |said| plain.extend_from_slice(said), &mut self.answer)?;
             assert!(digested.used <= came.len());
             self.part = came.split_off(digested.used);
             self.ended |= digested.ended;

@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Salt};
@@ -13,6 +14,12 @@ use rustls::server::ProducesTickets;
 
 /// How long a ticket is good, in seconds.
 const LIFETIME_S: u32 = 12 * 60 * 60;
+
+/// How far the clocks of two instances may be apart, in seconds.
+const SKEW_S: u64 = 5 * 60;
+
+/// Bytes of the time in a ticket.
+const TIME_BYTES: usize = size_of::<u64>();
 
 /// Bytes of a key that is shared at least.
 pub const MIN_SECRET_BYTES: usize = 32;
@@ -117,10 +124,20 @@ impl ProducesTickets for Shared {
         LIFETIME_S
     }
 
-    /// *Shape*: name of the key, nonce, what is encrypted with its tag.
     fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
+        self.seal(plain, seconds(SystemTime::now()))
+    }
+
+    fn decrypt(&self, ticket: &[u8]) -> Option<Vec<u8>> {
+        self.open(ticket, seconds(SystemTime::now()))
+    }
+}
+
+impl Shared {
+    /// *Shape*: name of the key, nonce, and encrypted, with a tag, the time and what was given.
+    fn seal(&self, plain: &[u8], now: u64) -> Option<Vec<u8>> {
         let Key { name, key } = self.0.first()?;
-        let mut sealed = plain.to_vec();
+        let mut sealed = [&now.to_be_bytes(), plain].concat();
         let nonce = key.seal_in_place_append_tag(Aad::from(name), &mut sealed).ok()?;
         let mut ticket = Vec::with_capacity(NAME_BYTES + NONCE_LEN + sealed.len());
         ticket.extend_from_slice(name);
@@ -129,16 +146,24 @@ impl ProducesTickets for Shared {
         Some(ticket)
     }
 
-    fn decrypt(&self, ticket: &[u8]) -> Option<Vec<u8>> {
+    /// What was given, unless the ticket is too old, or of another key.
+    fn open(&self, ticket: &[u8], now: u64) -> Option<Vec<u8>> {
         let (name, rest) = ticket.split_at_checked(NAME_BYTES)?;
         let (nonce, sealed) = rest.split_at_checked(NONCE_LEN)?;
         let Key { name, key } = self.0.iter().find(|key| key.name == name)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
         let mut bytes = sealed.to_vec();
-        let plain = key.open_in_place(nonce, Aad::from(name), &mut bytes).ok()?.len();
-        bytes.truncate(plain);
-        Some(bytes)
+        let opened = key.open_in_place(nonce, Aad::from(name), &mut bytes).ok()?;
+        let (made, plain) = opened.split_at_checked(TIME_BYTES)?;
+        let made = u64::from_be_bytes(made.try_into().ok()?);
+        let is_good = made <= now + SKEW_S && now.saturating_sub(made) <= u64::from(LIFETIME_S);
+        is_good.then(|| plain.to_vec())
     }
+}
+
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
 }
 
 impl fmt::Debug for Shared {
@@ -185,6 +210,20 @@ mod tests {
             assert_eq!(tickets.decrypt(&changed), None, "byte {at}");
             assert_eq!(tickets.decrypt(&ticket[..at]), None, "{at} bytes");
         }
+    }
+
+    #[test]
+    fn tickets_end() {
+        let tickets = Shared(vec![Key::derive(OLD, b"web").unwrap()]);
+        let ticket = tickets.seal(b"session", 1_000_000).unwrap();
+        let check = |now: u64, expected: bool| assert_eq!(tickets.open(&ticket, now).is_some(), expected, "{now}");
+        let lifetime = u64::from(LIFETIME_S);
+        check(1_000_000, true);
+        check(1_000_000 + lifetime, true);
+        check(1_000_000 + lifetime + 1, false);
+        check(1_000_000 - SKEW_S, true);
+        check(1_000_000 - SKEW_S - 1, false);
+        check(0, false);
     }
 
     #[test]

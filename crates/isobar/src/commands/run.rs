@@ -14,7 +14,7 @@ pub(crate) fn run(options: &RunOptions) -> Result<()> {
     logging::start();
     let path = options.file.clone();
     let reading = Reading {
-        look: files::look,
+        look: files::look_to_serve,
         color: logging::diagnostics_color(&io::stderr()),
     };
     let text = read(&path)?;

@@ -50,7 +50,7 @@ pub(super) fn plan(listen: SocketAddr, servers: &[SocketAddr], balance: Balance)
          health: {{ path: /health, interval: 500ms, timeout: 400ms, rise: 2, fall: 2 }}\n"
     );
     let reading = Reading {
-        look: files::look,
+        look: files::look_to_serve,
         color: Color::Never,
     };
     Ok(load("demonstration", text, reading)
