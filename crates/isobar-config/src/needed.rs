@@ -24,8 +24,13 @@ pub enum Needed<'d> {
     Certificate(CertificatePaths<'d>),
     /// A PEM file with certificates of authorities that vouch for clients.
     ClientAuthorities(&'d str),
-    /// A PEM file with lists of certificates that are good no more.
-    Revoked(&'d str),
+    /// A PEM file with lists of certificates that are good no more, and the one with the authorities they are from.
+    Revoked {
+        /// The lists.
+        lists: &'d str,
+        /// The authorities.
+        authorities: &'d str,
+    },
     /// A file with a key for tickets.
     TicketKey(&'d str),
     /// The file to which lines of the access log are appended; it need not be there yet.
@@ -114,7 +119,8 @@ fn tls<'d>(written: &'d ListenerTls, at: Path<'_>, looks: &mut Looks<'d, '_>) {
         let at = at.key("client_certificates");
         looks.at(at.key("ca"), Needed::ClientAuthorities(ca.as_str()));
         if let Some(crl) = crl {
-            looks.at(at.key("crl"), Needed::Revoked(crl.as_str()));
+            let (lists, authorities) = (crl.as_str(), ca.as_str());
+            looks.at(at.key("crl"), Needed::Revoked { lists, authorities });
         }
     }
 }

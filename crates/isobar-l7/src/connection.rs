@@ -185,7 +185,12 @@ impl Client {
             return;
         }
         match world.site(&self.site.site.listener.name) {
-            Some(site) => self.site = Rc::clone(site),
+            Some(site) => {
+                // Whoever was let in by other rules comes in anew.
+                let asked = |site: &LocalSite| site.site.listener.tls.as_ref().map(|tls| tls.clients.clone());
+                self.orphaned |= asked(site) != asked(&self.site);
+                self.site = Rc::clone(site);
+            }
             None => self.orphaned = true,
         }
     }
@@ -215,6 +220,8 @@ impl Client {
         if self.stream.shutdown_write().is_err() {
             return;
         }
+        // What comes is read to be thrown away, whatever it says.
+        self.stream.unsecure();
         self.timer.set(worker.wheel.now() + LINGER);
         let mut left = LINGER_BYTES;
         poll_fn(|cx| {

@@ -259,7 +259,7 @@ pub(crate) fn poll_watch(cx: &mut Context<'_>, client: &mut Client, exchange: &m
         return Poll::Pending;
     }
     while client.stream.poll_event(cx).is_ready() {
-        match client.stream.peek() {
+        match client.stream.peek(cx) {
             Peeked::Nothing => {}
             Peeked::Data => {
                 exchange.client_ahead = true;

@@ -113,7 +113,11 @@ pub(crate) async fn handshake(client: &mut Client, worker: &Worker) -> bool {
             }
         }
         Some(Err(HandshakeError::NotTls)) => stats.tls_not_spoken.increment(),
-        Some(Err(HandshakeError::Tls(_))) => stats.tls_failures.increment(),
+        Some(Err(HandshakeError::Tls(_))) => {
+            stats.tls_failures.increment();
+            // It has been told why, and should hear it.
+            client.linger(worker).await;
+        }
         Some(Err(HandshakeError::Broken(_))) | None => stats.tls_abandoned.increment(),
     }
     false

@@ -4,6 +4,7 @@
 //! does not know.
 
 mod duplex;
+mod greeting;
 mod linked;
 mod secured;
 
@@ -22,7 +23,8 @@ use self::secured::{Secured, Urgency};
 use crate::kernel::Watched;
 use crate::ring::{Link, Seen};
 
-pub use self::secured::{Agreed, HandshakeError};
+pub use self::greeting::HandshakeError;
+pub use self::secured::Agreed;
 
 /// What the reactor watches a stream for.
 const BOTH: Interest = Interest::READABLE.add(Interest::WRITABLE);
@@ -339,8 +341,8 @@ impl Stream {
     ///
     /// *Cost*: a system call.
     #[must_use]
-    pub fn peek(&mut self) -> Peeked {
-        if let Some(peeked) = self.with_secured(Secured::peek) {
+    pub fn peek(&mut self, cx: &mut Context<'_>) -> Peeked {
+        if let Some(peeked) = self.with_secured(|secured, raw| secured.peek(raw, cx)) {
             return peeked;
         }
         match self.seen() {
@@ -395,7 +397,10 @@ impl Stream {
     /// Makes the coming close abort the connection: the peer gets a reset and unsent bytes are thrown away.
     ///
     /// *Errors*: none that a caller could act on.
-    pub fn reset_on_close(&self) -> io::Result<()> {
+    pub fn reset_on_close(&mut self) -> io::Result<()> {
+        if let Some(secured) = &mut self.secured {
+            secured.fall_silent();
+        }
         Ok(sockopt::set_socket_linger(self.socket.socket(), Some(Duration::ZERO))?)
     }
 

@@ -10,7 +10,7 @@ pub(crate) mod session;
 mod tickets;
 
 pub use certificate::{Certificate, CertificateError, UnknownName};
-pub use server::{Clients, TlsServer, TlsServerError, TlsServerParts, Version, Without, check_revoked};
+pub use server::{Clients, TlsServer, TlsServerError, TlsServerParts, Version, Without, check_clients};
 pub use tickets::{MIN_SECRET_BYTES, Tickets, TicketsError};
 
 use std::io;
@@ -135,6 +135,19 @@ fn system() -> Result<RootCertStore, TrustError> {
     Ok(roots)
 }
 
+/// What is wrong with a PEM text, in words that show nothing of it: it may be a key.
+fn pem_reason(error: &rustls::pki_types::pem::Error) -> &'static str {
+    use rustls::pki_types::pem::Error;
+    match error {
+        Error::MissingSectionEnd { .. } => "a section has no end",
+        Error::IllegalSectionStart { .. } => "a section does not begin as it should",
+        Error::Base64Decode(_) => "a section is not base64",
+        Error::Io(_) => "it cannot be read",
+        Error::NoItemsFound => "nothing of the kind is in it",
+        _ => "it cannot be understood",
+    }
+}
+
 /// The authorities in a PEM text; other sections, such as keys, are left out.
 fn authorities(text: &[u8]) -> Result<RootCertStore, TrustError> {
     let mut roots = RootCertStore::empty();
@@ -142,7 +155,7 @@ fn authorities(text: &[u8]) -> Result<RootCertStore, TrustError> {
         if number > MAX_AUTHORITIES {
             return Err(TrustError::TooMany);
         }
-        let certificate = certificate.map_err(|error| TrustError::NotPem(error.to_string()))?;
+        let certificate = certificate.map_err(|error| TrustError::NotPem(pem_reason(&error).to_owned()))?;
         let added = roots.add(certificate);
         added.map_err(|error| TrustError::Certificate(number, error.to_string()))?;
     }

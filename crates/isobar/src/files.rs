@@ -40,7 +40,7 @@ pub(crate) fn look(needed: Needed<'_>) -> Result<(), Unusable> {
         }
         Needed::Certificate(paths) => certificate(paths),
         Needed::ClientAuthorities(file) => authorities(file).map(drop),
-        Needed::Revoked(file) => revoked(file),
+        Needed::Revoked { lists, authorities } => revoked(lists, authorities),
         Needed::TicketKey(file) => ticket_key(file),
         Needed::AccessLog(file) => access_log(file),
     }
@@ -143,13 +143,23 @@ fn certificate(paths: CertificatePaths<'_>) -> Result<(), Unusable> {
 }
 
 /// Whether lists of certificates that are good no more can be used.
-fn revoked(file: &str) -> Result<(), Unusable> {
+fn revoked(file: &str, authorities: &str) -> Result<(), Unusable> {
     let unusable = |why: &str| Unusable {
         message: format!("failed to read the revoked certificates in {file}: {why}"),
         help: None,
     };
     let pem = read(file, MAX_CERTIFICATES).map_err(|error| unusable(&io_reason(&error)))?;
-    tls::check_revoked(&pem).map_err(|error| unusable(&error.to_string()))
+    if pem.trim_ascii().is_empty() {
+        return Err(unusable("it is empty"));
+    }
+    // Of authorities that cannot be read is told where they are named.
+    let Ok(authorities) = read(authorities, MAX_CERTIFICATES) else {
+        return Ok(());
+    };
+    match tls::check_clients(&authorities, &pem) {
+        Err(error @ tls::TlsServerError::Revoked(_)) => Err(unusable(&error.to_string())),
+        _ => Ok(()),
+    }
 }
 
 /// Whether tickets can be made with a key.

@@ -235,9 +235,14 @@ struct Kept {
 
 impl Kept {
     fn open(address: SocketAddr) -> Self {
+        Self::open_with(address, &[])
+    }
+
+    fn open_with(address: SocketAddr, more: &[&str]) -> Self {
         use std::process::{Command, Stdio};
         let mut command = Command::new("openssl");
         command.args(["s_client", "-quiet", "-connect", &address.to_string()]);
+        command.args(more);
         command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -667,5 +672,79 @@ fn testssl_finds_nothing_to_complain_about() {
         // Commas and colons follow some of them.
         let last = words.len() - 1;
         assert!(has(&words) || has(&words[..last]), "{expected}: {said:#?}");
+    }
+}
+
+/// An answer whose end fits into no buffer on the way reaches a client that reads late, whatever becomes of the connection behind it.
+#[test]
+fn the_end_of_an_answer_is_not_lost() {
+    let authority = Authority::new();
+    let body = noise(3_600_000, 5);
+    let served = body.clone();
+    let pause = isobar_testkit::Gate::new();
+    let gate = std::sync::Arc::new(pause);
+    let held = std::sync::Arc::clone(&gate);
+    let origin = Origin::start(move |exchange| {
+        if exchange.request.target == "/streamed" {
+            let head = format!(
+                "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{:x}\r\n",
+                served.len()
+            );
+            exchange.send(head)?;
+            exchange.send(&served)?;
+            exchange.send("\r\n")?;
+            // The client has all of that before there is more.
+            held.pass();
+            exchange.send("0\r\n\r\n")?;
+        } else {
+            exchange.send(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", served.len()))?;
+            exchange.send(&served)?;
+        }
+        Ok(After::Keep)
+    });
+    let site = authority.certify("a.test", Validity::Now);
+    let isobar = binary!().run(&secured(&origin, &[&site], ""));
+    for (version, path) in [("-tls1_2", "/"), ("-tls1_3", "/"), ("-tls1_3", "/streamed")] {
+        let mut late = Late::open(isobar.address(), version, path);
+        std::thread::sleep(Duration::from_millis(300));
+        let came = late.read(body.len());
+        assert!(came == body, "{version} {path}: {} bytes", came.len());
+        gate.open();
+    }
+}
+
+/// A client that asks at once and reads later.
+struct Late(Kept);
+
+impl Late {
+    fn open(address: SocketAddr, version: &str, path: &str) -> Self {
+        let mut kept = Kept::open_with(address, &[version]);
+        let request = format!("GET {path} HTTP/1.1\r\nhost: a.test\r\nconnection: close\r\n\r\n");
+        kept.child
+            .stdin
+            .as_mut()
+            .unwrap()
+            .write_all(request.as_bytes())
+            .unwrap();
+        Self(kept)
+    }
+
+    /// The first bytes of the body.
+    fn read(&mut self, length: usize) -> Vec<u8> {
+        let stdout = self.0.child.stdout.as_mut().unwrap();
+        let (mut head, mut byte) = (Vec::new(), [0; 1]);
+        while !head.ends_with(b"\r\n\r\n") {
+            assert_eq!(stdout.read(&mut byte).unwrap(), 1, "{}", head.escape_ascii());
+            head.extend_from_slice(&byte);
+        }
+        if head.to_ascii_lowercase().windows(7).any(|window| window == b"chunked") {
+            while byte != *b"\n" || head.ends_with(b"\r\n\r\n") {
+                assert_eq!(stdout.read(&mut byte).unwrap(), 1);
+                head.push(byte[0]);
+            }
+        }
+        let mut body = Vec::new();
+        stdout.take(length as u64).read_to_end(&mut body).unwrap();
+        body
     }
 }

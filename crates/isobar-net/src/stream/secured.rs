@@ -6,13 +6,14 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::io::{self, ErrorKind, IoSlice};
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 use std::time::SystemTime;
 
 use rustls::client::UnbufferedClientConnection;
 use rustls::server::UnbufferedServerConnection;
 use rustls::{CipherSuite, Error, ProtocolVersion};
 
+use super::greeting::{HANDSHAKE, HandshakeError, looks_like_http};
 use super::{Peeked, Stream};
 use crate::ring::SMALL_BYTES;
 use crate::tls::certificate::has_expired;
@@ -47,6 +48,8 @@ pub(super) struct Secured {
     plain_taken: usize,
     /// What the socket has not taken.
     outgoing: Vec<u8>,
+    /// How many bytes that were to be written are in there, or were, and have not been counted as written.
+    sealed: usize,
     /// Whether that is the end of the handshake alone, which goes out together with what is written first.
     lazy: bool,
     /// Whether the peer has shown that it speaks TLS.
@@ -84,23 +87,6 @@ pub struct Agreed<'a> {
     pub certificate: Option<&'a [u8]>,
     /// Whether it goes on where an earlier connection was.
     pub resumed: bool,
-}
-
-/// Why a connection could not be secured.
-#[derive(Debug, thiserror::Error)]
-pub enum HandshakeError {
-    /// The connection broke or ended.
-    #[error("{0}")]
-    Broken(#[from] io::Error),
-    /// What came is no TLS, but a request in plain HTTP.
-    #[error("the client speaks plain HTTP")]
-    PlainHttp,
-    /// What came is no TLS.
-    #[error("the peer does not speak TLS")]
-    NotTls,
-    /// The two sides do not agree, or the peer is not who it should be.
-    #[error("{}", crate::tls::explain_tls(.0))]
-    Tls(Error),
 }
 
 impl Stream {
@@ -192,6 +178,7 @@ impl Secured {
             plain: Vec::new(),
             plain_taken: 0,
             outgoing: Vec::new(),
+            sealed: 0,
             lazy: false,
             begun: false,
             end: None,
@@ -330,8 +317,8 @@ impl Secured {
             Ok(digested) => {
                 self.begun = true;
                 let rest = came.get(digested.used..).unwrap_or_default();
-                // Memory is let go of rather than kept: most records come whole.
-                self.part = rest.to_vec();
+                // Memory is let go of rather than kept: most records come whole. Behind the end nothing counts.
+                self.part = if digested.ended { Vec::new() } else { rest.to_vec() };
                 if digested.ended {
                     self.end = Some(Ended::Said);
                 }
@@ -379,22 +366,24 @@ impl Secured {
     }
 
     /// Looks as [`Stream::peek`] does.
-    pub(super) fn peek(&mut self, raw: &mut Stream) -> Peeked {
+    pub(super) fn peek(&mut self, raw: &mut Stream, cx: &mut Context<'_>) -> Peeked {
         if !self.has_event() {
-            match raw.peek() {
+            match raw.peek(cx) {
                 Peeked::Data => {}
                 Peeked::End => self.end = Some(Ended::Cut),
                 other => return other,
             }
             if self.end.is_none() {
-                // It is there: nobody has to be woken for it.
-                let mut cx = Context::from_waker(Waker::noop());
-                match self.poll_take_in(raw, &mut cx, &mut []) {
+                match self.poll_take_in(raw, cx, &mut []) {
                     // The task has had its share; it will find out when it reads.
                     Poll::Pending => return Peeked::Data,
                     Poll::Ready(Ok(TakenIn::Some(_))) => {}
                     Poll::Ready(Ok(TakenIn::Nothing)) => self.end = Some(Ended::Cut),
                     Poll::Ready(_) => self.end = Some(Ended::Broken),
+                }
+                // Reading may have taken it out of the reactor, where whoever looks waits for more.
+                if self.end.is_none() && raw.watch().is_err() {
+                    return Peeked::Data;
                 }
             }
         }
@@ -406,8 +395,8 @@ impl Secured {
         }
     }
 
-    /// Writes one message, or as much of it as is sealed at once. What the socket does not take is kept, and goes first the next
-    /// time.
+    /// Writes one message, or as much of it as is sealed at once. What the socket does not take is kept, and does not count as
+    /// written until it does: whoever has to wait gives the same bytes again, as to any stream.
     pub(super) fn poll_write(
         &mut self,
         raw: &mut Stream,
@@ -415,6 +404,16 @@ impl Secured {
         message: &[u8],
         urgency: Urgency,
     ) -> Poll<io::Result<usize>> {
+        if self.sealed > 0 {
+            let before = self.outgoing.len();
+            if let Poll::Ready(Err(error)) = self.poll_flush(raw, cx) {
+                return Poll::Ready(Err(error));
+            }
+            return match self.written(before) {
+                0 => Poll::Pending,
+                count => Poll::Ready(Ok(count.min(message.len()))),
+            };
+        }
         if self.owes() {
             ready!(self.poll_flush(raw, cx))?;
         }
@@ -422,7 +421,7 @@ impl Secured {
             return Poll::Ready(Err(ErrorKind::BrokenPipe.into()));
         }
         let now = message.get(..WRITE_BYTES).unwrap_or(message);
-        SEALED.with_borrow_mut(|sealed| {
+        let total = SEALED.with_borrow_mut(|sealed| {
             sealed.clear();
             if std::mem::take(&mut self.lazy) {
                 sealed.append(&mut self.outgoing);
@@ -446,8 +445,33 @@ impl Secured {
             };
             self.outgoing
                 .extend_from_slice(sealed.get(written..).unwrap_or_default());
-            Poll::Ready(Ok(now.len()))
-        })
+            io::Result::Ok(sealed.len())
+        })?;
+        self.sealed = now.len();
+        if !self.outgoing.is_empty()
+            && let Poll::Ready(Err(error)) = self.poll_flush(raw, cx)
+        {
+            // The task waits for room from here on.
+            return Poll::Ready(Err(error));
+        }
+        match self.written(total) {
+            0 => Poll::Pending,
+            count => Poll::Ready(Ok(count)),
+        }
+    }
+
+    /// How much of what was sealed counts as written, when of `before` bytes to send only those in `outgoing` are left: all when
+    /// none is, otherwise about as large a part as was sent, so that it shows that the peer takes something.
+    fn written(&mut self, before: usize) -> usize {
+        let count = if self.outgoing.is_empty() {
+            self.sealed
+        } else {
+            let sent = before.saturating_sub(self.outgoing.len());
+            let part = self.sealed * sent / before.max(1);
+            part.min(self.sealed - 1)
+        };
+        self.sealed -= count;
+        count
     }
 
     /// Writes as [`Stream::poll_write_vectored`] does.
@@ -486,6 +510,12 @@ impl Secured {
         if self.outgoing.is_empty() {
             self.outgoing = Vec::new();
         }
+    }
+
+    /// Says nothing more: the end of the connection is not that of what was said.
+    pub(super) fn fall_silent(&mut self) {
+        self.said_goodbye = true;
+        self.outgoing = Vec::new();
     }
 
     /// Tells the peer that no more will come.
@@ -550,14 +580,6 @@ fn cipher_name(suite: CipherSuite) -> Option<&'static str> {
         CipherSuite::TLS13_CHACHA20_POLY1305_SHA256 => Some("TLS_CHACHA20_POLY1305_SHA256"),
         other => other.as_str(),
     }
-}
-
-/// What every connection in TLS begins with (RFC 8446 section 5.1).
-const HANDSHAKE: u8 = 22;
-
-fn looks_like_http(came: &[u8]) -> bool {
-    let method = came.iter().take_while(|byte| byte.is_ascii_uppercase()).count();
-    (1..=16).contains(&method) && matches!(came.get(method), None | Some(b' '))
 }
 
 fn broken(error: Error) -> io::Error {

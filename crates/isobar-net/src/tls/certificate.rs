@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use super::pem_reason;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -30,7 +31,7 @@ pub struct Certificate {
 pub enum CertificateError {
     /// The file of the certificate is not PEM.
     #[error("the certificate is not a PEM file: {0}")]
-    ChainNotPem(String),
+    ChainNotPem(&'static str),
     /// No certificate is in it.
     #[error("the certificate's file has no certificate in it")]
     NoCertificate,
@@ -42,7 +43,7 @@ pub enum CertificateError {
     Malformed(String),
     /// The file of the key is not PEM.
     #[error("the key is not a PEM file: {0}")]
-    KeyNotPem(String),
+    KeyNotPem(&'static str),
     /// No key is in it that could be used.
     #[error("the key's file has no private key in it that is not encrypted")]
     NoKey,
@@ -60,7 +61,7 @@ impl Certificate {
     /// Whether it is valid now, and whether clients will trust it, is not looked at.
     pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Self, CertificateError> {
         let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(chain).take(MAX_CHAIN + 1).collect();
-        let chain = chain.map_err(|error| CertificateError::ChainNotPem(error.to_string()))?;
+        let chain = chain.map_err(|error| CertificateError::ChainNotPem(pem_reason(&error)))?;
         let Some(own) = chain.first() else {
             return Err(CertificateError::NoCertificate);
         };
@@ -70,7 +71,7 @@ impl Certificate {
         let about = About::read(own)?;
         let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| match error {
             rustls::pki_types::pem::Error::NoItemsFound => CertificateError::NoKey,
-            other => CertificateError::KeyNotPem(other.to_string()),
+            other => CertificateError::KeyNotPem(pem_reason(&other)),
         })?;
         let key = CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider()).map_err(|error| match error {
             Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => CertificateError::Mismatch,

@@ -13,7 +13,7 @@ use rustls::{RootCertStore, ServerConfig};
 
 use super::certificate::{ByName, Certificate, UnknownName};
 use super::tickets::Tickets;
-use super::{TrustError, authorities};
+use super::{TrustError, authorities, pem_reason};
 
 thread_local! {
     /// The name the client hello that is looked at on this thread asked for.
@@ -149,17 +149,29 @@ fn roots(text: &[u8]) -> Result<RootCertStore, TlsServerError> {
     authorities(text).map_err(|error: TrustError| TlsServerError::Authorities(error.to_string()))
 }
 
-/// Whether lists of certificates that are good no more (PEM) can be used.
-pub fn check_revoked(text: &[u8]) -> Result<(), TlsServerError> {
-    if text.is_empty() {
-        return Err(TlsServerError::Revoked("there is none in the file".to_owned()));
-    }
-    lists(text).map(drop)
+/// Whether clients' certificates can be looked at with these authorities and lists of revoked ones; PEM texts.
+///
+/// *Errors*: as those of [`TlsServer::new`].
+pub fn check_clients(authorities: &[u8], revoked: &[u8]) -> Result<(), TlsServerError> {
+    let parts = TlsServerParts {
+        certificates: Vec::new(),
+        unknown_name: UnknownName::Refuse,
+        protocols: &[],
+        oldest: Version::Tls12,
+        tickets: None,
+        clients: Clients::Known {
+            authorities,
+            revoked,
+            without: Without::Refused,
+        },
+    };
+    TlsServer::new(parts).map(drop)
 }
 
 fn lists(text: &[u8]) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsServerError> {
     let lists: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(text).collect();
-    let lists = lists.map_err(|error| TlsServerError::Revoked(format!("it is not a PEM file: {error}")))?;
+    let lists =
+        lists.map_err(|error| TlsServerError::Revoked(format!("it is not a PEM file: {}", pem_reason(&error))))?;
     if lists.is_empty() && !text.is_empty() {
         return Err(TlsServerError::Revoked("there is none in the file".to_owned()));
     }

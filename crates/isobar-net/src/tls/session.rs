@@ -96,13 +96,18 @@ impl Session {
     }
 
     fn write(&mut self, part: &mut [u8], sealed: &mut Vec<u8>, room: usize, what: Writing<'_>) -> Result<(), Error> {
+        let mut room = room;
         loop {
-            let result = match self {
+            let wrote = match self {
                 Self::Server(session) => write(session.process_tls_records(part), sealed, room, what),
                 Self::Client(session) => write(session.process_tls_records(part), sealed, room, what),
             };
-            if let Some(result) = result {
-                return result;
+            match wrote {
+                Wrote::All => return Ok(()),
+                Wrote::Other => {}
+                // Something of the session's own goes first, such as new keys.
+                Wrote::TooLittle(needed) => room = room.max(needed),
+                Wrote::Nothing(error) => return Err(error),
             }
         }
     }
@@ -165,27 +170,33 @@ enum Writing<'a> {
     End,
 }
 
-/// Writes if that is possible now; none: something else was in the way, and is done.
-fn write<Data>(
-    status: UnbufferedStatus<'_, '_, Data>,
-    sealed: &mut Vec<u8>,
-    room: usize,
-    what: Writing<'_>,
-) -> Option<Result<(), Error>> {
+/// What a try to write came to.
+enum Wrote {
+    /// It is written.
+    All,
+    /// Something else was in the way, and is done.
+    Other,
+    /// There was not as much room as this.
+    TooLittle(usize),
+    /// Nothing can be written.
+    Nothing(Error),
+}
+
+fn write<Data>(status: UnbufferedStatus<'_, '_, Data>, sealed: &mut Vec<u8>, room: usize, what: Writing<'_>) -> Wrote {
     let UnbufferedStatus { state, .. } = status;
     let mut traffic: WriteTraffic<'_, Data> = match state {
         Ok(ConnectionState::WriteTraffic(traffic)) => traffic,
         Ok(ConnectionState::EncodeTlsData(chunk)) => {
             encode(chunk, sealed);
-            return None;
+            return Wrote::Other;
         }
         Ok(ConnectionState::TransmitTlsData(answered)) => {
             answered.done();
-            return None;
+            return Wrote::Other;
         }
-        Ok(ConnectionState::PeerClosed) => return None,
-        Ok(_) => return Some(Err(Error::HandshakeNotComplete)),
-        Err(error) => return Some(Err(error)),
+        Ok(ConnectionState::PeerClosed) => return Wrote::Other,
+        Ok(_) => return Wrote::Nothing(Error::HandshakeNotComplete),
+        Err(error) => return Wrote::Nothing(error),
     };
     let before = sealed.len();
     sealed.resize(before + room, 0);
@@ -195,14 +206,12 @@ fn write<Data>(
         Writing::End => traffic.queue_close_notify(to),
     };
     sealed.truncate(before + *written.as_ref().unwrap_or(&0));
-    Some(match written {
-        Ok(_) => Ok(()),
-        Err(EncryptError::EncryptExhausted) => Err(Error::EncryptError),
-        Err(EncryptError::InsufficientSize(size)) => {
-            debug_assert!(false, "{} bytes of room for {}", room, size.required_size);
-            Err(Error::EncryptError)
-        }
-    })
+    match written {
+        Ok(_) => Wrote::All,
+        // It is never more than what was there, or the session would be asked for ever.
+        Err(EncryptError::InsufficientSize(size)) if size.required_size > room => Wrote::TooLittle(size.required_size),
+        Err(_) => Wrote::Nothing(Error::EncryptError),
+    }
 }
 
 #[cfg(test)]
@@ -326,6 +335,51 @@ mod tests {
         let _ = server.session.seal(&mut part, message, &mut sealed);
         let _ = server.session.seal_end(&mut part, &mut sealed);
         Ok((server.plain, server.ended))
+    }
+
+    #[test]
+    fn new_keys_of_the_peer_leave_room_for_what_is_written() {
+        for length in [0, 6, 20_000, 65_536] {
+            let (mut client, mut server) = (client(&version::TLS13), Side::server());
+            let talk = |client: &mut ClientConnection, server: &mut Side| {
+                let mut bytes = Vec::new();
+                while client.wants_write() {
+                    client.write_tls(&mut bytes).unwrap();
+                }
+                server.take(&bytes).unwrap();
+                let answer = std::mem::take(&mut server.answer);
+                let mut answer = &answer[..];
+                while !answer.is_empty() {
+                    client.read_tls(&mut answer).unwrap();
+                    client.process_new_packets().unwrap();
+                }
+            };
+            while client.is_handshaking() {
+                talk(&mut client, &mut server);
+            }
+            talk(&mut client, &mut server);
+            client.refresh_traffic_keys().unwrap();
+            talk(&mut client, &mut server);
+            let (mut sealed, mut part) = (Vec::new(), std::mem::take(&mut server.part));
+            if length > 0 {
+                server.session.seal(&mut part, &vec![1; length], &mut sealed).unwrap();
+            }
+            server.session.seal_end(&mut part, &mut sealed).unwrap();
+            let mut sealed = &sealed[..];
+            let mut heard = Vec::new();
+            while !sealed.is_empty() {
+                use std::io::Read as _;
+                client.read_tls(&mut sealed).unwrap();
+                client.process_new_packets().unwrap();
+                let mut rest = [0; 100_000];
+                while let Ok(count) = client.reader().read(&mut rest)
+                    && count > 0
+                {
+                    heard.extend_from_slice(&rest[..count]);
+                }
+            }
+            assert!(heard == vec![1; length], "{} of {length} bytes", heard.len());
+        }
     }
 
     fn any_version() -> impl Strategy<Value = &'static SupportedProtocolVersion> {

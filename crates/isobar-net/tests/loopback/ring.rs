@@ -306,11 +306,11 @@ fn what_a_pooled_connection_hears_is_known_without_a_call() {
         peer.write_all(b"unasked").unwrap();
         poll_fn(|cx| stream.poll_event(cx)).await;
         assert!(!stream.is_quiet() && !stream.is_silent() && stream.has_event());
-        assert_eq!(stream.peek(), Peeked::Data);
+        assert_eq!(stream.peek(&mut Context::from_waker(Waker::noop())), Peeked::Data);
         assert_eq!(read_all(&mut stream, 7).await, b"unasked");
         drop(peer);
         poll_fn(|cx| stream.poll_event(cx)).await;
-        assert_eq!(stream.peek(), Peeked::End);
+        assert_eq!(stream.peek(&mut Context::from_waker(Waker::noop())), Peeked::End);
         assert!(!stream.is_quiet() && !stream.is_silent());
     });
 }

@@ -415,8 +415,8 @@ fn a_client_that_leaves_is_noticed() {
             joined(client).await;
             stream.watch().unwrap();
             loop {
-                poll_fn(|cx| stream.poll_event(cx)).await;
-                match stream.peek() {
+                let peeked = poll_fn(|cx| stream.poll_event(cx).map(|()| stream.peek(cx))).await;
+                match peeked {
                     Peeked::Nothing => {}
                     other => break assert_eq!(other, Peeked::End),
                 }

@@ -152,14 +152,14 @@ fn an_error_says_whose_connection_broke() {
     in_worker(|| async {
         let pipes = Pipes::new(1);
         let ((mut from, from_peer), (mut to, _to_peer)) = (accepted().await, accepted().await);
-        let from_peer = Stream::from_accepted(from_peer);
+        let mut from_peer = Stream::from_accepted(from_peer);
         from_peer.reset_on_close().unwrap();
         drop(from_peer);
         let error = transfer(&pipes, &mut from, &mut to, u64::MAX).await.unwrap_err();
         assert!(matches!(error, SpliceError::Read(_)), "{error}");
 
         let ((mut from, mut from_peer), (mut to, to_peer)) = (accepted().await, accepted().await);
-        let to_peer = Stream::from_accepted(to_peer);
+        let mut to_peer = Stream::from_accepted(to_peer);
         to_peer.reset_on_close().unwrap();
         drop(to_peer);
         from_peer.write_all(&[1; 1000]).unwrap();

@@ -100,7 +100,7 @@ fn the_end_is_zero_and_a_reset_an_error() {
             if waits_first {
                 assert!(is_pending(read(&mut stream, &mut buf)));
             }
-            let peer = Stream::from_accepted(peer);
+            let mut peer = Stream::from_accepted(peer);
             peer.reset_on_close().unwrap();
             drop(peer);
             let error = read(&mut stream, &mut buf).await.unwrap_err();
@@ -198,13 +198,17 @@ fn a_peer_that_owes_nothing_can_be_watched() {
     let check = |stirs: fn(TcpStream), expected| {
         in_worker(|| async {
             let (mut stream, peer) = accepted().await;
-            assert_eq!(stream.peek(), Peeked::Nothing, "outside the reactor");
+            assert_eq!(
+                stream.peek(&mut Context::from_waker(Waker::noop())),
+                Peeked::Nothing,
+                "outside the reactor"
+            );
             assert!(is_pending(poll_fn(|cx| stream.poll_event(cx))));
             assert!(is_pending(read(&mut stream, &mut [0; 8])), "is watched");
-            assert_eq!(stream.peek(), Peeked::Nothing);
+            assert_eq!(stream.peek(&mut Context::from_waker(Waker::noop())), Peeked::Nothing);
             stirs(peer);
             poll_fn(|cx| stream.poll_event(cx)).await;
-            assert_eq!(stream.peek(), expected);
+            assert_eq!(stream.peek(&mut Context::from_waker(Waker::noop())), expected);
         });
     };
     check(|mut peer| peer.write_all(b"more").unwrap(), Peeked::Data);
