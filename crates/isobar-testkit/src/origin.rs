@@ -44,6 +44,8 @@ struct Shared {
     requests: Mutex<Vec<Request>>,
     open: Mutex<HashMap<usize, TcpStream>>,
     accepted: AtomicUsize,
+    /// How often it has gone away: what was accepted before is closed, also what nobody knew of yet.
+    stops: AtomicUsize,
 }
 
 /// One request at an origin, and the means to answer it.
@@ -186,6 +188,7 @@ impl Origin {
             // Shutting a listening socket down wakes the thread that waits in accept.
             let _ = SockRef::from(&listener).shutdown(Shutdown::Both);
         }
+        self.shared.stops.fetch_add(1, Ordering::SeqCst);
         self.close_connections();
     }
 
@@ -279,20 +282,35 @@ impl Exchange<'_> {
 }
 
 fn accept(listener: &TcpListener, serve: &Arc<Serve>, shared: &Arc<Shared>) {
+    let stops = shared.stops.load(Ordering::SeqCst);
     while let Ok((stream, _)) = listener.accept() {
         let connection = shared.accepted.fetch_add(1, Ordering::SeqCst);
         let (serve, shared) = (Arc::clone(serve), Arc::clone(shared));
         thread::spawn(move || {
-            let _ = serve_connection(stream, connection, &serve, &shared);
+            if shared.knows(&stream, connection, stops) {
+                let _ = serve_connection(stream, connection, &serve, &shared);
+            }
             lock(&shared.open).remove(&connection);
         });
+    }
+}
+
+impl Shared {
+    /// Notes a connection that is open from now on. No: it was accepted before the origin went away.
+    fn knows(&self, stream: &TcpStream, connection: usize, stops: usize) -> bool {
+        let Ok(known) = stream.try_clone() else { return false };
+        let mut open = lock(&self.open);
+        let is_here = self.stops.load(Ordering::SeqCst) == stops;
+        if is_here {
+            open.insert(connection, known);
+        }
+        is_here
     }
 }
 
 fn serve_connection(stream: TcpStream, connection: usize, serve: &Arc<Serve>, shared: &Shared) -> io::Result<()> {
     stream.set_nodelay(true)?;
     stream.set_write_timeout(Some(PATIENCE))?;
-    lock(&shared.open).insert(connection, stream.try_clone()?);
     let after = serve(stream.try_clone()?, connection, shared)?;
     match after {
         After::Keep | After::Close => stream.shutdown(Shutdown::Both),
