@@ -40,7 +40,7 @@ pub use peers::{GrpcHealth, Redis};
 pub use port::{ClosedPort, FullPort};
 pub use process::{Process, Signal};
 pub use programs::{
-    Curl, Nginx, Wrk, WrkReport, curl, openssl, promtool_check_metrics, sslyze, testssl, varnishtest, wrk,
+    Curl, Nginx, Wrk, WrkReport, curl, openssl, promtool_check_metrics, sslyze, testssl, varnishtest, wrk, wrk_over_tls,
 };
 pub use serde_json;
 pub use tungstenite;

@@ -137,6 +137,18 @@ pub struct WrkReport {
 #[must_use]
 #[track_caller]
 pub fn wrk(address: SocketAddr, path: &str, options: Wrk) -> WrkReport {
+    wrk_at(&format!("http://{address}{path}"), options)
+}
+
+/// Runs wrk against a path over TLS, as a client that trusts everybody.
+#[must_use]
+#[track_caller]
+pub fn wrk_over_tls(address: SocketAddr, path: &str, options: Wrk) -> WrkReport {
+    wrk_at(&format!("https://{address}{path}"), options)
+}
+
+#[track_caller]
+fn wrk_at(url: &str, options: Wrk) -> WrkReport {
     let mut command = Command::new("wrk");
     command.args([
         "-t",
@@ -146,10 +158,7 @@ pub fn wrk(address: SocketAddr, path: &str, options: Wrk) -> WrkReport {
         "-d",
         &format!("{}s", options.seconds),
     ]);
-    let output = command
-        .arg(format!("http://{address}{path}"))
-        .output()
-        .expect("wrk is installed");
+    let output = command.arg(url).output().expect("wrk is installed");
     wrk_report(&String::from_utf8_lossy(&output.stdout))
 }
 

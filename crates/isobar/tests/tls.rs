@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use isobar_testkit::serde_json::{self, Value};
 use isobar_testkit::{
-    After, Authority, Certified, Client, Configuration, Curl, Isobar, Origin, Validity, answer_to, binary, curl,
-    eventually, get, noise, openssl, sslyze, testssl, wait_for,
+    After, Authority, Certified, Client, Configuration, Curl, Isobar, Origin, Validity, Wrk, answer_to, binary, curl,
+    eventually, get, noise, openssl, sslyze, testssl, wait_for, wrk_over_tls,
 };
 
 /// The lines of a certificate in the list of a listener's.
@@ -609,7 +609,7 @@ fn client_hello(isobar: &Isobar) -> Vec<u8> {
 }
 
 #[test]
-fn large_bodies_and_many_clients_come_through_unharmed() {
+fn large_bodies_come_through_unharmed() {
     let authority = Authority::new();
     let body = noise(20_000_000, 3);
     let served = body.clone();
@@ -626,6 +626,60 @@ fn large_bodies_and_many_clients_come_through_unharmed() {
     assert!(answer.exit == 0 && answer.body == body, "{} bytes", answer.body.len());
     let answer = https(&isobar, &authority, "a.test", "/", &["--limit-rate", "10M"]);
     assert!(answer.exit == 0 && answer.body == body, "{} bytes", answer.body.len());
+}
+
+#[test]
+fn many_clients_are_served_at_once() {
+    let authority = Authority::new();
+    let (origin, site) = (Origin::named("a"), authority.certify("a.test", Validity::Now));
+    let isobar = binary!().workers(2).run(&secured(&origin, &[&site], ""));
+    let options = Wrk {
+        connections: 64,
+        seconds: 2,
+    };
+    let report = wrk_over_tls(isobar.address(), "/", options);
+    assert!(report.requests > 100, "{report:?}");
+    assert_eq!((report.refused, report.socket_errors), (0, 0), "{report:?}");
+}
+
+/// An upgraded connection carries bytes both ways, however many, and ends with either side.
+#[test]
+fn what_was_upgraded_is_carried_over_tls() {
+    let authority = Authority::new();
+    let origin = Origin::raw(|mut stream| {
+        let mut head = Vec::new();
+        let mut byte = [0; 1];
+        while !head.ends_with(b"\r\n\r\n") {
+            stream.read_exact(&mut byte)?;
+            head.push(byte[0]);
+        }
+        stream.write_all(b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n")?;
+        std::io::copy(&mut stream.try_clone()?, &mut stream).map(drop)
+    });
+    let site = authority.certify("a.test", Validity::Now);
+    let isobar = binary!().run(&secured(&origin, &[&site], ""));
+    let mut client = Kept::open(isobar.address());
+    let mut stdin = client.child.stdin.take().unwrap();
+    stdin
+        .write_all(b"GET / HTTP/1.1\r\nhost: a.test\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n")
+        .unwrap();
+    let stdout = client.child.stdout.as_mut().unwrap();
+    let mut head = Vec::new();
+    let mut byte = [0; 1];
+    while !head.ends_with(b"\r\n\r\n") {
+        assert_eq!(stdout.read(&mut byte).unwrap(), 1, "{}", head.escape_ascii());
+        head.push(byte[0]);
+    }
+    assert!(head.starts_with(b"HTTP/1.1 101 "), "{}", head.escape_ascii());
+    let bytes = noise(2_000_000, 11);
+    let sent = bytes.clone();
+    let sender = std::thread::spawn(move || stdin.write_all(&sent).map(|()| stdin));
+    let mut came = vec![0; bytes.len()];
+    stdout.read_exact(&mut came).unwrap();
+    assert!(came == bytes);
+    drop(sender.join().unwrap().unwrap());
+    drop(client);
+    eventually("the tunnel has ended", || connections(&isobar) == 0.0);
 }
 
 /// The judgement of a program that many operators go by. The test's authority is not one it knows.
