@@ -6,8 +6,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::time::SystemTime;
 
 use isobar_l7::SiteTls;
@@ -20,6 +19,7 @@ use isobar_plan::{
     TlsVersion, WithoutCertificate,
 };
 
+use crate::named_file::{self, reason};
 use crate::{ApplyError, EventSink};
 
 /// Bytes of a file at most. More is a mistake in the path.
@@ -359,23 +359,5 @@ impl Contents {
 }
 
 fn read(path: &str) -> io::Result<Vec<u8>> {
-    // Something else, such as a pipe, could keep a reload waiting for ever.
-    if !std::fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("it is no ordinary file"));
-    }
-    let mut bytes = Vec::new();
-    File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > MAX_FILE_BYTES {
-        return Err(io::Error::other("it is far too large"));
-    }
-    Ok(bytes)
-}
-
-/// What the kernel says, without its number.
-fn reason(error: &io::Error) -> String {
-    let text = error.to_string();
-    match text.rfind(" (os error ") {
-        Some(end) => text.get(..end).unwrap_or(&text).to_lowercase(),
-        None => text,
-    }
+    named_file::read(path, MAX_FILE_BYTES)
 }

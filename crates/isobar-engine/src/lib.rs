@@ -14,6 +14,7 @@ mod health;
 mod keeper;
 mod load_probes;
 mod log_writer;
+pub mod named_file;
 mod names;
 mod orders;
 mod outliers;

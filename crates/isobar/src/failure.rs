@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use isobar_control::LoadError;
 use isobar_engine::ApplyError;
+pub(crate) use isobar_engine::named_file::reason as io_reason;
 
 /// Writes an error to the standard error; *returns* the exit code that goes with it.
 pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
@@ -33,29 +34,5 @@ pub(crate) fn apply_reason(error: &ApplyError) -> String {
             error.to_string()
         }
         ApplyError::Worker(source) => format!("failed to start a thread: {}", io_reason(source)),
-    }
-}
-
-/// What the kernel says, as the end of a sentence: without "(os error 13)", in lower case.
-pub(crate) fn io_reason(error: &io::Error) -> String {
-    let text = error.to_string();
-    let text = text.split(" (os error").next().unwrap_or_default();
-    let mut letters = text.chars();
-    letters
-        .next()
-        .map(|first| first.to_lowercase().chain(letters).collect())
-        .unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_kernels_words_end_a_sentence() {
-        let check = |error: io::Error, expected: &str| assert_eq!(io_reason(&error), expected);
-        check(io::Error::from_raw_os_error(13), "permission denied");
-        check(io::Error::from_raw_os_error(98), "address already in use");
-        check(io::Error::other("no"), "no");
     }
 }

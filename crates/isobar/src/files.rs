@@ -5,13 +5,13 @@
 //! files are of no use any more. Errors name the file and never what stands in it.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use isobar_config::{CertificatePaths, Needed, Unusable};
+use isobar_engine::named_file::read;
 use isobar_net::tls;
 use isobar_plan::{Plan, Secret, StickyBy, Trust};
 
@@ -186,20 +186,4 @@ fn access_log(file: &str) -> Result<(), Unusable> {
         message: format!("failed to open the access log {file}: {}", io_reason(&error)),
         help: None,
     })
-}
-
-/// What stands in a file.
-///
-/// *Errors*: it cannot be read, has more than `most` bytes, or is something else, such as a pipe, which could keep a reload
-/// waiting for ever.
-fn read(file: &str, most: u64) -> io::Result<Vec<u8>> {
-    if !std::fs::metadata(file)?.is_file() {
-        return Err(io::Error::other("it is no ordinary file"));
-    }
-    let mut bytes = Vec::new();
-    File::open(file)?.take(most + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > most {
-        return Err(io::Error::other(format!("it has more than {most} bytes")));
-    }
-    Ok(bytes)
 }

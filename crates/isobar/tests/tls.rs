@@ -546,6 +546,26 @@ fn clients_are_sent_to_tls_and_told_to_stay() {
 }
 
 #[test]
+fn a_connection_that_is_older_than_tls_ends_with_its_next_request() {
+    let authority = Authority::new();
+    let (origin, site) = (Origin::named("a"), authority.certify("a.test", Validity::Now));
+    let isobar = binary!().run(&Configuration::to(&[origin.address()]));
+    let mut client = Client::connect(isobar.address()).unwrap();
+    assert_eq!(client.get("/").unwrap().fields.value("connection"), None);
+    let said = isobar.reload(&secured(&origin, &[&site], "hsts: 1h").yaml());
+    assert!(said.contains("configuration applied"), "{said}");
+    // It may be closed before that: then a client asks anew, and over TLS.
+    if let Ok(last) = client.get("/") {
+        assert_eq!(last.status, 200);
+        assert_eq!(last.fields.value("connection"), Some("close"));
+        assert_eq!(last.fields.value("strict-transport-security"), None);
+    }
+    assert!(client.sees_close());
+    assert_eq!(get(isobar.address(), "/").unwrap().status, 400);
+    assert_eq!(https(&isobar, &authority, "a.test", "/", &[]).status, 200);
+}
+
+#[test]
 fn a_listener_for_development_needs_no_files() {
     let origin = Origin::named("a");
     let lines = "tls: { self_signed: [localhost, 127.0.0.1] }";
