@@ -321,6 +321,28 @@ mod tests {
         assert!(Certificate::from_pem(both.as_bytes(), both.as_bytes()).is_ok());
     }
 
+    /// A key that lost its line ends is one long line, which the library would show as what is wrong.
+    #[test]
+    fn errors_show_nothing_of_keys() {
+        let (chain, key) = pem(&["a"], &PKCS_ECDSA_P256_SHA256);
+        let secret = key.lines().nth(1).unwrap();
+        for broken in [
+            key.replace('\n', ""),
+            key.replace('\n', " "),
+            key.replace("-----END", "----END"),
+        ] {
+            assert!(broken.contains(secret));
+            for (chain, key) in [(&chain, &broken), (&broken, &broken)] {
+                let error = Certificate::from_pem(chain.as_bytes(), key.as_bytes())
+                    .unwrap_err()
+                    .to_string();
+                let bytes = format!("{:?}", secret.as_bytes());
+                let shown = bytes.trim_matches(['[', ']']).get(..30).unwrap();
+                assert!(!error.contains(shown) && !error.contains(&secret[..10]), "{error}");
+            }
+        }
+    }
+
     #[test]
     fn the_certificate_for_a_name_is_shown() {
         let list = || ["default.test", "exact.test", "*.wild.test", "a.wild.test"].map(|name| certificate(&[name]));

@@ -462,3 +462,26 @@ fn a_secured_connection_stays_with_its_worker() {
         assert_eq!(stream.into_std().unwrap_err().kind(), ErrorKind::ResourceBusy);
     });
 }
+
+#[test]
+fn what_is_cut_off_has_no_clean_end() {
+    let keys = Keys::new();
+    in_worker(|| async {
+        let (mut stream, client) = secured(&keys, &version::TLS13, |mut client| {
+            client.write_all(b"?").unwrap();
+            let outcome = client.read_to_end(&mut Vec::new());
+            outcome.unwrap_err().kind()
+        })
+        .await;
+        assert_eq!(read(&mut stream, &mut [0; 10]).await.unwrap(), 1);
+        write_all(&mut stream, b"the first half").await.unwrap();
+        stream.reset_on_close().unwrap();
+        stream.say_goodbye();
+        drop(stream);
+        let kind = joined(client).await;
+        assert!(
+            matches!(kind, ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof),
+            "{kind:?}"
+        );
+    });
+}
