@@ -7,6 +7,7 @@
 mod clash;
 mod header;
 mod health;
+mod http2;
 mod idle;
 mod listener;
 pub(crate) mod names;

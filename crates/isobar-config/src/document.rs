@@ -7,6 +7,7 @@
 mod hash;
 mod header;
 mod health;
+mod http2;
 mod listener;
 mod logging;
 mod outliers;
@@ -27,6 +28,7 @@ pub use health::{
     BodyExpectation, CaFile, Expectation, HealthCheck, HealthChecks, HealthKind, HealthMethod, HealthPath, HostField,
     ServiceName, TcpStep, Text, Verify,
 };
+pub use http2::{Http2, Http2Budgets};
 pub use listener::{ClientTimeouts, Listener, ListenerLimits, Protocol};
 pub use logging::{AccessLog, LogFormat, LogPath};
 pub use outliers::{

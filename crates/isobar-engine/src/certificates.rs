@@ -25,8 +25,9 @@ use crate::{ApplyError, EventSink};
 /// Bytes of a file at most. More is a mistake in the path.
 const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
 
-/// The protocols spoken to clients.
-const PROTOCOLS: &[&[u8]] = &[b"http/1.1"];
+/// The protocols spoken to clients (ALPN), the best first.
+const PROTOCOLS: &[&[u8]] = &[b"h2", b"http/1.1"];
+const WITHOUT_HTTP2: &[&[u8]] = &[b"http/1.1"];
 
 /// What secures the listeners of the plan in service.
 #[derive(Debug, Default)]
@@ -43,6 +44,7 @@ struct MadeUp(HashMap<Vec<Box<str>>, Certificate>);
 #[derive(Debug)]
 struct Secured {
     plan: ListenerTls,
+    protocols: &'static [&'static [u8]],
     /// What all the files said.
     contents: Contents,
     /// Tickets of this process, which stay good for as long as what is asked of clients stays the same.
@@ -153,8 +155,13 @@ fn secured(
     news: &mut Vec<Event>,
 ) -> Result<Secured, TlsError> {
     let contents = Contents::read(tls)?;
+    let protocols = match listener.http2 {
+        Some(_) => PROTOCOLS,
+        None => WITHOUT_HTTP2,
+    };
     if let Some(before) = before
         && before.plan == *tls
+        && before.protocols == protocols
         && before.contents == contents
     {
         return Ok(before.again());
@@ -187,7 +194,7 @@ fn secured(
             isobar_plan::UnknownName::Default => UnknownName::Default,
             isobar_plan::UnknownName::Refuse => UnknownName::Refuse,
         },
-        protocols: PROTOCOLS,
+        protocols,
         oldest: match tls.oldest {
             TlsVersion::Tls12 => Version::Tls12,
             TlsVersion::Tls13 => Version::Tls13,
@@ -204,6 +211,7 @@ fn secured(
     Ok(Secured {
         site: SiteTls::new(server, tls),
         plan: tls.clone(),
+        protocols,
         contents,
         own_tickets,
         certificates,
@@ -245,6 +253,7 @@ impl Secured {
     fn again(&self) -> Self {
         Self {
             plan: self.plan.clone(),
+            protocols: self.protocols,
             contents: self.contents.clone(),
             own_tickets: self.own_tickets.clone(),
             site: self.site.clone(),

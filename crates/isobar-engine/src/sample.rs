@@ -17,6 +17,7 @@ pub(crate) fn listener(name: &str, address: SocketAddr) -> Listener {
         name: name.into(),
         address,
         tls: None,
+        http2: None,
         redirect_to_tls: None,
         limits: ListenerLimits {
             max_connections: 100,
@@ -31,6 +32,7 @@ pub(crate) fn listener(name: &str, address: SocketAddr) -> Listener {
             head: patience,
             body: patience,
             write: patience,
+            max_age: None,
         },
         forwarding: Forwarding::default(),
         routes: [].into(),

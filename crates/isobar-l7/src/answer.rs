@@ -18,7 +18,7 @@ pub(crate) async fn refuse(worker: &Worker, client: &mut Client, exchange: &mut 
     let Some(status) = cause.status().filter(|_| !exchange.report.answer_begun) else {
         if exchange.report.answer_begun && exchange.framing == ResponseFraming::UntilClose {
             // Only a reset tells this client that the end is not the end.
-            let _ = client.stream.reset_on_close();
+            client.stream.reset_on_close();
         }
         exchange.report.end(cause);
         return Next::Close;

@@ -4,15 +4,17 @@ use std::future::poll_fn;
 use std::time::{Duration, Instant};
 
 use isobar_observe::{Cause, Fault};
-use isobar_plan::ServerAddress;
+use isobar_plan::{HttpVersion, ServerAddress};
 use isobar_upstream::{Place, Server};
 
 use crate::again::{self, Failed, Why};
+use crate::carrier::Carrier;
 use crate::connection::Client;
 use crate::download::Reply;
 use crate::exchange::{Exchange, Next};
 use crate::flow::{Flow, Wait, poll_flushed};
 use crate::forward::Ways;
+use crate::http2::{Opened, Shared};
 use crate::overload::{self, Granted, Watched};
 use crate::pool::Pool;
 use crate::server::{ConnectError, ServerConnection};
@@ -38,16 +40,12 @@ pub(crate) async fn attempt(
     place: &Place<Pool>,
     origin: Origin,
 ) -> Result<Box<ServerConnection>, Failed> {
-    let local_server = place.server();
     begin(ways, exchange, place);
     let mut server = match kept(ways, exchange, place, origin) {
         Some(server) => server,
         None => {
-            let deadline = connect_deadline(ways, exchange);
             // Boxed: rare enough to allocate for, and else every connection would be larger by it.
-            let watched = Some(Watched { client, exchange });
-            let server = Box::pin(connect(ways, &local_server.server, watched, deadline)).await;
-            connected(ways, exchange, server)?
+            Box::pin(open(ways, client, exchange, place)).await?
         }
     };
     exchange.report.sends(ways.worker);
@@ -67,6 +65,28 @@ pub(crate) async fn attempt(
     }
 }
 
+/// Makes a connection, or waits for one that is made to be shared.
+async fn open(
+    ways: &Ways<'_>,
+    client: &mut Client,
+    exchange: &mut Exchange,
+    place: &Place<Pool>,
+) -> Result<Box<ServerConnection>, Failed> {
+    let local_server = place.server();
+    let deadline = connect_deadline(ways, exchange);
+    let shares = ways.local.view().settings().http_version == HttpVersion::Http2;
+    // One that is made will do for all who wait.
+    while shares && tokio::time::timeout_at(deadline.into(), local_server.own.made()).await == Ok(true) {
+        if let Some(server) = local_server.own.stream(ways.worker) {
+            return Ok(server);
+        }
+    }
+    let _connecting = shares.then(|| local_server.own.connects());
+    let watched = Some(Watched { client, exchange });
+    let server = connect(ways, &local_server.server, watched, deadline).await;
+    connected(ways, exchange, place, server)
+}
+
 /// Counts a try that begins.
 pub(crate) fn begin(ways: &Ways<'_>, exchange: &mut Exchange, place: &Place<Pool>) {
     exchange.report.tries(ways.local, place.server());
@@ -84,6 +104,7 @@ pub(crate) fn kept(
 ) -> Option<Box<ServerConnection>> {
     let local_server = place.server();
     let kept = match origin {
+        Origin::Pooled if let Some(stream) = local_server.own.stream(ways.worker) => Some(stream),
         Origin::Pooled if exchange.request.method.is_idempotent() => local_server.own.take(),
         // It could not be sent again, so a system call more makes sure that the server has not just closed.
         Origin::Pooled => std::iter::from_fn(|| local_server.own.take()).find(|pooled| pooled.stream.is_silent()),
@@ -102,10 +123,17 @@ pub(crate) fn failure(exchange: &Exchange, server: &ServerConnection, result: Re
         Ok(Reply::Declined) => again::declined(exchange),
         Err(cause) => Why::Cause(cause),
     };
+    let stream = server.stream.opened();
+    if let (Why::Cause(Cause::ReadTimeout | Cause::TryTimeout | Cause::SendTimeout), Some(stream)) = (why, stream) {
+        // It may be dead, which nobody would notice as long as requests are written to it.
+        stream.shared().leave();
+    }
+    let unprocessed = stream.is_some_and(Opened::is_unprocessed);
     Some(Failed {
         why,
-        unsent: exchange.report.nothing_sent,
-        reused: server.reused,
+        unsent: exchange.report.nothing_sent || unprocessed,
+        // A server that leaves, or has enough to do, says so; that is no failure.
+        reused: server.reused || unprocessed,
     })
 }
 
@@ -145,9 +173,11 @@ pub(crate) fn connect_deadline(ways: &Ways<'_>, exchange: &Exchange) -> Instant 
 pub(crate) fn connected(
     ways: &Ways<'_>,
     exchange: &mut Exchange,
+    place: &Place<Pool>,
     (result, took): Connected,
 ) -> Result<Box<ServerConnection>, Failed> {
     exchange.report.connect = Some(took);
+    let result = result.and_then(|server| shared(ways, place, server));
     if let (Ok(_), Some(server)) = (&result, exchange.report.server()) {
         server.stats(ways.worker.id).connections_opened.increment();
     }
@@ -159,6 +189,26 @@ pub(crate) fn connected(
             cause => cause,
         })
     })
+}
+
+/// Makes a connection one that others share, where HTTP/2 is spoken.
+fn shared(ways: &Ways<'_>, place: &Place<Pool>, server: Box<ServerConnection>) -> Result<Box<ServerConnection>, Cause> {
+    if ways.local.view().settings().http_version != HttpVersion::Http2 {
+        return Ok(server);
+    }
+    let ServerConnection {
+        stream,
+        address,
+        permit,
+        ..
+    } = *server;
+    let Carrier::Connection(stream) = stream else {
+        return Err(Cause::Internal);
+    };
+    let shared = Shared::new(ways.worker, stream, address, permit).ok_or(Cause::ConnectFailed)?;
+    let opened = shared.open().ok_or(Cause::ConnectFailed)?;
+    place.server().own.share(shared);
+    Ok(Box::new(ServerConnection::of_stream(ways.worker, opened, false)))
 }
 
 /// What connecting came to, and how long it took.
@@ -258,6 +308,10 @@ pub(crate) async fn deliver(
 
 /// Keeps a connection for the next request, unless its address is no longer the server's, or its place is wanted.
 fn give_back(ways: &Ways<'_>, place: &Place<Pool>, mut connection: Box<ServerConnection>, now: Instant) {
+    if connection.stream.opened().is_some() {
+        // Its stream has ended; the connection is others' as well, and kept already.
+        return;
+    }
     let local_server = place.server();
     let moved = matches!(local_server.server.address(), ServerAddress::Name(..))
         && !local_server.server.addresses().contains(&connection.address);

@@ -11,7 +11,9 @@ use isobar_net::stream::Stream;
 use isobar_net::wheel::Timer;
 
 use crate::address::AddressText;
+use crate::carrier::Carrier;
 use crate::exchange::{self, Exchange, Next};
+use crate::http2::{self, Accepted as StreamOfClient};
 use crate::secure::{self, SecuredClient};
 use crate::worker::LocalSite;
 use crate::{OpenConnections, Site, Worker};
@@ -35,7 +37,7 @@ pub struct Accepted {
 /// A client connection.
 #[derive(Debug)]
 pub(crate) struct Client {
-    pub(crate) stream: Stream,
+    pub(crate) stream: Carrier,
     /// The deadline of whatever the request direction waits for.
     pub(crate) timer: Timer,
     pub(crate) peer: SocketAddr,
@@ -43,12 +45,14 @@ pub(crate) struct Client {
     pub(crate) peer_text: AddressText,
     pub(crate) site: Rc<LocalSite>,
     /// What is known of it if it is secured.
-    pub(crate) secured: Option<Box<SecuredClient>>,
+    pub(crate) secured: Option<Rc<SecuredClient>>,
     pub(crate) number: u64,
     /// When the last exchange ended.
     pub(crate) idle_since: Instant,
     /// Whether the listener is gone, so that this exchange is the last.
     pub(crate) orphaned: bool,
+    /// When it is old enough to end after what it is doing.
+    leaves_at: Option<Instant>,
     /// Whether it has carried an exchange.
     served: bool,
     /// Whether it was told to come soon with its first request.
@@ -59,17 +63,20 @@ pub(crate) struct Client {
 /// How long a new connection may wait with its first request once no more are taken.
 const FIRST_REQUEST: Duration = Duration::from_secs(1);
 
-/// A client connection in its worker; uncounts itself whichever way it ends.
-struct Session {
+/// A client connection in its worker, or one stream of it; uncounts itself whichever way it ends.
+pub(crate) struct Session {
     worker: Rc<Worker>,
     client: Client,
-    open: Arc<OpenConnections>,
+    /// Where a connection is counted; none for a stream.
+    open: Option<Arc<OpenConnections>>,
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
         self.worker.roster.leave(self.client.seat);
-        self.open.closed(self.worker.id);
+        if let Some(open) = &self.open {
+            open.closed(self.worker.id);
+        }
     }
 }
 
@@ -88,22 +95,57 @@ impl Session {
         let newest = world.site(&accepted.site.listener.name);
         let orphaned = newest.is_none();
         let site = newest.map_or_else(|| Rc::new(LocalSite::orphan(&accepted.site, &world)), Rc::clone);
+        let number = worker.connection_number();
         let client = Client {
-            stream: accepted.stream,
+            stream: Carrier::Connection(accepted.stream),
             timer: worker.wheel.timer(),
             peer: accepted.peer,
             peer_text: AddressText::of(accepted.peer.ip()),
             site,
             secured: None,
-            number: worker.connection_number(),
+            number,
             idle_since: worker.wheel.now(),
             orphaned,
+            leaves_at: leaves_at(&worker, &accepted.site, number),
             served: false,
             hurried: false,
             seat: worker.roster.enter(),
         };
-        let open = Arc::clone(&accepted.site.open);
+        let open = Some(Arc::clone(&accepted.site.open));
         Self { worker, client, open }
+    }
+
+    /// One request of a connection that carries several.
+    pub(crate) fn of_stream(worker: &Rc<Worker>, connection: &Client, stream: StreamOfClient) -> Self {
+        let client = Client {
+            stream: Carrier::Accepted(Box::new(stream)),
+            timer: worker.wheel.timer(),
+            peer: connection.peer,
+            peer_text: connection.peer_text,
+            site: Rc::clone(&connection.site),
+            secured: connection.secured.clone(),
+            number: connection.number,
+            idle_since: worker.wheel.now(),
+            orphaned: connection.orphaned,
+            leaves_at: None,
+            served: false,
+            hurried: false,
+            seat: worker.roster.enter(),
+        };
+        Self {
+            worker: Rc::clone(worker),
+            client,
+            open: None,
+        }
+    }
+
+    /// Serves the one request of a stream. What it has not been answered by then it never will be.
+    pub(crate) async fn run_stream(mut self) {
+        let Self { worker, client, .. } = &mut self;
+        if let Some(mut exchange) = client.first_bytes(worker).await {
+            exchange::run(worker, client, &mut exchange).await;
+            worker.recycle(exchange);
+        }
     }
 
     async fn run(&mut self) {
@@ -111,7 +153,15 @@ impl Session {
         if client.site.site.tls.is_some() && !Box::pin(secure::handshake(client, worker)).await {
             return;
         }
+        if client.secured.as_ref().is_some_and(|secured| secured.http2) {
+            return Box::pin(http2::serve(worker, client, Vec::new())).await;
+        }
         while let Some(mut exchange) = client.first_bytes(worker).await {
+            if !client.served && http2::begins_with_preface(&exchange.inbound) && client.speaks_http2() {
+                let came = std::mem::take(&mut exchange.inbound);
+                worker.recycle(exchange);
+                return Box::pin(http2::serve(worker, client, came)).await;
+            }
             let next = loop {
                 match exchange::run(worker, client, &mut exchange).await {
                     // Bytes of the next request are here already.
@@ -197,7 +247,18 @@ impl Client {
 
     /// Whether the connection may carry another request, as far as this side is concerned.
     pub(crate) fn may_stay(&self, worker: &Worker) -> bool {
-        !worker.is_draining() && !self.orphaned
+        let is_old = self.leaves_at.is_some_and(|at| worker.wheel.now() >= at);
+        !worker.is_draining() && !self.orphaned && !is_old
+    }
+
+    /// When it is old enough to end after what it is doing.
+    pub(crate) fn leaves_at(&self) -> Option<Instant> {
+        self.leaves_at
+    }
+
+    fn speaks_http2(&self) -> bool {
+        // Behind TLS a client says what it speaks in the handshake.
+        self.site.site.listener.http2.is_some() && !self.stream.is_secured()
     }
 
     /// Waits until the client has taken what it was answered last, which had no room when it was sent.
@@ -236,4 +297,12 @@ impl Client {
         })
         .await;
     }
+}
+
+/// When a connection is old enough: up to a tenth before its greatest age, by its number, so that not all leave together.
+fn leaves_at(worker: &Worker, site: &Site, number: u64) -> Option<Instant> {
+    let max = site.listener.timeouts.max_age?;
+    // The upper bits of the product spread evenly over neighbouring numbers.
+    let tenth = u32::try_from(number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 54).unwrap_or(0);
+    worker.wheel.now().checked_add(max - max / 10 * tenth / 1024)
 }

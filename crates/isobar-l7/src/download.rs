@@ -318,7 +318,7 @@ impl Flow<'_> {
     fn splice_download(&self) -> Option<Pipe> {
         let exchange = &self.exchange;
         match exchange.framing {
-            _ if self.is_secured() => None,
+            _ if !self.is_plain() => None,
             ResponseFraming::Length(_) | ResponseFraming::UntilClose => {
                 splice_pipe(self.ways.worker, &exchange.download)
             }
@@ -334,7 +334,10 @@ impl Flow<'_> {
             ..
         } = self;
         let limit = exchange.download.remaining().unwrap_or(0);
-        match pipe.poll_splice(cx, &mut server.stream, &mut client.stream, limit) {
+        let (Some(client), Some(server)) = (client.stream.connection(), server.stream.connection()) else {
+            return Poll::Ready(Err(Cause::Internal));
+        };
+        match pipe.poll_splice(cx, server, client, limit) {
             Poll::Ready(Ok(spliced)) => {
                 exchange.download.advance(spliced.read);
                 exchange.report.bytes_out += spliced.read;

@@ -253,7 +253,7 @@ impl Exchange {
 }
 
 /// Serves the request that begins in `exchange`.
-pub(crate) async fn run(worker: &Worker, client: &mut Client, exchange: &mut Exchange) -> Next {
+pub(crate) async fn run(worker: &Rc<Worker>, client: &mut Client, exchange: &mut Exchange) -> Next {
     let served = {
         let seat = client.seat();
         let mut serving = pin!(serve(worker, client, exchange));
@@ -275,7 +275,7 @@ pub(crate) async fn run(worker: &Worker, client: &mut Client, exchange: &mut Exc
     next
 }
 
-async fn serve(worker: &Worker, client: &mut Client, exchange: &mut Exchange) -> Result<Next, Cause> {
+async fn serve(worker: &Rc<Worker>, client: &mut Client, exchange: &mut Exchange) -> Result<Next, Cause> {
     read_head(worker, client, exchange).await?;
     client.refresh(worker);
     let site = Rc::clone(&client.site);
@@ -318,6 +318,9 @@ async fn read_head(worker: &Worker, client: &mut Client, exchange: &mut Exchange
     loop {
         match exchange.request.parse(&exchange.inbound, limits) {
             Ok(Parsed::Complete) => {
+                if let Some(version) = client.stream.version() {
+                    exchange.request.version = version;
+                }
                 exchange.consumed = exchange.request.len;
                 exchange.head_read = true;
                 exchange.replayable = true;

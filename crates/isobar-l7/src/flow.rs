@@ -5,14 +5,14 @@
 //! ([`crate::upload`]), because a server may answer before it has read everything. Nothing here holds a buffer
 //! while it waits, except for bytes that one side sent and the other has not yet taken.
 
-use std::io::IoSlice;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use isobar_net::stream::{Peeked, Stream};
+use isobar_net::stream::Peeked;
 use isobar_net::wheel::Timer;
 use isobar_observe::Cause;
 
+use crate::carrier::Carrier;
 use crate::connection::Client;
 use crate::exchange::Exchange;
 use crate::forward::Ways;
@@ -76,7 +76,7 @@ impl Outgoing {
     }
 
     /// Writes what is here; ready when all of it is taken.
-    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>, to: &mut Stream) -> Poll<std::io::Result<()>> {
+    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>, to: &mut Carrier) -> Poll<std::io::Result<()>> {
         while let Some(rest) = self.bytes.get(self.sent..).filter(|rest| !rest.is_empty()) {
             match to.poll_write(cx, rest) {
                 Poll::Ready(Ok(count)) => self.sent += count,
@@ -89,7 +89,7 @@ impl Outgoing {
     }
 
     /// Writes the last bytes before the connection is closed, and keeps what the peer does not take.
-    pub(crate) fn write_last(&mut self, cx: &mut Context<'_>, to: &mut Stream, bytes: &[u8]) -> std::io::Result<()> {
+    pub(crate) fn write_last(&mut self, cx: &mut Context<'_>, to: &mut Carrier, bytes: &[u8]) -> std::io::Result<()> {
         let mut taken = 0;
         if self.is_empty()
             && let Poll::Ready(written) = to.poll_write_last(cx, bytes)
@@ -105,7 +105,7 @@ impl Outgoing {
     pub(crate) fn write_soon(
         &mut self,
         cx: &mut Context<'_>,
-        to: &mut Stream,
+        to: &mut Carrier,
         message: &[u8],
     ) -> std::io::Result<usize> {
         let mut taken = 0;
@@ -122,7 +122,7 @@ impl Outgoing {
     pub(crate) fn write(
         &mut self,
         cx: &mut Context<'_>,
-        to: &mut Stream,
+        to: &mut Carrier,
         head: &[u8],
         data: &[u8],
     ) -> std::io::Result<usize> {
@@ -132,7 +132,7 @@ impl Outgoing {
                 (true, true) => return Ok(0),
                 (false, true) => to.poll_write(cx, head),
                 (true, false) => to.poll_write(cx, data),
-                (false, false) => to.poll_write_vectored(cx, &[IoSlice::new(head), IoSlice::new(data)]),
+                (false, false) => to.poll_write_vectored(cx, [head, data]),
             };
             if let Poll::Ready(written) = written {
                 taken = written?;
@@ -162,9 +162,9 @@ impl Wait {
 }
 
 impl Flow<'_> {
-    /// Whether one of the two connections is secured, so that the kernel cannot pass bytes on by itself.
-    pub(crate) fn is_secured(&self) -> bool {
-        self.client.stream.is_secured() || self.server.stream.is_secured()
+    /// Whether the kernel can pass bytes on by itself.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.client.stream.is_plain() && self.server.stream.is_plain()
     }
 
     /// The response direction waits for the server: ready, with the cause, when it took too long.

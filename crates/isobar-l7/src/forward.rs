@@ -30,7 +30,7 @@ const MAX_LOOKS: u32 = 8;
 
 /// Where a request goes, and by which rules.
 pub(crate) struct Ways<'a> {
-    pub(crate) worker: &'a Worker,
+    pub(crate) worker: &'a Rc<Worker>,
     pub(crate) site: &'a LocalSite,
     pub(crate) rules: &'a Route,
     pub(crate) local: &'a Rc<Local<Pool>>,

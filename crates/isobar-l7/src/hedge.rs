@@ -169,7 +169,7 @@ impl<'a> Lane<'a> {
 
     fn connected(&mut self, ways: &Ways<'_>, exchange: &mut Exchange, connected: Connected) -> Result<(), Failed> {
         self.way = Way::Over;
-        let server = attempt::connected(ways, exchange, connected)?;
+        let server = attempt::connected(ways, exchange, &self.place, connected)?;
         exchange.report.sends(ways.worker);
         self.way = Way::Connected(server);
         Ok(())

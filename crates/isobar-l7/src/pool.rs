@@ -4,17 +4,27 @@
 //! and are closed.
 
 use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 use std::time::Instant;
 
 use isobar_plan::KeepAlive;
 use isobar_upstream::Retire;
 
+use tokio::sync::Notify;
+
+use crate::Worker;
+use crate::http2::Shared;
 use crate::server::ServerConnection;
 
 /// The idle connections of one worker to one server.
 #[derive(Debug, Default)]
 pub(crate) struct Pool {
     idle: RefCell<Vec<Idle>>,
+    /// Connections that carry several requests at once, idle or not.
+    shared: RefCell<Vec<Rc<Shared>>>,
+    /// How many of those are being made.
+    connecting: Cell<usize>,
+    made: Notify,
     /// Whether the server left, so that nobody would take or sweep what is kept.
     retired: Cell<bool>,
 }
@@ -47,8 +57,41 @@ impl Pool {
         }
     }
 
+    /// A stream of a connection that carries several requests, where one has room.
+    pub(crate) fn stream(&self, worker: &Worker) -> Option<Box<ServerConnection>> {
+        let shared = self.shared.borrow();
+        let opened = shared.iter().find_map(Shared::open)?;
+        Some(Box::new(ServerConnection::of_stream(worker, opened, true)))
+    }
+
+    /// Keeps a connection that carries several requests, for all who come.
+    pub(crate) fn share(&self, connection: Rc<Shared>) {
+        if !self.retired.get() {
+            self.shared.borrow_mut().push(connection);
+        }
+    }
+
+    /// Takes note of a connection that is being made to be shared, for as long as what is returned is kept.
+    pub(crate) fn connects(&self) -> Connecting<'_> {
+        self.connecting.set(self.connecting.get() + 1);
+        Connecting(self)
+    }
+
+    /// Waits for a connection that is being made to be shared; false: none is.
+    pub(crate) async fn made(&self) -> bool {
+        let is_made = self.connecting.get() > 0;
+        if is_made {
+            self.made.notified().await;
+        }
+        is_made
+    }
+
     /// Closes what was idle too long and what the server closed.
     pub(crate) fn sweep(&self, limits: &KeepAlive, now: Instant) {
+        self.shared.borrow_mut().retain(|shared| {
+            let idle = shared.idle_since(now);
+            shared.is_open() && idle.is_none_or(|since| now.saturating_duration_since(since) < limits.idle_timeout)
+        });
         self.idle.borrow_mut().retain(|idle| {
             now.saturating_duration_since(idle.since) < limits.idle_timeout && idle.connection.is_quiet()
         });
@@ -63,7 +106,17 @@ impl Pool {
         let closed: Vec<Idle> = idle.drain(..count).collect();
         // What is dropped tells others that there is room, who must find the pool free.
         drop(idle);
-        closed.len()
+        let mut shared = self.shared.borrow_mut();
+        let mut left = wanted - closed.len();
+        let closed_shared: Vec<_> = shared
+            .extract_if(.., |shared| {
+                let closes = left > 0 && shared.is_idle();
+                left -= usize::from(closes);
+                closes
+            })
+            .collect();
+        drop(shared);
+        closed.len() + closed_shared.len()
     }
 }
 
@@ -71,5 +124,17 @@ impl Retire for Pool {
     fn retire(&self) {
         self.retired.set(true);
         drop(self.idle.take());
+        drop(self.shared.take());
+    }
+}
+
+/// A connection that is being made to be shared.
+#[derive(Debug)]
+pub(crate) struct Connecting<'a>(&'a Pool);
+
+impl Drop for Connecting<'_> {
+    fn drop(&mut self) {
+        self.0.connecting.set(self.0.connecting.get() - 1);
+        self.0.made.notify_waiters();
     }
 }

@@ -9,13 +9,14 @@ use isobar_balance::Outcome;
 use isobar_observe::access::Record;
 use isobar_observe::{Cause, Fault, Picked, WallTime};
 use isobar_upstream::{Local, LocalServer, Server};
+use isobar_wire::http2::meter::Excess;
 use isobar_wire::{BodyError, HeadError, Known, Version};
 
 use crate::connection::Client;
 use crate::exchange::Exchange;
 use crate::pool::Pool;
 use crate::worker::LocalSite;
-use crate::{Site, Worker, fields, request, secure};
+use crate::{Site, Worker, fields, request};
 
 /// What an exchange came to, gathered on its way.
 #[derive(Debug, Default)]
@@ -62,11 +63,12 @@ pub(crate) struct Report {
     pub(crate) detail: Option<Detail>,
 }
 
-/// What exactly was wrong with a request.
+/// What exactly was wrong with a request, or with what came instead of one.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Detail {
     Head(HeadError),
     Body(BodyError),
+    Excess(Excess),
 }
 
 impl fmt::Display for Detail {
@@ -74,6 +76,7 @@ impl fmt::Display for Detail {
         match self {
             Self::Head(error) => error.fmt(f),
             Self::Body(error) => error.fmt(f),
+            Self::Excess(excess) => write!(f, "too many {}", excess.text()),
         }
     }
 }
@@ -261,10 +264,22 @@ pub(crate) fn finish(worker: &Worker, client: &Client, exchange: &Exchange) -> I
     }
     count_server(worker, report, cause, now);
     if let Some(log) = &worker.world().world.log {
-        let record = record(exchange, client, site, cause, duration, since);
+        let detail = report.detail.map(|detail| detail.to_string());
+        let mut record = record(exchange, client, site, cause, duration, since);
+        record.detail = detail.as_deref().unwrap_or_default();
         worker.lines.write(log, &record);
     }
     now
+}
+
+/// Counts, and writes down, a connection that ends for what its client did.
+pub(crate) fn condemn(worker: &Worker, client: &Client, excess: Excess) {
+    let mut exchange = worker.exchange();
+    exchange.report.begin();
+    exchange.report.detail = Some(Detail::Excess(excess));
+    exchange.report.end(Cause::ClientFlood);
+    finish(worker, client, &exchange);
+    worker.recycle(exchange);
 }
 
 fn count_server(worker: &Worker, report: &Report, cause: Cause, now: Instant) {
@@ -328,7 +343,7 @@ fn record<'a>(
         host: request.authority.of(head),
         target: request.target.of(head),
         protocol: protocol(request.version, head),
-        tls: client.stream.agreed().map(secure::logged),
+        tls: client.stream.secured(),
         referer: field(Known::Referer),
         user_agent: field(Known::UserAgent),
         forwarded_for: fields::values(head, &request.fields, Known::XForwardedFor)
@@ -351,6 +366,7 @@ fn record<'a>(
         retry_refused: exchange.again.refused,
         upgraded: report.upgraded,
         cause,
+        detail: "",
     }
 }
 

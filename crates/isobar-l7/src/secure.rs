@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::io::Write as _;
+use std::rc::Rc;
 use std::task::Poll;
 
 use base64::Engine as _;
@@ -55,11 +56,13 @@ fn hsts_field(hsts: Hsts) -> Vec<u8> {
     field
 }
 
-/// What is known of a connection that is secured. Boxed, because most connections are not.
+/// What is known of a connection that is secured, and of all requests on it.
 #[derive(Debug)]
 pub(crate) struct SecuredClient {
     /// The value of `Client-Cert`; empty: the client showed no certificate.
     pub(crate) certificate: Box<[u8]>,
+    /// Whether it speaks HTTP/2.
+    pub(crate) http2: bool,
 }
 
 /// What a request in plain HTTP is answered with where TLS is spoken.
@@ -70,12 +73,16 @@ const PLAIN_HTTP: &[u8] =
 
 /// Agrees with the client on keys, if its listener wants that. False: the connection is over.
 pub(crate) async fn handshake(client: &mut Client, worker: &Worker) -> bool {
-    let site = std::rc::Rc::clone(&client.site);
+    let site = Rc::clone(&client.site);
     let Some(tls) = &site.site.tls else {
         return true;
     };
     let stats = site.site.stats.of(worker.id);
-    if client.stream.secure_client(&tls.server).is_err() {
+    let secured = client
+        .stream
+        .connection()
+        .map(|stream| stream.secure_client(&tls.server));
+    if !matches!(secured, Some(Ok(()))) {
         stats.tls_failures.increment();
         return false;
     }
@@ -98,8 +105,10 @@ pub(crate) async fn handshake(client: &mut Client, worker: &Worker) -> bool {
                 stats.tls_resumptions.increment();
             }
             let certificate = agreed.and_then(|agreed| agreed.certificate);
-            client.secured = Some(Box::new(SecuredClient {
+            let http2 = agreed.and_then(|agreed| agreed.protocol) == Some(b"h2");
+            client.secured = Some(Rc::new(SecuredClient {
                 certificate: certificate.map(client_cert).unwrap_or_default().into(),
+                http2,
             }));
             client.idle_since = worker.wheel.now();
             return true;

@@ -11,12 +11,14 @@ use isobar_net::wheel::Timer;
 use isobar_upstream::Permit;
 
 use crate::Worker;
+use crate::carrier::Carrier;
+use crate::http2::Opened;
 
 /// A connection to a server. Boxed wherever it is kept: it moves between the pool and exchanges, and would make every
 /// client connection's task larger by itself.
 #[derive(Debug)]
 pub(crate) struct ServerConnection {
-    pub(crate) stream: Stream,
+    pub(crate) stream: Carrier,
     pub(crate) address: SocketAddr,
     /// The deadline of whatever the response direction waits for.
     pub(crate) timer: Timer,
@@ -54,12 +56,23 @@ impl ServerConnection {
         let stream = stream.await?;
         timer.clear();
         Ok(Box::new(Self {
-            stream,
+            stream: Carrier::Connection(stream),
             address,
             timer,
             reused: false,
             permit: None,
         }))
+    }
+
+    /// A stream of a connection that is shared, with what is needed of its own.
+    pub(crate) fn of_stream(worker: &Worker, opened: Opened, reused: bool) -> Self {
+        Self {
+            address: opened.shared().address(),
+            stream: Carrier::Opened(Box::new(opened)),
+            timer: worker.wheel.timer(),
+            reused,
+            permit: None,
+        }
     }
 
     /// Whether the server has, as far as is known, neither closed it nor sent anything unasked.

@@ -7,10 +7,10 @@ use std::future::poll_fn;
 use std::task::{Context, Poll};
 
 use isobar_net::splice::{Pipe, SpliceError};
-use isobar_net::stream::Stream;
 use isobar_observe::Cause;
 
 use crate::Worker;
+use crate::carrier::Carrier;
 use crate::connection::Client;
 use crate::exchange::Exchange;
 use crate::flow::Outgoing;
@@ -104,7 +104,7 @@ impl<'a> Half<'a> {
 
     /// Moves this direction on by one step. A source that breaks has ended; where a destination breaks, the other
     /// direction goes on, for it may still hold the last words of the one that left.
-    fn poll_turn(&mut self, cx: &mut Context<'_>, worker: &Worker, from: &mut Stream, to: &mut Stream) -> Poll<Turn> {
+    fn poll_turn(&mut self, cx: &mut Context<'_>, worker: &Worker, from: &mut Carrier, to: &mut Carrier) -> Poll<Turn> {
         if self.state == HalfState::Ended {
             return Poll::Ready(Turn::Over);
         }
@@ -134,7 +134,7 @@ impl<'a> Half<'a> {
         Poll::Ready(Turn::Moved)
     }
 
-    fn poll_copy(&mut self, cx: &mut Context<'_>, worker: &Worker, from: &mut Stream, to: &mut Stream) -> Poll<Turn> {
+    fn poll_copy(&mut self, cx: &mut Context<'_>, worker: &Worker, from: &mut Carrier, to: &mut Carrier) -> Poll<Turn> {
         worker.scratch.with_input(|input| {
             let count = match from.poll_read(cx, input) {
                 Poll::Pending => return Poll::Pending,
@@ -145,7 +145,7 @@ impl<'a> Half<'a> {
                 }
             };
             *self.bytes += count as u64;
-            if count >= BULK_BYTES && !from.is_secured() && !to.is_secured() {
+            if count >= BULK_BYTES && from.is_plain() && to.is_plain() {
                 self.pipe = worker.pipes.acquire().ok();
             }
             let bytes = input.get(..count).unwrap_or_default();
@@ -156,9 +156,12 @@ impl<'a> Half<'a> {
         })
     }
 
-    fn poll_splice(&mut self, cx: &mut Context<'_>, from: &mut Stream, to: &mut Stream) -> Poll<Turn> {
+    fn poll_splice(&mut self, cx: &mut Context<'_>, from: &mut Carrier, to: &mut Carrier) -> Poll<Turn> {
         let Some(pipe) = &mut self.pipe else {
             return Poll::Ready(Turn::Moved);
+        };
+        let (Some(from), Some(to)) = (from.connection(), to.connection()) else {
+            return self.end();
         };
         match pipe.poll_splice(cx, from, to, u64::MAX) {
             Poll::Ready(Ok(spliced)) => {

@@ -162,7 +162,7 @@ impl Flow<'_> {
 
     /// A pipe, where what is left of the body is worth it.
     fn splice_upload(&self) -> Option<Pipe> {
-        if self.exchange.is_kept(0) || self.is_secured() {
+        if self.exchange.is_kept(0) || !self.is_plain() {
             return None;
         }
         splice_pipe(self.ways.worker, &self.exchange.upload)
@@ -176,7 +176,10 @@ impl Flow<'_> {
             ..
         } = self;
         let limit = exchange.upload.remaining().unwrap_or(0);
-        match pipe.poll_splice(cx, &mut client.stream, &mut server.stream, limit) {
+        let (Some(client), Some(server)) = (client.stream.connection(), server.stream.connection()) else {
+            return Poll::Ready(Err(Cause::Internal));
+        };
+        match pipe.poll_splice(cx, client, server, limit) {
             Poll::Ready(Ok(spliced)) if spliced.eof => Poll::Ready(Err(Cause::ClientClosed)),
             Poll::Ready(Ok(spliced)) => {
                 exchange.upload.advance(spliced.read);

@@ -46,6 +46,8 @@ pub struct Worker {
     pub(crate) response_fields: RefCell<Vec<Field>>,
     published: Arc<Published>,
     world: RefCell<Rc<LocalWorld>>,
+    /// Room for what a connection gathers before it is sent.
+    pub(crate) outbox: RefCell<Vec<u8>>,
     /// Boxed, because it is the boxes that are reused: an idle connection holds none.
     #[expect(clippy::vec_box)]
     spare: RefCell<Vec<Box<Exchange>>>,
@@ -118,6 +120,7 @@ impl Worker {
             response_fields: RefCell::new(Vec::new()),
             published: parts.published,
             world: RefCell::new(Rc::new(world)),
+            outbox: RefCell::new(Vec::new()),
             spare: RefCell::new(Vec::new()),
             draining: Cell::new(false),
             cutting: Cell::new(false),

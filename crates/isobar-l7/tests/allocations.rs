@@ -131,6 +131,7 @@ fn world(server: SocketAddr, balance: Balance, sticky: Option<Sticky>) -> World 
             min_servers: 1,
         }),
         timeouts,
+        http_version: isobar_plan::HttpVersion::Http1,
         keep_alive: KeepAlive {
             max_idle: 8,
             idle_timeout: 9 * second,
@@ -183,6 +184,7 @@ fn world(server: SocketAddr, balance: Balance, sticky: Option<Sticky>) -> World 
         name: "web".into(),
         address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         tls: None,
+        http2: None,
         redirect_to_tls: None,
         limits: ListenerLimits {
             max_connections: 10,
@@ -197,6 +199,7 @@ fn world(server: SocketAddr, balance: Balance, sticky: Option<Sticky>) -> World 
             head: 9 * second,
             body: 9 * second,
             write: 9 * second,
+            max_age: None,
         },
         forwarding: Forwarding {
             trusted_proxies: vec![],

@@ -48,6 +48,7 @@ fn world(server: SocketAddr, hedge: Option<Hedge>, counted: &Arc<Sharded<RouteSt
         health: Vec::new(),
         outliers: None,
         timeouts,
+        http_version: isobar_plan::HttpVersion::Http1,
         keep_alive: KeepAlive {
             max_idle: 8,
             idle_timeout: 9 * second,
@@ -96,6 +97,7 @@ fn world(server: SocketAddr, hedge: Option<Hedge>, counted: &Arc<Sharded<RouteSt
         name: "web".into(),
         address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         tls: None,
+        http2: None,
         redirect_to_tls: None,
         limits: ListenerLimits {
             max_connections: 10,
@@ -110,6 +112,7 @@ fn world(server: SocketAddr, hedge: Option<Hedge>, counted: &Arc<Sharded<RouteSt
             head: 9 * second,
             body: 9 * second,
             write: 9 * second,
+            max_age: None,
         },
         forwarding: Forwarding {
             trusted_proxies: vec![],

@@ -121,6 +121,8 @@ causes! {
         "The request has more fields, or a longer head, than the listener takes.";
     ClientClosed "client_closed" Logged(499), Client, Idempotent,
         "The client closed its connection before it had the whole answer.";
+    ClientFlood "client_flood" Logged(400), Client, Never,
+        "The client sent more of what costs it nothing than its HTTP/2 connection has a budget for; the connection is closed, with all requests on it. What it was is in `{detail}`.";
     ClientUnsupported "client_unsupported" Status(501), Client, Never,
         "The request uses a method or a transfer coding that is not supported.";
     ClientVersion "client_version" Status(505), Client, Never,

@@ -39,6 +39,7 @@ const RECORD: Record<'_> = Record {
     retry_refused: false,
     upgraded: false,
     cause: Cause::Complete,
+    detail: "",
 };
 
 fn allocations(work: impl FnOnce()) -> u64 {

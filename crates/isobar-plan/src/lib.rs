@@ -10,6 +10,7 @@ extern crate alloc;
 
 mod diff;
 mod health;
+mod http2;
 mod listener;
 mod logging;
 mod overload;
@@ -24,6 +25,7 @@ mod upstream;
 
 pub use diff::{ListenerChange, PlanDiff, UpstreamChange};
 pub use health::{Authorities, HealthCheck, HealthProbe, HealthTls, HttpProbe, StatusRanges, TcpStep, Trust};
+pub use http2::{Http2, Http2Budgets, HttpVersion};
 pub use isobar_balance::{Bound, SlowStart, Tier};
 pub use listener::{
     Action, Cidr, ClientTimeouts, Forwarding, HeaderOp, Listener, ListenerLimits, Route, RouteTimeouts, UpstreamId,

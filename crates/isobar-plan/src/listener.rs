@@ -8,7 +8,7 @@ use core::time::Duration;
 
 use isobar_route::Rule;
 
-use crate::{Hedge, ListenerTls, Name, Priority, Retry, Timeouts};
+use crate::{Hedge, Http2, ListenerTls, Name, Priority, Retry, Timeouts};
 
 /// The position of an upstream in [`Plan::upstreams`](crate::Plan::upstreams).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -23,6 +23,8 @@ pub struct Listener {
     pub address: SocketAddr,
     /// How connections are secured; none: they are not.
     pub tls: Option<ListenerTls>,
+    /// How HTTP/2 is spoken, with those who ask for it (ALPN) and those who begin with it; none: only HTTP/1 is.
+    pub http2: Option<Http2>,
     /// The port that clients are sent to over TLS, in place of any route; none: they are served here.
     pub redirect_to_tls: Option<u16>,
     /// What it takes at most.
@@ -63,6 +65,9 @@ pub struct ClientTimeouts {
     pub body: Duration,
     /// For the client to take some bytes of the answer (the connection is closed).
     pub write: Duration,
+    /// How old a connection may become before it ends after what it is doing; none: as old as it likes. Up to a tenth less, by
+    /// chance, so that those which came together do not leave together.
+    pub max_age: Option<Duration>,
 }
 
 impl ClientTimeouts {

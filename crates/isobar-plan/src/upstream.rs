@@ -9,7 +9,8 @@ use core::time::Duration;
 pub use isobar_balance::{Allowance, Balance};
 
 use crate::{
-    GradientRules, HealthCheck, Name, Outliers, Placement, Queue, Reports, ServiceState, Sticky, UpstreamLimits,
+    GradientRules, HealthCheck, HttpVersion, Name, Outliers, Placement, Queue, Reports, ServiceState, Sticky,
+    UpstreamLimits,
 };
 
 /// A set of servers that can answer the same requests.
@@ -35,6 +36,8 @@ pub struct Upstream {
     pub timeouts: Timeouts,
     /// How connections to its servers are kept.
     pub keep_alive: KeepAlive,
+    /// What is spoken with its servers.
+    pub http_version: HttpVersion,
     /// What all its servers are given at once at most.
     pub limits: UpstreamLimits,
     /// How the limit of each server is found from latency; none: it is the configured one.

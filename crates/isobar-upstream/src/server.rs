@@ -405,6 +405,7 @@ mod tests {
                 read: second,
                 idle: second,
             },
+            http_version: isobar_plan::HttpVersion::Http1,
             keep_alive: isobar_plan::KeepAlive {
                 max_idle: 1,
                 idle_timeout: second,

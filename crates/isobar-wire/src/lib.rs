@@ -18,6 +18,7 @@ pub mod exchange;
 pub mod grpc_health;
 mod head;
 mod http1;
+pub mod http2;
 mod known;
 pub mod load;
 mod method;

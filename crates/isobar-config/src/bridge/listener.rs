@@ -9,6 +9,7 @@ use super::{Bridge, names, route};
 use crate::document::{ClientTimeouts, Label, Listener, ListenerLimits, Protocol, Route, TlsRedirect};
 use crate::problem::{Path, Problem, Problems, Spot};
 use crate::setting::Setting;
+use crate::units::Span;
 
 pub(super) fn listeners(written: &[Listener], bridge: &mut Bridge<'_>) -> Vec<isobar_plan::Listener> {
     let root = Path::ROOT.key("listeners");
@@ -47,6 +48,7 @@ fn listener(written: &Listener, index: usize, bridge: &mut Bridge<'_>) -> isobar
         address,
         protocol,
         tls,
+        http2,
         redirect_to_https,
         limits,
         timeouts,
@@ -67,6 +69,7 @@ fn listener(written: &Listener, index: usize, bridge: &mut Bridge<'_>) -> isobar
         tls: tls
             .as_ref()
             .map(|written| super::tls::tls(written, at.key("tls"), &mut bridge.problems)),
+        http2: super::http2::http2(http2),
         redirect_to_tls: redirect_to_https.as_ref().map(|TlsRedirect { port }| {
             // The type of the document keeps it within the plan's.
             u16::try_from(port.value()).unwrap_or(u16::MAX)
@@ -190,6 +193,7 @@ fn timeouts(timeouts: &ClientTimeouts) -> isobar_plan::ClientTimeouts {
         head,
         body,
         write,
+        max_age,
     } = timeouts;
     isobar_plan::ClientTimeouts {
         idle: idle.duration(),
@@ -197,5 +201,6 @@ fn timeouts(timeouts: &ClientTimeouts) -> isobar_plan::ClientTimeouts {
         head: head.duration(),
         body: body.duration(),
         write: write.duration(),
+        max_age: max_age.0.map(Span::duration),
     }
 }

@@ -55,16 +55,15 @@ fn upstream(
         outlier_detection,
         timeouts,
         keep_alive,
+        http_version,
         limits,
         adaptive_concurrency,
         queue,
         retry,
         sticky,
-        hedge,
+        hedge: _,
     } = written;
-    retry::check(retry, at.key("retry"), problems);
-    retry::check_hedge(hedge, servers, at, problems);
-    retry::check_hedged_sessions(hedge, sticky, at, problems);
+    check_retries(written, at, problems);
     check_servers(servers, at, problems);
     check_balance(*balance, &hash.0, at, problems);
     let planned = servers.iter().map(server).collect();
@@ -87,6 +86,7 @@ fn upstream(
         outliers: outliers(outlier_detection, used.len(), at.key("outlier_detection"), problems),
         timeouts: self::timeouts(timeouts),
         keep_alive: self::keep_alive(keep_alive),
+        http_version: *http_version,
         limits: overload::limits(limits),
         adaptive_concurrency: adaptive_concurrency
             .0
@@ -100,6 +100,12 @@ fn upstream(
         retry_budget: retry::budget(&retry.budget),
         servers: used,
     }
+}
+
+fn check_retries(written: &Upstream, at: Path<'_>, problems: &mut Problems) {
+    retry::check(&written.retry, at.key("retry"), problems);
+    retry::check_hedge(&written.hedge, &written.servers, at, problems);
+    retry::check_hedged_sessions(&written.hedge, &written.sticky, at, problems);
 }
 
 fn check_balance(balance: Balance, hash: &[HashPart], at: Path<'_>, problems: &mut Problems) {

@@ -2,7 +2,7 @@
 
 use isobar_plan::Priority;
 
-use super::{Label, ListenerTls, OrNone, Route, TlsRedirect, Whole};
+use super::{Http2, Label, ListenerTls, OrNone, Route, TlsRedirect, Whole};
 use crate::setting::choice::Choice;
 use crate::setting::section::settings;
 use crate::units::{ByteSize, ListenAddress, Network, Span};
@@ -18,6 +18,9 @@ settings! {
         protocol: Protocol = Protocol::Http,
         /// How connections are secured; without it, they are not.
         tls: Option<ListenerTls>,
+        /// Whether HTTP/2 is spoken beside HTTP/1, and how: with clients that ask for it in their TLS handshake (ALPN), and without
+        /// TLS with those that begin with it. `false` alone turns it off.
+        http2: Http2,
         /// Sends every client to the same address over TLS, at this port; without it, clients are served here.
         redirect_to_https: Option<TlsRedirect>,
         /// What it takes at most. Past a limit clients get the stated answer.
@@ -41,21 +44,21 @@ settings! {
 /// What clients speak.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
-    /// HTTP/1.1 and HTTP/1.0.
+    /// HTTP/2, HTTP/1.1 and HTTP/1.0.
     Http,
 }
 
 impl Choice for Protocol {
     const EXPECTED: &'static str = "a protocol";
-    const OPTIONS: &'static [(Self, &'static str, &'static str)] = &[(Self::Http, "http", "HTTP/1.1 and HTTP/1.0")];
+    const OPTIONS: &'static [(Self, &'static str, &'static str)] =
+        &[(Self::Http, "http", "HTTP/2, HTTP/1.1 and HTTP/1.0")];
 
     fn about(word: &str) -> Option<&'static str> {
         match word.to_ascii_lowercase().as_str() {
             "tcp" | "udp" => Some("TCP and UDP listeners are not supported yet; `http` is the only protocol"),
             "https" | "tls" => Some("write `protocol: http`, and `tls` with a certificate beside it"),
-            "h2" | "http2" | "h3" | "http3" | "quic" => {
-                Some("HTTP/2 and HTTP/3 are not supported yet; `http` is the only protocol")
-            }
+            "h2" | "http2" | "h2c" => Some("write `protocol: http`: HTTP/2 is spoken with whoever asks for it"),
+            "h3" | "http3" | "quic" => Some("HTTP/3 is not supported yet; `http` is the only protocol"),
             _ => None,
         }
     }
@@ -90,5 +93,8 @@ settings! {
         body: Span = Span::seconds(30),
         /// For the client to take some bytes of the answer (the connection is closed).
         write: Span = Span::seconds(30),
+        /// How old a connection may become before it ends after what it is doing, up to a tenth less by chance; `none`: as old as it
+        /// likes.
+        max_age: OrNone<Span>,
     }
 }

@@ -1,7 +1,7 @@
 //! What may be written about an upstream and its servers?
 
 use isobar_balance::{Balance, Choices};
-use isobar_plan::ServiceState;
+use isobar_plan::{HttpVersion, ServiceState};
 
 use super::reports::{Orca, Prequal, Reports};
 use super::{
@@ -55,6 +55,8 @@ settings! {
         timeouts: ServerTimeouts,
         /// How connections to servers are kept for the next request.
         keep_alive: KeepAlive,
+        /// What is spoken with its servers.
+        http_version: HttpVersion = HttpVersion::Http1,
         /// What all its servers are given at once at most.
         limits: UpstreamLimits,
         /// Finds from latency how many requests at once each server can work on; `none`: only `max_connections` holds.

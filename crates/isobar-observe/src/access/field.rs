@@ -107,6 +107,7 @@ fields! {
     RetryRefused "retry_refused" |r| Value::Flag(r.retry_refused), "Whether a further try was left out because the budget for retries was used up.";
     Upgraded "upgraded" |r| Value::Flag(r.upgraded), "Whether the connection was upgraded, as for a WebSocket.";
     Cause "cause" |r| Value::Bytes(r.cause.text().as_bytes()), "How the exchange ended.";
+    Detail "detail" |r| Value::Bytes(r.detail.as_bytes()), "What exactly was wrong with what the client sent, where the cause does not say it all.";
     Fault "fault" |r| Value::Bytes(r.cause.fault().text().as_bytes()), "Whose fault that was.";
     Referer "referer" |r| Value::Bytes(r.referer), "The request's `Referer`.";
     UserAgent "user_agent" |r| Value::Bytes(r.user_agent), "The request's `User-Agent`.";

@@ -70,15 +70,17 @@ pub struct Record<'a> {
     pub upgraded: bool,
     /// How it ended.
     pub cause: Cause,
+    /// What exactly was wrong with what the client sent; empty: nothing, or the cause says it all.
+    pub detail: &'a str,
 }
 
 /// How a client's connection is secured.
 #[derive(Debug, Clone, Copy)]
 pub struct Secured<'a> {
     /// The version of TLS.
-    pub version: &'a str,
+    pub version: &'static str,
     /// The cipher suite.
-    pub cipher: Option<&'a str>,
+    pub cipher: Option<&'static str>,
     /// The name the client asked for.
     pub name: Option<&'a str>,
 }

@@ -40,6 +40,7 @@ pub(crate) fn settings(servers: Vec<Server>) -> Upstream {
             read: second,
             idle: second,
         },
+        http_version: isobar_plan::HttpVersion::Http1,
         keep_alive: KeepAlive {
             max_idle: 1,
             idle_timeout: second,

@@ -150,6 +150,16 @@ impl BodyDecoder {
         }
     }
 
+    /// Whether the next byte is data, and not framing.
+    #[must_use]
+    pub fn is_at_data(&self) -> bool {
+        match &self.progress {
+            Progress::Done => false,
+            Progress::Length(_) | Progress::UntilClose => true,
+            Progress::Chunked(chunks) => chunks.is_at_data(),
+        }
+    }
+
     /// Notes that `n` bytes of data were moved without being shown here; `n` is at most [`remaining`](Self::remaining).
     pub fn advance(&mut self, n: u64) {
         debug_assert!(

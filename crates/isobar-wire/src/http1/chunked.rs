@@ -60,6 +60,11 @@ impl Chunks {
         self.state == State::Done
     }
 
+    /// Whether the next byte is data.
+    pub(crate) fn is_at_data(&self) -> bool {
+        self.state == State::Data
+    }
+
     /// Takes one piece from the front of `input`, at least a byte unless there is none or the body is done.
     ///
     /// *Errors*: neither the place nor the trailers have changed then.

@@ -1,0 +1,247 @@
+//! What carries the messages of an exchange on one of its two sides?
+//!
+//! A connection of its own, or one stream of an HTTP/2 connection. An exchange reads and writes messages in the form of HTTP/1 either
+//! way: what is on a stream is put into that form, and out of it, by [`crate::http2`].
+
+use std::io::{self, IoSlice};
+use std::task::{Context, Poll};
+
+use isobar_net::stream::{Agreed, HandshakeError, Peeked, Stream};
+use isobar_observe::access::Secured;
+use isobar_wire::Version;
+
+use crate::http2::{Accepted, Opened};
+use crate::secure;
+
+/// What carries messages. Both kinds behave as a [`Stream`] does.
+#[derive(Debug)]
+pub(crate) enum Carrier {
+    /// A connection.
+    Connection(Stream),
+    /// A stream that a client opened.
+    Accepted(Box<Accepted>),
+    /// A stream that we opened, to a server.
+    Opened(Box<Opened>),
+    /// A connection whose streams carry the messages, and which carries none itself.
+    Shared,
+}
+
+impl Carrier {
+    /// The version that the peer speaks; none: what it says in its messages.
+    pub(crate) fn version(&self) -> Option<Version> {
+        match self {
+            Self::Connection(_) => None,
+            Self::Accepted(_) | Self::Opened(_) | Self::Shared => Some(Version::Http2),
+        }
+    }
+
+    /// The connection, where it carries nothing else.
+    pub(crate) fn connection(&mut self) -> Option<&mut Stream> {
+        match self {
+            Self::Connection(stream) => Some(stream),
+            Self::Accepted(_) | Self::Opened(_) | Self::Shared => None,
+        }
+    }
+
+    /// The stream of a connection to a server that carries others as well.
+    pub(crate) fn opened(&self) -> Option<&Opened> {
+        match self {
+            Self::Opened(stream) => Some(stream),
+            Self::Connection(_) | Self::Accepted(_) | Self::Shared => None,
+        }
+    }
+
+    /// Whether it is a connection whose bytes are the messages as they are.
+    pub(crate) fn is_plain(&self) -> bool {
+        matches!(self, Self::Connection(stream) if !stream.is_secured())
+    }
+
+    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Connection(stream) => stream.poll_read(cx, buf),
+            Self::Accepted(stream) => stream.poll_read(cx, buf),
+            Self::Opened(stream) => stream.poll_read(cx, buf),
+            Self::Shared => nothing(),
+        }
+    }
+
+    pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Connection(stream) => stream.poll_write(cx, bytes),
+            Self::Accepted(stream) => stream.poll_write(cx, bytes),
+            Self::Opened(stream) => stream.poll_write(cx, bytes),
+            Self::Shared => nothing(),
+        }
+    }
+
+    /// Writes the last bytes before it ends.
+    pub(crate) fn poll_write_last(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Connection(stream) => stream.poll_write_last(cx, bytes),
+            Self::Accepted(stream) => stream.poll_write(cx, bytes),
+            Self::Opened(stream) => stream.poll_write(cx, bytes),
+            Self::Shared => nothing(),
+        }
+    }
+
+    /// Writes a small message, which need not be on its way at once.
+    pub(crate) fn poll_write_soon(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Connection(stream) => stream.poll_write_soon(cx, bytes),
+            Self::Accepted(stream) => stream.poll_write(cx, bytes),
+            Self::Opened(stream) => stream.poll_write(cx, bytes),
+            Self::Shared => nothing(),
+        }
+    }
+
+    pub(crate) fn poll_write_vectored(
+        &mut self,
+        cx: &mut Context<'_>,
+        [head, data]: [&[u8]; 2],
+    ) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Connection(stream) => stream.poll_write_vectored(cx, &[IoSlice::new(head), IoSlice::new(data)]),
+            Self::Accepted(_) | Self::Opened(_) | Self::Shared => match self.poll_write(cx, head) {
+                Poll::Ready(Ok(taken)) if taken == head.len() => match self.poll_write(cx, data) {
+                    Poll::Ready(Ok(more)) => Poll::Ready(Ok(taken + more)),
+                    // What failed fails again.
+                    Poll::Ready(Err(_)) | Poll::Pending => Poll::Ready(Ok(taken)),
+                },
+                other => other,
+            },
+        }
+    }
+
+    /// Ready when there may be something to see of a peer that owes nothing: [`peek`](Self::peek).
+    pub(crate) fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Self::Connection(stream) => stream.poll_event(cx),
+            Self::Accepted(stream) => stream.poll_given_up(cx),
+            Self::Opened(_) | Self::Shared => Poll::Pending,
+        }
+    }
+
+    pub(crate) fn peek(&mut self, cx: &mut Context<'_>) -> Peeked {
+        match self {
+            Self::Connection(stream) => stream.peek(cx),
+            // Of a stream nothing but its end is an event.
+            Self::Accepted(_) => Peeked::Broken,
+            Self::Opened(_) | Self::Shared => Peeked::Nothing,
+        }
+    }
+
+    pub(crate) fn watch(&mut self) -> io::Result<()> {
+        match self {
+            Self::Connection(stream) => stream.watch(),
+            Self::Accepted(_) | Self::Opened(_) | Self::Shared => Ok(()),
+        }
+    }
+
+    pub(crate) fn is_watched(&self) -> bool {
+        match self {
+            Self::Connection(stream) => stream.is_watched(),
+            Self::Accepted(_) | Self::Opened(_) | Self::Shared => true,
+        }
+    }
+
+    pub(crate) fn is_quiet(&self) -> bool {
+        match self {
+            Self::Connection(stream) => stream.is_quiet(),
+            Self::Accepted(_) | Self::Opened(_) | Self::Shared => false,
+        }
+    }
+
+    pub(crate) fn is_silent(&self) -> bool {
+        match self {
+            Self::Connection(stream) => stream.is_silent(),
+            Self::Accepted(_) | Self::Opened(_) | Self::Shared => false,
+        }
+    }
+
+    /// Whether something is written that the peer has not been sent.
+    pub(crate) fn owes(&self) -> bool {
+        match self {
+            Self::Connection(stream) => stream.owes(),
+            Self::Accepted(_) | Self::Opened(_) | Self::Shared => false,
+        }
+    }
+
+    pub(crate) fn poll_settled(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Connection(stream) => stream.poll_settled(cx),
+            Self::Accepted(_) | Self::Opened(_) | Self::Shared => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// Tells the peer that no more will come.
+    pub(crate) fn shutdown_write(&mut self) -> io::Result<()> {
+        match self {
+            Self::Connection(stream) => stream.shutdown_write(),
+            Self::Accepted(stream) => stream.shutdown_write(),
+            Self::Opened(stream) => stream.shutdown_write(),
+            Self::Shared => Ok(()),
+        }
+    }
+
+    /// Makes its end known as one before its time.
+    pub(crate) fn reset_on_close(&mut self) {
+        match self {
+            // Nothing that a caller could act on.
+            Self::Connection(stream) => drop(stream.reset_on_close()),
+            // One that has not come to its end is reset anyway.
+            Self::Accepted(_) | Self::Opened(_) | Self::Shared => {}
+        }
+    }
+
+    /// Moves bytes as they are from now on.
+    pub(crate) fn unsecure(&mut self) {
+        if let Self::Connection(stream) = self {
+            stream.unsecure();
+        }
+    }
+
+    pub(crate) fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), HandshakeError>> {
+        match self {
+            Self::Connection(stream) => stream.poll_handshake(cx),
+            Self::Accepted(_) | Self::Opened(_) | Self::Shared => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// What was agreed on in its handshake.
+    pub(crate) fn agreed(&self) -> Option<Agreed<'_>> {
+        match self {
+            Self::Connection(stream) => stream.agreed(),
+            Self::Accepted(_) | Self::Opened(_) | Self::Shared => None,
+        }
+    }
+
+    pub(crate) fn say_goodbye(&mut self) {
+        match self {
+            Self::Connection(stream) => stream.say_goodbye(),
+            Self::Accepted(_) | Self::Opened(_) | Self::Shared => {}
+        }
+    }
+
+    pub(crate) fn is_secured(&self) -> bool {
+        match self {
+            Self::Connection(stream) => stream.is_secured(),
+            Self::Accepted(stream) => stream.link().is_secured(),
+            Self::Opened(stream) => stream.shared().is_secured(),
+            Self::Shared => false,
+        }
+    }
+
+    /// How it is secured, for the access log.
+    pub(crate) fn secured(&self) -> Option<Secured<'_>> {
+        match self {
+            Self::Connection(stream) => stream.agreed().map(secure::logged),
+            Self::Accepted(stream) => stream.link().secured(),
+            Self::Opened(_) | Self::Shared => None,
+        }
+    }
+}
+
+/// What there is to read and write where there is nothing.
+fn nothing() -> Poll<io::Result<usize>> {
+    Poll::Ready(Err(io::ErrorKind::NotConnected.into()))
+}

@@ -1,0 +1,275 @@
+//! How does the HTTP/2 connection of a client live?
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::mem;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::server::{Builder, Connection, SendResponse};
+use h2::{Reason, RecvStream};
+use http::Request;
+use isobar_plan::{Http2, Http2Budgets};
+use isobar_wire::http2::PREFACE;
+use isobar_wire::http2::meter::{Budgets, Meter};
+
+use super::accepted::{Accepted, Link};
+use super::pipe::{Pipe, PipeEnd};
+use crate::Worker;
+use crate::carrier::Carrier;
+use crate::connection::{Client, Session};
+use crate::record;
+
+/// The first bytes of a client that speaks HTTP/2 without having agreed on it; no request of HTTP/1 begins so.
+const PREFACE_BEGINS: &[u8] = b"PRI ";
+
+/// How long a connection that was told to end may take.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+/// Whether a client's first bytes are those of HTTP/2.
+pub(crate) fn begins_with_preface(bytes: &[u8]) -> bool {
+    bytes.starts_with(PREFACE_BEGINS) && bytes.iter().zip(PREFACE).all(|(byte, expected)| byte == expected)
+}
+
+/// What a connection waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wait {
+    /// Nothing yet.
+    Nothing,
+    /// Its requests, which have deadlines of their own.
+    Requests,
+    /// The next request.
+    Idle,
+    /// The rest of the head with this number.
+    Head(u64),
+    /// Its end.
+    Goodbye,
+}
+
+/// How a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// Both sides know.
+    Clean,
+    /// The client has been told why, and should hear it.
+    Told,
+}
+
+/// A connection that is served.
+struct Serving<'a> {
+    worker: &'a Rc<Worker>,
+    connection: Connection<PipeEnd, Bytes>,
+    pipe: Rc<RefCell<Pipe>>,
+    link: Rc<Link>,
+    wait: Wait,
+    /// Whether the client was told that no more requests are taken.
+    leaving: bool,
+    /// Whether it was told so for what it did.
+    condemned: bool,
+}
+
+/// Serves the requests of a connection, of which `came` has been read, until it ends.
+pub(crate) async fn serve(worker: &Rc<Worker>, client: &mut Client, came: Vec<u8>) {
+    let Some(rules) = client.site.site.listener.http2 else {
+        return;
+    };
+    let link = Rc::new(Link::new(client.stream.secured()));
+    let Carrier::Connection(stream) = mem::replace(&mut client.stream, Carrier::Shared) else {
+        return;
+    };
+    let meter = Meter::of_client(budgets(&rules.budgets));
+    let pipe = Rc::new(RefCell::new(Pipe::new(Rc::clone(worker), stream, meter, came)));
+    let end = match connect(worker, client, &pipe, &rules).await {
+        Some(connection) => {
+            let mut serving = Serving {
+                worker,
+                connection,
+                pipe: Rc::clone(&pipe),
+                link,
+                wait: Wait::Nothing,
+                leaving: false,
+                condemned: false,
+            };
+            poll_fn(|cx| serving.poll(cx, client)).await
+        }
+        None => End::Clean,
+    };
+    // Streams hold on to what the library knows of them, and not to the pipe.
+    let Some(pipe) = Rc::into_inner(pipe) else { return };
+    client.stream = Carrier::Connection(pipe.into_inner().into_stream());
+    match end {
+        End::Clean => client.stream.say_goodbye(),
+        End::Told => client.linger(worker).await,
+    }
+}
+
+/// Waits for the client's first frames; none: they did not come.
+async fn connect(
+    worker: &Rc<Worker>,
+    client: &Client,
+    pipe: &Rc<RefCell<Pipe>>,
+    rules: &Http2,
+) -> Option<Connection<PipeEnd, Bytes>> {
+    let listener = &client.site.site.listener;
+    let mut handshake = Builder::new()
+        .max_concurrent_streams(rules.max_concurrent_streams)
+        .initial_window_size(rules.stream_window)
+        .initial_connection_window_size(rules.connection_window)
+        .max_send_buffer_size(rules.send_buffer as usize)
+        .max_header_list_size(listener.limits.max_head_bytes)
+        .enable_connect_protocol()
+        .handshake::<_, Bytes>(PipeEnd(Rc::clone(pipe)));
+    client.timer.set(worker.wheel.now() + listener.timeouts.idle);
+    let connected = poll_fn(|cx| {
+        worker.roster.note(client.seat(), cx.waker());
+        let connected = Pin::new(&mut handshake).poll(cx);
+        if let Poll::Ready(Err(_)) = pipe.borrow_mut().poll_send(cx) {
+            return Poll::Ready(None);
+        }
+        match connected {
+            Poll::Ready(connected) => Poll::Ready(connected.ok()),
+            Poll::Pending if !client.may_stay(worker) => Poll::Ready(None),
+            Poll::Pending => client.timer.poll_expired(cx).map(|()| None),
+        }
+    });
+    connected.await
+}
+
+impl Serving<'_> {
+    /// Begins what clients ask for, and sends what was answered; ready when the connection has ended.
+    fn poll(&mut self, cx: &mut Context<'_>, client: &mut Client) -> Poll<End> {
+        self.worker.roster.note(client.seat(), cx.waker());
+        client.refresh(self.worker);
+        loop {
+            if let Poll::Ready(result) = self.poll_requests(cx, client) {
+                let broken = self.pipe.borrow_mut().poll_send(cx);
+                return match (result, broken) {
+                    (Ok(()), _) if !self.condemned => Poll::Ready(End::Clean),
+                    (_, Poll::Ready(Err(_))) => Poll::Ready(End::Clean),
+                    _ => Poll::Ready(End::Told),
+                };
+            }
+            if self.worker.is_cutting() {
+                return Poll::Ready(End::Clean);
+            }
+            if !self.turns(client) {
+                break;
+            }
+        }
+        if let Poll::Ready(Err(_)) = self.pipe.borrow_mut().poll_send(cx) {
+            return Poll::Ready(End::Clean);
+        }
+        self.poll_deadline(cx, client)
+    }
+
+    /// Begins the requests that have come; ready when none will.
+    fn poll_requests(&mut self, cx: &mut Context<'_>, client: &Client) -> Poll<Result<(), h2::Error>> {
+        loop {
+            match ready!(self.connection.poll_accept(cx)) {
+                Some(Ok((request, respond))) => self.begin(request, respond, client),
+                Some(Err(error)) => return Poll::Ready(Err(error)),
+                None => return Poll::Ready(Ok(())),
+            }
+        }
+    }
+
+    fn begin(&self, request: Request<RecvStream>, respond: SendResponse<Bytes>, client: &Client) {
+        let chance = || {
+            let mut chance = self.worker.chance.borrow_mut();
+            [chance.below(u64::MAX), chance.below(u64::MAX)]
+        };
+        let stream = Accepted::new(request, respond, &self.link, chance);
+        let session = Session::of_stream(self.worker, client, stream);
+        tokio::task::spawn_local(session.run_stream());
+    }
+
+    /// Tells the client to leave, where there is reason to; whether there is news for the library.
+    fn turns(&mut self, client: &Client) -> bool {
+        if !self.condemned
+            && let Some(excess) = self.pipe.borrow().excess()
+        {
+            self.condemned = true;
+            self.leaving = true;
+            record::condemn(self.worker, client, excess);
+            self.connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+            return true;
+        }
+        if !self.leaving && !client.may_stay(self.worker) {
+            self.leaving = true;
+            self.connection.graceful_shutdown();
+            return true;
+        }
+        false
+    }
+
+    /// Waits no longer than it may.
+    fn poll_deadline(&mut self, cx: &mut Context<'_>, client: &Client) -> Poll<End> {
+        let timeouts = &client.site.site.listener.timeouts;
+        let (wait, patience) = {
+            let pipe = self.pipe.borrow();
+            match () {
+                () if self.condemned => (Wait::Goodbye, Some(GOODBYE)),
+                () if pipe.is_within_head() => (Wait::Head(pipe.heads()), Some(timeouts.head)),
+                () if self.connection.has_streams() => (Wait::Requests, None),
+                () if self.leaving => (Wait::Goodbye, Some(GOODBYE)),
+                () => (Wait::Idle, Some(timeouts.idle)),
+            }
+        };
+        if wait != self.wait {
+            self.wait = wait;
+            let deadline = patience.map(|patience| self.worker.wheel.now() + patience);
+            // It may also grow old meanwhile.
+            let age = client.leaves_at().filter(|_| !self.leaving);
+            match deadline.into_iter().chain(age).min() {
+                Some(deadline) => client.timer.set(deadline),
+                None => client.timer.clear(),
+            }
+        }
+        ready!(client.timer.poll_expired(cx));
+        self.wait = Wait::Nothing;
+        match wait {
+            Wait::Goodbye => return Poll::Ready(if self.condemned { End::Told } else { End::Clean }),
+            Wait::Head(_) => {
+                self.condemned = true;
+                self.leaving = true;
+                self.connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+            }
+            Wait::Nothing | Wait::Requests | Wait::Idle if !self.leaving => {
+                self.leaving = true;
+                self.connection.graceful_shutdown();
+            }
+            Wait::Nothing | Wait::Requests | Wait::Idle => {}
+        }
+        // The library has something to say.
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+fn budgets(plan: &Http2Budgets) -> Budgets {
+    let Http2Budgets {
+        window,
+        resets,
+        resets_sent,
+        pings,
+        settings,
+        empty_data,
+        priorities,
+        window_updates,
+        continuations,
+    } = *plan;
+    Budgets {
+        window_ms: u32::try_from(window.as_millis()).unwrap_or(u32::MAX),
+        resets,
+        resets_sent,
+        pings,
+        settings,
+        empty_data,
+        priorities,
+        window_updates,
+        continuations,
+    }
+}

@@ -1,0 +1,172 @@
+//! What is between the library and the socket?
+//!
+//! The library asks to write piece by piece. What it writes is gathered here, and sent when it has nothing more to do in this turn. Nothing
+//! is held while the connection is idle.
+
+use std::cell::RefCell;
+use std::io;
+use std::mem;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use isobar_net::stream::Stream;
+use isobar_wire::http2::meter::{Excess, Meter};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::Worker;
+
+/// Bytes that are gathered before the socket has to take some.
+const OUTBOX_BYTES: usize = 64 * 1024;
+
+/// A connection, below the library.
+pub(super) struct Pipe {
+    worker: Rc<Worker>,
+    stream: Stream,
+    /// What came and was not read yet.
+    inbox: Vec<u8>,
+    read: usize,
+    outbox: Vec<u8>,
+    sent: usize,
+    meter: Meter,
+    began: Instant,
+}
+
+/// The library's end of a pipe.
+pub(super) struct PipeEnd(pub(super) Rc<RefCell<Pipe>>);
+
+impl Pipe {
+    /// Over a connection of which some bytes were read already.
+    pub(super) fn new(worker: Rc<Worker>, stream: Stream, mut meter: Meter, came: Vec<u8>) -> Self {
+        meter.received(&came, 0);
+        let began = worker.wheel.now();
+        Self {
+            worker,
+            stream,
+            inbox: came,
+            read: 0,
+            outbox: Vec::new(),
+            sent: 0,
+            meter,
+            began,
+        }
+    }
+
+    /// The connection, whose streams have ended.
+    pub(super) fn into_stream(self) -> Stream {
+        self.stream
+    }
+
+    /// How many heads of messages have begun to come.
+    pub(super) fn heads(&self) -> u64 {
+        self.meter.heads()
+    }
+
+    /// Whether the peer has sent its settings.
+    pub(super) fn has_settings(&self) -> bool {
+        self.meter.has_settings()
+    }
+
+    /// What the peer has sent too much of.
+    pub(super) fn excess(&self) -> Option<Excess> {
+        self.meter.excess()
+    }
+
+    /// Whether the head of a message has begun to come, and its end has not.
+    pub(super) fn is_within_head(&self) -> bool {
+        self.meter.is_within_head()
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let held = self.inbox.get(self.read..).unwrap_or_default();
+        if !held.is_empty() {
+            let count = held.len().min(buf.remaining());
+            buf.put_slice(held.get(..count).unwrap_or_default());
+            self.read += count;
+            if self.read == self.inbox.len() {
+                self.inbox = Vec::new();
+                self.read = 0;
+            }
+            return Poll::Ready(Ok(()));
+        }
+        if self.meter.excess().is_some() {
+            // Whatever else it wants is not looked at.
+            return Poll::Pending;
+        }
+        let Self {
+            worker,
+            stream,
+            inbox,
+            meter,
+            began,
+            ..
+        } = self;
+        worker.scratch.with_input(|input| {
+            let count = ready!(stream.poll_read(cx, input))?;
+            let bytes = input.get(..count).unwrap_or_default();
+            let since = worker.wheel.now().saturating_duration_since(*began);
+            meter.received(bytes, u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
+            let (now, later) = bytes.split_at(bytes.len().min(buf.remaining()));
+            buf.put_slice(now);
+            inbox.extend_from_slice(later);
+            Poll::Ready(Ok(()))
+        })
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if self.outbox.len() - self.sent >= OUTBOX_BYTES {
+            ready!(self.poll_send(cx))?;
+        }
+        self.meter.sent(bytes);
+        if self.outbox.capacity() == 0 {
+            mem::swap(&mut self.outbox, &mut self.worker.outbox.borrow_mut());
+        }
+        self.outbox.extend_from_slice(bytes);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    /// Sends what was gathered; ready when the socket has all of it.
+    pub(super) fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Some(rest) = self.outbox.get(self.sent..).filter(|rest| !rest.is_empty()) {
+            self.sent += ready!(self.stream.poll_write_soon(cx, rest))?;
+        }
+        self.sent = 0;
+        if self.outbox.capacity() > 0 {
+            self.outbox.clear();
+            let mut kept = self.worker.outbox.borrow_mut();
+            if kept.capacity() == 0 && self.outbox.capacity() <= 2 * OUTBOX_BYTES {
+                mem::swap(&mut self.outbox, &mut kept);
+            } else {
+                self.outbox = Vec::new();
+            }
+        }
+        self.stream.poll_settled(cx)
+    }
+}
+
+impl AsyncRead for PipeEnd {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if buf.remaining() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        self.0.borrow_mut().poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for PipeEnd {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.0.borrow_mut().poll_write(cx, bytes)
+    }
+
+    /// What was gathered is sent when the library's turn is over.
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut pipe = self.0.borrow_mut();
+        ready!(pipe.poll_send(cx))?;
+        Poll::Ready(pipe.stream.shutdown_write())
+    }
+}
