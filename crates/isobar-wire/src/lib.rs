@@ -21,6 +21,8 @@ mod http1;
 mod known;
 pub mod load;
 mod method;
+pub mod proxy_protocol;
+mod reader;
 mod span;
 
 pub use head::error::HeadError;
