@@ -14,6 +14,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod client_hello;
 pub mod exchange;
 pub mod grpc_health;
 mod head;

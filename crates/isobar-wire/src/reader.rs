@@ -46,6 +46,15 @@ impl<'a> Reader<'a> {
         self.array().map(u32::from_be_bytes)
     }
 
+    /// The bytes whose number stands before them in one byte.
+    pub(crate) fn prefixed_u8(&mut self) -> Option<&'a [u8]> {
+        let mut after = *self;
+        let length = after.u8()?;
+        let taken = after.bytes(usize::from(length))?;
+        *self = after;
+        Some(taken)
+    }
+
     /// The bytes whose number stands before them in two bytes.
     pub(crate) fn prefixed_u16(&mut self) -> Option<&'a [u8]> {
         let mut after = *self;
@@ -64,7 +73,7 @@ mod tests {
     fn takes_what_there_is_and_nothing_of_what_is_cut_off() {
         let mut reader = Reader::new(b"\x01\x02\x03\x02ab\0\x01c\0\x05d");
         assert_eq!((reader.u8(), reader.u16()), (Some(1), Some(0x0203)));
-        assert_eq!(reader.bytes(3), Some(&b"\x02ab"[..]));
+        assert_eq!(reader.prefixed_u8(), Some(&b"ab"[..]));
         assert_eq!(reader.prefixed_u16(), Some(&b"c"[..]));
         assert_eq!((reader.prefixed_u16(), reader.u32()), (None, None));
         assert_eq!(reader.rest(), b"\0\x05d");
