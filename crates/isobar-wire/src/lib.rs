@@ -24,6 +24,7 @@ pub mod load;
 mod method;
 pub mod proxy_protocol;
 mod reader;
+pub mod socks5;
 mod span;
 
 pub use head::error::HeadError;
