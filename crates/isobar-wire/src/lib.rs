@@ -26,6 +26,7 @@ pub mod proxy_protocol;
 mod reader;
 pub mod socks5;
 mod span;
+pub mod udp;
 
 pub use head::error::HeadError;
 pub use head::{BodyKind, Field, HeadLimits, Parsed, RequestHead, RequestKind, ResponseHead, TargetForm, Version};

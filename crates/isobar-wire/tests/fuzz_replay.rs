@@ -4,6 +4,8 @@ use std::path::Path;
 
 #[path = "../../../fuzz/src/checks.rs"]
 mod checks;
+#[path = "../../../fuzz/src/flows.rs"]
+mod flows;
 #[path = "../../../fuzz/src/layer4.rs"]
 mod layer4;
 
@@ -78,4 +80,9 @@ fn client_hellos() {
 #[test]
 fn clients_of_a_socks_server() {
     replay("socks5", layer4::socks5);
+}
+
+#[test]
+fn flows_of_udp() {
+    replay("udp_flows", flows::flows);
 }
