@@ -70,6 +70,13 @@ fn check(text: &[u8], expected: &ProxyHeader<'_>) {
     }
 }
 
+/// The same, and written it is the same to the byte.
+#[track_caller]
+fn check_both(text: &[u8], expected: &ProxyHeader<'_>) {
+    check(text, expected);
+    assert_eq!(composed(expected), text, "{}", text.escape_ascii());
+}
+
 #[track_caller]
 fn check_error(text: &[u8], expected: ProxyError) {
     assert_eq!(ProxyHeader::parse(text), Err(expected), "{}", text.escape_ascii());
@@ -118,11 +125,11 @@ fn lines_of_the_specification() {
 
 #[test]
 fn lines_of_haproxy() {
-    check(
+    check_both(
         b"PROXY TCP4 127.0.0.1 127.0.0.1 53906 41391\r\n",
         &v1(tcp("127.0.0.1:53906", "127.0.0.1:41391")),
     );
-    check(
+    check_both(
         b"PROXY TCP6 ::1 ::1 59018 46865\r\n",
         &v1(tcp("[::1]:59018", "[::1]:46865")),
     );
@@ -205,18 +212,18 @@ fn lines_are_written() {
 
 #[test]
 fn headers_of_haproxy() {
-    check(
+    check_both(
         &hex("0d0a0d0a000d0a515549540a 21 11 000c 7f000001 7f000001 ad00 d125"),
         &v2(tcp("127.0.0.1:44288", "127.0.0.1:53541")),
     );
-    check(
+    check_both(
         &hex("0d0a0d0a000d0a515549540a 21 11 0013 7f000001 7f000001 dfe0 a8ef 030004 09fc004e"),
         &ProxyHeader {
             checksum: true,
             ..v2(tcp("127.0.0.1:57312", "127.0.0.1:43247"))
         },
     );
-    check(
+    check_both(
         &hex("0d0a0d0a000d0a515549540a 21 21 002b 00000000000000000000000000000001 \
             00000000000000000000000000000001 c738 a389 030004 3e5b1d35"),
         &ProxyHeader {
@@ -225,7 +232,7 @@ fn headers_of_haproxy() {
         },
     );
     // A health check.
-    check(&hex("0d0a0d0a000d0a515549540a 20 00 0000"), &v2(Endpoints::Local));
+    check_both(&hex("0d0a0d0a000d0a515549540a 20 00 0000"), &v2(Endpoints::Local));
 }
 
 /// `proxy-v2-options ssl,cert-cn,ssl-cipher,cert-sig,cert-key,authority,crc32c,unique-id` for `openssl s_client` with a

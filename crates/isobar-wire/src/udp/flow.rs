@@ -61,7 +61,7 @@ pub struct FlowLimits {
 }
 
 impl FlowLimits {
-    /// Flows at once at most, whatever is asked for: about 200 MB of them.
+    /// Flows at once at most, whatever is asked for: less than 200 MB of them.
     pub const MAX_FLOWS: u32 = 1 << 20;
 }
 
@@ -178,7 +178,7 @@ pub struct Flows<S> {
 impl<S: BuildHasher> Flows<S> {
     /// No flows yet. Clients choose what is hashed: the hasher is to have a secret.
     ///
-    /// *Cost*: the memory for all flows there may be is asked for at once, about 200 bytes each; nothing is allocated after.
+    /// *Cost*: the memory for all flows there may be is asked for at once, less than 200 bytes each; nothing is allocated after.
     #[must_use]
     pub fn new(keyed_by: KeyedBy, quic: Option<QuicIds>, limits: FlowLimits, hasher: S) -> Self {
         let limits = bounded(limits);
