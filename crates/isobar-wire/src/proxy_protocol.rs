@@ -53,7 +53,8 @@ pub enum Transport {
 pub enum Endpoints<'a> {
     /// The proxy speaks for itself (`LOCAL`), as in a health check: the addresses of the connection count.
     Local,
-    /// The proxy does not say (`UNKNOWN`, `AF_UNSPEC`): the addresses of the connection count.
+    /// The proxy does not say (`UNKNOWN`, `AF_UNSPEC`): the addresses of the connection count. Receivers are free to refuse
+    /// it, and HAProxy 2.6 does so in version 2; [`Endpoints::Local`] is understood by all.
     Unknown,
     /// Over IPv4.
     V4 {
