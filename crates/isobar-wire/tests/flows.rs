@@ -352,7 +352,7 @@ fn a_flow_does_not_make_room_for_the_one_beside_it() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
     fn every_sequence_goes_as_in_the_model(input in proptest::collection::vec(any::<u8>(), 0..600)) {
