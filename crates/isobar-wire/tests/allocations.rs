@@ -1,10 +1,18 @@
-//! Does the codec allocate in steady state? One exchange is read and written over and over with the same buffers.
+//! Does the crate allocate in steady state? One exchange, one beginning of a connection and one flow are read and written over
+//! and over with the same buffers.
 #![allow(unsafe_code, reason = "a global allocator that counts has no safe form")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
+use std::collections::hash_map::RandomState;
+use std::time::Duration;
+
+use isobar_wire::client_hello::{ClientHello, ClientHelloError, Seen};
 use isobar_wire::exchange::Exchange;
+use isobar_wire::proxy_protocol::{Endpoints, ProxyHeader, ProxyVersion, Tlvs, Transport};
+use isobar_wire::socks5::{Authentication, Reply, Socks5, Step};
+use isobar_wire::udp::{Answer, Datagram, FlowLimits, Flows, Handled, KeyedBy, QuicIds};
 use isobar_wire::{BodyDecoder, HeadLimits, Parsed, RequestHead, ResponseHead, is_hop_by_hop, write};
 
 struct Counting;
@@ -96,5 +104,73 @@ fn nothing_is_allocated_once_the_buffers_have_grown() {
     for _ in 0..100 {
         assert!(exchange(&mut buffers));
     }
+    assert_eq!(ALLOCATIONS.get(), before);
+}
+
+/// Everything that may stand at the beginning of a connection.
+fn beginning(out: &mut Vec<u8>, joined: &mut [u8; ClientHelloError::MAX_BYTES]) {
+    let endpoints = Endpoints::between(
+        Transport::Stream,
+        "192.0.2.1:1".parse().unwrap(),
+        "[2001:db8::1]:443".parse().unwrap(),
+    );
+    for version in [ProxyVersion::V1, ProxyVersion::V2] {
+        out.clear();
+        let header = ProxyHeader {
+            version,
+            endpoints,
+            tlvs: Tlvs::default(),
+            checksum: version == ProxyVersion::V2,
+        };
+        header.compose(out).unwrap();
+        assert_eq!(ProxyHeader::parse(out), Ok(Some((header, out.len()))));
+    }
+    let hello = include_bytes!("client_hello/rustls_records_of_300.bin");
+    assert!(matches!(ClientHello::read(hello, joined), Ok(Seen::Hello(_))));
+
+    out.clear();
+    let mut client = Socks5::new(Authentication::Password);
+    assert_eq!(client.handle(b"\x05\x01\x02", out), Ok((3, Step::Greeted)));
+    client.handle(b"\x01\x01u\x01p", out).unwrap();
+    client.authenticated(out);
+    client.handle(b"\x05\x01\0\x03\x01a\x01\xbb", out).unwrap();
+    client.reply(Reply::Succeeded("[::1]:1".parse().unwrap()), out);
+}
+
+#[test]
+fn nothing_is_allocated_at_the_beginning_of_a_connection() {
+    let mut out = Vec::with_capacity(1_024);
+    let mut joined = Box::new([0; ClientHelloError::MAX_BYTES]);
+    let before = ALLOCATIONS.get();
+    (0..100).for_each(|_| beginning(&mut out, &mut joined));
+    assert_eq!(ALLOCATIONS.get(), before);
+}
+
+/// Not even by flows that were never there before, ones that make room, and ones beside others.
+#[test]
+fn nothing_is_allocated_by_datagrams() {
+    let limits = FlowLimits {
+        max_flows: 100,
+        idle_timeout: Duration::from_secs(1),
+        requests: None,
+        responses: None,
+    };
+    let quic = Some(QuicIds { short_id_bytes: 2 });
+    let mut flows = Flows::new(KeyedBy::ClientAndLocal, quic, limits, RandomState::new());
+    let to = "192.0.2.1:443".parse().unwrap();
+    let before = ALLOCATIONS.get();
+    for turn in 0..1_000_u16 {
+        let now = Duration::from_millis(turn.into());
+        let from = ([198, 51, 100, 1], 1_000 + turn).into();
+        let payload = &[0x40, 1, turn.to_be_bytes()[1] / 16];
+        let Handled::New { flow, .. } = flows.handle_datagram(Datagram { from, to, payload }, now) else {
+            panic!("turn {turn}");
+        };
+        let [_, id] = (turn / 16).to_be_bytes();
+        let answer = flows.handle_response(flow, &[0xc0, 0, 0, 0, 1, 0, 2, 1, id], now);
+        assert_ne!(answer, Answer::Stray);
+    }
+    while flows.handle_timeout(Duration::from_secs(10)).is_some() {}
+    assert!(flows.is_empty() && flows.counts().moved > 0 && flows.counts().evicted > 0);
     assert_eq!(ALLOCATIONS.get(), before);
 }

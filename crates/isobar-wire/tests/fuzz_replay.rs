@@ -4,6 +4,10 @@ use std::path::Path;
 
 #[path = "../../../fuzz/src/checks.rs"]
 mod checks;
+#[path = "../../../fuzz/src/flows.rs"]
+mod flows;
+#[path = "../../../fuzz/src/layer4.rs"]
+mod layer4;
 
 /// Runs a check on every file of its corpus; the name of the file under way is printed when it fails.
 fn replay(target: &str, check: fn(&[u8])) {
@@ -56,4 +60,29 @@ fn answers_of_the_health_protocol() {
 #[test]
 fn load_reports() {
     replay("load_report", checks::load_report);
+}
+
+#[test]
+fn lines_of_the_proxy_protocol() {
+    replay("proxy_v1", layer4::proxy_v1);
+}
+
+#[test]
+fn binary_headers_of_the_proxy_protocol() {
+    replay("proxy_v2", layer4::proxy_v2);
+}
+
+#[test]
+fn client_hellos() {
+    replay("client_hello", layer4::client_hello);
+}
+
+#[test]
+fn clients_of_a_socks_server() {
+    replay("socks5", layer4::socks5);
+}
+
+#[test]
+fn flows_of_udp() {
+    replay("udp_flows", flows::flows);
 }
