@@ -1,10 +1,17 @@
-//! How much CPU does a request cost: Isobar, a floor that parses nothing, HAProxy and nginx, on the same machine in the same minutes?
+//! How much CPU does a request cost: Isobar, a floor that parses nothing, HAProxy, nginx and Envoy, on the same machine in
+//! the same minutes?
 //!
 //! One proxy at a time is under load, on a core of its own; client and server share another. Proxies take turns within
 //! a round, so that a disturbance of the machine meets all of them. It knows nothing of how Isobar works.
 
 mod client;
+mod config;
 mod floor;
+mod frames;
+mod grpc;
+mod http1;
+mod http2;
+mod identity;
 mod measure;
 mod origin;
 mod poll;
@@ -12,37 +19,41 @@ mod process;
 mod proxy;
 mod report;
 mod slots;
+mod transport;
 mod workload;
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 
+use self::config::Origins;
+use self::identity::Identity;
 use self::process::Running;
-use self::proxy::{OUR_CORE, Proxy, Started};
+use self::proxy::{OUR_CORE, Proxy, Setting, Started};
 use self::report::{Machine, ProxyResult, Report, RowResult};
-use self::workload::Row;
+use self::workload::{Measure, Row};
 use crate::Outcome;
 use crate::cargo::{cargo, metadata};
-use crate::packages;
+use crate::{packages, python};
 
 /// What is measured, how long, and where it goes.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   cargo xtask bench --quick                        a first look
   cargo xtask bench --only small,busy              two rows
+  cargo xtask bench --isobar target/release/isobar a program that is built
   cargo xtask bench --write                        everything, into docs/benchmarks.md
   cargo xtask bench --proxies floor,isobar --json result.json")]
 pub(crate) struct BenchOptions {
     /// Measures only these rows.
     #[arg(long, value_enum, value_delimiter = ',', value_name = "ROW")]
     only: Vec<Row>,
-    /// Measures only these proxies.
+    /// Measures only these proxies; with Envoy among them, Envoy in every row.
     #[arg(long, value_enum, value_delimiter = ',', value_name = "PROXY")]
     proxies: Vec<Proxy>,
     /// How often each proxy is measured.
@@ -54,6 +65,9 @@ pub(crate) struct BenchOptions {
     /// Two rounds of one second each.
     #[arg(long, conflicts_with_all = ["rounds", "seconds"])]
     quick: bool,
+    /// Measures this program of Isobar, and builds none.
+    #[arg(long, value_name = "FILE")]
+    isobar: Option<PathBuf>,
     /// Writes every sample into this file.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -72,13 +86,21 @@ pub(crate) struct FloorOptions {
 /// Builds everything for speed and measures; in an unoptimised build it hands over to the optimised one.
 pub(crate) fn run(options: &BenchOptions) -> Result<Outcome> {
     if cfg!(debug_assertions) {
-        return run_optimised();
+        return run_optimised(options.isobar.as_deref());
     }
     ensure!(
         std::thread::available_parallelism()?.get() >= 2,
         "two cores are needed, one of them for the proxy alone"
     );
-    let proxies = proxies(options);
+    if let Some(isobar) = &options.isobar {
+        ensure!(isobar.is_file(), "{} is not there", isobar.display());
+    }
+    let rows: Vec<Row> = Row::value_variants()
+        .iter()
+        .copied()
+        .filter(|row| options.only.is_empty() || options.only.contains(row))
+        .collect();
+    let proxies = proxies(options, &rows);
     // Pinned to one core, this process would see only that.
     let machine = Machine::read(&proxies);
     process::raise_descriptor_limit()?;
@@ -88,13 +110,16 @@ pub(crate) fn run(options: &BenchOptions) -> Result<Outcome> {
     } else {
         (options.rounds, options.seconds)
     };
-    let mut origin = Running::start(ourselves("bench-origin")?.stdout(Stdio::piped()), OUR_CORE, OUR_CORE)?;
-    let address = origin
-        .first_line()?
-        .parse()
-        .context("the server did not say where it is")?;
+    let (_http1, http1) = start_origin("bench-origin")?;
+    let (_grpc, grpc) = start_origin("bench-grpc-origin")?;
+    let directory = tempfile::tempdir()?;
+    let built = std::env::current_exe()?.with_file_name("isobar");
     let bench = Bench {
-        origin: address,
+        setting: Setting {
+            origins: Origins { http1, grpc },
+            identity: Identity::create(directory.path())?,
+            isobar: options.isobar.clone().unwrap_or(built),
+        },
         rounds,
         time: Duration::from_secs_f64(seconds),
     };
@@ -104,12 +129,9 @@ pub(crate) fn run(options: &BenchOptions) -> Result<Outcome> {
         seconds,
         rows: Vec::new(),
     };
-    for row in Row::value_variants()
-        .iter()
-        .filter(|row| options.only.is_empty() || options.only.contains(row))
-    {
+    for row in rows {
         println!("\nmeasuring: {}", row.workload().title);
-        let result = bench.row(*row, &proxies);
+        let result = bench.row(row, &proxies_of(options, row, &proxies));
         println!("\n{}", result.markdown());
         report.rows.push(result);
     }
@@ -131,6 +153,13 @@ pub(crate) fn run_origin() -> Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
+/// Answers calls of gRPC until it is killed.
+pub(crate) fn run_grpc_origin() -> Result<Outcome> {
+    let listener = announced()?;
+    grpc::run(&listener)?;
+    Ok(Outcome::Passed)
+}
+
 /// Forwards until it is killed.
 pub(crate) fn run_floor(options: &FloorOptions) -> Result<Outcome> {
     let listener = announced()?;
@@ -146,6 +175,16 @@ fn announced() -> Result<TcpListener> {
     Ok(listener)
 }
 
+/// Starts a server behind the proxies; it and its address.
+fn start_origin(chore: &str) -> Result<(Running, SocketAddr)> {
+    let mut origin = Running::start(ourselves(chore)?.stdout(Stdio::piped()), OUR_CORE, OUR_CORE)?;
+    let address = origin
+        .first_line()?
+        .parse()
+        .context("the server did not say where it is")?;
+    Ok((origin, address))
+}
+
 /// This program again, with another chore.
 fn ourselves(chore: &str) -> Result<Command> {
     let mut command = Command::new(std::env::current_exe()?);
@@ -153,20 +192,14 @@ fn ourselves(chore: &str) -> Result<Command> {
     Ok(command)
 }
 
-fn run_optimised() -> Result<Outcome> {
+fn run_optimised(isobar: Option<&Path>) -> Result<Outcome> {
     println!("building for speed");
-    let status = cargo()
-        .args([
-            "build",
-            "--release",
-            "--locked",
-            "--package",
-            "xtask",
-            "--package",
-            "isobar",
-        ])
-        .status();
-    if !status.context("failed to start cargo")?.success() {
+    let mut build = cargo();
+    build.args(["build", "--release", "--locked", "--package", "xtask"]);
+    if isobar.is_none() {
+        build.args(["--package", "isobar"]);
+    }
+    if !build.status().context("failed to start cargo")?.success() {
         return Ok(Outcome::Failed);
     }
     let program = metadata()?.target_directory.join("release").join("xtask");
@@ -179,25 +212,43 @@ fn run_optimised() -> Result<Outcome> {
 }
 
 /// The proxies that are wanted and here.
-fn proxies(options: &BenchOptions) -> Vec<Proxy> {
+fn proxies(options: &BenchOptions, rows: &[Row]) -> Vec<Proxy> {
     for package in packages::missing(packages::FOR_BENCH) {
         println!(
             "not here, and left out: {} (package {}): {}",
             package.program, package.package, package.why
         );
     }
-    let wanted = |proxy: &Proxy| options.proxies.is_empty() || options.proxies.contains(proxy);
-    Proxy::value_variants()
-        .iter()
-        .copied()
-        .filter(wanted)
-        .filter(|proxy| proxy.is_here())
-        .collect()
+    let is_measured = |proxy: &Proxy| rows.iter().any(|&row| is_wanted(options, row, *proxy));
+    if is_measured(&Proxy::Envoy) {
+        match python::ensure(&python::FOR_BENCH) {
+            Ok(Outcome::Passed) => {}
+            Ok(_) => println!("not here, and left out: Envoy"),
+            Err(error) => println!("not here, and left out: Envoy: {error:#}"),
+        }
+    }
+    let here = |proxy: &Proxy| proxy.is_here();
+    let all = Proxy::value_variants().iter().copied();
+    all.filter(is_measured).filter(here).collect()
+}
+
+/// Those that are measured in a row.
+fn proxies_of(options: &BenchOptions, row: Row, proxies: &[Proxy]) -> Vec<Proxy> {
+    let wanted = proxies.iter().filter(|&&proxy| is_wanted(options, row, proxy));
+    wanted.copied().collect()
+}
+
+/// Whether a proxy is measured in a row: where it can be unless others are named, and Envoy in all when it is named.
+fn is_wanted(options: &BenchOptions, row: Row, proxy: Proxy) -> bool {
+    if options.proxies.is_empty() {
+        return row.is_for(proxy);
+    }
+    options.proxies.contains(&proxy) && (row.is_for(proxy) || proxy == Proxy::Envoy)
 }
 
 /// What the rows have in common.
 struct Bench {
-    origin: SocketAddr,
+    setting: Setting,
     rounds: usize,
     time: Duration,
 }
@@ -212,29 +263,33 @@ impl Bench {
                 samples: Vec::new(),
                 system_calls: None,
                 idle_bytes: None,
+                left_out: None,
             })
             .collect();
-        let mut started: Vec<_> = proxies.iter().map(|&proxy| self.start(row, proxy)).collect();
-        let rounds = if row == Row::Idle { 1 } else { self.rounds };
+        let mut started: Vec<_> = results.iter_mut().map(|result| self.start(row, result)).collect();
+        let workload = row.workload();
+        let rounds = match workload.measure {
+            Measure::Cpu => self.rounds,
+            Measure::Memory => 1,
+        };
         for round in 0..rounds {
             println!("round {} of {rounds}", round + 1);
             // Each round begins with another proxy.
             for turn in 0..proxies.len() {
                 let index = (turn + round) % proxies.len();
                 let outcome = match &started[index] {
-                    Some(started) => self.measure(row, started, &mut results[index]),
+                    Some(started) => self.measure(workload.measure, started, &mut results[index]),
                     None => continue,
                 };
                 if let Err(error) = outcome {
-                    println!("{} is left out: {error:#}", proxies[index]);
-                    results[index].samples.clear();
+                    results[index].leave_out(&error);
                     started[index] = None;
                 }
             }
         }
         for (result, started) in results.iter_mut().zip(&started) {
-            if let Some(started) = started.as_ref().filter(|_| row.workload().traced_requests > 0) {
-                match measure::system_calls(&row.workload(), started) {
+            if let Some(started) = started.as_ref().filter(|_| workload.traced_requests > 0) {
+                match measure::system_calls(workload.traced_requests, started) {
                     Ok(calls) => result.system_calls = calls,
                     Err(error) => println!("the system calls of {} were not counted: {error:#}", result.proxy),
                 }
@@ -243,74 +298,19 @@ impl Bench {
         RowResult { row, proxies: results }
     }
 
-    fn start(&self, row: Row, proxy: Proxy) -> Option<Started> {
-        match proxy.start(self.origin, row.workload().tuning) {
-            Ok(started) => Some(started),
-            Err(error) => {
-                println!("{proxy} is left out: {error:#}");
-                None
-            }
-        }
+    fn start(&self, row: Row, result: &mut ProxyResult) -> Option<Started> {
+        let started = result.proxy.start(&self.setting, row);
+        started.inspect_err(|error| result.leave_out(error)).ok()
     }
 
-    fn measure(&self, row: Row, proxy: &Started, result: &mut ProxyResult) -> Result<()> {
-        if row == Row::Idle {
-            result.idle_bytes = Some(measure::idle_bytes(&row.workload(), proxy)?);
-        } else {
-            result.samples.push(measure::sample(&row.workload(), proxy, self.time)?);
+    fn measure(&self, measure: Measure, proxy: &Started, result: &mut ProxyResult) -> Result<()> {
+        match measure {
+            Measure::Cpu => result.samples.push(measure::sample(proxy, self.time)?),
+            Measure::Memory => result.idle_bytes = Some(measure::idle_bytes(proxy)?),
         }
         Ok(())
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::thread;
-
-    use super::client::{Client, Load, Reuse};
-    use super::*;
-
-    /// A server behind a floor, in threads that end with the test's process; the floor's address.
-    fn floor() -> SocketAddr {
-        let (origin, floor) = (poll::listen().unwrap(), poll::listen().unwrap());
-        let (to, address) = (origin.local_addr().unwrap(), floor.local_addr().unwrap());
-        thread::spawn(move || origin::run(&origin));
-        thread::spawn(move || floor::run(&floor, to));
-        address
-    }
-
-    #[track_caller]
-    fn check(path: &'static str, connections: usize, reuse: Reuse) {
-        let mut client = Client::start(Load {
-            address: floor(),
-            connections,
-            path,
-            reuse,
-        })
-        .unwrap();
-        client.run_requests(200).unwrap();
-        assert!(client.answers >= 200);
-    }
-
-    #[test]
-    fn answers_come_whole_through_the_floor() {
-        check("/1k", 1, Reuse::KeepAlive);
-        check("/1k", 64, Reuse::KeepAlive);
-        check("/1k", 8, Reuse::Never);
-        check("/64k", 16, Reuse::KeepAlive);
-        check("/1m", 4, Reuse::KeepAlive);
-        check("/1m", 4, Reuse::Never);
-    }
-
-    #[test]
-    fn a_failing_proxy_is_not_measured() {
-        let load = Load {
-            address: floor(),
-            connections: 1,
-            path: "/unknown",
-            reuse: Reuse::KeepAlive,
-        };
-        let error = Client::start(load).unwrap().run_requests(1).unwrap_err();
-        assert!(error.to_string().contains("closed"), "{error:#}");
-    }
-}
+mod tests;

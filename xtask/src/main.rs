@@ -36,11 +36,14 @@ enum Command {
     Tidy(tidy::TidyOptions),
     /// Writes the reference pages and the JSON Schema from the code.
     Gen(r#gen::GenOptions),
-    /// Measures CPU per request of Isobar, of a byte-forwarding floor, of HAProxy and of nginx.
+    /// Measures CPU per request of Isobar, of a byte-forwarding floor, of HAProxy, nginx and Envoy.
     Bench(bench::BenchOptions),
     /// The server behind the measured proxies.
     #[command(hide = true)]
     BenchOrigin,
+    /// The same for gRPC.
+    #[command(hide = true)]
+    BenchGrpcOrigin,
     /// The proxy that parses nothing.
     #[command(hide = true)]
     BenchFloor(bench::FloorOptions),
@@ -74,6 +77,7 @@ fn main() -> ExitCode {
         Command::Gen(options) => r#gen::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::BenchOrigin => bench::run_origin(),
+        Command::BenchGrpcOrigin => bench::run_grpc_origin(),
         Command::BenchFloor(options) => bench::run_floor(&options),
     };
     match outcome {

@@ -95,6 +95,11 @@ pub(crate) const FOR_BENCH: &[Package] = &[
         why: "a peer",
     },
     Package {
+        program: "pip3",
+        package: "python3-pip",
+        why: "brings Envoy, a peer where HTTP/2 goes on to the server",
+    },
+    Package {
         program: "perf",
         package: "linux-perf",
         why: "counts the system calls",

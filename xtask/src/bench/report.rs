@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::measure::Sample;
 use super::proxy::Proxy;
-use super::workload::{Bounds, Row};
+use super::workload::{Bounds, Measure, Row};
 use crate::cargo::workspace_root;
 
 /// Everything that was measured.
@@ -55,6 +55,8 @@ pub(super) struct ProxyResult {
     pub(super) system_calls: Option<f64>,
     /// Bytes per idle connection, where memory is measured.
     pub(super) idle_bytes: Option<f64>,
+    /// Why there is no figure.
+    pub(super) left_out: Option<String>,
 }
 
 /// The middle of some figures, with the least and the greatest.
@@ -126,12 +128,16 @@ impl RowResult {
         Spread::of(rounds.map(|(sample, floor)| sample.cpu_us / floor.cpu_us))
     }
 
-    /// CPU in ratio to the better of the peers, round by round.
+    /// CPU in ratio to the better of the peers, round by round; where memory is measured, bytes in ratio to it.
     fn to_peer(&self, result: &ProxyResult) -> Option<Spread> {
         let peers = self
             .proxies
             .iter()
             .filter(|peer| peer.proxy.is_peer() && peer.proxy != result.proxy);
+        if self.row.workload().measure == Measure::Memory {
+            let least = Spread::of(peers.filter_map(|peer| peer.idle_bytes))?.min;
+            return Spread::of(result.idle_bytes.map(|bytes| bytes / least));
+        }
         let median = |peer: &&ProxyResult| peer.cpu().map_or(f64::INFINITY, |cpu| cpu.median);
         let better = peers.min_by(|a, b| median(a).total_cmp(&median(b)))?;
         let rounds = result.samples.iter().zip(&better.samples);
@@ -142,19 +148,26 @@ impl RowResult {
     pub(super) fn markdown(&self) -> String {
         let workload = self.row.workload();
         let mut text = format!("### {}\n\n", workload.title);
-        if self.row == Row::Idle {
-            text += "| | bytes per connection |\n|---|---:|\n";
+        if workload.measure == Measure::Memory {
+            text += "| | bytes per connection | to the better peer |\n|---|---:|---:|\n";
             for result in &self.proxies {
-                let bytes = result
-                    .idle_bytes
-                    .map_or_else(|| "—".to_owned(), |bytes| format!("{bytes:.0}"));
-                let _ = writeln!(text, "| {} | {bytes} |", result.proxy);
+                let bytes = or_dash(result.idle_bytes.map(|bytes| format!("{bytes:.0}")));
+                let ratio = or_dash(self.to_peer(result).map(|ratio| format!("{:.2}", ratio.median)));
+                let _ = writeln!(text, "| {} | {bytes} | {ratio} |", result.proxy);
             }
         } else {
             text += "| | µs per request | own code | kernel | requests/s | to the floor | to the better peer |";
             text += " system calls |\n|---|---:|---:|---:|---:|---:|---:|---:|\n";
             for result in &self.proxies {
                 text += &self.line(result);
+            }
+        }
+        for result in &self.proxies {
+            if let Some(reason) = &result.left_out {
+                let needs = workload
+                    .needs
+                    .map_or_else(String::new, |what| format!("; this row needs {what}"));
+                let _ = writeln!(text, "\n{} was not measured: {reason}{needs}", result.proxy);
             }
         }
         if let Some(verdict) = self.verdict() {
@@ -164,7 +177,6 @@ impl RowResult {
     }
 
     fn line(&self, result: &ProxyResult) -> String {
-        let or_dash = |text: Option<String>| text.unwrap_or_else(|| "—".to_owned());
         let median = |of: fn(&Sample) -> f64| Spread::of(result.samples.iter().map(of)).map(|spread| spread.median);
         format!(
             "| {} | {} | {} | {} | {} | {} | {} | {} |\n",
@@ -179,7 +191,7 @@ impl RowResult {
         )
     }
 
-    /// What is asked of Isobar and what it did; none where it was not measured.
+    /// What is asked of Isobar and what it did; none where it was not to be measured, or nothing is asked.
     fn verdict(&self) -> Option<String> {
         let isobar = self.proxies.iter().find(|result| result.proxy == Proxy::Isobar)?;
         let measured = Bounds {
@@ -189,17 +201,32 @@ impl RowResult {
             bytes: isobar.idle_bytes,
         };
         let workload = self.row.workload();
-        let must = compare(workload.must, measured);
-        let aim = compare(workload.aim, measured);
-        Some(format!("must: {}; aim: {}", must.join(", "), aim.join(", ")))
+        let judged: Vec<_> = [("must", workload.must), ("aim", workload.aim)]
+            .into_iter()
+            .map(|(name, bounds)| (name, compare(bounds, measured)))
+            .filter(|(_, judged)| !judged.is_empty())
+            .map(|(name, judged)| format!("{name}: {}", judged.join(", ")))
+            .collect();
+        (!judged.is_empty()).then(|| judged.join("; "))
     }
 }
 
 impl ProxyResult {
+    /// Says that a proxy failed, and forgets what was measured of it.
+    pub(super) fn leave_out(&mut self, error: &anyhow::Error) {
+        println!("{} is left out: {error:#}", self.proxy);
+        self.samples.clear();
+        self.left_out = Some(error.root_cause().to_string());
+    }
+
     /// CPU time per request, in microseconds.
     pub(super) fn cpu(&self) -> Option<Spread> {
         Spread::of(self.samples.iter().map(|sample| sample.cpu_us))
     }
+}
+
+fn or_dash(text: Option<String>) -> String {
+    text.unwrap_or_else(|| "—".to_owned())
 }
 
 /// One fragment per bound: whether it was met.
@@ -305,6 +332,7 @@ mod tests {
             samples: cpu.iter().map(sample).collect(),
             system_calls: None,
             idle_bytes: None,
+            left_out: None,
         }
     }
 
@@ -329,6 +357,50 @@ mod tests {
             "must: floor <= 1.15: met, peer <= 0.85: met, system calls <= 4.3: not measured; \
              aim: floor <= 1.05: **not met**, peer <= 0.75: met"
         );
+    }
+
+    #[test]
+    fn memory_is_compared_with_the_peer_that_needs_least() {
+        let bytes = |proxy, bytes| ProxyResult {
+            idle_bytes: bytes,
+            ..result(proxy, &[])
+        };
+        let row = RowResult {
+            row: Row::TlsIdle,
+            proxies: vec![
+                bytes(Proxy::Isobar, Some(3000.0)),
+                bytes(Proxy::Haproxy, Some(4000.0)),
+                bytes(Proxy::Nginx, Some(2000.0)),
+            ],
+        };
+        assert!(
+            row.markdown().contains("| Isobar | 3000 | 1.50 |"),
+            "{}",
+            row.markdown()
+        );
+        assert!(row.markdown().contains("| nginx | 2000 | 0.50 |"), "{}", row.markdown());
+        assert_eq!(row.verdict().unwrap(), "must: peer <= 1: **not met**");
+    }
+
+    #[test]
+    fn what_is_left_out_has_a_reason_and_no_figure() {
+        let isobar = ProxyResult {
+            left_out: Some("no protocol".to_owned()),
+            ..result(Proxy::Isobar, &[])
+        };
+        let mut row = RowResult {
+            row: Row::Http2,
+            proxies: vec![isobar, result(Proxy::Nginx, &[10.0])],
+        };
+        let text = row.markdown();
+        assert!(text.contains("| Isobar | — | — | — | — | — | — | — |"), "{text}");
+        assert!(
+            text.contains("\nIsobar was not measured: no protocol; this row needs HTTP/2 by ALPN\n"),
+            "{text}"
+        );
+        assert!(text.ends_with("\nmust: peer <= 0.9: not measured\n"), "{text}");
+        row.row = Row::Grpc;
+        assert_eq!(row.verdict(), None);
     }
 
     #[test]

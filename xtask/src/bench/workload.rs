@@ -6,6 +6,8 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use super::client::Reuse;
+use super::identity::KeyExchange;
+use super::proxy::Proxy;
 
 /// A row of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
@@ -23,6 +25,22 @@ pub(super) enum Row {
     Busy,
     /// 7,500 idle connections, memory for each.
     Idle,
+    /// 64 keep-alive connections within TLS 1.3, 1 KiB.
+    Tls,
+    /// 64 clients, each with a full handshake for every request, 1 KiB.
+    TlsHandshake,
+    /// The same with X25519MLKEM768.
+    TlsHandshakeHybrid,
+    /// 7,500 idle connections within TLS, memory for each.
+    TlsIdle,
+    /// HTTP/2 within TLS, HTTP/1.1 to the server, 16 connections with 4 streams each, 1 KiB.
+    Http2,
+    /// The same in the clear.
+    Http2Plain,
+    /// 7,500 idle connections of HTTP/2 within TLS, memory for each.
+    Http2Idle,
+    /// HTTP/2 on both sides in the clear: unary calls of gRPC, 16 connections with 4 streams each.
+    Grpc,
 }
 
 /// How one row is measured, and what has to come out.
@@ -30,12 +48,22 @@ pub(super) enum Row {
 pub(super) struct Workload {
     /// What the report calls it.
     pub(super) title: &'static str,
-    /// The path asked for.
+    /// The path asked for; calls of gRPC have their own.
     pub(super) path: &'static str,
+    /// Which of its listeners a proxy is asked at.
+    pub(super) listener: Listener,
+    /// What is spoken there.
+    pub(super) protocol: Protocol,
+    /// What is offered under TLS.
+    pub(super) key_exchange: KeyExchange,
+    /// What a proxy has to know for it, where not all do.
+    pub(super) needs: Option<&'static str>,
     /// Connections under load, or idle.
     pub(super) connections: usize,
     /// How often each is used.
     pub(super) reuse: Reuse,
+    /// What is measured.
+    pub(super) measure: Measure,
     /// What the peers are tuned for.
     pub(super) tuning: Tuning,
     /// Requests over which system calls are counted; 0: they are not.
@@ -44,6 +72,39 @@ pub(super) struct Workload {
     pub(super) must: Bounds,
     /// What is aimed at.
     pub(super) aim: Bounds,
+}
+
+/// A listener that each configuration has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Listener {
+    /// In the clear.
+    Plain,
+    /// TLS; the protocol is chosen by ALPN.
+    Tls,
+    /// In the clear, HTTP/2 by prior knowledge.
+    Http2Plain,
+    /// The same, and HTTP/2 to the server as well.
+    Grpc,
+}
+
+/// What is spoken with a proxy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Protocol {
+    /// One request at a time on each connection.
+    Http1,
+    /// So many at once on each connection.
+    Http2 { streams: usize },
+    /// Unary calls, so many at once on each connection.
+    Grpc { streams: usize },
+}
+
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Measure {
+    /// CPU time per request.
+    Cpu,
+    /// Bytes per idle connection.
+    Memory,
 }
 
 /// What the peers are tuned for: each is given what it needed least CPU with when these were tried on 1 MiB answers,
@@ -134,24 +195,32 @@ impl Bounds {
     }
 }
 
+impl Listener {
+    /// All of them, each at the index of its number.
+    pub(super) const ALL: [Self; 4] = [Self::Plain, Self::Tls, Self::Http2Plain, Self::Grpc];
+}
+
 impl Row {
+    /// Whether a proxy can be measured in it at all; Envoy is a peer where HTTP/2 goes on to the server.
+    pub(super) fn is_for(self, proxy: Proxy) -> bool {
+        match proxy {
+            Proxy::Floor => self.workload().listener == Listener::Plain,
+            Proxy::Envoy => self == Self::Grpc,
+            Proxy::Isobar | Proxy::Haproxy | Proxy::Nginx => true,
+        }
+    }
+
     /// How this row is measured.
     pub(super) const fn workload(self) -> Workload {
-        let small = Workload {
-            title: "64 keep-alive connections, 1 KiB",
-            path: "/1k",
-            connections: 64,
-            reuse: Reuse::KeepAlive,
-            tuning: Tuning::SmallAnswers,
-            traced_requests: 5_000,
-            must: Bounds {
-                system_calls: Some(4.3),
-                ..Bounds::both(1.15, 0.85)
-            },
-            aim: Bounds::both(1.05, 0.75),
-        };
         match self {
-            Self::Small => small,
+            Self::Small | Self::Medium | Self::Large | Self::NewConnection | Self::Busy | Self::Idle => self.in_clear(),
+            Self::Tls | Self::TlsHandshake | Self::TlsHandshakeHybrid | Self::TlsIdle => self.within_tls(),
+            Self::Http2 | Self::Http2Plain | Self::Http2Idle | Self::Grpc => self.over_http2(),
+        }
+    }
+
+    const fn in_clear(self) -> Workload {
+        match self {
             Self::Medium => Workload {
                 title: "64 KiB answers, 64 connections",
                 path: "/64k",
@@ -159,7 +228,7 @@ impl Row {
                 traced_requests: 1_000,
                 must: Bounds::floor(1.1),
                 aim: Bounds::floor(0.95),
-                ..small
+                ..SMALL
             },
             Self::Large => Workload {
                 title: "1 MiB answers, 16 connections",
@@ -169,32 +238,132 @@ impl Row {
                 traced_requests: 200,
                 must: Bounds::floor(0.8),
                 aim: Bounds::floor(0.67),
-                ..small
+                ..SMALL
             },
             Self::NewConnection => Workload {
                 title: "new client connection per request, 64 clients, 1 KiB",
-                connections: 64,
                 reuse: Reuse::Never,
                 traced_requests: 2_000,
                 must: Bounds::peer(0.9),
                 aim: Bounds::peer(0.8),
-                ..small
+                ..SMALL
             },
             Self::Busy => Workload {
                 title: "1,000 busy connections, 1 KiB",
                 connections: 1000,
                 must: Bounds::both(1.2, 0.65),
                 aim: Bounds::floor(1.05),
-                ..small
+                ..SMALL
             },
             Self::Idle => Workload {
                 title: "idle client connection, memory",
-                connections: 7500,
                 must: Bounds::bytes(2048.0),
                 aim: Bounds::bytes(512.0),
-                traced_requests: 0,
-                ..small
+                ..SMALL.idle()
             },
+            _ => SMALL,
+        }
+    }
+
+    const fn within_tls(self) -> Workload {
+        let keep_alive = Workload {
+            title: "TLS 1.3, 64 keep-alive connections, 1 KiB",
+            listener: Listener::Tls,
+            must: Bounds::peer(0.75),
+            aim: Bounds::NONE,
+            ..SMALL
+        };
+        let handshake = Workload {
+            title: "TLS 1.3, full handshake per request, 64 clients, 1 KiB",
+            reuse: Reuse::Never,
+            traced_requests: 1_000,
+            must: Bounds::peer(0.8),
+            ..keep_alive
+        };
+        match self {
+            Self::TlsHandshake => handshake,
+            Self::TlsHandshakeHybrid => Workload {
+                title: "TLS 1.3, full handshake per request with X25519MLKEM768, 64 clients, 1 KiB",
+                key_exchange: KeyExchange::Hybrid,
+                needs: Some("X25519MLKEM768"),
+                must: Bounds::NONE,
+                ..handshake
+            },
+            Self::TlsIdle => Workload {
+                title: "idle client connection within TLS, memory",
+                must: Bounds::peer(1.0),
+                ..keep_alive.idle()
+            },
+            _ => keep_alive,
+        }
+    }
+
+    const fn over_http2(self) -> Workload {
+        let within_tls = Workload {
+            title: "HTTP/2 within TLS to HTTP/1.1, 16 connections with 4 streams, 1 KiB",
+            listener: Listener::Tls,
+            protocol: Protocol::Http2 { streams: 4 },
+            needs: Some("HTTP/2 by ALPN"),
+            connections: 16,
+            must: Bounds::peer(0.9),
+            aim: Bounds::NONE,
+            ..SMALL
+        };
+        match self {
+            Self::Http2Plain => Workload {
+                title: "HTTP/2 in the clear to HTTP/1.1, 16 connections with 4 streams, 1 KiB",
+                listener: Listener::Http2Plain,
+                needs: Some("HTTP/2 by prior knowledge"),
+                ..within_tls
+            },
+            Self::Http2Idle => Workload {
+                title: "idle client connection of HTTP/2 within TLS, memory",
+                protocol: Protocol::Http2 { streams: 1 },
+                must: Bounds::peer(1.0),
+                ..within_tls.idle()
+            },
+            Self::Grpc => Workload {
+                title: "HTTP/2 on both sides, unary calls of gRPC, 16 connections with 4 streams, 1 KiB",
+                listener: Listener::Grpc,
+                protocol: Protocol::Grpc { streams: 4 },
+                needs: Some("HTTP/2 by prior knowledge, and HTTP/2 to the server"),
+                must: Bounds::NONE,
+                ..within_tls
+            },
+            _ => within_tls,
+        }
+    }
+}
+
+/// The row that the others differ from.
+const SMALL: Workload = Workload {
+    title: "64 keep-alive connections, 1 KiB",
+    path: "/1k",
+    listener: Listener::Plain,
+    protocol: Protocol::Http1,
+    key_exchange: KeyExchange::X25519,
+    needs: None,
+    connections: 64,
+    reuse: Reuse::KeepAlive,
+    measure: Measure::Cpu,
+    tuning: Tuning::SmallAnswers,
+    traced_requests: 5_000,
+    must: Bounds {
+        system_calls: Some(4.3),
+        ..Bounds::both(1.15, 0.85)
+    },
+    aim: Bounds::both(1.05, 0.75),
+};
+
+impl Workload {
+    /// The same with connections that wait.
+    const fn idle(self) -> Self {
+        Self {
+            connections: 7500,
+            reuse: Reuse::Once,
+            measure: Measure::Memory,
+            traced_requests: 0,
+            ..self
         }
     }
 }
