@@ -49,6 +49,7 @@ fn upstream(name: &str, servers: &[&str]) -> Upstream {
         },
         sticky: None,
         retry_budget: None,
+        tls: None,
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::Instant;
 use isobar_plan::KeepAlive;
 use isobar_upstream::Retire;
 
+use crate::ServerTls;
 use crate::server::ServerConnection;
 
 /// The idle connections of one worker to one server.
@@ -26,15 +27,17 @@ struct Idle {
 }
 
 impl Pool {
-    /// The connection used last among those that the server, as far as is known, has not closed.
+    /// The connection used last among those that are secured as `tls` has it and that the server, as far as is known, has not
+    /// closed. Others before it are closed.
     ///
     /// *Cost*: no system call while the reactor has seen nothing on it.
-    pub(crate) fn take(&self) -> Option<Box<ServerConnection>> {
+    pub(crate) fn take(&self, tls: Option<&ServerTls>) -> Option<Box<ServerConnection>> {
         let mut idle = self.idle.borrow_mut();
         while let Some(Idle { connection, .. }) = idle.pop() {
-            if connection.is_quiet() {
+            if connection.is_quiet() && connection.is_secured_by(tls) {
                 return Some(connection);
             }
+            connection.close();
         }
         None
     }
@@ -44,14 +47,18 @@ impl Pool {
         let mut idle = self.idle.borrow_mut();
         if idle.len() < limits.max_idle as usize && !self.retired.get() {
             idle.push(Idle { connection, since: now });
+        } else {
+            connection.close();
         }
     }
 
     /// Closes what was idle too long and what the server closed.
     pub(crate) fn sweep(&self, limits: &KeepAlive, now: Instant) {
-        self.idle.borrow_mut().retain(|idle| {
-            now.saturating_duration_since(idle.since) < limits.idle_timeout && idle.connection.is_quiet()
-        });
+        let mut idle = self.idle.borrow_mut();
+        let is_over = |idle: &mut Idle| {
+            now.saturating_duration_since(idle.since) >= limits.idle_timeout || !idle.connection.is_quiet()
+        };
+        idle.extract_if(.., is_over).for_each(|idle| idle.connection.close());
     }
 }
 
@@ -63,13 +70,15 @@ impl Pool {
         let closed: Vec<Idle> = idle.drain(..count).collect();
         // What is dropped tells others that there is room, who must find the pool free.
         drop(idle);
-        closed.len()
+        let count = closed.len();
+        closed.into_iter().for_each(|idle| idle.connection.close());
+        count
     }
 }
 
 impl Retire for Pool {
     fn retire(&self) {
         self.retired.set(true);
-        drop(self.idle.take());
+        self.idle.take().into_iter().for_each(|idle| idle.connection.close());
     }
 }
