@@ -48,6 +48,8 @@ impl Pool {
         if idle.len() < limits.max_idle as usize && !self.retired.get() {
             idle.push(Idle { connection, since: now });
         } else {
+            // What is dropped tells others that there is room, who must find the pool free.
+            drop(idle);
             connection.close();
         }
     }
@@ -58,7 +60,9 @@ impl Pool {
         let is_over = |idle: &mut Idle| {
             now.saturating_duration_since(idle.since) >= limits.idle_timeout || !idle.connection.is_quiet()
         };
-        idle.extract_if(.., is_over).for_each(|idle| idle.connection.close());
+        let over: Vec<Idle> = idle.extract_if(.., is_over).collect();
+        drop(idle);
+        over.into_iter().for_each(|idle| idle.connection.close());
     }
 }
 
