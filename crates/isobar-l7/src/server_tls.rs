@@ -15,6 +15,9 @@ use isobar_upstream::Server;
 
 use crate::Worker;
 
+/// Bytes of a reason at most: a certificate alone can be for hundreds of names.
+const MAX_WORDS: usize = 500;
+
 /// Takes what is to be told of a server whose connection could not be secured, and why. It must not block.
 pub type TlsComplaints = dyn Fn(&Server, &str) + Send + Sync;
 
@@ -104,7 +107,7 @@ impl ServerTls {
         let agreed = poll_fn(|cx| stream.poll_handshake(cx)).await;
         agreed.map_err(|error| ServerTlsError {
             reason: reason(&error),
-            words: error.to_string(),
+            words: shortened(error.to_string()),
         })
     }
 
@@ -153,5 +156,25 @@ fn reason(error: &HandshakeError) -> TlsReason {
         TlsFailure::NotTls => TlsReason::NotTls,
         TlsFailure::Closed => TlsReason::Closed,
         TlsFailure::Protocol => TlsReason::Protocol,
+    }
+}
+
+fn shortened(mut words: String) -> String {
+    if words.len() > MAX_WORDS {
+        words.truncate(words.floor_char_boundary(MAX_WORDS));
+        words.push('…');
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{MAX_WORDS, shortened};
+
+    #[test]
+    fn what_a_server_has_to_say_for_itself_is_cut() {
+        assert_eq!(shortened("it has expired".to_owned()), "it has expired");
+        let cut = shortened(format!("a{}", "ü".repeat(MAX_WORDS)));
+        assert!(cut.len() <= MAX_WORDS + '…'.len_utf8() && cut.ends_with("ü…"), "{cut}");
     }
 }
