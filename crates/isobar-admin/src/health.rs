@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use isobar_plan::{
     CertificateStatus, CheckReport, CheckStatus, EngineState, HealthState, ListenerStatus, ReportsStatus, ServerStatus,
-    ServiceState, Status, UpstreamStatus,
+    ServiceState, Status, UpstreamStatus, UpstreamTlsStatus,
 };
 
 use crate::{ConfigurationReport, View, limits};
@@ -78,6 +78,8 @@ pub(crate) fn report(view: &dyn View) -> Report {
     }
     for upstream in &status.upstreams {
         checks.push(upstream_check(upstream, status_took));
+        let tls = upstream.tls.iter();
+        checks.extend(tls.map(|tls| upstream_tls_check(&upstream.name, tls, SystemTime::now(), status_took)));
         checks.extend(
             upstream
                 .servers
@@ -158,25 +160,10 @@ fn certificate_check(
     now: SystemTime,
     took: Duration,
 ) -> CheckReport {
-    let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let left = certificate.valid_until.map(|until| until.checked_sub(now));
-    let days = |left: Duration| left.as_secs() / (24 * 3600);
-    let (mut status, mut detail) = match left {
-        None => (CheckStatus::Fail, String::new()),
-        Some(None) => (CheckStatus::Fail, "it has expired".to_owned()),
-        Some(Some(left)) => {
-            let soon = left < EXPIRES_SOON;
-            let status = if soon { CheckStatus::Warn } else { CheckStatus::Pass };
-            (
-                status,
-                format!(
-                    "valid for {} days more, for {}",
-                    days(left),
-                    certificate.names.join(", ")
-                ),
-            )
-        }
-    };
+    let (mut status, mut detail) = validity(certificate.valid_until, now);
+    if status != CheckStatus::Fail {
+        detail = format!("{detail}, for {}", certificate.names.join(", "));
+    }
     if let Some(problem) = &certificate.problem {
         if status == CheckStatus::Pass {
             status = CheckStatus::Warn;
@@ -189,6 +176,50 @@ fn certificate_check(
     }
     CheckReport {
         name: format!("certificate {} of listener {}", certificate.file, listener.name),
+        status,
+        detail,
+        took,
+    }
+}
+
+/// How a certificate is by its time: none could be read where there is no end to it.
+fn validity(until: Option<Duration>, now: SystemTime) -> (CheckStatus, String) {
+    let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    match until.map(|until| until.checked_sub(now)) {
+        None => (CheckStatus::Fail, String::new()),
+        Some(None) => (CheckStatus::Fail, "it has expired".to_owned()),
+        Some(Some(left)) => {
+            let soon = left < EXPIRES_SOON;
+            let status = if soon { CheckStatus::Warn } else { CheckStatus::Pass };
+            let days = left.as_secs() / (24 * 3600);
+            (status, format!("valid for {days} days more"))
+        }
+    }
+}
+
+/// Servers judge the certificate they are shown themselves: one that has expired fails nothing here.
+fn upstream_tls_check(upstream: &str, tls: &UpstreamTlsStatus, now: SystemTime, took: Duration) -> CheckReport {
+    let shown = tls.certificate.as_ref().filter(|_| tls.in_use);
+    let shown = shown.map(|certificate| (certificate, validity(certificate.valid_until, now)));
+    let (mut status, mut detail) = match shown {
+        None => (CheckStatus::Pass, "connections to servers are secured".to_owned()),
+        Some((certificate, (CheckStatus::Pass, words))) => {
+            (CheckStatus::Pass, format!("certificate {}: {words}", certificate.file))
+        }
+        Some((certificate, (_, words))) => (CheckStatus::Warn, format!("certificate {}: {words}", certificate.file)),
+    };
+    if let Some(problem) = &tls.problem {
+        (status, detail) = if tls.in_use {
+            (
+                CheckStatus::Warn,
+                format!("{problem}; what was read before is in use: {detail}"),
+            )
+        } else {
+            (CheckStatus::Fail, format!("{problem}; requests are answered with 502"))
+        };
+    }
+    CheckReport {
+        name: format!("TLS of upstream {upstream}"),
         status,
         detail,
         took,
@@ -311,11 +342,11 @@ mod tests {
 
     use isobar_observe::Snapshot;
     use isobar_plan::{
-        CheckStatus, EjectionStatus, EngineState, HealthState, LimitStatus, ListenerStatus, LogStatus, Reason,
-        ServerStatus, ServiceState, Status, Tier, UpstreamStatus,
+        CertificateStatus, CheckStatus, EjectionStatus, EngineState, HealthState, LimitStatus, ListenerStatus,
+        LogStatus, Reason, ServerStatus, ServiceState, Status, Tier, UpstreamStatus, UpstreamTlsStatus,
     };
 
-    use super::{report, unhealthy, unready};
+    use super::{report, unhealthy, unready, upstream_tls_check};
     use crate::{ConfigurationReport, View};
 
     const PROBE: Duration = Duration::from_millis(7);
@@ -354,6 +385,7 @@ mod tests {
             requests: LimitStatus { used: 5, max: Some(5) },
             connections: LimitStatus { used: 7, max: None },
             servers,
+            tls: None,
         }
     }
 
@@ -563,6 +595,45 @@ mod tests {
             Warn,
             &[instance, configuration, web, up[0], up[1], ("access_log", Warn)],
         );
+    }
+
+    #[test]
+    fn what_secures_connections_to_servers_is_checked() {
+        let day = Duration::from_hours(24);
+        let now = SystemTime::UNIX_EPOCH + 1000 * day;
+        let check = |problem: Option<&str>, in_use, until: Option<Duration>, status, detail: &str| {
+            let certificate = until.map(|until| CertificateStatus {
+                file: "a.pem".into(),
+                names: Vec::new(),
+                valid_until: Some(until),
+                problem: None,
+            });
+            let tls = UpstreamTlsStatus {
+                problem: problem.map(str::to_owned),
+                in_use,
+                certificate,
+            };
+            let report = upstream_tls_check("api", &tls, now, PROBE);
+            assert_eq!(report.name, "TLS of upstream api");
+            assert_eq!((report.status, &*report.detail), (status, detail));
+        };
+        check(
+            None,
+            true,
+            None,
+            CheckStatus::Pass,
+            "connections to servers are secured",
+        );
+        let words = "certificate a.pem: valid for 100 days more";
+        check(None, true, Some(1100 * day), CheckStatus::Pass, words);
+        let words = "certificate a.pem: valid for 2 days more";
+        check(None, true, Some(1002 * day), CheckStatus::Warn, words);
+        let words = "certificate a.pem: it has expired";
+        check(None, true, Some(999 * day), CheckStatus::Warn, words);
+        let words = "no such file; what was read before is in use: certificate a.pem: valid for 100 days more";
+        check(Some("no such file"), true, Some(1100 * day), CheckStatus::Warn, words);
+        let words = "no such file; requests are answered with 502";
+        check(Some("no such file"), false, None, CheckStatus::Fail, words);
     }
 
     #[test]

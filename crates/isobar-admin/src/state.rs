@@ -58,6 +58,21 @@ pub(crate) static READERS: [(Metric, Reader); catalogue::STATE_METRICS.len()] = 
     (catalogue::LISTENER_CERTIFICATE_VALID, |state| {
         certificates(state, |certificate| Some(u64::from(certificate.problem.is_none())))
     }),
+    (catalogue::UPSTREAM_TLS_USABLE, |state| {
+        by_upstream(state, |upstream| {
+            Some(u32::from(upstream.tls.as_ref()?.problem.is_none()))
+        })
+    }),
+    (catalogue::UPSTREAM_CERTIFICATE_EXPIRY, |state| {
+        let upstreams = state.status.upstreams.iter();
+        let certificates = upstreams.filter_map(|up| Some((up, up.tls.as_ref()?.certificate.as_ref()?)));
+        certificates
+            .filter_map(|(up, certificate)| {
+                let until = certificate.valid_until?.as_secs();
+                Some(Sample::new([&*up.name, &*certificate.file], until))
+            })
+            .collect()
+    }),
     (catalogue::UPSTREAM_QUEUED, |state| {
         state
             .status

@@ -4,6 +4,7 @@
 //! declared but forgotten here does not compile. What does not fit is reported with the path of the setting; the plan
 //! is only used when nothing was an error.
 
+mod certificates;
 mod clash;
 mod header;
 mod health;
@@ -24,7 +25,7 @@ mod upstream;
 
 use std::collections::HashMap;
 
-pub(crate) use health::{default_expect, is_secured, kind as health_kind};
+pub(crate) use health::{Securing, default_expect, kind as health_kind, securing};
 pub(crate) use listener::everything_to;
 pub(crate) use outliers::{detection as outlier_detection, warn_of_few_servers};
 pub(crate) use overload::adaptive as adaptive_concurrency;

@@ -40,7 +40,7 @@ pub use reports::{LoadProbe, Orca, Prequal, Reports};
 pub use retry::{Backoff, Condition, Conditions, Hedge, HedgeAfter, Kept, Retry, RetryBudget, RouteRetry};
 pub use route::{Match, Route, RouteTimeouts};
 pub use sticky::{CookieDomain, CookieName, CookiePath, SameSite, SecretFile, Sticky};
-pub use tls::{Certificate, ClientCertificates, Hsts, ListenerTls, TlsRedirect};
+pub use tls::{Certificate, ClientCertificates, Hsts, ListenerTls, TlsRedirect, UpstreamTls};
 pub use upstream::{KeepAlive, Server, ServerTimeouts, Upstream};
 pub use word::Label;
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use crate::bridge::{self, names};
 use crate::document::{
     Document, HealthCheck, HealthKind, HealthMethod, Label, Listener, Retry, RouteRetry, RouteTimeouts, ServerTimeouts,
-    Upstream, Whole,
+    Upstream, UpstreamTls, Whole,
 };
 use crate::setting::{Detail, Setting};
 use crate::yaml;
@@ -103,10 +103,10 @@ fn fill_upstream(upstream: &mut Upstream) {
     upstream.retry.on = Some(bridge::effective_conditions(&upstream.retry));
     bridge::fill_in_reports(upstream);
     if let Some(checks) = &mut upstream.health.0 {
-        let names = names::check_names(checks);
+        let names = names::check_names(checks, upstream.tls.as_ref());
         for (check, name) in checks.as_mut_slice().iter_mut().zip(names) {
             check.name = Some(name);
-            fill_health(check);
+            fill_health(check, upstream.tls.as_ref());
         }
     }
     if let Some(sticky) = &mut upstream.sticky.0 {
@@ -114,8 +114,8 @@ fn fill_upstream(upstream: &mut Upstream) {
     }
 }
 
-fn fill_health(check: &mut HealthCheck) {
-    let kind = bridge::health_kind(check);
+fn fill_health(check: &mut HealthCheck, tls: Option<&UpstreamTls>) {
+    let kind = bridge::health_kind(check, tls);
     check.r#type = Some(kind);
     if matches!(kind, HealthKind::Http | HealthKind::Https) {
         check.method.get_or_insert(HealthMethod::Get);

@@ -5,9 +5,10 @@
 
 use std::collections::HashMap;
 
+use crate::bridge;
 use crate::document::{
     AccessLog, CaFile, Certificate, ClientCertificates, Document, HealthCheck, HealthChecks, ListenerTls, LogPath,
-    OrNone, SecretFile, Verify,
+    SecretFile, Upstream, UpstreamTls, Verify,
 };
 use crate::problem::{Path, Problem, Problems};
 
@@ -22,6 +23,11 @@ pub enum Needed<'d> {
     SystemAuthorities,
     /// A certificate with its key. The others are served without one that cannot be used.
     Certificate(CertificatePaths<'d>),
+    /// A certificate with its key that is shown to servers. Other upstreams are served without one that cannot be used.
+    OwnCertificate(CertificatePaths<'d>),
+    /// A PEM file with certificates of authorities that vouch for servers of one upstream; none: those that the system trusts. Other
+    /// upstreams are served without them.
+    ServerAuthorities(Option<&'d str>),
     /// A PEM file with certificates of authorities that vouch for clients.
     ClientAuthorities(&'d str),
     /// A PEM file with lists of certificates that are good no more, and the one with the authorities they are from.
@@ -89,7 +95,10 @@ pub(crate) fn check(document: &Document, look: Look, problems: &mut Problems) {
     let upstreams = root.key("upstreams");
     for (name, upstream) in document.upstreams.iter() {
         let at = upstreams.key(name.as_str());
-        health(&upstream.health, at.key("health"), &mut looks);
+        if let Some(tls) = &upstream.tls {
+            to_servers(tls, at.key("tls"), &mut looks);
+        }
+        health(upstream, at.key("health"), &mut looks);
         if let Some(sticky) = &upstream.sticky.0 {
             let at = at.key("sticky");
             let list = at.key("secret");
@@ -125,23 +134,41 @@ fn tls<'d>(written: &'d ListenerTls, at: Path<'_>, looks: &mut Looks<'d, '_>) {
     }
 }
 
-fn health<'d>(written: &'d OrNone<HealthChecks>, at: Path<'_>, looks: &mut Looks<'d, '_>) {
-    match &written.0 {
+fn to_servers<'d>(written: &'d UpstreamTls, at: Path<'_>, looks: &mut Looks<'d, '_>) {
+    match (&written.ca, written.verify) {
+        (Some(file), _) => looks.at(at.key("ca"), Needed::ServerAuthorities(Some(file.as_str()))),
+        (None, Verify::Full) => looks.at(at, Needed::ServerAuthorities(None)),
+        (None, Verify::None) => {}
+    }
+    if let Some(certificate) = &written.certificate {
+        let paths = CertificatePaths {
+            certificate: certificate.as_str(),
+            key: written.key.as_ref().unwrap_or(certificate).as_str(),
+            ocsp: None,
+        };
+        looks.at(at.key("certificate"), Needed::OwnCertificate(paths));
+    }
+}
+
+fn health<'d>(upstream: &'d Upstream, at: Path<'_>, looks: &mut Looks<'d, '_>) {
+    let tls = upstream.tls.as_ref();
+    match &upstream.health.0 {
         None => {}
-        Some(HealthChecks::One(check)) => authorities(check, at, looks),
+        Some(HealthChecks::One(check)) => authorities(check, tls, at, looks),
         Some(HealthChecks::List(list)) => {
             for (index, check) in list.iter().enumerate() {
-                authorities(check, at.index(index), looks);
+                authorities(check, tls, at.index(index), looks);
             }
         }
     }
 }
 
-fn authorities<'d>(check: &'d HealthCheck, at: Path<'_>, looks: &mut Looks<'d, '_>) {
-    let is_secured = crate::bridge::is_secured(check, crate::bridge::health_kind(check));
+fn authorities<'d>(check: &'d HealthCheck, of: Option<&UpstreamTls>, at: Path<'_>, looks: &mut Looks<'d, '_>) {
+    let securing = bridge::securing(check, bridge::health_kind(check, of), of);
+    let is_own = securing == bridge::Securing::Own;
     match &check.ca {
         Some(file) => looks.at(at.key("ca"), Needed::Authorities(CaFile::as_str(file))),
-        None if is_secured && check.verify != Some(Verify::None) => looks.at(at, Needed::SystemAuthorities),
+        None if is_own && check.verify != Some(Verify::None) => looks.at(at, Needed::SystemAuthorities),
         None => {}
     }
 }
@@ -158,14 +185,16 @@ impl<'d> Looks<'d, '_> {
         let seen = self.seen.entry(needed).or_insert_with(|| (self.look)(needed));
         if let Err(Unusable { message, help }) = seen {
             let problem = match needed {
-                Needed::Certificate(_) => Problem::warning(at, message.as_str()),
+                Needed::Certificate(_) | Needed::OwnCertificate(_) | Needed::ServerAuthorities(_) => {
+                    Problem::warning(at, message.as_str())
+                }
                 _ => Problem::error(at, message.as_str()),
             };
             let problem = problem.maybe_help(help.clone());
             // What is no file has no value of its own.
-            let is_whole_check = needed == Needed::SystemAuthorities;
+            let is_whole_section = matches!(needed, Needed::SystemAuthorities | Needed::ServerAuthorities(None));
             self.problems
-                .push(if is_whole_check { problem.on_key() } else { problem });
+                .push(if is_whole_section { problem.on_key() } else { problem });
         }
     }
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use isobar_balance::{Balance, FailurePercentage, LatencyRule, OutlierSettings, SuccessRate};
 use isobar_config::{Source, compile, quick};
 use isobar_plan::{
-    Action, Admin, Allowance, Authorities, Backoff, Cidr, HashPart, HeaderOp, HealthCheck, HealthProbe, HealthTls,
-    Hedge, HedgeAfter, HttpProbe, LogDestination, LogFormat, Outliers, Plan, Retry, RetryOn, ServerAddress,
+    Action, Admin, Allowance, Authorities, Backoff, CheckTls, Cidr, HashPart, HeaderOp, HealthCheck, HealthProbe,
+    HealthTls, Hedge, HedgeAfter, HttpProbe, LogDestination, LogFormat, Outliers, Plan, Retry, RetryOn, ServerAddress,
     ServiceState, StatusRanges, TcpStep, Trust, UpstreamId,
 };
 use isobar_route::{HostPattern, PathPattern};
@@ -431,9 +431,11 @@ fn what_a_health_check_asks_follows_from_its_keys() {
 #[test]
 fn how_a_probe_is_secured_follows_from_its_keys() {
     let check = |health: &str, expected: Option<(Option<&str>, Trust)>| {
-        let tls = expected.map(|(name, trust)| HealthTls {
-            server_name: name.map(Into::into),
-            trust,
+        let tls = expected.map(|(name, trust)| {
+            CheckTls::Own(HealthTls {
+                server_name: name.map(Into::into),
+                trust,
+            })
         });
         assert_eq!(checks(health)[0].tls, tls, "{health}");
     };

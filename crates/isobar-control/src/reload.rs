@@ -161,7 +161,10 @@ impl Reloader {
             .listeners
             .iter()
             .filter_map(|listener| listener.tls.as_ref());
-        secured.flat_map(isobar_plan::ListenerTls::files)
+        let to_servers = self.running.upstreams.iter();
+        let to_servers = to_servers.filter_map(|upstream| upstream.tls.as_ref());
+        let of_listeners = secured.flat_map(isobar_plan::ListenerTls::files);
+        of_listeners.chain(to_servers.flat_map(isobar_plan::UpstreamTls::files))
     }
 
     /// Reads the file and applies what it says, also when it says what it said before.

@@ -98,6 +98,7 @@ fn plan(servers: &[(&str, u16)]) -> Plan {
         },
         sticky: None,
         retry_budget: None,
+        tls: None,
     };
     Plan {
         listeners: vec![],

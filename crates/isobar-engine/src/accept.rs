@@ -222,6 +222,7 @@ mod tests {
                 generation: 1,
                 sites: Vec::new(),
                 upstreams: Vec::new(),
+                server_tls: Vec::new(),
                 log: None,
             });
             let worker = Rc::new(Worker::new(WorkerParts {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use isobar_l7::{LogHandle, OpenConnections, Site, SiteParts, SiteRoute, SiteTls, World};
+use isobar_l7::{LogHandle, OpenConnections, ServerTls, Site, SiteParts, SiteRoute, SiteTls, World};
 use isobar_observe::{ListenerStats, RouteStats};
 use isobar_plan::{AccessLog, Action, Listener, Name, Plan, Route, ServerAddress, UpstreamId};
 use isobar_upstream::{Sharded, Upstream};
@@ -11,6 +11,7 @@ use isobar_upstream::{Sharded, Upstream};
 use crate::certificates::Securing;
 use crate::log_writer::LogWriter;
 use crate::names::Names;
+use crate::server_tls::SecuringServers;
 use crate::{ApplyError, EventSink};
 
 /// What outlives plans, by name.
@@ -21,6 +22,7 @@ pub(crate) struct Registry {
     log: Option<Log>,
     names: Names,
     securing: Securing,
+    securing_servers: SecuringServers,
     /// Listeners that are gone, for as long as they have connections.
     leaving: Vec<Arc<OpenConnections>>,
 }
@@ -48,6 +50,7 @@ impl Registry {
             log: None,
             names: Names::default(),
             securing: Securing::default(),
+            securing_servers: SecuringServers::default(),
             leaving: Vec::new(),
         }
     }
@@ -59,18 +62,20 @@ impl Registry {
         let prepared = self.securing.prepare(plan)?;
         self.settle_log(plan.access_log.as_ref(), events)?;
         let secured = self.securing.settle(prepared, events);
+        let server_tls = self.securing_servers.next(plan, events);
         let upstreams: Vec<_> = plan.upstreams.iter().map(|settings| self.upstream(settings)).collect();
         let sites = plan
             .listeners
             .iter()
             .zip(secured)
-            .map(|(listener, tls)| Arc::new(self.site(listener, tls, &upstreams)))
+            .map(|(listener, tls)| Arc::new(self.site(listener, tls, (&upstreams, &server_tls))))
             .collect();
         self.forget(plan);
         Ok(World {
             generation,
             sites,
             upstreams,
+            server_tls,
             log: self.log.as_ref().map(|log| Arc::clone(&log.handle)),
         })
     }
@@ -83,6 +88,11 @@ impl Registry {
     /// What secures the listeners.
     pub(crate) fn securing(&self) -> &Securing {
         &self.securing
+    }
+
+    /// What secures the connections to servers.
+    pub(crate) fn securing_servers(&self) -> &SecuringServers {
+        &self.securing_servers
     }
 
     /// The writer of the access log.
@@ -148,7 +158,12 @@ impl Registry {
         upstream
     }
 
-    fn site(&mut self, listener: &Listener, tls: Option<SiteTls>, upstreams: &[Arc<Upstream>]) -> Site {
+    fn site(
+        &mut self,
+        listener: &Listener,
+        tls: Option<SiteTls>,
+        (upstreams, server_tls): (&[Arc<Upstream>], &[Option<ServerTls>]),
+    ) -> Site {
         let workers = self.workers;
         let kept = self.listeners.entry(listener.name.clone()).or_insert_with(|| Kept {
             stats: Arc::new(Sharded::new(workers)),
@@ -162,6 +177,7 @@ impl Registry {
             SiteRoute {
                 stats,
                 upstream: Arc::clone(&upstreams[upstream]),
+                tls: server_tls[upstream].clone(),
             }
         };
         let routes = listener.routes.iter().map(&mut parts).collect();

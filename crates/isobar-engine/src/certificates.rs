@@ -23,7 +23,7 @@ use crate::named_file::{self, reason};
 use crate::{ApplyError, EventSink};
 
 /// Bytes of a file at most. More is a mistake in the path.
-const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
+pub(crate) const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
 
 /// The protocols spoken to clients (ALPN), the best first.
 const PROTOCOLS: &[&[u8]] = &[b"h2", b"http/1.1"];

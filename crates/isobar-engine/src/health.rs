@@ -17,7 +17,6 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use isobar_l7::World;
-use isobar_net::tls::TlsClient;
 use isobar_plan::{HealthCheck, Name};
 use isobar_upstream::{Server, Upstream};
 use tokio::sync::{Semaphore, watch};
@@ -25,6 +24,7 @@ use tokio::sync::{Semaphore, watch};
 use self::news::News;
 use self::schedule::Schedule;
 pub(crate) use self::tls::Clients;
+use self::tls::Secures;
 use crate::EventSink;
 use crate::upkeep::{self, PerUpstream};
 use crate::{keeper, outliers};
@@ -55,7 +55,7 @@ struct Task {
 struct Watch {
     server: Arc<Server>,
     check: Arc<HealthCheck>,
-    tls: Option<TlsClient>,
+    tls: Option<Secures>,
 }
 
 /// A check of a server that is to be made.
@@ -63,7 +63,7 @@ struct Wanted<'w> {
     upstream: &'w Arc<Upstream>,
     server: Arc<Server>,
     check: Arc<HealthCheck>,
-    tls: Option<TlsClient>,
+    tls: Option<Secures>,
 }
 
 impl Watch {
@@ -149,7 +149,8 @@ async fn supervise(mut tasks: watch::Receiver<Task>, events: EventSink) {
 
 /// Every check of every server.
 fn wanted(task: &Task) -> impl Iterator<Item = Wanted<'_>> {
-    task.world.upstreams.iter().flat_map(|upstream| {
+    let secured = task.world.upstreams.iter().zip(&task.world.server_tls);
+    secured.flat_map(|(upstream, tls)| {
         let members = upstream.members();
         let mut wanted = Vec::with_capacity(members.servers.len() * members.settings.health.len());
         for server in &members.servers {
@@ -157,7 +158,7 @@ fn wanted(task: &Task) -> impl Iterator<Item = Wanted<'_>> {
                 upstream,
                 server: Arc::clone(server),
                 check: Arc::clone(check),
-                tls: task.clients.of(check).cloned(),
+                tls: task.clients.of(check, tls.as_ref()),
             }));
         }
         wanted

@@ -21,6 +21,7 @@ mod outliers;
 mod report;
 #[cfg(test)]
 mod sample;
+mod server_tls;
 mod spread;
 mod upkeep;
 mod worker;

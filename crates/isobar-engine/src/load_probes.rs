@@ -18,8 +18,8 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use isobar_l7::World;
 use isobar_l7::reports::hear;
+use isobar_l7::{ServerTls, World};
 use isobar_plan::{Plan, Reports};
 use isobar_upstream::{Server, Upstream};
 use tokio::sync::watch as channel;
@@ -87,6 +87,18 @@ struct Asked {
     server: Arc<Server>,
     reports: Arc<Reports>,
     budget: Rc<Budget>,
+    /// What secures the connection; none: nothing does.
+    tls: Option<ServerTls>,
+}
+
+impl Asked {
+    fn is_secured_by(&self, tls: Option<&ServerTls>) -> bool {
+        match (&self.tls, tls) {
+            (Some(one), Some(other)) => one.is(other),
+            (None, None) => true,
+            _ => false,
+        }
+    }
 }
 
 /// Keeps a task for each server that is asked, and one for each upstream that goes by reports.
@@ -101,7 +113,8 @@ async fn supervise(mut worlds: channel::Receiver<Option<Arc<World>>>, events: Ev
             watch::watch(upstream, Arc::clone(&events))
         });
         let mut still_asked = Vec::new();
-        for upstream in upstreams {
+        let secured = world.as_ref().map(|world| &world.server_tls[..]).unwrap_or_default();
+        for (upstream, tls) in upstreams.iter().zip(secured) {
             let members = upstream.members();
             let Some(reports) = &members.settings.reports else {
                 continue;
@@ -112,7 +125,9 @@ async fn supervise(mut worlds: channel::Receiver<Option<Arc<World>>>, events: Ev
             let budget = asked.iter().find(by_the_same).map(|task| Rc::clone(&task.of.budget));
             let budget = budget.unwrap_or_else(|| Rc::new(Budget::new(probe.max_per_second)));
             for server in &members.servers {
-                let same = |task: &Task<Asked>| by_the_same(&task) && Arc::ptr_eq(&task.of.server, server);
+                let same = |task: &Task<Asked>| {
+                    by_the_same(&task) && Arc::ptr_eq(&task.of.server, server) && task.of.is_secured_by(tls.as_ref())
+                };
                 still_asked.push(match asked.iter().position(same) {
                     Some(position) => asked.swap_remove(position),
                     None => start(Asked {
@@ -120,6 +135,7 @@ async fn supervise(mut worlds: channel::Receiver<Option<Arc<World>>>, events: Ev
                         server: Arc::clone(server),
                         reports: Arc::clone(reports),
                         budget: Rc::clone(&budget),
+                        tls: tls.clone(),
                     }),
                 });
             }
@@ -137,6 +153,7 @@ fn start(of: Asked) -> Task<Asked> {
         server: Arc::clone(&of.server),
         reports: Arc::clone(&of.reports),
         budget: Rc::clone(&of.budget),
+        tls: of.tls.clone(),
     };
     Task::start(of, asker.run())
 }
@@ -146,6 +163,7 @@ struct Asker {
     server: Arc<Server>,
     reports: Arc<Reports>,
     budget: Rc<Budget>,
+    tls: Option<ServerTls>,
 }
 
 impl Asker {
@@ -186,7 +204,7 @@ impl Asker {
             return Some(said);
         }
         // A server may close an idle connection at any time: that says nothing of it.
-        let mut connection = Connection::open(&self.server, &self.reports).await?;
+        let mut connection = Connection::open(&self.server, &self.reports, self.tls.as_ref()).await?;
         let said = connection.ask(&self.reports).await?;
         *kept = connection.may_stay().then_some(connection);
         Some(said)

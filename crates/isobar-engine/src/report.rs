@@ -5,7 +5,7 @@ use std::sync::Arc;
 use isobar_observe::{
     ListenerSnapshot, PrioritySnapshot, RouteSnapshot, ServerSnapshot, Snapshot, UpstreamSnapshot, WorkerSnapshot,
 };
-use isobar_plan::{EngineState, ListenerStatus, Priority, Status};
+use isobar_plan::{EngineState, ListenerStatus, Priority, Status, UpstreamStatus};
 
 use crate::Engine;
 
@@ -25,6 +25,10 @@ impl Engine {
                 certificates: state.registry.securing().status(name),
             })
         });
+        let upstreams = world.upstreams.iter().map(|upstream| UpstreamStatus {
+            tls: state.registry.securing_servers().status(upstream.name()),
+            ..upstream.status()
+        });
         Status {
             state: match state.drain_until {
                 None => EngineState::Running,
@@ -34,7 +38,7 @@ impl Engine {
             uptime: self.started.elapsed(),
             generation: state.generation,
             listeners: listeners.collect(),
-            upstreams: world.upstreams.iter().map(|upstream| upstream.status()).collect(),
+            upstreams: upstreams.collect(),
             access_log: state.registry.log().map(|log| log.status()),
         }
     }

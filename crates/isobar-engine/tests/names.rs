@@ -50,6 +50,7 @@ fn upstream(name: &str, servers: &[&str]) -> Upstream {
         },
         sticky: None,
         retry_budget: None,
+        tls: None,
     }
 }
 

@@ -105,7 +105,7 @@ impl Failed {
     /// *Source*: what gRPC calls a transparent retry (proposal A6), which is not counted either.
     fn price(&self) -> Price {
         match self.why {
-            Why::Cause(Cause::ConnectFailed | Cause::ServerClosed) if self.unsent => Price::Nothing,
+            Why::Cause(Cause::ConnectFailed | Cause::TlsFailed | Cause::ServerClosed) if self.unsent => Price::Nothing,
             _ => Price::One,
         }
     }
@@ -189,7 +189,7 @@ pub(crate) fn tell(ways: &Ways<'_>, exchange: &mut Exchange, place: &Place<Pool>
             // Who is to blame for a deadline of all tries together, or for limits of the upstream, is not known.
             if cause.blames_one_server() && !failed.is_idle_close() {
                 match cause {
-                    Cause::ConnectFailed | Cause::ConnectTimeout => place.unreachable(now, latency),
+                    Cause::ConnectFailed | Cause::ConnectTimeout | Cause::TlsFailed => place.unreachable(now, latency),
                     _ => place.finished(now, latency, Outcome::Failure { retry_after: None }),
                 }
             }

@@ -18,6 +18,7 @@ use crate::http2::{Opened, Shared};
 use crate::overload::{self, Granted, Watched};
 use crate::pool::Pool;
 use crate::server::{ConnectError, ServerConnection};
+use crate::server_tls::ServerTlsError;
 use crate::tunnel;
 
 /// Addresses of one server that a request tries at most.
@@ -56,7 +57,7 @@ pub(crate) async fn attempt(
         exchange,
     };
     let result = poll_fn(|cx| flow.poll_answer(cx)).await;
-    match failure(exchange, &server, result) {
+    match failure(ways, exchange, &server, result) {
         None => Ok(server),
         Some(failed) => {
             settle(ways, exchange, place, server, &failed);
@@ -74,10 +75,14 @@ async fn open(
 ) -> Result<Box<ServerConnection>, Failed> {
     let local_server = place.server();
     let deadline = connect_deadline(ways, exchange);
-    let shares = ways.local.view().settings().http_version == HttpVersion::Http2;
+    let shares = match ways.local.view().settings().http_version {
+        HttpVersion::Http1 => false,
+        HttpVersion::Http2 => true,
+        HttpVersion::Auto => local_server.own.was_shared(),
+    };
     // One that is made will do for all who wait.
     while shares && tokio::time::timeout_at(deadline.into(), local_server.own.made()).await == Ok(true) {
-        if let Some(server) = local_server.own.stream(ways.worker) {
+        if let Some(server) = local_server.own.stream(ways.worker, ways.tls) {
             return Ok(server);
         }
     }
@@ -104,10 +109,12 @@ pub(crate) fn kept(
 ) -> Option<Box<ServerConnection>> {
     let local_server = place.server();
     let kept = match origin {
-        Origin::Pooled if let Some(stream) = local_server.own.stream(ways.worker) => Some(stream),
-        Origin::Pooled if exchange.request.method.is_idempotent() => local_server.own.take(),
+        Origin::Pooled if let Some(stream) = local_server.own.stream(ways.worker, ways.tls) => Some(stream),
+        Origin::Pooled if exchange.request.method.is_idempotent() => local_server.own.take(ways.tls),
         // It could not be sent again, so a system call more makes sure that the server has not just closed.
-        Origin::Pooled => std::iter::from_fn(|| local_server.own.take()).find(|pooled| pooled.stream.is_silent()),
+        Origin::Pooled => {
+            std::iter::from_fn(|| local_server.own.take(ways.tls)).find(|pooled| pooled.stream.is_silent())
+        }
         Origin::Fresh => None,
     };
     if kept.is_some() {
@@ -117,10 +124,16 @@ pub(crate) fn kept(
 }
 
 /// What a try came to, as far as it failed.
-pub(crate) fn failure(exchange: &Exchange, server: &ServerConnection, result: Result<Reply, Cause>) -> Option<Failed> {
+pub(crate) fn failure(
+    ways: &Ways<'_>,
+    exchange: &mut Exchange,
+    server: &ServerConnection,
+    result: Result<Reply, Cause>,
+) -> Option<Failed> {
     let why = match result {
         Ok(Reply::Begun) => return None,
         Ok(Reply::Declined) => again::declined(exchange),
+        Err(Cause::ServerClosed) => Why::Cause(closed(ways, exchange, server)),
         Err(cause) => Why::Cause(cause),
     };
     let stream = server.stream.opened();
@@ -135,6 +148,19 @@ pub(crate) fn failure(exchange: &Exchange, server: &ServerConnection, result: Re
         // A server that leaves, or has enough to do, says so; that is no failure.
         reused: server.reused || unprocessed,
     })
+}
+
+/// Why a server closed its connection: because of what it was shown in the handshake, or for reasons of its own.
+fn closed(ways: &Ways<'_>, exchange: &mut Exchange, server: &ServerConnection) -> Cause {
+    let Some(refusal) = server.stream.refusal() else {
+        return Cause::ServerClosed;
+    };
+    let error = ServerTlsError::refused(refusal);
+    if let (Some(tls), Some(server)) = (ways.tls, exchange.report.server()) {
+        tls.note(ways.worker, server, Err(&error));
+    }
+    exchange.report.tls_error = Some(error.words);
+    Cause::TlsFailed
 }
 
 /// Keeps the connection of a try that failed, where it is still of use.
@@ -177,11 +203,14 @@ pub(crate) fn connected(
     (result, took): Connected,
 ) -> Result<Box<ServerConnection>, Failed> {
     exchange.report.connect = Some(took);
-    let result = result.and_then(|server| shared(ways, place, server));
+    let result = result.and_then(|server| shared(ways, place, server).map_err(Into::into));
     if let (Ok(_), Some(server)) = (&result, exchange.report.server()) {
         server.stats(ways.worker.id).connections_opened.increment();
     }
-    result.map_err(|cause| {
+    result.map_err(|Unconnected { cause, tls_error }| {
+        if tls_error.is_some() {
+            exchange.report.tls_error = tls_error;
+        }
         let deadline = exchange.again.deadline;
         let is_over = deadline.is_some_and(|deadline| ways.worker.wheel.now() >= deadline);
         Failed::unsent(match cause {
@@ -193,26 +222,46 @@ pub(crate) fn connected(
 
 /// Makes a connection one that others share, where HTTP/2 is spoken.
 fn shared(ways: &Ways<'_>, place: &Place<Pool>, server: Box<ServerConnection>) -> Result<Box<ServerConnection>, Cause> {
-    if ways.local.view().settings().http_version != HttpVersion::Http2 {
+    let chosen = || server.stream.agreed().and_then(|agreed| agreed.protocol) == Some(b"h2");
+    let is_http2 = match ways.local.view().settings().http_version {
+        HttpVersion::Http1 => false,
+        HttpVersion::Http2 => true,
+        HttpVersion::Auto => chosen(),
+    };
+    if !is_http2 {
         return Ok(server);
     }
     let ServerConnection {
         stream,
         address,
+        tls,
         permit,
         ..
     } = *server;
     let Carrier::Connection(stream) = stream else {
         return Err(Cause::Internal);
     };
-    let shared = Shared::new(ways.worker, stream, address, permit).ok_or(Cause::ConnectFailed)?;
+    let shared = Shared::new(ways.worker, stream, address, (tls, permit)).ok_or(Cause::ConnectFailed)?;
     let opened = shared.open().ok_or(Cause::ConnectFailed)?;
     place.server().own.share(shared);
     Ok(Box::new(ServerConnection::of_stream(ways.worker, opened, false)))
 }
 
 /// What connecting came to, and how long it took.
-pub(crate) type Connected = (Result<Box<ServerConnection>, Cause>, Duration);
+pub(crate) type Connected = (Result<Box<ServerConnection>, Unconnected>, Duration);
+
+/// Why there is no connection.
+pub(crate) struct Unconnected {
+    cause: Cause,
+    /// Why it could not be secured, in words.
+    tls_error: Option<String>,
+}
+
+impl From<Cause> for Unconnected {
+    fn from(cause: Cause) -> Self {
+        Self { cause, tls_error: None }
+    }
+}
 
 /// Connects to one of the server's addresses, all within the one deadline: the next is tried where one refuses. A client
 /// that leaves while there is no connection to be had ends it.
@@ -226,18 +275,20 @@ pub(crate) async fn connect(
     let (permit, too_slow) = match overload::permit(ways, watched, deadline).await {
         Ok(Granted::AtOnce(permit)) => (permit, Cause::ConnectTimeout),
         Ok(Granted::AfterAWait(permit)) => (permit, Cause::MaxConnections),
-        Err(cause) => return (Err(cause), ways.worker.wheel.now().saturating_duration_since(began)),
+        Err(cause) => {
+            return (
+                Err(cause.into()),
+                ways.worker.wheel.now().saturating_duration_since(began),
+            );
+        }
     };
-    let mut result = Err(Cause::ConnectFailed);
+    let mut result = Err(Cause::ConnectFailed.into());
     for _ in 0..server.addresses().len().min(MAX_ADDRESSES) {
         let Some(address) = server.next_address() else { break };
-        let opened = ServerConnection::open(ways.worker, address, deadline).await;
-        result = opened.map_err(|error| match error {
-            ConnectError::TimedOut => too_slow,
-            ConnectError::Refused(error) if is_ours(&error) => Cause::OutOfResources,
-            ConnectError::Refused(_) => Cause::ConnectFailed,
-        });
-        if !matches!(result, Err(Cause::ConnectFailed)) {
+        let opened = ServerConnection::open(ways.worker, (server, address), ways.tls, deadline).await;
+        result = opened.map_err(|error| unconnected(error, too_slow));
+        let may_do_elsewhere = |failed: &Unconnected| matches!(failed.cause, Cause::ConnectFailed | Cause::TlsFailed);
+        if !result.as_ref().is_err_and(may_do_elsewhere) {
             break;
         }
     }
@@ -246,6 +297,22 @@ pub(crate) async fn connect(
         server
     });
     (result, ways.worker.wheel.now().saturating_duration_since(began))
+}
+
+fn unconnected(error: ConnectError, too_slow: Cause) -> Unconnected {
+    match error {
+        ConnectError::TimedOut => too_slow.into(),
+        ConnectError::Refused(error) if is_ours(&error) => Cause::OutOfResources.into(),
+        ConnectError::Refused(_) => Cause::ConnectFailed.into(),
+        ConnectError::HandshakeTimedOut => Unconnected {
+            cause: too_slow,
+            tls_error: Some(ServerTlsError::timed_out().words),
+        },
+        ConnectError::Unsecured(words) => Unconnected {
+            cause: Cause::TlsFailed,
+            tls_error: Some(words),
+        },
+    }
 }
 
 /// Whether a connection failed for lack of descriptors, local ports or memory.
@@ -326,8 +393,10 @@ fn give_back(ways: &Ways<'_>, place: &Place<Pool>, mut connection: Box<ServerCon
         connection.reused = true;
         connection.timer.clear();
         if connection.stream.watch().is_err() {
-            return;
+            return connection.close();
         }
         local_server.own.keep(connection, &view.settings().keep_alive, now);
+    } else {
+        connection.close();
     }
 }

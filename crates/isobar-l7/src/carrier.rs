@@ -207,6 +207,15 @@ impl Carrier {
         }
     }
 
+    /// What a server said against a handshake that was complete on this side.
+    pub(crate) fn refusal(&self) -> Option<String> {
+        match self {
+            Self::Connection(stream) => stream.refusal(),
+            Self::Opened(stream) => stream.shared().refusal(),
+            Self::Accepted(_) | Self::Shared => None,
+        }
+    }
+
     /// What was agreed on in its handshake.
     pub(crate) fn agreed(&self) -> Option<Agreed<'_>> {
         match self {

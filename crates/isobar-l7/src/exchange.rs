@@ -283,7 +283,7 @@ async fn serve(worker: &Rc<Worker>, client: &mut Client, exchange: &mut Exchange
         return Err(request::redirected(exchange));
     }
     let route = admit(&site, exchange)?;
-    let (Some((rules, _)), Some(local)) = (site.site.rules(route), site.upstream(route)) else {
+    let (Some((rules, counted)), Some(local)) = (site.site.rules(route), site.upstream(route)) else {
         return Err(Cause::Internal);
     };
     let (key, reports, deadline) = {
@@ -300,6 +300,7 @@ async fn serve(worker: &Rc<Worker>, client: &mut Client, exchange: &mut Exchange
         site: &site,
         rules,
         local,
+        tls: counted.tls.as_ref(),
         key,
         reports,
         deadline,

@@ -12,7 +12,6 @@ use isobar_observe::Cause;
 use isobar_plan::{Reports, Route};
 use isobar_upstream::{Ask, Local, Place, Refusal, Ticket, Upstream, moment};
 
-use crate::Worker;
 use crate::again::{self, Failed, Why, may_repeat};
 use crate::attempt::{Origin, attempt, deliver};
 use crate::connection::Client;
@@ -24,6 +23,7 @@ use crate::pool::Pool;
 use crate::server::ServerConnection;
 use crate::sticky;
 use crate::worker::LocalSite;
+use crate::{ServerTls, Worker};
 
 /// Looks for a place that a request in the queue makes before other tasks have their turn.
 const MAX_LOOKS: u32 = 8;
@@ -34,6 +34,8 @@ pub(crate) struct Ways<'a> {
     pub(crate) site: &'a LocalSite,
     pub(crate) rules: &'a Route,
     pub(crate) local: &'a Rc<Local<Pool>>,
+    /// What secures the connections to the upstream's servers; none: nothing does.
+    pub(crate) tls: Option<&'a ServerTls>,
     /// The request's key, where the upstream goes by keys.
     pub(crate) key: Option<u64>,
     /// What is read of answers, where the upstream goes by reports.
@@ -48,6 +50,7 @@ pub(crate) type Tried = Result<(Place<Pool>, Box<ServerConnection>), (Place<Pool
 /// Sends the request to a server, to others when it fails, and passes the answer on.
 pub(crate) async fn forward(ways: &Ways<'_>, client: &mut Client, exchange: &mut Exchange) -> Result<Next, Cause> {
     ways.local.upstream().stats(ways.worker.id).requests.increment();
+    can_secure(ways, exchange)?;
     again::begin(ways, exchange);
     let mut failure = None;
     // What lives across an await is part of every idle connection, so here as little does as may be: the pause for the next
@@ -112,6 +115,15 @@ pub(crate) async fn forward(ways: &Ways<'_>, client: &mut Client, exchange: &mut
         failure = Some(failed.why);
     };
     deliver(ways, client, exchange, place, server).await
+}
+
+/// Whether there is anything to secure connections with, where they are to be secured.
+fn can_secure(ways: &Ways<'_>, exchange: &mut Exchange) -> Result<(), Cause> {
+    let Some(problem) = ways.tls.and_then(|tls| tls.client().err()) else {
+        return Ok(());
+    };
+    exchange.report.tls_error = Some(problem.to_owned());
+    Err(Cause::TlsUnusable)
 }
 
 /// There is no place for the request. Nothing: another look may find one.

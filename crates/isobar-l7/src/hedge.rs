@@ -154,7 +154,7 @@ impl<'a> Lane<'a> {
                         exchange,
                     };
                     let result = ready!(flow.poll_answer(cx));
-                    let Some(failed) = attempt::failure(exchange, server, result) else {
+                    let Some(failed) = attempt::failure(ways, exchange, server, result) else {
                         return Poll::Ready(Ok(()));
                     };
                     self.failed(ways, exchange, failed)
@@ -428,6 +428,7 @@ fn tell(ways: &Ways<'_>, exchange: &mut Exchange, twin: &mut Twin<'_>, failed: &
     // What is written down of the tries is written in one place.
     std::mem::swap(&mut exchange.again.log, &mut twin.exchange.again.log);
     again::tell(ways, &mut twin.exchange, &twin.lane.place, failed);
+    exchange.report.learns_of(&twin.exchange.report);
     std::mem::swap(&mut exchange.again.log, &mut twin.exchange.again.log);
     exchange.tried.push(Arc::clone(&twin.lane.place.server().server));
 }

@@ -12,9 +12,9 @@ use isobar_upstream::Retire;
 
 use tokio::sync::Notify;
 
-use crate::Worker;
 use crate::http2::Shared;
 use crate::server::ServerConnection;
+use crate::{ServerTls, Worker};
 
 /// The idle connections of one worker to one server.
 #[derive(Debug, Default)]
@@ -24,6 +24,8 @@ pub(crate) struct Pool {
     shared: RefCell<Vec<Rc<Shared>>>,
     /// How many of those are being made.
     connecting: Cell<usize>,
+    /// Whether there was one.
+    was_shared: Cell<bool>,
     made: Notify,
     /// Whether the server left, so that nobody would take or sweep what is kept.
     retired: Cell<bool>,
@@ -36,15 +38,17 @@ struct Idle {
 }
 
 impl Pool {
-    /// The connection used last among those that the server, as far as is known, has not closed.
+    /// The connection used last among those that are secured as `tls` has it and that the server, as far as is known, has not
+    /// closed. Others before it are closed.
     ///
     /// *Cost*: no system call while the reactor has seen nothing on it.
-    pub(crate) fn take(&self) -> Option<Box<ServerConnection>> {
+    pub(crate) fn take(&self, tls: Option<&ServerTls>) -> Option<Box<ServerConnection>> {
         let mut idle = self.idle.borrow_mut();
         while let Some(Idle { connection, .. }) = idle.pop() {
-            if connection.is_quiet() {
+            if connection.is_quiet() && connection.is_secured_by(tls) {
                 return Some(connection);
             }
+            connection.close();
         }
         None
     }
@@ -54,21 +58,32 @@ impl Pool {
         let mut idle = self.idle.borrow_mut();
         if idle.len() < limits.max_idle as usize && !self.retired.get() {
             idle.push(Idle { connection, since: now });
+        } else {
+            // What is dropped tells others that there is room, who must find the pool free.
+            drop(idle);
+            connection.close();
         }
     }
 
     /// A stream of a connection that carries several requests, where one has room.
-    pub(crate) fn stream(&self, worker: &Worker) -> Option<Box<ServerConnection>> {
+    pub(crate) fn stream(&self, worker: &Worker, tls: Option<&ServerTls>) -> Option<Box<ServerConnection>> {
         let shared = self.shared.borrow();
-        let opened = shared.iter().find_map(Shared::open)?;
+        let mut secured = shared.iter().filter(|shared| shared.is_secured_by(tls));
+        let opened = secured.find_map(Shared::open)?;
         Some(Box::new(ServerConnection::of_stream(worker, opened, true)))
     }
 
     /// Keeps a connection that carries several requests, for all who come.
     pub(crate) fn share(&self, connection: Rc<Shared>) {
+        self.was_shared.set(true);
         if !self.retired.get() {
             self.shared.borrow_mut().push(connection);
         }
+    }
+
+    /// Whether the server has had a connection that carries several requests.
+    pub(crate) fn was_shared(&self) -> bool {
+        self.was_shared.get()
     }
 
     /// Takes note of a connection that is being made to be shared, for as long as what is returned is kept.
@@ -92,9 +107,13 @@ impl Pool {
             let idle = shared.idle_since(now);
             shared.is_open() && idle.is_none_or(|since| now.saturating_duration_since(since) < limits.idle_timeout)
         });
-        self.idle.borrow_mut().retain(|idle| {
-            now.saturating_duration_since(idle.since) < limits.idle_timeout && idle.connection.is_quiet()
-        });
+        let mut idle = self.idle.borrow_mut();
+        let is_over = |idle: &mut Idle| {
+            now.saturating_duration_since(idle.since) >= limits.idle_timeout || !idle.connection.is_quiet()
+        };
+        let over: Vec<Idle> = idle.extract_if(.., is_over).collect();
+        drop(idle);
+        over.into_iter().for_each(|idle| idle.connection.close());
     }
 }
 
@@ -106,24 +125,30 @@ impl Pool {
         let closed: Vec<Idle> = idle.drain(..count).collect();
         // What is dropped tells others that there is room, who must find the pool free.
         drop(idle);
-        let mut shared = self.shared.borrow_mut();
-        let mut left = wanted - closed.len();
-        let closed_shared: Vec<_> = shared
-            .extract_if(.., |shared| {
-                let closes = left > 0 && shared.is_idle();
-                left -= usize::from(closes);
-                closes
-            })
-            .collect();
-        drop(shared);
-        closed.len() + closed_shared.len()
+        let count = closed.len();
+        closed.into_iter().for_each(|idle| idle.connection.close());
+        count + self.close_idle(wanted - count)
+    }
+}
+
+impl Pool {
+    /// Closes connections that requests share and that carry none, as many as are wanted; how many that were.
+    fn close_idle(&self, wanted: usize) -> usize {
+        let mut left = wanted;
+        let closes = |shared: &mut Rc<Shared>| {
+            let closes = left > 0 && shared.is_idle();
+            left -= usize::from(closes);
+            closes
+        };
+        let closed: Vec<_> = self.shared.borrow_mut().extract_if(.., closes).collect();
+        closed.len()
     }
 }
 
 impl Retire for Pool {
     fn retire(&self) {
         self.retired.set(true);
-        drop(self.idle.take());
+        self.idle.take().into_iter().for_each(|idle| idle.connection.close());
         drop(self.shared.take());
     }
 }

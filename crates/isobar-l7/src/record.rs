@@ -59,6 +59,8 @@ pub(crate) struct Report {
     pub(crate) bytes_out: u64,
     upgraded: bool,
     cause: Option<Cause>,
+    /// Why a connection to a server could not be secured, in words.
+    pub(crate) tls_error: Option<String>,
     /// What exactly was wrong with the request.
     pub(crate) detail: Option<Detail>,
 }
@@ -134,6 +136,14 @@ impl Report {
     /// Takes in that the request was tried so often, at all servers together.
     pub(crate) fn counts_tries_of(&mut self, other: &Self) {
         self.attempts = self.attempts.max(other.attempts);
+        self.learns_of(other);
+    }
+
+    /// Takes over why a connection of another try could not be secured, unless it knows of one itself.
+    pub(crate) fn learns_of(&mut self, other: &Self) {
+        if self.tls_error.is_none() {
+            self.tls_error.clone_from(&other.tls_error);
+        }
     }
 
     /// The server that is tried.
@@ -363,6 +373,7 @@ fn record<'a>(
         connect: report.connect,
         attempts: report.attempts,
         tried: &exchange.again.log,
+        tls_error: report.tls_error.as_deref().unwrap_or_default().as_bytes(),
         retry_refused: exchange.again.refused,
         upgraded: report.upgraded,
         cause,

@@ -8,11 +8,12 @@ use std::time::Instant;
 
 use isobar_net::stream::Stream;
 use isobar_net::wheel::Timer;
-use isobar_upstream::Permit;
+use isobar_upstream::{Permit, Server};
 
-use crate::Worker;
 use crate::carrier::Carrier;
 use crate::http2::Opened;
+use crate::server_tls::ServerTlsError;
+use crate::{ServerTls, Worker};
 
 /// A connection to a server. Boxed wherever it is kept: it moves between the pool and exchanges, and would make every
 /// client connection's task larger by itself.
@@ -22,6 +23,8 @@ pub(crate) struct ServerConnection {
     pub(crate) address: SocketAddr,
     /// The deadline of whatever the response direction waits for.
     pub(crate) timer: Timer,
+    /// What secured it; none: nothing did.
+    pub(crate) tls: Option<ServerTls>,
     /// Whether it carried an exchange before.
     pub(crate) reused: bool,
     /// Its part of the connections that its upstream may have.
@@ -35,13 +38,18 @@ pub(crate) enum ConnectError {
     TimedOut,
     /// It refused, or cannot be reached.
     Refused(io::Error),
+    /// It did not come to an end with the handshake in time.
+    HandshakeTimedOut,
+    /// The connection could not be secured; why, in words.
+    Unsecured(String),
 }
 
 impl ServerConnection {
-    /// Makes a connection.
+    /// Makes a connection, and secures it where `tls` says how, all within the one deadline.
     pub(crate) async fn open(
         worker: &Worker,
-        address: SocketAddr,
+        (server, address): (&Server, SocketAddr),
+        tls: Option<&ServerTls>,
         deadline: Instant,
     ) -> Result<Box<Self>, ConnectError> {
         let timer = worker.wheel.timer();
@@ -53,12 +61,17 @@ impl ServerConnection {
             }
             timer.poll_expired(cx).map(|()| Err(ConnectError::TimedOut))
         });
-        let stream = stream.await?;
+        let mut stream = stream.await?;
+        if let Some(tls) = tls {
+            // Boxed: a handshake can afford it.
+            Box::pin(secure(worker, server, tls, (&mut stream, &timer))).await?;
+        }
         timer.clear();
         Ok(Box::new(Self {
             stream: Carrier::Connection(stream),
             address,
             timer,
+            tls: tls.cloned(),
             reused: false,
             permit: None,
         }))
@@ -70,8 +83,23 @@ impl ServerConnection {
             address: opened.shared().address(),
             stream: Carrier::Opened(Box::new(opened)),
             timer: worker.wheel.timer(),
+            tls: None,
             reused,
             permit: None,
+        }
+    }
+
+    /// Closes it after an exchange that was complete.
+    pub(crate) fn close(mut self) {
+        self.stream.say_goodbye();
+    }
+
+    /// Whether it is as secure as `tls` has it now.
+    pub(crate) fn is_secured_by(&self, tls: Option<&ServerTls>) -> bool {
+        match (&self.tls, tls) {
+            (Some(one), Some(other)) => one.is(other),
+            (None, None) => true,
+            _ => false,
         }
     }
 
@@ -79,4 +107,36 @@ impl ServerConnection {
     pub(crate) fn is_quiet(&self) -> bool {
         self.stream.is_quiet()
     }
+}
+
+/// Secures a connection, and takes note of what came of it.
+async fn secure(
+    worker: &Worker,
+    server: &Server,
+    tls: &ServerTls,
+    (stream, timer): (&mut Stream, &Timer),
+) -> Result<(), ConnectError> {
+    let agreed = {
+        let mut handshake = std::pin::pin!(tls.handshake(stream, server.address()));
+        poll_fn(|cx| {
+            if let Poll::Ready(result) = handshake.as_mut().poll(cx) {
+                return Poll::Ready(Some(result));
+            }
+            timer.poll_expired(cx).map(|()| None)
+        })
+        .await
+    };
+    let (error, failure) = match agreed {
+        Some(Ok(())) => {
+            tls.note(worker, server, Ok(stream));
+            return Ok(());
+        }
+        Some(Err(error)) => {
+            let words = error.words.clone();
+            (error, ConnectError::Unsecured(words))
+        }
+        None => (ServerTlsError::timed_out(), ConnectError::HandshakeTimedOut),
+    };
+    tls.note(worker, server, Err(&error));
+    Err(failure)
 }

@@ -8,7 +8,7 @@ use isobar_plan::{Listener, Route};
 use isobar_route::RouteTable;
 use isobar_upstream::{Sharded, Upstream};
 
-use crate::{LogHandle, SiteTls};
+use crate::{LogHandle, ServerTls, SiteTls};
 
 /// Everything the workers serve: one plan, made ready to run. Immutable; a reload publishes another.
 #[derive(Debug)]
@@ -19,6 +19,8 @@ pub struct World {
     pub sites: Vec<Arc<Site>>,
     /// The upstreams, in the plan's order.
     pub upstreams: Vec<Arc<Upstream>>,
+    /// What secures the connections to the servers of each; none: nothing does.
+    pub server_tls: Vec<Option<ServerTls>>,
     /// The access log; none: nothing is written.
     pub log: Option<Arc<LogHandle>>,
 }
@@ -45,6 +47,8 @@ pub struct SiteRoute {
     pub stats: Arc<Sharded<RouteStats>>,
     /// Where its requests go.
     pub upstream: Arc<Upstream>,
+    /// What secures the connections to its servers; none: nothing does.
+    pub tls: Option<ServerTls>,
 }
 
 /// What a site is made of.

@@ -152,6 +152,7 @@ fn world(server: SocketAddr, balance: Balance, sticky: Option<Sticky>) -> World 
         },
         sticky,
         retry_budget: Some(Allowance::DEFAULT),
+        tls: None,
     };
     let route = Route {
         name: "users".into(),
@@ -216,12 +217,14 @@ fn world(server: SocketAddr, balance: Balance, sticky: Option<Sticky>) -> World 
         routes: vec![SiteRoute {
             stats: Arc::new(Sharded::new(1)),
             upstream: Arc::clone(&upstream),
+            tls: None,
         }],
     });
     World {
         generation: 1,
         sites: vec![Arc::new(site)],
         upstreams: vec![upstream],
+        server_tls: vec![None],
         log: None,
     }
 }

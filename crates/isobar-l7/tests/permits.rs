@@ -65,6 +65,7 @@ fn world(server: SocketAddr, hedge: Option<Hedge>, counted: &Arc<Sharded<RouteSt
         },
         sticky: None,
         retry_budget: Some(Allowance::DEFAULT),
+        tls: None,
     };
     let route = Route {
         name: "users".into(),
@@ -129,12 +130,14 @@ fn world(server: SocketAddr, hedge: Option<Hedge>, counted: &Arc<Sharded<RouteSt
         routes: vec![SiteRoute {
             stats: Arc::clone(counted),
             upstream: Arc::clone(&upstream),
+            tls: None,
         }],
     });
     World {
         generation: 1,
         sites: vec![Arc::new(site)],
         upstreams: vec![upstream],
+        server_tls: vec![None],
         log: None,
     }
 }

@@ -3,6 +3,7 @@
 //! It knows readiness and system calls. What the bytes mean, how long to wait for them and whose connection this is, it
 //! does not know.
 
+mod agreed;
 mod duplex;
 mod greeting;
 mod linked;
@@ -23,8 +24,8 @@ use self::secured::{Secured, Urgency};
 use crate::kernel::Watched;
 use crate::ring::{Link, Seen};
 
+pub use self::agreed::Agreed;
 pub use self::greeting::HandshakeError;
-pub use self::secured::Agreed;
 
 /// What the reactor watches a stream for.
 const BOTH: Interest = Interest::READABLE.add(Interest::WRITABLE);

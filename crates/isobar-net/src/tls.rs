@@ -5,23 +5,31 @@
 
 mod anyone;
 pub(crate) mod certificate;
+mod failure;
 pub(crate) mod server;
 pub(crate) mod session;
+mod sessions;
 mod tickets;
 
 pub use certificate::{Certificate, CertificateError, UnknownName};
+pub(crate) use failure::explain_tls;
+pub use failure::{TlsFailure, explain};
 pub use server::{Clients, TlsServer, TlsServerError, TlsServerParts, Version, Without, check_clients};
 pub use tickets::{MIN_SECRET_BYTES, Tickets, TicketsError};
 
-use std::io;
+use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
+use rustls::client::Resumption;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::{CertificateError as Rejected, ClientConfig, RootCertStore};
+use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
+
+use self::sessions::Sessions;
 
 /// Certificates of authorities taken from one PEM file at most.
 pub const MAX_AUTHORITIES: usize = 10_000;
@@ -38,8 +46,36 @@ pub enum Trust<'a> {
 }
 
 /// Secures connections to servers; cheap to clone, and shared between threads.
-#[derive(Debug, Clone)]
-pub struct TlsClient(Arc<ClientConfig>);
+#[derive(Clone)]
+pub struct TlsClient {
+    config: Arc<ClientConfig>,
+    /// What was agreed on with servers before; none: every connection shows anew that the server is who it says it is.
+    sessions: Option<Arc<Sessions>>,
+}
+
+/// What secures connections to servers.
+#[derive(Debug)]
+pub struct TlsClientParts<'a> {
+    /// Whose word is taken for the certificates of servers.
+    pub trust: Trust<'a>,
+    /// The protocols spoken over it (ALPN), the best first; empty: nothing is said of protocols.
+    pub protocols: &'a [&'a [u8]],
+    /// What is shown to a server that asks for a certificate; none: nothing.
+    pub certificate: Option<Certificate>,
+    /// The oldest version that is spoken.
+    pub oldest: Version,
+    /// Whether later connections go on where earlier ones were.
+    pub reuse: Reuse,
+}
+
+/// Whether later connections to a server go on where earlier ones were.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reuse {
+    /// They do, where the server lets them, at every thread; an hour after a whole handshake the next one is whole.
+    Sessions,
+    /// Every connection shows anew that the server is who it says it is.
+    Nothing,
+}
 
 /// A secured connection to a server.
 pub type TlsStream<S> = tokio_rustls::client::TlsStream<S>;
@@ -80,35 +116,86 @@ impl ServerName {
 }
 
 impl TlsClient {
-    /// Secures connections with TLS 1.2 or 1.3, offering these protocols (ALPN); empty: it says nothing of protocols.
+    /// Secures connections with TLS 1.2 or 1.3, offering these protocols (ALPN); empty: it says nothing of protocols. No
+    /// certificate is shown and no session reused.
     ///
     /// *Cost*: reads the system's authorities where they are asked for, some hundred kilobytes.
     pub fn new(trust: Trust<'_>, protocols: &[&[u8]]) -> Result<Self, TrustError> {
+        Self::with(TlsClientParts {
+            trust,
+            protocols,
+            certificate: None,
+            oldest: Version::Tls12,
+            reuse: Reuse::Nothing,
+        })
+    }
+
+    /// Secures connections as described.
+    ///
+    /// *Cost*: reads the system's authorities where they are asked for, some hundred kilobytes.
+    pub fn with(parts: TlsClientParts<'_>) -> Result<Self, TrustError> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let anyone = anyone::Anyone::new(Arc::clone(&provider));
         let builder = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(parts.oldest.and_newer())
             .map_err(|error| TrustError::Library(error.to_string()))?;
-        let builder = match trust {
+        let builder = match parts.trust {
             Trust::System => builder.with_root_certificates(system()?),
             Trust::Pem(text) => builder.with_root_certificates(authorities(text)?),
             Trust::Anyone => builder.dangerous().with_custom_certificate_verifier(Arc::new(anyone)),
         };
-        let mut config = builder.with_no_client_auth();
+        let mut config = match parts.certificate {
+            None => builder.with_no_client_auth(),
+            Some(certificate) => builder.with_client_cert_resolver(certificate.for_servers()),
+        };
+        // Where it is reused, each connection is told what it may go on from.
+        config.resumption = Resumption::disabled();
+        let sessions = match parts.reuse {
+            Reuse::Sessions => Some(Arc::default()),
+            Reuse::Nothing => None,
+        };
+        let client = Self {
+            config: Arc::new(config),
+            sessions,
+        };
+        Ok(client.speaking(parts.protocols))
+    }
+
+    /// One that offers other protocols, and has the sessions in common with this one.
+    #[must_use]
+    pub fn speaking(&self, protocols: &[&[u8]]) -> Self {
+        let mut config = ClientConfig::clone(&self.config);
         config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
-        // Every connection shows anew that the server is who it says it is.
-        config.resumption = rustls::client::Resumption::disabled();
-        Ok(Self(Arc::new(config)))
+        Self {
+            config: Arc::new(config),
+            sessions: self.sessions.clone(),
+        }
+    }
+
+    /// One that reuses no session, so that every server shows who it is.
+    #[must_use]
+    pub fn from_scratch(&self) -> Self {
+        Self {
+            config: Arc::clone(&self.config),
+            sessions: None,
+        }
     }
 
     /// Whether it is the same one, and not only one like it.
     #[must_use]
     pub fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
+        Arc::ptr_eq(&self.config, &other.config)
     }
 
-    pub(crate) fn config(&self) -> Arc<ClientConfig> {
-        Arc::clone(&self.0)
+    /// The settings of one connection to a server at `address`; none: it is not known where.
+    pub(crate) fn config(&self, address: Option<SocketAddr>) -> Arc<ClientConfig> {
+        let (Some(sessions), Some(address)) = (&self.sessions, address) else {
+            return Arc::clone(&self.config);
+        };
+        // The library tells sessions apart by name, and several servers may have one.
+        let mut config = ClientConfig::clone(&self.config);
+        config.resumption = Resumption::store(sessions.at(address));
+        Arc::new(config)
     }
 
     /// Agrees with the server on keys, and sees to it that it is the one that is wanted. Waits without bound.
@@ -118,8 +205,14 @@ impl TlsClient {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let connector = TlsConnector::from(Arc::clone(&self.0));
+        let connector = TlsConnector::from(Arc::clone(&self.config));
         connector.connect(name.0, stream).await.map_err(|error| explain(&error))
+    }
+}
+
+impl fmt::Debug for TlsClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsClient").finish_non_exhaustive()
     }
 }
 
@@ -163,33 +256,6 @@ fn authorities(text: &[u8]) -> Result<RootCertStore, TrustError> {
         return Err(TrustError::Empty);
     }
     Ok(roots)
-}
-
-/// Why a handshake failed or a secured connection broke, in an operator's words where there are better ones than the
-/// library's.
-#[must_use]
-pub fn explain(error: &io::Error) -> String {
-    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    match inner {
-        Some(error) => explain_tls(error),
-        None if error.kind() == io::ErrorKind::UnexpectedEof => "the connection was closed in the middle".to_owned(),
-        None => error.to_string(),
-    }
-}
-
-pub(crate) fn explain_tls(error: &rustls::Error) -> String {
-    use Rejected::{Expired, ExpiredContext, NotValidYet, NotValidYetContext, UnknownIssuer};
-    match error {
-        rustls::Error::InvalidCertificate(certificate) => match certificate {
-            Expired | ExpiredContext { .. } => "the certificate has expired".to_owned(),
-            NotValidYet | NotValidYetContext { .. } => "the certificate is not valid yet".to_owned(),
-            UnknownIssuer => "the certificate is not signed by an authority that is trusted".to_owned(),
-            other => format!("the certificate is not accepted: {other}"),
-        },
-        rustls::Error::InvalidMessage(_) => "the peer does not speak TLS".to_owned(),
-        rustls::Error::AlertReceived(alert) => format!("the peer refused: {alert:?}"),
-        other => other.to_string(),
-    }
 }
 
 #[cfg(test)]

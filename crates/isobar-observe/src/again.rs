@@ -6,7 +6,7 @@ use crate::{Cause, Counter};
 /// Why a request was sent again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RetryReason {
-    /// No connection to the server could be made.
+    /// No connection to the server could be made or secured.
     ConnectFailure,
     /// The server closed its connection before its answer began.
     Closed,
@@ -24,7 +24,7 @@ impl RetryReason {
     #[must_use]
     pub const fn of(cause: Cause) -> Option<Self> {
         match cause {
-            Cause::ConnectFailed | Cause::ConnectTimeout => Some(Self::ConnectFailure),
+            Cause::ConnectFailed | Cause::ConnectTimeout | Cause::TlsFailed => Some(Self::ConnectFailure),
             Cause::ServerClosed => Some(Self::Closed),
             Cause::SendTimeout | Cause::ReadTimeout | Cause::TryTimeout => Some(Self::Timeout),
             _ => None,

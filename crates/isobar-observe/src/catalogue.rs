@@ -139,6 +139,10 @@ state_metrics! {
     LISTENER_CERTIFICATE_EXPIRY: Gauge "isobar_listener_certificate_expiry_timestamp_seconds" ["listener", "certificate"];
     /// Whether what is in the files of a certificate can be used (1) or not (0).
     LISTENER_CERTIFICATE_VALID: Gauge "isobar_listener_certificate_usable" ["listener", "certificate"];
+    /// Whether what is in the files that secure connections to the upstream's servers can be used (1) or not (0).
+    UPSTREAM_TLS_USABLE: Gauge "isobar_upstream_tls_usable" ["upstream"];
+    /// When the certificate that is shown to servers ends to be valid, in seconds since 1970.
+    UPSTREAM_CERTIFICATE_EXPIRY: Gauge "isobar_upstream_certificate_expiry_timestamp_seconds" ["upstream", "certificate"];
     /// Requests that wait for a server.
     UPSTREAM_QUEUED: Gauge "isobar_upstream_queued" ["upstream"];
     /// Levels of the upstream that are in panic: too little of them is available, and all their servers are used.

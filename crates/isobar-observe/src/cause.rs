@@ -132,6 +132,10 @@ causes! {
 
     ConnectFailed "connect_failed" Status(502), Server, Always,
         "No connection to the server could be made.";
+    TlsFailed "tls_failed" Status(502), Server, Always,
+        "The connection to the server could not be secured; the access log has the reason (`tls_error`).";
+    TlsUnusable "tls_unusable" Status(502), Isobar, Always,
+        "The files that secure the connections to the upstream's servers have never been of use.";
     ServerClosed "server_closed" Status(502), Server, Idempotent,
         "The server closed or reset its connection before the answer began.";
     ServerMalformed "server_malformed" Status(502), Server, Idempotent,
@@ -335,6 +339,7 @@ mod tests {
     fn a_status_says_whose_fault_it_was() {
         for cause in Cause::ALL {
             match cause.status() {
+                Some(502) if cause == Cause::TlsUnusable => assert_eq!(cause.fault(), Fault::Isobar),
                 Some(502 | 504) => assert_eq!(cause.fault(), Fault::Server, "{cause}"),
                 Some(400..=499 | 501 | 505) => assert_eq!(cause.fault(), Fault::Client, "{cause}"),
                 Some(308) => assert_eq!(cause.fault(), Fault::Nobody, "{cause}"),
@@ -364,6 +369,8 @@ mod tests {
             "queue_full",
             "queue_timeout",
             "session_server",
+            "tls_failed",
+            "tls_unusable",
             "too_late",
         ];
         assert_eq!(always, expected.into());

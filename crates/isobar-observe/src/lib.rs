@@ -23,6 +23,7 @@ mod picked;
 mod snapshot;
 mod stats;
 mod time;
+mod tls;
 
 pub use again::{ByReason, ReasonTotals, RetryReason};
 pub use by::{
@@ -42,3 +43,4 @@ pub use stats::{
     UpstreamStats, UpstreamTotals, WorkerStats, WorkerTotals,
 };
 pub use time::WallTime;
+pub use tls::{ByTlsReason, TlsReason, TlsReasonTotals};

@@ -5,7 +5,7 @@
 //! metric's kind, and the name beside it the metric's name.
 
 use crate::catalogue::{Cell, Measured, metric_of};
-use crate::{ByCause, ByClass, ByReason, Counter, Failures, Histogram, Overloads, Refusals};
+use crate::{ByCause, ByClass, ByReason, ByTlsReason, Counter, Failures, Histogram, Overloads, Refusals};
 
 /// Declares a shard, the sum of shards, and their metrics.
 macro_rules! shards {
@@ -136,6 +136,12 @@ shards! {
         retries: Counter = "isobar_server_retries_total",
         /// Connections made to the server.
         connections_opened: Counter = "isobar_server_connections_opened_total",
+        /// TLS handshakes with the server that were completed.
+        tls_handshakes: Counter = "isobar_server_tls_handshakes_total",
+        /// Of those, the ones that went on where an earlier connection was.
+        tls_resumptions: Counter = "isobar_server_tls_resumptions_total",
+        /// TLS handshakes with the server that failed, by why.
+        tls_failures: ByTlsReason = "isobar_server_tls_failures_total",
         /// Requests sent on a connection that had carried others before.
         connections_reused: Counter = "isobar_server_connections_reused_total",
         /// Bytes of request bodies given to the server.

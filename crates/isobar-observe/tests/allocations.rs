@@ -36,6 +36,7 @@ const RECORD: Record<'_> = Record {
     connect: None,
     attempts: 1,
     tried: b"a:connect_failed",
+    tls_error: b"",
     retry_refused: false,
     upgraded: false,
     cause: Cause::Complete,

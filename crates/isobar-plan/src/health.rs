@@ -15,7 +15,7 @@ pub struct HealthCheck {
     /// The port that is asked; none: the server's own.
     pub port: Option<u16>,
     /// How the connection is secured; none: it is not.
-    pub tls: Option<HealthTls>,
+    pub tls: Option<CheckTls>,
     /// What is asked of a server.
     pub probe: HealthProbe,
     /// From the start of one probe to the start of the next; each is moved by up to a tenth of it at random.
@@ -42,6 +42,25 @@ impl HealthCheck {
 
 /// How the connection of a probe is secured.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum CheckTls {
+    /// As those of requests to the servers are.
+    OfUpstream,
+    /// In its own way.
+    Own(HealthTls),
+}
+
+impl CheckTls {
+    /// Whether the same is written, whatever stands in the file: certificates are exchanged before they expire.
+    fn asks_the_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Own(one), Self::Own(other)) => one.asks_the_same(other),
+            (one, other) => one == other,
+        }
+    }
+}
+
+/// How a probe secures its connection in its own way.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct HealthTls {
     /// Whose certificate is wanted, and what the server is told is wanted of it; none: the server's own name or address.
     pub server_name: Option<Box<str>>,
@@ -50,7 +69,6 @@ pub struct HealthTls {
 }
 
 impl HealthTls {
-    /// Whether the same is written, whatever stands in the file: certificates are exchanged before they expire.
     fn asks_the_same(&self, other: &Self) -> bool {
         let same_trust = match (&self.trust, &other.trust) {
             (Trust::File(one), Trust::File(other)) => one.file == other.file,

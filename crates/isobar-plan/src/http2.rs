@@ -10,6 +10,8 @@ pub enum HttpVersion {
     Http1,
     /// HTTP/2, without asking.
     Http2,
+    /// What each server chooses in its TLS handshake (ALPN).
+    Auto,
 }
 
 /// How HTTP/2 is spoken with the clients of a listener.

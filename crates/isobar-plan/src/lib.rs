@@ -24,7 +24,7 @@ mod tls;
 mod upstream;
 
 pub use diff::{ListenerChange, PlanDiff, UpstreamChange};
-pub use health::{Authorities, HealthCheck, HealthProbe, HealthTls, HttpProbe, StatusRanges, TcpStep, Trust};
+pub use health::{Authorities, CheckTls, HealthCheck, HealthProbe, HealthTls, HttpProbe, StatusRanges, TcpStep, Trust};
 pub use http2::{Http2, Http2Budgets, HttpVersion};
 pub use isobar_balance::{Bound, SlowStart, Tier};
 pub use listener::{
@@ -41,11 +41,12 @@ pub use service::{
 };
 pub use status::{
     CertificateStatus, CheckHealth, CheckReport, CheckStatus, EngineState, Event, HealthState, LimitStatus,
-    ListenerStatus, LogStatus, PanicChange, ReportsStatus, ServerStatus, Status, UpstreamStatus,
+    ListenerStatus, LogStatus, PanicChange, ReportsStatus, ServerStatus, Status, UpstreamStatus, UpstreamTlsStatus,
 };
 pub use sticky::{Learned, LearnedFrom, Otherwise, Secret, Sticky, StickyBy, StickyCookie};
 pub use tls::{
-    CertificateFiles, ClientCertificates, Hsts, ListenerTls, TicketKeys, TlsVersion, UnknownName, WithoutCertificate,
+    CertificateFiles, ClientCertificates, Hsts, ListenerTls, ServerTrust, Sessions, TicketKeys, TlsVersion,
+    UnknownName, UpstreamTls, WithoutCertificate,
 };
 pub use upstream::{Allowance, Balance, HashPart, KeepAlive, Server, ServerAddress, Timeouts, Upstream};
 

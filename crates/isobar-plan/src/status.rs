@@ -87,6 +87,19 @@ pub struct UpstreamStatus {
     pub connections: LimitStatus,
     /// Its servers.
     pub servers: Vec<ServerStatus>,
+    /// What secures connections to them; none: nothing does.
+    pub tls: Option<UpstreamTlsStatus>,
+}
+
+/// What secures connections to servers, as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpstreamTlsStatus {
+    /// Why what is in its files now cannot be used; none: it can.
+    pub problem: Option<String>,
+    /// Whether there is anything to secure connections with, be it from an earlier reading of the files.
+    pub in_use: bool,
+    /// The certificate that is shown to servers; none: there is none to show.
+    pub certificate: Option<CertificateStatus>,
 }
 
 /// What an upstream goes by that goes by reports.
@@ -312,6 +325,24 @@ pub enum Event {
         problem: Option<String>,
         /// Whether an earlier one from the same files stays in use.
         in_use: bool,
+    },
+    /// What secures the connections to an upstream's servers could not be read, or can be again.
+    UpstreamTls {
+        /// The upstream.
+        upstream: Name,
+        /// Why it cannot be used; none: it can.
+        problem: Option<String>,
+        /// Whether what was read before stays in use.
+        in_use: bool,
+    },
+    /// A connection to a server could not be secured.
+    ServerTls {
+        /// The server's upstream.
+        upstream: Name,
+        /// The server.
+        server: Name,
+        /// Why.
+        reason: String,
     },
     /// The access log cannot be written.
     AccessLogFailed {

@@ -1,4 +1,4 @@
-//! How are the connections of a listener's clients secured?
+//! How are the connections of clients, and those to servers, secured?
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -51,6 +51,54 @@ pub struct CertificateFiles {
     pub key: Box<str>,
     /// The file with the authority's word that the certificate is still good (OCSP response, DER); none: nothing is said of that.
     pub ocsp: Option<Box<str>>,
+}
+
+/// How connections to the servers of an upstream are secured. Files are named here, and read when the plan is taken into service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpstreamTls {
+    /// Whose certificate servers have to show, and what they are told is wanted of them; none: the name or address of each.
+    pub server_name: Option<Box<str>>,
+    /// Whose word is taken for their certificates.
+    pub trust: ServerTrust,
+    /// What is shown to servers that ask for a certificate; none: nothing.
+    pub certificate: Option<CertificateFiles>,
+    /// The oldest version that is spoken.
+    pub oldest: TlsVersion,
+    /// Whether later connections go on where earlier ones were.
+    pub sessions: Sessions,
+}
+
+impl UpstreamTls {
+    /// Every file it names.
+    pub fn files(&self) -> impl Iterator<Item = &str> {
+        let authorities = match &self.trust {
+            ServerTrust::File(file) => Some(file),
+            ServerTrust::System | ServerTrust::Anyone => None,
+        };
+        let own = self.certificate.iter();
+        let own = own.flat_map(|files| [&files.certificate, &files.key]);
+        authorities.into_iter().chain(own).map(|file| &**file)
+    }
+}
+
+/// Whose word is taken for the certificates of an upstream's servers.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum ServerTrust {
+    /// The authorities the system trusts.
+    System,
+    /// The authorities in this PEM file.
+    File(Box<str>),
+    /// Nobody's: any certificate will do, and whoever sits between can answer in a server's place.
+    Anyone,
+}
+
+/// Whether later connections to a server go on where earlier ones were.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Sessions {
+    /// They do, where the server lets them.
+    Reused,
+    /// Each begins anew.
+    Fresh,
 }
 
 /// What clients get that ask for a name of no certificate.

@@ -10,7 +10,7 @@ pub use isobar_balance::{Allowance, Balance};
 
 use crate::{
     GradientRules, HealthCheck, HttpVersion, Name, Outliers, Placement, Queue, Reports, ServiceState, Sticky,
-    UpstreamLimits,
+    UpstreamLimits, UpstreamTls,
 };
 
 /// A set of servers that can answer the same requests.
@@ -24,6 +24,8 @@ pub struct Upstream {
     pub hash: Vec<HashPart>,
     /// Its servers in the order written; names are unique within the upstream.
     pub servers: Vec<Server>,
+    /// How connections to its servers are secured; none: they are not.
+    pub tls: Option<UpstreamTls>,
     /// Which of its servers stand together, and how far what is known of them is believed.
     pub placement: Placement,
     /// How reports of its servers are read, where the algorithm goes by them; otherwise none.

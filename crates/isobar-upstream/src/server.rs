@@ -3,7 +3,7 @@
 mod service;
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -37,10 +37,15 @@ pub struct Server {
     available: AtomicBool,
     addresses: RwLock<Arc<[SocketAddr]>>,
     next_address: AtomicUsize,
+    /// From when on a failure of it may be told of again.
+    complaints: AtomicU64,
     /// Requests that sleep in the queue for a place at this very server.
     sleepers: AtomicU32,
     record: Mutex<Record>,
 }
+
+/// How far what is told of the failures of one server is apart.
+const COMPLAINTS_APART_NANOSECONDS: u64 = 60 * 1_000_000_000;
 
 /// How many servers there were. Four thousand million are more than a process lives to see.
 static NUMBERS: AtomicU32 = AtomicU32::new(0);
@@ -141,6 +146,7 @@ impl Server {
             available: AtomicBool::new(available),
             addresses: RwLock::new(addresses),
             next_address: AtomicUsize::new(0),
+            complaints: AtomicU64::new(0),
             sleepers: AtomicU32::new(0),
             record: Mutex::new(Record {
                 checks: Checks::new(health),
@@ -199,6 +205,20 @@ impl Server {
     /// How many requests it is given at once.
     pub(crate) fn concurrency(&self) -> &Concurrency {
         &self.concurrency
+    }
+
+    /// Whether a failure of it may be told of now: once a minute, whoever asks.
+    #[must_use]
+    pub fn may_complain(&self, now: Instant) -> bool {
+        // The first moment is 0, at which it may.
+        let now = moment(now).since(Moment::default());
+        let from = self.complaints.load(Ordering::Relaxed);
+        let until = now + COMPLAINTS_APART_NANOSECONDS;
+        let swap = |from| {
+            self.complaints
+                .compare_exchange(from, until, Ordering::Relaxed, Ordering::Relaxed)
+        };
+        now >= from && swap(from).is_ok()
     }
 
     /// What one worker counts of it.
@@ -419,6 +439,7 @@ mod tests {
             },
             outliers: None,
             retry_budget: None,
+            tls: None,
             placement: Default::default(),
             sticky: None,
         }

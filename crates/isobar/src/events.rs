@@ -25,16 +25,19 @@ pub(crate) fn log(event: &Event) {
         | Event::OutOfDescriptors => {
             tracing::warn!("{}", sentence(event));
         }
-        Event::Reports { informed: false, .. } => tracing::warn!("{}", sentence(event)),
+        Event::Reports { informed: false, .. } | Event::ServerTls { .. } => tracing::warn!("{}", sentence(event)),
         Event::Health { .. }
         | Event::Certificate { problem: None, .. }
+        | Event::UpstreamTls { problem: None, .. }
         | Event::Check { .. }
         | Event::Panic { .. }
         | Event::Service { .. }
         | Event::Reports { .. } => {
             tracing::info!("{}", sentence(event));
         }
-        Event::AccessLogFailed { .. } | Event::Certificate { problem: Some(_), .. } => {
+        Event::AccessLogFailed { .. }
+        | Event::Certificate { problem: Some(_), .. }
+        | Event::UpstreamTls { problem: Some(_), .. } => {
             tracing::error!("{}", sentence(event));
         }
         Event::Applied { .. } => tracing::debug!("{}", sentence(event)),
@@ -58,6 +61,29 @@ fn certificate(listener: &str, file: &str, problem: Option<&str>, in_use: bool) 
         "its names are not served over TLS"
     };
     format!("failed to read the certificate {file} of listener {listener}: {problem}; {then}")
+}
+
+fn reports(upstream: &str, informed: bool) -> String {
+    if informed {
+        format!("servers of {upstream} report their load, and are chosen by it")
+    } else {
+        format!(
+            "servers of {upstream} do not report their load: they are chosen without (see docs/algorithms.md, \
+             `Reports`)"
+        )
+    }
+}
+
+fn upstream_tls(upstream: &str, problem: Option<&str>, in_use: bool) -> String {
+    let Some(problem) = problem else {
+        return format!("new files for TLS to the servers of {upstream} are in use");
+    };
+    let then = if in_use {
+        "what was read before stays in use"
+    } else {
+        "requests to it are answered with 502"
+    };
+    format!("failed to prepare TLS to the servers of {upstream}: {problem}; {then}")
 }
 
 /// An event in words.
@@ -104,16 +130,7 @@ pub(crate) fn sentence(event: &Event) -> String {
             let (to, from) = (health(*to), health(*from));
             format!("server {server} of {upstream}, by one of its checks, is {to} (was {from}): {reason}")
         }
-        Event::Reports {
-            upstream,
-            informed: true,
-        } => {
-            format!("servers of {upstream} report their load, and are chosen by it")
-        }
-        Event::Reports { upstream, .. } => format!(
-            "servers of {upstream} do not report their load: they are chosen without (see docs/algorithms.md, \
-             `Reports`)"
-        ),
+        Event::Reports { upstream, informed } => reports(upstream, *informed),
         Event::Applied { generation, .. } => format!("plan {generation} is in service"),
         Event::Certificate {
             listener,
@@ -121,6 +138,16 @@ pub(crate) fn sentence(event: &Event) -> String {
             problem,
             in_use,
         } => certificate(listener, file, problem.as_deref(), *in_use),
+        Event::UpstreamTls {
+            upstream,
+            problem,
+            in_use,
+        } => upstream_tls(upstream, problem.as_deref(), *in_use),
+        Event::ServerTls {
+            upstream,
+            server,
+            reason,
+        } => format!("failed to secure a connection to server {server} of {upstream}: {reason}"),
         Event::AccessLogFailed { error } => format!("the access log cannot be written or opened anew: {error}"),
         Event::OutOfDescriptors => {
             "no file descriptors are left; accepting pauses for a moment (raise the limit: ulimit -n)".to_owned()
@@ -236,6 +263,30 @@ mod tests {
         check(
             reports(false),
             "servers of api do not report their load: they are chosen without (see docs/algorithms.md, `Reports`)",
+        );
+        let tls = |problem: Option<&str>, in_use| Event::UpstreamTls {
+            upstream: "api".into(),
+            problem: problem.map(str::to_owned),
+            in_use,
+        };
+        check(tls(None, true), "new files for TLS to the servers of api are in use");
+        check(
+            tls(Some("ca.pem: no such file or directory"), true),
+            "failed to prepare TLS to the servers of api: ca.pem: no such file or directory; what was read before stays \
+             in use",
+        );
+        check(
+            tls(Some("ca.pem: it has no certificate"), false),
+            "failed to prepare TLS to the servers of api: ca.pem: it has no certificate; requests to it are answered \
+             with 502",
+        );
+        check(
+            Event::ServerTls {
+                upstream: "api".into(),
+                server: "a".into(),
+                reason: "the certificate has expired".to_owned(),
+            },
+            "failed to secure a connection to server a of api: the certificate has expired",
         );
         check(Event::Drained { cut: 2 }, "drained: time was up for 2 connections");
     }

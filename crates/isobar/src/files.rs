@@ -1,8 +1,9 @@
 //! What stands in the files that a configuration names, and is it of use?
 //!
 //! A configuration has them looked at before it counts as valid, and a plan is completed before it is served. They are read
-//! again with every reload. Only what secures listeners the data plane reads itself, because it keeps certificates in use whose
-//! files are of no use any more. Errors name the file and never what stands in it.
+//! again with every reload. Only what secures connections of clients and those to servers the data plane reads itself,
+//! because it keeps in use what it read before when files are of no use any more. Errors name the file and never what stands
+//! in it.
 
 use std::collections::HashMap;
 use std::io;
@@ -13,7 +14,7 @@ use std::time::SystemTime;
 use isobar_config::{CertificatePaths, Needed, Unusable};
 use isobar_engine::named_file::read;
 use isobar_net::tls;
-use isobar_plan::{Plan, Secret, StickyBy, Trust};
+use isobar_plan::{CheckTls, HealthTls, Plan, Secret, StickyBy, Trust};
 
 use crate::failure::io_reason;
 
@@ -26,19 +27,30 @@ const MAX_SECRET: u64 = 4096;
 /// Bytes of a file with certificates at most; all the authorities of a usual system take some 250 KB.
 const MAX_CERTIFICATES: u64 = 16 * 1024 * 1024;
 
+/// What follows where connections to the servers of an upstream cannot be secured as asked.
+const FAILS: &str = "requests to this upstream are answered with 502 until it can be used";
+
 /// Looks whether what a configuration needs can be used, without changing anything.
 pub(crate) fn look(needed: Needed<'_>) -> Result<(), Unusable> {
     match needed {
         Needed::Secret(file) => secret(file).map(drop),
         Needed::Authorities(file) => authorities(file).map(drop),
-        Needed::SystemAuthorities => {
-            let usable = tls::TlsClient::new(tls::Trust::System, &[]).map(drop);
-            usable.map_err(|error| Unusable {
-                message: error.to_string(),
-                help: None,
-            })
+        Needed::SystemAuthorities => system_authorities(None),
+        Needed::Certificate(paths) => certificate(
+            paths,
+            "its names are not served over TLS until it can be used",
+            "clients",
+        ),
+        Needed::OwnCertificate(paths) => certificate(paths, FAILS, "servers"),
+        Needed::ServerAuthorities(Some(file)) => {
+            authorities(file)
+                .map(drop)
+                .map_err(|Unusable { message, .. }| Unusable {
+                    message,
+                    help: Some(FAILS.to_owned()),
+                })
         }
-        Needed::Certificate(paths) => certificate(paths),
+        Needed::ServerAuthorities(None) => system_authorities(Some(FAILS)),
         Needed::ClientAuthorities(file) => authorities(file).map(drop),
         Needed::Revoked { lists, authorities } => revoked(lists, authorities),
         Needed::TicketKey(file) => ticket_key(file),
@@ -46,10 +58,11 @@ pub(crate) fn look(needed: Needed<'_>) -> Result<(), Unusable> {
     }
 }
 
-/// Looks as [`look`] does, but for certificates: of those that cannot be used the data plane tells, which may have earlier ones.
+/// Looks as [`look`] does, but for certificates and for what secures connections to servers: of those that cannot be used the data
+/// plane tells, which may have earlier ones.
 pub(crate) fn look_to_serve(needed: Needed<'_>) -> Result<(), Unusable> {
     match needed {
-        Needed::Certificate(_) => Ok(()),
+        Needed::Certificate(_) | Needed::OwnCertificate(_) | Needed::ServerAuthorities(_) => Ok(()),
         other => look(other),
     }
 }
@@ -69,12 +82,16 @@ pub(crate) fn fill_in(plan: &mut Plan) -> Result<(), String> {
             cookie.secrets = secrets.map_err(of_upstream)?;
         }
         for check in &mut upstream.health {
-            let of_file = |tls: &isobar_plan::HealthTls| matches!(tls.trust, Trust::File(_));
+            let of_file = |tls: &CheckTls| matches!(tls, CheckTls::Own(own) if matches!(own.trust, Trust::File(_)));
             // Only those are made anew that have a file.
             if !check.tls.as_ref().is_some_and(of_file) {
                 continue;
             }
-            let Some(Trust::File(wanted)) = Arc::make_mut(check).tls.as_mut().map(|tls| &mut tls.trust) else {
+            let Some(CheckTls::Own(HealthTls {
+                trust: Trust::File(wanted),
+                ..
+            })) = &mut Arc::make_mut(check).tls
+            else {
                 continue;
             };
             wanted.pem = match known.get(&wanted.file) {
@@ -117,12 +134,21 @@ fn authorities(file: &str) -> Result<Arc<[u8]>, Unusable> {
     Ok(pem.into())
 }
 
-/// Whether a certificate can be shown. One that has expired can.
-fn certificate(paths: CertificatePaths<'_>) -> Result<(), Unusable> {
+/// Whether the system has authorities; `help` is what to say where it has none.
+fn system_authorities(help: Option<&str>) -> Result<(), Unusable> {
+    let usable = tls::TlsClient::new(tls::Trust::System, &[]).map(drop);
+    usable.map_err(|error| Unusable {
+        message: error.to_string(),
+        help: help.map(str::to_owned),
+    })
+}
+
+/// Whether a certificate can be shown to `whom`, and what follows if not. One that has expired can.
+fn certificate(paths: CertificatePaths<'_>, follows: &str, whom: &str) -> Result<(), Unusable> {
     let CertificatePaths { certificate, key, ocsp } = paths;
     let unusable = |why: &str| Unusable {
         message: format!("failed to read the certificate {certificate}: {why}"),
-        help: Some("its names are not served over TLS until it can be used".to_owned()),
+        help: Some(follows.to_owned()),
     };
     let said = |file: &str| {
         read(file, MAX_CERTIFICATES).map_err(|error| match io_reason(&error) {
@@ -136,7 +162,7 @@ fn certificate(paths: CertificatePaths<'_>) -> Result<(), Unusable> {
     if read.valid_until() < SystemTime::now() {
         return Err(Unusable {
             message: format!("the certificate {certificate} has expired"),
-            help: Some("clients will not accept it".to_owned()),
+            help: Some(format!("{whom} will not accept it")),
         });
     }
     Ok(())

@@ -231,6 +231,8 @@ fn the_full_example_passes_the_check() {
         .replace("/etc/isobar/tickets.key", &file("tickets.key"))
         .replace("/etc/isobar/site.pem", site.certificate.to_str().unwrap())
         .replace("/etc/isobar/site.key", site.key.to_str().unwrap())
+        .replace("/etc/isobar/own.pem", site.certificate.to_str().unwrap())
+        .replace("/etc/isobar/own.key", site.key.to_str().unwrap())
         .replace("/etc/isobar/site.ocsp", &file("site.ocsp"))
         .replace("/etc/isobar/ca.crl", authority.revoke(&[]).to_str().unwrap())
         .replace("/etc/isobar/ca.pem", authority.file().to_str().unwrap())

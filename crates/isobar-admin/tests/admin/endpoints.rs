@@ -64,6 +64,7 @@ fn the_detailed_report_names_every_dependency() {
         "listener web",
         "certificate /etc/isobar/site.pem of listener web",
         "upstream api",
+        "TLS of upstream api",
         "server api/127.0.0.1:9001",
         "server api/127.0.0.1:9002",
         &odd_upstream,
@@ -82,7 +83,7 @@ fn the_detailed_report_names_every_dependency() {
         "detail": "unhealthy, 2 of 9 requests in flight (found from latency): connection refused",
         "time_ms": 1.234,
     });
-    assert_eq!(checks[6], failed);
+    assert_eq!(checks[7], failed);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use isobar_observe::{
 };
 use isobar_plan::{
     CertificateStatus, CheckHealth, EngineState, HealthState, LimitStatus, ListenerStatus, LogStatus, Name, OrderDone,
-    OrderRefusal, ReportsStatus, ServerOrder, ServerStatus, ServiceState, Status, UpstreamStatus,
+    OrderRefusal, ReportsStatus, ServerOrder, ServerStatus, ServiceState, Status, UpstreamStatus, UpstreamTlsStatus,
 };
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -161,6 +161,16 @@ fn well() -> Status {
                     server("127.0.0.1:9001", HealthState::Healthy),
                     server("127.0.0.1:9002", HealthState::Unhealthy),
                 ],
+                tls: Some(UpstreamTlsStatus {
+                    problem: Some("/etc/isobar/ca.pem: no such file or directory".to_owned()),
+                    in_use: true,
+                    certificate: Some(CertificateStatus {
+                        file: "/etc/isobar/own.pem".into(),
+                        names: vec!["isobar.internal".into()],
+                        valid_until: Some(Duration::from_secs(4_000_000_000)),
+                        problem: None,
+                    }),
+                }),
             },
             UpstreamStatus {
                 name: ODD_NAME.into(),
@@ -173,6 +183,7 @@ fn well() -> Status {
                 requests: LimitStatus { used: 4, max: Some(4) },
                 connections: LimitStatus { used: 6, max: Some(8) },
                 servers: vec![server("127.0.0.1:9003", HealthState::Unknown)],
+                tls: None,
             },
         ],
         access_log: Some(LogStatus {

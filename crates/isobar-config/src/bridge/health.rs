@@ -5,12 +5,12 @@ mod fit;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use isobar_plan::{Authorities, HealthProbe, HealthTls, HttpProbe, Trust};
+use isobar_plan::{Authorities, CheckTls, HealthProbe, HealthTls, HttpProbe, Trust};
 
 use super::names;
 use crate::document::{
     BodyExpectation, CaFile, HealthCheck, HealthChecks, HealthKind, HealthMethod, HostField, Label, ServiceName,
-    TcpStep, Text, Verify,
+    TcpStep, Text, UpstreamTls, Verify,
 };
 use crate::problem::{Path, Problem, Problems, Spot};
 use crate::setting::Word;
@@ -24,19 +24,20 @@ const MAX_STEPS: usize = 64;
 
 pub(super) fn checks(
     written: &HealthChecks,
+    tls: Option<&UpstreamTls>,
     at: Path<'_>,
     problems: &mut Problems,
 ) -> Vec<Arc<isobar_plan::HealthCheck>> {
-    let names = names::check_names(written);
+    let names = names::check_names(written, tls);
     match written {
         HealthChecks::One(only) => names
             .iter()
-            .map(|name| Arc::new(check(only, name, at, problems)))
+            .map(|name| Arc::new(check((only, name), tls, at, problems)))
             .collect(),
         HealthChecks::List(list) => {
             check_list(list, &names, at, problems);
             let each = list.iter().zip(&names).enumerate();
-            each.map(|(index, (written, name))| Arc::new(check(written, name, at.index(index), problems)))
+            each.map(|(index, (written, name))| Arc::new(check((written, name), tls, at.index(index), problems)))
                 .collect()
         }
     }
@@ -66,9 +67,14 @@ fn check_list(list: &[HealthCheck], names: &[Label], at: Path<'_>, problems: &mu
     }
 }
 
-fn check(written: &HealthCheck, name: &Label, at: Path<'_>, problems: &mut Problems) -> isobar_plan::HealthCheck {
-    let kind = kind(written);
-    fit::check(written, kind, at, problems);
+fn check(
+    (written, name): (&HealthCheck, &Label),
+    of: Option<&UpstreamTls>,
+    at: Path<'_>,
+    problems: &mut Problems,
+) -> isobar_plan::HealthCheck {
+    let kind = kind(written, of);
+    fit::check((written, kind), of, at, problems);
     let HealthCheck {
         r#type: _,
         name: _,
@@ -83,9 +89,9 @@ fn check(written: &HealthCheck, name: &Label, at: Path<'_>, problems: &mut Probl
         steps: _,
         service,
         tls: _,
-        server_name,
-        ca,
-        verify,
+        server_name: _,
+        ca: _,
+        verify: _,
         interval,
         timeout,
         rise,
@@ -112,18 +118,14 @@ fn check(written: &HealthCheck, name: &Label, at: Path<'_>, problems: &mut Probl
             host,
         },
     };
-    let tls = || HealthTls {
-        server_name: server_name.as_ref().map(|name| HostField::as_str(name).into()),
-        trust: match (verify, ca) {
-            (Some(Verify::None), _) => Trust::Anyone,
-            (_, Some(file)) => Trust::File(Authorities::of_file(CaFile::as_str(file))),
-            (_, None) => Trust::System,
-        },
-    };
     isobar_plan::HealthCheck {
         name: name.as_str().into(),
         port: port.and_then(|port| u16::try_from(port.value()).ok()),
-        tls: is_secured(written, kind).then(tls),
+        tls: match securing(written, kind, of) {
+            Securing::Nothing => None,
+            Securing::OfUpstream => Some(CheckTls::OfUpstream),
+            Securing::Own => Some(CheckTls::Own(own_tls(written))),
+        },
         probe,
         interval: interval.duration(),
         timeout: timeout.duration(),
@@ -132,12 +134,23 @@ fn check(written: &HealthCheck, name: &Label, at: Path<'_>, problems: &mut Probl
     }
 }
 
-/// What is asked of a server: what is written, or what the other keys are for.
-pub(crate) fn kind(written: &HealthCheck) -> HealthKind {
-    let certificate = written.server_name.is_some() || written.ca.is_some() || written.verify.is_some();
+fn own_tls(written: &HealthCheck) -> HealthTls {
+    HealthTls {
+        server_name: written.server_name.as_ref().map(|name| HostField::as_str(name).into()),
+        trust: match (written.verify, &written.ca) {
+            (Some(Verify::None), _) => Trust::Anyone,
+            (_, Some(file)) => Trust::File(Authorities::of_file(CaFile::as_str(file))),
+            (_, None) => Trust::System,
+        },
+    }
+}
+
+/// What is asked of a server: what is written, or what the other keys are for. `of` is what secures requests to it.
+pub(crate) fn kind(written: &HealthCheck, of: Option<&UpstreamTls>) -> HealthKind {
+    let certificate = has_certificate(written);
     let asks = written.path.is_some() || written.host.is_some() || written.method.is_some();
     let asks = asks || written.expect.is_some() || written.body.is_some() || !written.headers.0.is_empty();
-    let secured = certificate || written.tls == Some(true);
+    let secured = certificate || written.tls == Some(true) || inherits(written, of);
     let implied = if written.service.is_some() {
         HealthKind::Grpc
     } else if written.send.is_some() || !written.steps.is_empty() {
@@ -152,9 +165,39 @@ pub(crate) fn kind(written: &HealthCheck) -> HealthKind {
     written.r#type.unwrap_or(implied)
 }
 
-/// Whether certificates come into it.
-pub(crate) fn is_secured(written: &HealthCheck, kind: HealthKind) -> bool {
-    kind == HealthKind::Https || (kind != HealthKind::Http && written.tls == Some(true))
+/// How the connections of a check are secured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Securing {
+    /// They are not.
+    Nothing,
+    /// As those of requests to the upstream.
+    OfUpstream,
+    /// By what the check says itself.
+    Own,
+}
+
+/// How the connections of a check are secured; `of` is what secures requests to its servers.
+pub(crate) fn securing(written: &HealthCheck, kind: HealthKind, of: Option<&UpstreamTls>) -> Securing {
+    let is_secured = match kind {
+        HealthKind::Https => true,
+        HealthKind::Http => false,
+        HealthKind::Tcp | HealthKind::Grpc => written.tls == Some(true) || inherits(written, of),
+    };
+    match of {
+        _ if !is_secured => Securing::Nothing,
+        Some(_) if !has_certificate(written) => Securing::OfUpstream,
+        _ => Securing::Own,
+    }
+}
+
+/// Whether a check is secured because requests are, unless its kind has it otherwise. Another port can be meant for checks alone.
+fn inherits(written: &HealthCheck, of: Option<&UpstreamTls>) -> bool {
+    of.is_some() && written.tls.is_none() && written.port.is_none()
+}
+
+/// Whether a check says itself what is wanted of certificates.
+fn has_certificate(written: &HealthCheck) -> bool {
+    written.server_name.is_some() || written.ca.is_some() || written.verify.is_some()
 }
 
 /// The statuses that count as good where nothing else is written.

@@ -1,6 +1,19 @@
 //! What does HTTP/2 ask of the data plane?
 
-use crate::document::{Http2, Http2Budgets};
+use isobar_plan::HttpVersion;
+
+use crate::document::{Http2, Http2Budgets, Upstream};
+use crate::problem::{Path, Problem, Problems};
+
+/// What is spoken with the servers of an upstream.
+pub(super) fn version(written: &Upstream, at: Path<'_>, problems: &mut Problems) -> HttpVersion {
+    if written.http_version == HttpVersion::Auto && written.tls.is_none() {
+        let message = "servers choose the version in their TLS handshake, and there is none";
+        let problem = Problem::error(at.key("http_version"), message);
+        problems.push(problem.help("write `http1` or `http2`, or `tls: {}` beside it"));
+    }
+    written.http_version
+}
 
 /// How it is spoken with clients; none: it is not.
 pub(super) fn http2(written: &Http2) -> Option<isobar_plan::Http2> {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use isobar_route::{HostPattern, PathPattern};
 
 use super::health::kind;
-use crate::document::{HealthCheck, HealthChecks, Label, Listener, Match, Route, Server};
+use crate::document::{HealthCheck, HealthChecks, Label, Listener, Match, Route, Server, UpstreamTls};
 
 /// Bytes of a name made from a rule; leaves room for a number after it.
 const MAX_RULE_BYTES: usize = 200;
@@ -39,13 +39,14 @@ pub(crate) fn server_name(server: &Server) -> Label {
         .unwrap_or_else(|| Label::made(server.address.to_string()))
 }
 
-/// The names of health checks: their own, or the kind of probe, with a number where that name is taken.
-pub(crate) fn check_names(checks: &HealthChecks) -> Vec<Label> {
+/// The names of health checks: their own, or the kind of probe, with a number where that name is taken. `tls` is what secures
+/// requests to the servers.
+pub(crate) fn check_names(checks: &HealthChecks, tls: Option<&UpstreamTls>) -> Vec<Label> {
     let mut taken: HashMap<String, usize> = HashMap::new();
     for name in checks.iter().filter_map(|check| check.name.as_ref()) {
         taken.insert(name.as_str().to_owned(), 1);
     }
-    let mut name = |check: &HealthCheck| Label::made(unique(kind(check).word().to_owned(), &mut taken));
+    let mut name = |check: &HealthCheck| Label::made(unique(kind(check, tls).word().to_owned(), &mut taken));
     checks
         .iter()
         .map(|check| check.name.clone().unwrap_or_else(|| name(check)))

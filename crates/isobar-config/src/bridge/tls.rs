@@ -1,8 +1,9 @@
 //! What does TLS ask of the data plane?
 
-use isobar_plan::{CertificateFiles, TicketKeys, WithoutCertificate};
+use isobar_plan::{CertificateFiles, ServerTrust, Sessions, TicketKeys, WithoutCertificate};
 
-use crate::document::{CaFile, Certificate, ClientCertificates, HostField, Hsts, ListenerTls};
+use super::certificates;
+use crate::document::{CaFile, Certificate, ClientCertificates, HostField, Hsts, ListenerTls, UpstreamTls, Verify};
 use crate::problem::{Path, Problem, Problems};
 
 pub(super) fn tls(written: &ListenerTls, at: Path<'_>, problems: &mut Problems) -> isobar_plan::ListenerTls {
@@ -93,6 +94,52 @@ fn clients(written: &ClientCertificates) -> isobar_plan::ClientCertificates {
             WithoutCertificate::Served
         },
         forward: *forward,
+    }
+}
+
+/// How connections to servers are secured.
+pub(super) fn to_servers(written: &UpstreamTls, at: Path<'_>, problems: &mut Problems) -> isobar_plan::UpstreamTls {
+    let UpstreamTls {
+        server_name,
+        ca,
+        verify,
+        certificate,
+        key,
+        min_version,
+        session_reuse,
+    } = written;
+    certificates::check_trust(Some(*verify), ca.as_ref(), at, problems);
+    certificates::check_name(server_name.as_ref(), at, problems);
+    if *verify == Verify::None {
+        let message =
+            "any certificate will do: whoever sits between can answer in a server's place, and read what it is sent";
+        let problem = Problem::warning(at.key("verify"), message);
+        problems.push(
+            problem.help("`ca` names authorities of your own, and `server_name` what their certificates are for"),
+        );
+    }
+    if key.is_some() && certificate.is_none() {
+        let problem = Problem::error(at.key("key"), "there is a key, and no certificate that it is for").on_key();
+        problems.push(problem.help("add `certificate`, or remove the key"));
+    }
+    isobar_plan::UpstreamTls {
+        server_name: server_name.as_ref().map(|name| HostField::as_str(name).into()),
+        trust: match (verify, ca) {
+            (Verify::None, _) => ServerTrust::Anyone,
+            (Verify::Full, Some(file)) => ServerTrust::File(path(file)),
+            (Verify::Full, None) => ServerTrust::System,
+        },
+        certificate: certificate.as_ref().map(|certificate| CertificateFiles {
+            certificate: path(certificate),
+            key: path(key.as_ref().unwrap_or(certificate)),
+            ocsp: None,
+        }),
+        oldest: *min_version,
+        sessions: if *session_reuse {
+            Sessions::Reused
+        } else {
+            Sessions::Fresh
+        },
     }
 }
 

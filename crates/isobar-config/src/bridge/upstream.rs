@@ -6,7 +6,8 @@ use isobar_balance::Balance;
 use isobar_plan::{Outliers, ServiceState, Timeouts};
 
 use super::placement::{self, Here};
-use super::{health, names, outliers, overload, reports, retry, sticky, subset};
+use super::tls::to_servers;
+use super::{health, http2, names, outliers, overload, reports, retry, sticky, subset};
 use crate::document::{
     HashPart, KeepAlive, Label, Named, OneOrMore, OrNone, OutlierDetection, Server, ServerTimeouts, Upstream,
 };
@@ -46,6 +47,7 @@ fn upstream(
         reports: _,
         prequal: _,
         orca: _,
+        tls,
         servers,
         locality: _,
         panic: _,
@@ -55,7 +57,7 @@ fn upstream(
         outlier_detection,
         timeouts,
         keep_alive,
-        http_version,
+        http_version: _,
         limits,
         adaptive_concurrency,
         queue,
@@ -79,14 +81,14 @@ fn upstream(
         hash: key_parts(*balance, hash).0.iter().map(HashPart::part).collect(),
         placement: placement::placement(written, here, at, problems),
         reports: reports::reports(written, at, problems),
-        health: health
-            .0
-            .as_ref()
-            .map_or_else(Vec::new, |checks| health::checks(checks, at.key("health"), problems)),
+        health: health.0.as_ref().map_or_else(Vec::new, |checks| {
+            health::checks(checks, tls.as_ref(), at.key("health"), problems)
+        }),
         outliers: outliers(outlier_detection, used.len(), at.key("outlier_detection"), problems),
+        tls: tls.as_ref().map(|tls| to_servers(tls, at.key("tls"), problems)),
         timeouts: self::timeouts(timeouts),
         keep_alive: self::keep_alive(keep_alive),
-        http_version: *http_version,
+        http_version: http2::version(written, at, problems),
         limits: overload::limits(limits),
         adaptive_concurrency: adaptive_concurrency
             .0

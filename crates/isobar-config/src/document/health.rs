@@ -21,7 +21,7 @@ settings! {
     /// when every check has had a good probe.
     pub struct HealthCheck called "a health check" {
         /// What is asked of a server. Without it, what the other keys are for: `grpc` where a service is given, `https`
-        /// where a certificate is spoken of, `http` where a path, host, method, header or status is, otherwise `tcp`.
+        /// where a certificate is spoken of, or a path in an upstream with `tls`, `http` where a path, host, method, header or status is, otherwise `tcp`.
         r#type: Option<HealthKind>,
         /// Its name in logs and metrics, unique within the upstream. Without one it is the kind of probe.
         name: Option<Label>,
@@ -47,9 +47,11 @@ settings! {
         steps: Vec<TcpStep>,
         /// The service that is asked after; without it, the server as a whole. For `grpc`.
         service: Option<ServiceName>,
-        /// Whether the connection is secured. For `tcp` and `grpc`; `https` always is.
+        /// Whether the connection is secured. For `tcp` and `grpc`; `https` always is. Without it, where the upstream has `tls`
+        /// and the check no `port` of its own; `false` leaves that aside.
         tls: Option<bool>,
-        /// Whose certificate the server has to show. Without it, that of `host` where there is one, otherwise of the name
+        /// Whose certificate the server has to show. Where the upstream has `tls`, a check without this, `ca` and `verify` is
+        /// secured as requests are. Otherwise, without it, that of `host` where there is one, otherwise of the name
         /// or address of the server.
         server_name: Option<HostField>,
         /// A PEM file with the certificates of the authorities that may vouch for the server. Without it, those the system

@@ -50,13 +50,18 @@ settings! {
 }
 
 impl Choice for HttpVersion {
-    const EXPECTED: &'static str = "`http1` or `http2`";
+    const EXPECTED: &'static str = "`http1`, `http2` or `auto`";
     const OPTIONS: &'static [(Self, &'static str, &'static str)] = &[
         (Self::Http1, "http1", "HTTP/1.1"),
         (
             Self::Http2,
             "http2",
             "HTTP/2 from the first byte, which gRPC needs: requests share connections",
+        ),
+        (
+            Self::Auto,
+            "auto",
+            "HTTP/2 with servers that choose it in their TLS handshake (ALPN), HTTP/1.1 with all others",
         ),
     ];
 

@@ -2,6 +2,7 @@
 
 use isobar_plan::{TlsVersion, UnknownName};
 
+use super::health::Verify;
 use super::{CaFile, HostField, OneOrMore, Whole};
 use crate::setting::choice::Choice;
 use crate::setting::section::settings;
@@ -68,6 +69,29 @@ settings! {
         include_subdomains: bool = false,
         /// Whether the makers of browsers may build it in.
         preload: bool = false,
+    }
+}
+
+settings! {
+    /// How connections to servers are secured, with TLS 1.3 or 1.2. `{}` is TLS with all the defaults. Files are read at every reload,
+    /// and whenever they change.
+    pub struct UpstreamTls called "the TLS of an upstream" {
+        /// The name that the certificate of every server has to be for, and that servers are told is wanted (SNI). Without it, each
+        /// server's own as written in `servers`: its host name, or its address, of which servers are told nothing.
+        server_name: Option<HostField>,
+        /// A PEM file with the certificates of the authorities that may vouch for servers. Without it, those the system trusts.
+        ca: Option<CaFile>,
+        /// Whether servers have to prove who they are. `none` is unsafe: whoever sits between can answer in their place.
+        verify: Verify = Verify::Full,
+        /// A PEM file with the certificate that is shown to servers that ask for one and, behind it, the chain of those that
+        /// vouch for it. Without it, none is shown.
+        certificate: Option<CaFile>,
+        /// The PEM file with its private key, unencrypted. Without it, the key is in the file of the certificate.
+        key: Option<CaFile>,
+        /// The oldest version that is spoken.
+        min_version: TlsVersion = TlsVersion::Tls12,
+        /// Whether new connections go on where earlier ones to the same server were, which makes them cheaper on both sides.
+        session_reuse: bool = true,
     }
 }
 

@@ -6,7 +6,7 @@ use isobar_plan::{HttpVersion, ServiceState};
 use super::reports::{Orca, Prequal, Reports};
 use super::{
     AdaptiveConcurrency, Compared, HashPart, HealthChecks, Hedge, Label, Locality, OneOrMore, OrNone, OutlierDetection,
-    Panic, Queue, Retry, SlowStart, Sticky, Subset, UpstreamLimits, Whole,
+    Panic, Queue, Retry, SlowStart, Sticky, Subset, UpstreamLimits, UpstreamTls, Whole,
 };
 use crate::setting::Setting;
 use crate::setting::choice::Choice;
@@ -34,6 +34,8 @@ settings! {
         prequal: Option<Prequal>,
         /// How `balance: orca_weighted_round_robin` weighs.
         orca: Option<Orca>,
+        /// How connections to its servers are secured; without it, requests go to them in the clear.
+        tls: Option<UpstreamTls>,
         /// Its servers; there must be at least one. An address alone is short for a server with all its defaults.
         servers: Vec<Server>,
         /// How much of the load stays in the zone of this instance; `none`: zones do not matter.

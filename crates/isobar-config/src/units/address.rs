@@ -209,8 +209,10 @@ fn scheme_written(scheme: &str, rest: &str) -> Misfit {
             Misfit::because(message).help(format!("did you mean `{authority}`?"))
         }
         ("http", false) => Misfit::because(message).help(format!("did you mean `{authority}:80`?")),
-        ("https", _) => {
-            Misfit::because(message).help("servers are spoken to in plain HTTP; TLS to servers is not supported yet")
+        ("https", false) => {
+            let port = if authority.contains(':') { "" } else { ":443" };
+            let help = format!("did you mean `{authority}{port}`, and `tls: {{}}` beside `servers` of its upstream?");
+            Misfit::because(message).help(help)
         }
         _ => Misfit::because(message),
     }
@@ -286,6 +288,14 @@ mod tests {
         check(
             "http://backend",
             "a server is an address, not a URL; did you mean `backend:80`?",
+        );
+        check(
+            "https://backend/",
+            "a server is an address, not a URL; did you mean `backend:443`, and `tls: {}` beside `servers` of its upstream?",
+        );
+        check(
+            "https://10.0.0.1:8443",
+            "a server is an address, not a URL; did you mean `10.0.0.1:8443`, and `tls: {}` beside `servers` of its upstream?",
         );
         check(
             "0.0.0.0:80",

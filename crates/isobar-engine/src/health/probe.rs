@@ -12,12 +12,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use isobar_net::stream::Stream;
-use isobar_net::tls::{ServerName, TlsClient};
-use isobar_plan::{HealthCheck, HealthProbe, HealthTls, ServerAddress};
+use isobar_plan::{HealthCheck, HealthProbe, ServerAddress};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use self::bounded::Bounded;
 use super::progress::Progress;
+use super::tls::Secures;
 
 /// What is asked of one server, and how it is reached.
 #[derive(Debug, Clone)]
@@ -26,7 +26,7 @@ pub(super) struct Question {
     /// The server's address as written.
     pub(super) server: ServerAddress,
     /// What secures the connection; none: nothing does.
-    pub(super) tls: Option<TlsClient>,
+    pub(super) tls: Option<Secures>,
 }
 
 /// Bytes of a reason at most: a certificate alone can be for hundreds of names.
@@ -56,14 +56,14 @@ async fn ask(question: Question, mut address: SocketAddr, progress: Progress) ->
         .await
         .map_err(|error| format!("connect to {address}: {error}"))?;
     let stream = Bounded::new(stream);
-    let mut stream: Box<dyn Duplex> = match (&check.tls, tls) {
-        (Some(settings), Some(client)) => {
+    let mut stream: Box<dyn Duplex> = match tls {
+        Some(tls) => {
             progress.now("in the TLS handshake");
-            let name = certified(settings, &check.probe, &server)?;
+            let (client, name) = tls.speaker(&check, &server)?;
             let secured = client.connect(name, stream).await;
             Box::new(secured.map_err(|error| format!("TLS with {address}: {error}"))?)
         }
-        _ => Box::new(stream),
+        None => Box::new(stream),
     };
     let (scheme, usual_port) = if check.tls.is_some() {
         ("https", 443)
@@ -114,25 +114,6 @@ fn on_port(server: ServerAddress, port: Option<u16>) -> ServerAddress {
         }
         (server, None) => server,
     }
-}
-
-/// Whose certificate is wanted: what is written, or else the host that is asked for, or else the server itself.
-fn certified(tls: &HealthTls, probe: &HealthProbe, server: &ServerAddress) -> Result<ServerName, String> {
-    let host = match probe {
-        HealthProbe::Tcp(_) => None,
-        HealthProbe::Http(probe) => probe.host.as_deref(),
-        HealthProbe::Grpc { host, .. } => host.as_deref(),
-    };
-    let host = host.and_then(|host| isobar_wire::Authority::parse(host.as_bytes()));
-    let host = host.map(|authority| String::from_utf8_lossy(authority.host).into_owned());
-    let name = match (&tls.server_name, host, server) {
-        (Some(name), _, _) => name.to_string(),
-        (None, Some(host), _) => host,
-        (None, None, ServerAddress::Name(name, _)) => name.to_string(),
-        (None, None, ServerAddress::Socket(address)) => address.ip().to_string(),
-    };
-    let bare = name.trim_start_matches('[').trim_end_matches(']');
-    ServerName::new(bare).ok_or_else(|| format!("`{name}` is no name that a certificate could be for"))
 }
 
 /// The server's address as a Host field has it: without the port that the scheme has anyway (RFC 9110 section 7.2).

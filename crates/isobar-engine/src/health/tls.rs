@@ -5,8 +5,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use isobar_net::tls::{TlsClient, Trust, TrustError};
-use isobar_plan::{HealthCheck, HealthProbe, Plan, Trust as Wanted};
+use isobar_l7::ServerTls;
+use isobar_net::tls::{ServerName, TlsClient, Trust, TrustError};
+use isobar_plan::{CheckTls, HealthCheck, HealthProbe, HealthTls, Plan, ServerAddress, Trust as Wanted};
 
 use crate::ApplyError;
 
@@ -55,9 +56,12 @@ impl Clients {
         Ok(Self(Arc::new(clients)))
     }
 
-    /// What secures the connections of a check; none: they are not secured.
-    pub(super) fn of(&self, check: &HealthCheck) -> Option<&TlsClient> {
-        self.0.get(&Key::of(check)?)
+    /// What secures the connections of a check; none: they are not secured. `upstream` is what secures those of requests.
+    pub(super) fn of(&self, check: &HealthCheck, upstream: Option<&ServerTls>) -> Option<Secures> {
+        match check.tls.as_ref()? {
+            CheckTls::OfUpstream => upstream.cloned().map(Secures::OfUpstream),
+            CheckTls::Own(_) => self.0.get(&Key::of(check)?).cloned().map(Secures::Own),
+        }
     }
 
     fn client(&self, key: &Key) -> Result<TlsClient, TrustError> {
@@ -69,25 +73,95 @@ impl Clients {
             Wanted::File(authorities) => Trust::Pem(&authorities.pem),
             Wanted::Anyone => Trust::Anyone,
         };
-        let protocols: &[&[u8]] = match key.protocol {
-            Protocol::Unsaid => &[],
-            Protocol::Http11 => &[b"http/1.1"],
-            Protocol::Http2 => &[b"h2"],
-        };
-        TlsClient::new(trust, protocols)
+        TlsClient::new(trust, key.protocol.offered())
     }
 }
 
 impl Key {
     fn of(check: &HealthCheck) -> Option<Self> {
-        let tls = check.tls.as_ref()?;
+        let Some(CheckTls::Own(tls)) = &check.tls else {
+            return None;
+        };
         Some(Self {
             trust: tls.trust.clone(),
-            protocol: match check.probe {
-                HealthProbe::Tcp(_) => Protocol::Unsaid,
-                HealthProbe::Http(_) => Protocol::Http11,
-                HealthProbe::Grpc { .. } => Protocol::Http2,
-            },
+            protocol: Protocol::of(&check.probe),
         })
     }
+}
+
+impl Protocol {
+    fn of(probe: &HealthProbe) -> Self {
+        match probe {
+            HealthProbe::Tcp(_) => Self::Unsaid,
+            HealthProbe::Http(_) => Self::Http11,
+            HealthProbe::Grpc { .. } => Self::Http2,
+        }
+    }
+
+    fn offered(self) -> &'static [&'static [u8]] {
+        match self {
+            Self::Unsaid => &[],
+            Self::Http11 => &[b"http/1.1"],
+            Self::Http2 => &[b"h2"],
+        }
+    }
+}
+
+/// What secures the connections of a check.
+#[derive(Debug, Clone)]
+pub(super) enum Secures {
+    /// What secures those of requests to the upstream.
+    OfUpstream(ServerTls),
+    /// Its own.
+    Own(TlsClient),
+}
+
+impl Secures {
+    /// Whether it is the same one, and not only one like it.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::OfUpstream(one), Self::OfUpstream(other)) => one.is(other),
+            (Self::Own(one), Self::Own(other)) => one.is(other),
+            _ => false,
+        }
+    }
+
+    /// What speaks TLS for one probe, and whose certificate is wanted. Every probe sees the certificate anew.
+    ///
+    /// *Errors*: there is nothing to speak it with, or no certificate could be for the name; in words.
+    pub(super) fn speaker(
+        &self,
+        check: &HealthCheck,
+        server: &ServerAddress,
+    ) -> Result<(TlsClient, ServerName), String> {
+        match (self, &check.tls) {
+            (Self::OfUpstream(upstream), _) => {
+                let client = upstream.client()?.speaking(Protocol::of(&check.probe).offered());
+                Ok((client.from_scratch(), upstream.name(server)?))
+            }
+            (Self::Own(client), Some(CheckTls::Own(settings))) => {
+                Ok((client.clone(), certified(settings, &check.probe, server)?))
+            }
+            (Self::Own(_), _) => Err("nothing secures it".to_owned()),
+        }
+    }
+}
+
+/// Whose certificate is wanted: what is written, or else the host that is asked for, or else the server itself.
+fn certified(tls: &HealthTls, probe: &HealthProbe, server: &ServerAddress) -> Result<ServerName, String> {
+    let host = match probe {
+        HealthProbe::Tcp(_) => None,
+        HealthProbe::Http(probe) => probe.host.as_deref(),
+        HealthProbe::Grpc { host, .. } => host.as_deref(),
+    };
+    let host = host.and_then(|host| isobar_wire::Authority::parse(host.as_bytes()));
+    let host = host.map(|authority| String::from_utf8_lossy(authority.host).into_owned());
+    let name = match (&tls.server_name, host, server) {
+        (Some(name), _, _) => name.to_string(),
+        (None, Some(host), _) => host,
+        (None, None, ServerAddress::Name(name, _)) => name.to_string(),
+        (None, None, ServerAddress::Socket(address)) => address.ip().to_string(),
+    };
+    let bare = name.trim_start_matches('[').trim_end_matches(']');
+    ServerName::new(bare).ok_or_else(|| format!("`{name}` is no name that a certificate could be for"))
 }

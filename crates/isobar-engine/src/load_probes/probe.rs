@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::net::SocketAddr;
 
+use isobar_l7::ServerTls;
 use isobar_l7::reports::{Said, read, trailers};
 use isobar_net::stream::Stream;
 use isobar_plan::Reports;
@@ -36,19 +37,27 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Connects to one of the server's addresses; none: it cannot be had.
-    pub(super) async fn open(server: &Server, reports: &Reports) -> Option<Self> {
+    /// Connects to one of the server's addresses, secured where `tls` says how; none: it cannot be had.
+    pub(super) async fn open(server: &Server, reports: &Reports, tls: Option<&ServerTls>) -> Option<Self> {
         let probe = reports.probe.as_ref()?;
         let address = *server.addresses().first()?;
-        let own = || authority(server.address(), 80);
+        let usual_port = if tls.is_some() { 443 } else { 80 };
+        let own = || authority(server.address(), usual_port);
         let host = probe.host.as_deref().map_or_else(own, str::to_owned);
         let mut request = Vec::new();
         write::request_line(&mut request, b"GET", probe.path.as_bytes());
         write::field(&mut request, b"Host", host.as_bytes());
         write::field(&mut request, b"User-Agent", b"isobar-load-probe");
         write::end(&mut request);
+        let mut stream = Stream::connect(address).await.ok()?;
+        if let Some(tls) = tls {
+            tls.speaking(&[b"http/1.1"])
+                .handshake(&mut stream, server.address())
+                .await
+                .ok()?;
+        }
         Some(Self {
-            stream: Stream::connect(address).await.ok()?,
+            stream,
             address,
             request,
             head: ResponseHead::new(),

@@ -58,6 +58,11 @@ impl Pipe {
         self.stream
     }
 
+    /// What a server said against a TLS handshake that was complete on this side.
+    pub(super) fn refusal(&self) -> Option<String> {
+        self.stream.refusal()
+    }
+
     /// How many heads of messages have begun to come.
     pub(super) fn heads(&self) -> u64 {
         self.meter.heads()

@@ -17,7 +17,7 @@ use isobar_wire::http2::meter::{Budgets, Meter};
 
 use super::opened::Opened;
 use super::pipe::{Pipe, PipeEnd};
-use crate::Worker;
+use crate::{ServerTls, Worker};
 
 /// What a server may do that costs it nothing, before its connection is taken for broken.
 const BUDGETS: Budgets = Budgets {
@@ -51,7 +51,8 @@ pub(crate) struct Shared {
     streams: Cell<usize>,
     /// When it was first seen to carry nothing.
     idle_since: Cell<Option<Instant>>,
-    is_secured: bool,
+    /// What it is secured by; none: it is not.
+    tls: Option<ServerTls>,
     /// Its part of the connections that its upstream may have.
     _permit: Option<Permit>,
 }
@@ -64,6 +65,8 @@ struct State {
     /// Who waits for what the server says first.
     waiting: RefCell<Vec<Waker>>,
     settled: Cell<bool>,
+    /// What the server said against the TLS handshake, once the connection has ended.
+    refusal: RefCell<Option<String>>,
 }
 
 impl fmt::Debug for Shared {
@@ -81,9 +84,8 @@ impl Shared {
         worker: &Rc<Worker>,
         stream: Stream,
         address: SocketAddr,
-        permit: Option<Permit>,
+        (tls, permit): (Option<ServerTls>, Option<Permit>),
     ) -> Option<Rc<Self>> {
-        let is_secured = stream.is_secured();
         let pipe = Rc::new(RefCell::new(Pipe::new(
             Rc::clone(worker),
             stream,
@@ -110,7 +112,7 @@ impl Shared {
             state,
             streams: Cell::new(0),
             idle_since: Cell::new(None),
-            is_secured,
+            tls,
             _permit: permit,
         }))
     }
@@ -120,7 +122,16 @@ impl Shared {
     }
 
     pub(crate) fn is_secured(&self) -> bool {
-        self.is_secured
+        self.tls.is_some()
+    }
+
+    /// Whether it is as secure as `tls` has it now.
+    pub(crate) fn is_secured_by(&self, tls: Option<&ServerTls>) -> bool {
+        match (&self.tls, tls) {
+            (Some(one), Some(other)) => one.is(other),
+            (None, None) => true,
+            _ => false,
+        }
     }
 
     /// Whether it takes more requests, as far as is known.
@@ -128,6 +139,11 @@ impl Shared {
         let mut unwoken = Context::from_waker(Waker::noop());
         let broken = matches!(self.send.borrow_mut().poll_ready(&mut unwoken), Poll::Ready(Err(_)));
         !self.state.leaving.get() && !broken
+    }
+
+    /// What the server said against a TLS handshake that was complete on this side.
+    pub(crate) fn refusal(&self) -> Option<String> {
+        self.state.refusal.borrow().clone()
     }
 
     /// Gives it no more requests.
@@ -194,6 +210,7 @@ async fn drive(mut connection: Connection<PipeEnd, Bytes>, pipe: Rc<RefCell<Pipe
     })
     .await;
     state.leaving.set(true);
+    *state.refusal.borrow_mut() = pipe.borrow().refusal();
     // Nobody who waits for the server's word is left waiting.
     state.waiting.take().into_iter().for_each(Waker::wake);
 }

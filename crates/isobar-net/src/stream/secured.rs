@@ -11,15 +11,16 @@ use std::time::SystemTime;
 
 use rustls::client::UnbufferedClientConnection;
 use rustls::server::UnbufferedServerConnection;
-use rustls::{CipherSuite, Error, ProtocolVersion};
+use rustls::{Error, ProtocolVersion};
 
-use super::greeting::{HANDSHAKE, HandshakeError, looks_like_http};
+use super::agreed::{Agreed, cipher_name};
+use super::greeting::{HANDSHAKE, HandshakeError, looks_like_http, refuses_certificate};
 use super::{Peeked, Stream};
 use crate::ring::SMALL_BYTES;
 use crate::tls::certificate::has_expired;
 use crate::tls::server::take_asked;
 use crate::tls::session::Session;
-use crate::tls::{ServerName, TlsClient, TlsServer, Version};
+use crate::tls::{ServerName, TlsClient, TlsServer, Version, explain_tls};
 
 /// Bytes taken from the socket at once. What is left of a message that came in part is in front of them: of a handshake that can be
 /// 64 KiB.
@@ -57,6 +58,10 @@ pub(super) struct Secured {
     /// How the peer's direction ended.
     end: Option<Ended>,
     asked: Option<Box<str>>,
+    /// Why the peer broke the connection off when it was to say its first words.
+    refusal: Option<Box<Error>>,
+    /// Whether it has said any.
+    spoke: bool,
     /// Whether the peer was told that no more will come.
     said_goodbye: bool,
 }
@@ -72,23 +77,6 @@ enum Ended {
     Broken,
 }
 
-/// What two sides agreed on.
-#[derive(Debug, Clone, Copy)]
-pub struct Agreed<'a> {
-    /// The version of TLS.
-    pub version: Version,
-    /// The cipher suite, by its name in the standard.
-    pub cipher: Option<&'static str>,
-    /// The protocol (ALPN); none: they did not speak of it.
-    pub protocol: Option<&'a [u8]>,
-    /// The name the client asked for; none where it asked for none, and for connections that we made.
-    pub asked: Option<&'a str>,
-    /// The peer's certificate (DER); none: it showed none.
-    pub certificate: Option<&'a [u8]>,
-    /// Whether it goes on where an earlier connection was.
-    pub resumed: bool,
-}
-
 impl Stream {
     /// Secures a connection that a client made, from its first byte on: [`poll_handshake`](Self::poll_handshake) next.
     ///
@@ -101,9 +89,12 @@ impl Stream {
 
     /// Secures a connection to a server, from its first byte on: [`poll_handshake`](Self::poll_handshake) next.
     ///
+    /// *Cost*: some system call, lock and allocations, which a handshake outweighs by far.
+    ///
     /// *Errors*: the library refuses its settings.
     pub fn secure_server(&mut self, tls: &TlsClient, name: ServerName) -> io::Result<()> {
-        let session = UnbufferedClientConnection::new(tls.config(), name.0).map_err(io::Error::other)?;
+        let address = self.socket.socket().peer_addr().ok();
+        let session = UnbufferedClientConnection::new(tls.config(address), name.0).map_err(io::Error::other)?;
         let mut secured = Secured::new(Session::Client(session));
         // The one who calls speaks first.
         let hello = secured.session.digest(&mut [], &mut |_| {}, &mut secured.outgoing);
@@ -156,6 +147,15 @@ impl Stream {
         })
     }
 
+    /// What a server, after a handshake that was complete on this side, had to say against it before it said anything else, such as
+    /// that it wants a certificate; in words. None: nothing.
+    ///
+    /// *Source*: RFC 8446 section 4.4.2.4: with TLS 1.3 a client learns only then that its certificate was refused.
+    #[must_use]
+    pub fn refusal(&self) -> Option<String> {
+        self.secured.as_ref()?.refusal.as_deref().map(explain_tls)
+    }
+
     /// Tells the peer of a secured connection that no more will come, as far as the socket takes it now.
     pub fn say_goodbye(&mut self) {
         let _ = self.with_secured(|secured, raw| secured.say_goodbye(raw));
@@ -183,6 +183,8 @@ impl Secured {
             begun: false,
             end: None,
             asked: None,
+            refusal: None,
+            spoke: false,
             said_goodbye: false,
         }
     }
@@ -264,6 +266,10 @@ impl Secured {
                 TakenIn::Some(0) => {}
                 TakenIn::Some(count) => return Poll::Ready(Ok(count)),
                 TakenIn::Nothing => self.end = Some(Ended::Cut),
+                TakenIn::Failed(error) if !self.spoke && refuses_certificate(&error) => {
+                    self.refusal = Some(Box::new(error));
+                    self.end = Some(Ended::Broken);
+                }
                 TakenIn::Failed(_) | TakenIn::PlainHttp | TakenIn::NotTls => {
                     self.end = Some(Ended::Broken);
                     self.flush_now(raw);
@@ -317,6 +323,7 @@ impl Secured {
             Ok(digested) => {
                 self.begun = true;
                 let rest = came.get(digested.used..).unwrap_or_default();
+                self.spoke |= filled > 0 || self.plain_taken < self.plain.len();
                 // Memory is let go of rather than kept: most records come whole. Behind the end nothing counts.
                 self.part = if digested.ended { Vec::new() } else { rest.to_vec() };
                 if digested.ended {
@@ -570,16 +577,6 @@ enum TakenIn {
     NotTls,
     /// The session is over.
     Failed(Error),
-}
-
-/// The name of a cipher suite in its standard. The library marks those of TLS 1.3, which no other version has.
-fn cipher_name(suite: CipherSuite) -> Option<&'static str> {
-    match suite {
-        CipherSuite::TLS13_AES_128_GCM_SHA256 => Some("TLS_AES_128_GCM_SHA256"),
-        CipherSuite::TLS13_AES_256_GCM_SHA384 => Some("TLS_AES_256_GCM_SHA384"),
-        CipherSuite::TLS13_CHACHA20_POLY1305_SHA256 => Some("TLS_CHACHA20_POLY1305_SHA256"),
-        other => other.as_str(),
-    }
 }
 
 fn broken(error: Error) -> io::Error {

@@ -9,7 +9,7 @@ use super::pem_reason;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::sign::CertifiedKey;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{Error, InconsistentKeys, SignatureScheme};
 use x509_parser::extensions::GeneralName;
 use x509_parser::parse_x509_certificate;
@@ -121,6 +121,11 @@ impl Certificate {
             key: Arc::new(key),
             ..self
         }
+    }
+
+    /// What shows it to servers that ask for one.
+    pub(super) fn for_servers(&self) -> Arc<SingleCertAndKey> {
+        Arc::new(SingleCertAndKey::from(CertifiedKey::clone(&self.key)))
     }
 
     fn suits(&self, schemes: &[SignatureScheme]) -> bool {

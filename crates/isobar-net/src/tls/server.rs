@@ -9,7 +9,7 @@ use rustls::pki_types::CertificateRevocationListDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
-use rustls::{RootCertStore, ServerConfig};
+use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion, version};
 
 use super::certificate::{ByName, Certificate, UnknownName};
 use super::tickets::Tickets;
@@ -48,6 +48,17 @@ pub enum Version {
     Tls12,
     /// TLS 1.3.
     Tls13,
+}
+
+impl Version {
+    /// The versions that are spoken where this is the oldest.
+    pub(super) fn and_newer(self) -> &'static [&'static SupportedProtocolVersion] {
+        static ALL: [&SupportedProtocolVersion; 2] = [&version::TLS13, &version::TLS12];
+        match self {
+            Self::Tls12 => &ALL,
+            Self::Tls13 => &ALL[..1],
+        }
+    }
 }
 
 /// Which clients have to show a certificate.
@@ -94,13 +105,9 @@ impl TlsServer {
     ///
     /// *Errors*: the authorities or lists of revoked certificates are of no use.
     pub fn new(parts: TlsServerParts<'_>) -> Result<Self, TlsServerError> {
-        let versions: &[&rustls::SupportedProtocolVersion] = match parts.oldest {
-            Version::Tls12 => &[&rustls::version::TLS13, &rustls::version::TLS12],
-            Version::Tls13 => &[&rustls::version::TLS13],
-        };
         let provider = Arc::new(aws_lc_rs::default_provider());
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
-            .with_protocol_versions(versions)
+            .with_protocol_versions(parts.oldest.and_newer())
             .map_err(|error| TlsServerError::Library(error.to_string()))?;
         let builder = match parts.clients {
             Clients::Anyone => builder.with_no_client_auth(),

@@ -104,6 +104,7 @@ fields! {
     ConnectMs "connect_ms" |r| Value::maybe(r.connect), "How long a new connection to the server took.";
     Attempts "attempts" |r| Value::Number(u64::from(r.attempts)), "Servers tried.";
     Tried "tried" |r| Value::Bytes(r.tried), "Servers that failed the request and why, as in `a:connect_failed b:503`; `hedge_lost`: another was faster.";
+    TlsError "tls_error" |r| Value::Bytes(r.tls_error), "Why a connection to a server could not be secured, in words; of several the last.";
     RetryRefused "retry_refused" |r| Value::Flag(r.retry_refused), "Whether a further try was left out because the budget for retries was used up.";
     Upgraded "upgraded" |r| Value::Flag(r.upgraded), "Whether the connection was upgraded, as for a WebSocket.";
     Cause "cause" |r| Value::Bytes(r.cause.text().as_bytes()), "How the exchange ended.";

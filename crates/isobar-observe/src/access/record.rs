@@ -64,6 +64,8 @@ pub struct Record<'a> {
     pub attempts: u8,
     /// The servers that did not answer and why, as in `a:connect_failed b:503`; empty: none.
     pub tried: &'a [u8],
+    /// Why a connection to a server could not be secured, in words; empty: there was no such failure.
+    pub tls_error: &'a [u8],
     /// Whether a further try was left out because the budget for retries was used up.
     pub retry_refused: bool,
     /// Whether the connection was upgraded to another protocol.

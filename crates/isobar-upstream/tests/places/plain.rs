@@ -54,5 +54,6 @@ pub(crate) fn settings(servers: Vec<Server>) -> Upstream {
         },
         sticky: None,
         retry_budget: None,
+        tls: None,
     }
 }

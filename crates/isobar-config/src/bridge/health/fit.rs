@@ -1,9 +1,8 @@
 //! Do the keys of a health check fit together?
 
-use std::net::IpAddr;
-
-use super::is_secured;
-use crate::document::{HealthCheck, HealthKind, HealthMethod, HostField, Verify};
+use super::{Securing, securing};
+use crate::bridge::certificates;
+use crate::document::{HealthCheck, HealthKind, HealthMethod, UpstreamTls};
 use crate::problem::{Path, Problem, Problems};
 
 /// Fields that a probe writes itself: what they say has to be true of it.
@@ -18,10 +17,15 @@ const OWN_FIELDS: &[&str] = &[
     "upgrade",
 ];
 
-pub(super) fn check(written: &HealthCheck, kind: HealthKind, at: Path<'_>, problems: &mut Problems) {
+pub(super) fn check(
+    (written, kind): (&HealthCheck, HealthKind),
+    of: Option<&UpstreamTls>,
+    at: Path<'_>,
+    problems: &mut Problems,
+) {
     times(written, at, problems);
     strangers(written, kind, at, problems);
-    tls(written, kind, at, problems);
+    tls((written, kind), of, at, problems);
     if !written.steps.is_empty() {
         let other = [("send", written.send.is_some()), ("expect", written.expect.is_some())];
         for (key, _) in other.into_iter().filter(|(_, is_written)| *is_written) {
@@ -75,7 +79,12 @@ fn strangers(written: &HealthCheck, kind: HealthKind, at: Path<'_>, problems: &m
     }
 }
 
-fn tls(written: &HealthCheck, kind: HealthKind, at: Path<'_>, problems: &mut Problems) {
+fn tls((written, kind): (&HealthCheck, HealthKind), of: Option<&UpstreamTls>, at: Path<'_>, problems: &mut Problems) {
+    if kind == HealthKind::Http && of.is_some() && written.tls.is_none() && written.port.is_none() {
+        let message = "the servers of this upstream speak TLS, and this check asks them in the clear";
+        let problem = Problem::warning(at.key("type"), message);
+        problems.push(problem.help("write `type: https`, or the `port` at which they speak plain HTTP"));
+    }
     match (kind, written.tls) {
         (HealthKind::Http, Some(true)) => {
             let problem = Problem::error(at.key("tls"), "an http probe is not secured").on_key();
@@ -92,10 +101,8 @@ fn tls(written: &HealthCheck, kind: HealthKind, at: Path<'_>, problems: &mut Pro
         ("ca", written.ca.is_some()),
         ("verify", written.verify.is_some()),
     ];
-    for (key, _) in keys
-        .into_iter()
-        .filter(|(_, is_written)| *is_written && !is_secured(written, kind))
-    {
+    let is_secured = securing(written, kind, of) != Securing::Nothing;
+    for (key, _) in keys.into_iter().filter(|(_, is_written)| *is_written && !is_secured) {
         let problem = Problem::error(
             at.key(key),
             format!("without TLS there is no certificate, and no `{key}`"),
@@ -106,25 +113,8 @@ fn tls(written: &HealthCheck, kind: HealthKind, at: Path<'_>, problems: &mut Pro
         };
         problems.push(problem.on_key().help(help));
     }
-    if written.verify == Some(Verify::None) && written.ca.is_some() {
-        let message = "with `verify: none` any certificate will do, and nobody is asked to vouch for it";
-        let problem = Problem::error(at.key("ca"), message).on_key();
-        problems.push(problem.help("remove `verify: none`, or remove the key"));
-    }
-    if let Some(name) = written.server_name.as_ref().filter(|name| !is_certifiable(name)) {
-        let message = format!("a certificate cannot be for `{}`", name.as_str());
-        let problem = Problem::error(at.key("server_name"), message);
-        let bare = name.as_str().rsplit_once(':').map(|(bare, _)| bare.to_owned());
-        let bare = bare.filter(|bare| !bare.contains([':', '[']));
-        problems.push(problem.maybe_help(bare.map(|bare| crate::suggest::did_you_mean(&bare))));
-    }
-}
-
-/// Whether a certificate can be for it: an address, or a name without a port.
-fn is_certifiable(name: &HostField) -> bool {
-    let name = name.as_str();
-    let label = |label: &str| !label.is_empty() && label.len() <= 63;
-    name.parse::<IpAddr>().is_ok() || (!name.contains([':', '[', ']']) && name.split('.').all(label))
+    certificates::check_trust(written.verify, written.ca.as_ref(), at, problems);
+    certificates::check_name(written.server_name.as_ref(), at, problems);
 }
 
 fn fields(written: &HealthCheck, at: Path<'_>, problems: &mut Problems) {
