@@ -45,7 +45,7 @@ pub struct TableSettings {
 /// gets at most twice what its limit admits in that time, however keys come and go: once by the sketch, once by an entry.
 ///
 /// *Shape*: shards of at most 256 buckets of 8 entries, a lock for each shard, which is held for one decision. An entry has 32
-/// bytes, and there are two for every five keys more than `max_keys`; the sketch has 8 bytes for each key. Nothing is swept:
+/// bytes, and there are two for every five keys more than `max_keys`; the sketch has 16 bytes for each key. Nothing is swept:
 /// who is expired is overwritten.
 ///
 /// *Cost*: three cache lines for a key that is there, no allocation. A worker waits for another one only where both ask in one
@@ -113,7 +113,7 @@ const SHARDS: usize = 256;
 const MOST_GRAINS_SHIFT: u32 = 22;
 
 impl Table {
-    /// The most keys of a table: 2^26, for which it takes 3.5 GB.
+    /// The most keys of a table: 2^26, for which it takes 4 GB.
     pub const MOST_KEYS: u32 = 1 << 26;
 
     /// A table without keys; its memory is taken now.
@@ -126,7 +126,7 @@ impl Table {
             .clamp(FEWEST_BUCKETS, MOST_BUCKETS);
         Self {
             shards: (0..buckets.div_ceil(each)).map(|_| Shard::new(each)).collect(),
-            sketch: Sketch::new((keys / 4).max(1024), settings.memory),
+            sketch: Sketch::new((keys / 2).max(1024), settings.memory),
             memory: settings.memory,
             relax: settings.relax,
             estimated: AtomicU64::new(0),

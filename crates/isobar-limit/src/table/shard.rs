@@ -17,6 +17,9 @@ pub(super) const WAYS: usize = 8;
 /// Times that a lock is tried before the thread lets others run.
 const SPINS: u32 = 100;
 
+/// Entries of a bucket that are tried to be moved.
+const MOVES: usize = 2;
+
 /// Nobody.
 const EMPTY: u64 = 0;
 
@@ -174,21 +177,26 @@ impl Held<'_> {
         on_probation.min_by_key(|(_, note)| note.asked)
     }
 
-    /// The first free way of a bucket, and how many there are.
+    /// The last free way of a bucket, and how many there are.
     fn free(&self, bucket: usize, now: Moment) -> (Place, usize) {
-        let mut free = places(bucket).filter(|place| self.is_free(*place, now));
-        match free.next() {
-            Some(place) => (place, 1 + free.count()),
-            None => (Place { bucket, way: 0 }, 0),
+        let mut free = (Place { bucket, way: 0 }, 0);
+        for way in 0..WAYS {
+            let place = Place { bucket, way };
+            if self.is_free(place, now) {
+                free = (place, free.1 + 1);
+            }
         }
+        free
     }
 
     fn is_free(&self, place: Place, now: Moment) -> bool {
         self.tag(place) == EMPTY || self.note(place).is_over(now)
     }
 
+    /// Moves one of a few entries to its other bucket. A table that is full beyond what was promised would be searched in vain
+    /// at every new key, so not all of them are tried.
     fn make_room(&self, homes: [usize; 2], now: Moment) -> Option<Place> {
-        homes.into_iter().flat_map(places).find(|&place| {
+        homes.into_iter().flat_map(|home| places(home).take(MOVES)).find(|&place| {
             let tag = self.tag(place);
             let other = self.other(place.bucket, tag);
             let (to, ways) = self.free(other, now);

@@ -209,7 +209,7 @@ enum Order {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(60))]
+    #![proptest_config(ProptestConfig::with_cases(16))]
 
     /// However keys come and go in a table that is too small, none gets more than twice what its limit admits.
     #[test]
@@ -238,27 +238,34 @@ proptest! {
             }
         }
         let most = 2 * limit.most_within(Duration::from_secs(1)) as usize;
-        prop_assert!(most_within_a_second(&passed) <= most, "{}", most_within_a_second(&passed));
+        let found = most_within_a_second(&passed);
+        prop_assert!(found <= most, "{} of {}", found, most);
     }
 }
 
-/// Keys that share both buckets and take each other's place again and again are counted all the same.
+/// Two keys that take each other's place again and again, where all others are established, are counted all the same.
 #[test]
 fn taking_turns_in_one_place_wins_nothing() {
     let table = table(1);
     let limit = per_minute();
-    // All in the first bucket or its neighbour: one more than there are entries.
-    let mut rivals = keys(3).filter(|key| key.hash() % 32 == 0 && crate::key::scramble(key.hash()) % 32 <= 1);
-    let rivals: Vec<Key> = rivals.by_ref().take(17).collect();
-    let mut passed: HashMap<Key, Vec<u64>> = HashMap::new();
-    for round in 0..200 {
-        for &key in &rivals {
-            let now = SECOND + round;
-            if table.ask(&limit, key, 1, at(now)).decision.verdict.passes() {
-                passed.entry(key).or_default().push(now);
-            }
+    // All of these share both of their buckets, of which there are 32.
+    let in_both = |key: &Key| key.hash() % 32 == 0 && crate::key::scramble(key.hash()) % 32 <= 1;
+    let mut rivals = keys(3).filter(in_both);
+    for key in rivals.by_ref().take(15) {
+        table.ask(&limit, key, 1, at(SECOND));
+        table.ask(&limit, key, 1, at(SECOND));
+    }
+    let pair: Vec<Key> = rivals.take(2).collect();
+    // The second one is known to the sketch before its turn, so that the first one is displaced before it is established.
+    let mut passed = [1, 1];
+    table.ask(&limit, pair[0], 1, at(SECOND));
+    assert_eq!(table.ask(&limit, pair[1], 1, at(SECOND)).basis(), Basis::Sketch);
+    for _ in 0..200 {
+        for (count, &key) in passed.iter_mut().zip(&pair).rev() {
+            *count += u64::from(table.ask(&limit, key, 1, at(SECOND)).decision.verdict.passes());
         }
     }
-    let most = limit.most_within(Duration::from_secs(60)) as usize;
-    assert!(most_within_a_second(&passed) <= 2 * most);
+    assert!(table.crowding().displaced > 0);
+    let most = limit.most_within(Duration::from_secs(60));
+    assert!(passed.iter().all(|&count| count <= 2 * most), "{passed:?}");
 }
