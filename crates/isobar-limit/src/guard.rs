@@ -79,7 +79,8 @@ impl Guard {
         let one = ONE_REQUEST + u64::from(!verdict.passes());
         let counts = self.counts.fetch_add(one, Ordering::Relaxed).wrapping_add(one);
         let (requests, refused) = (counts >> 32, counts % ONE_REQUEST);
-        if requests < u64::from(rules.min_requests.max(1)) || refused * 10_000 <= requests * u64::from(rules.most_refused)
+        if requests < u64::from(rules.min_requests.max(1))
+            || refused * 10_000 <= requests * u64::from(rules.most_refused)
         {
             return false;
         }

@@ -171,7 +171,11 @@ impl Lease {
     /// [`granted`](Self::granted) or [`failed`](Self::failed).
     pub fn exchange(&mut self, rules: &LeaseRules, now: Moment) -> Option<Exchange> {
         self.expire(now);
-        if self.pending.is_some_and(|since| now.since(since) < nanoseconds(rules.patience)) || now < self.not_before {
+        if self
+            .pending
+            .is_some_and(|since| now.since(since) < nanoseconds(rules.patience))
+            || now < self.not_before
+        {
             return None;
         }
         let (wanted, left) = (self.wanted(rules, now), self.left(now));

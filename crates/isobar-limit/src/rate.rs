@@ -171,10 +171,7 @@ mod tests {
         let three = third.sum(third.sum(one, one), one);
         assert_eq!(three, Span::of(1_000_000_000));
         assert_eq!(third.difference(three, one), third.time_of(2));
-        assert_eq!(
-            (third.units_of(three), third.units_of(Span::of(999_999_999))),
-            (3, 2)
-        );
+        assert_eq!((third.units_of(three), third.units_of(Span::of(999_999_999))), (3, 2));
     }
 
     #[test]

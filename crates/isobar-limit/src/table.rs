@@ -16,7 +16,7 @@ use crate::key::below;
 use crate::sketch::Sketch;
 use crate::{Decision, Key, Receipt, Standing, Verdict};
 
-use self::shard::{Held, Note, Place, Shard, WAYS};
+use self::shard::{Held, MOST_ASKED, Note, Place, Shard, WAYS};
 
 /// How large a table is, and how it behaves.
 #[derive(Debug, Clone, Copy)]
@@ -176,11 +176,11 @@ impl Table {
     pub fn ask<A: Algorithm<State = State>>(&self, limit: &A, key: Key, cost: u64, now: Moment) -> Grant {
         let held = self.shard(key).hold(self.relax);
         if let Some((place, note)) = self.place(&held, limit, key, cost, now) {
-            let grains = self.grains(limit, cost);
             let mut state = held.state(place);
             let decision = limit.ask(&mut state, cost, now);
-            let mut next = Note::new(limit.fresh_from(&state), note.asked + grains);
-            next.established = note.asked > 0 || !decision.verdict.passes();
+            let mut next = Note::new(limit.fresh_from(&state), note.asked.saturating_add(cost));
+            // What it was asked for has to be known to be moved into the sketch.
+            next.established = note.asked > 0 || !decision.verdict.passes() || next.asked == MOST_ASKED;
             held.write(place, key.tag(), next, state);
             return Grant {
                 decision,
@@ -241,7 +241,10 @@ impl Table {
     fn shard(&self, key: Key) -> &Shard {
         #[expect(clippy::cast_possible_truncation, reason = "below the number of shards")]
         let index = below(key.hash(), self.shards.len() as u64) as usize;
-        #[expect(clippy::indexing_slicing, reason = "below the number of shards, of which there is one at least")]
+        #[expect(
+            clippy::indexing_slicing,
+            reason = "below the number of shards, of which there is one at least"
+        )]
         &self.shards[index]
     }
 
@@ -268,21 +271,15 @@ impl Table {
     }
 
     /// Takes the place of an entry on probation, for a newcomer that the sketch would let pass.
-    fn displace<A: Algorithm>(
-        &self,
-        held: &Held<'_>,
-        limit: &A,
-        key: Key,
-        cost: u64,
-        now: Moment,
-    ) -> Option<Place> {
+    fn displace<A: Algorithm>(&self, held: &Held<'_>, limit: &A, key: Key, cost: u64, now: Moment) -> Option<Place> {
         let (place, note) = held.least_on_probation(key.tag())?;
         let (estimate, shift) = (self.sketch.estimate(key, now), self.shift(limit));
-        let passes = (estimate << shift).saturating_add(cost) <= limit.most_within(self.memory);
-        if !passes || estimate + self.grains(limit, cost) <= note.asked {
+        let asked = (estimate << shift).saturating_add(cost);
+        if asked > limit.most_within(self.memory) || asked <= note.asked {
             return None;
         }
-        self.sketch.add(Key::new(held.tag(place)), note.asked, now);
+        let moved = self.grains(limit, note.asked);
+        self.sketch.add(Key::new(held.tag(place)), moved, now);
         held.clear(place);
         self.displaced.fetch_add(1, Ordering::Relaxed);
         Some(place)

@@ -63,7 +63,10 @@ impl Transaction {
     ///
     /// *Cost*: what each limit costs; no allocation.
     pub fn ask(claims: &[Claim<'_>], now: Moment) -> Result<(Self, Outcome), Denial> {
-        debug_assert!(claims.len() <= Self::MOST_CLAIMS, "claims past the maximum pass unasked");
+        debug_assert!(
+            claims.len() <= Self::MOST_CLAIMS,
+            "claims past the maximum pass unasked"
+        );
         let mut transaction = Self {
             grants: [None; Self::MOST_CLAIMS],
         };

@@ -11,7 +11,7 @@ use isobar_limit::{
     Table, TableSettings, TokenBucket, Transaction, Verdict,
 };
 
-const WORKERS: u64 = 8;
+const WORKERS: u32 = 8;
 const NOW: Moment = Moment::new(61_000_000_000);
 
 fn table(max_keys: u32) -> Table {
@@ -28,8 +28,8 @@ fn key(number: u64) -> Key {
 }
 
 /// Runs the work in all workers at once; each has a number.
-fn at_once(work: impl Fn(u64) + Sync) {
-    let start = Barrier::new(WORKERS as usize);
+fn at_once(work: impl Fn(u32) + Sync) {
+    let start = Barrier::new(usize::try_from(WORKERS).unwrap_or(1));
     thread::scope(|scope| {
         for worker in 0..WORKERS {
             let (work, start) = (&work, &start);
@@ -55,12 +55,12 @@ fn exactly_the_limit_passes() {
         let table = table(1_000);
         let passed: [AtomicU64; 5] = Default::default();
         at_once(|worker| {
-            let mut chance = Chance::new(worker);
+            let mut chance = Chance::new(worker.into());
             for _ in 0..5_000 {
-                let number = chance.below(5);
-                let grant = table.ask(&limit, key(number), 1, NOW);
+                let number = chance.index(5);
+                let grant = table.ask(&limit, key(number as u64), 1, NOW);
                 let passes = u64::from(grant.decision.verdict.passes());
-                passed[number as usize].fetch_add(passes, Ordering::Relaxed);
+                passed[number].fetch_add(passes, Ordering::Relaxed);
             }
         });
         assert_eq!(passed.map(AtomicU64::into_inner), [1_000; 5], "{limit:?}");
@@ -81,7 +81,7 @@ fn new_keys_have_one_state_whoever_meets_them_first() {
     let mut chance = Chance::new(7);
     for _ in 0..20_000 {
         let standing = table.standing(&limit, Key::new(chance.bits()), NOW);
-        assert_eq!(standing.remaining, 100 - WORKERS);
+        assert_eq!(standing.remaining, 100 - u64::from(WORKERS));
     }
 }
 
@@ -125,7 +125,10 @@ fn one_worker_disarms() {
     at_once(|_| {
         for _ in 0..2_000 {
             let refused = Verdict::Refused { retry_in: None };
-            disarmed.fetch_add(u64::from(guard.count(&GuardRules::DEFAULT, refused, NOW)), Ordering::Relaxed);
+            disarmed.fetch_add(
+                u64::from(guard.count(&GuardRules::DEFAULT, refused, NOW)),
+                Ordering::Relaxed,
+            );
         }
     });
     assert_eq!((disarmed.into_inner(), guard.disarmed()), (1, Some(NOW)));

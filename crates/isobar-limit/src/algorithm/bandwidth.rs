@@ -78,7 +78,8 @@ impl Algorithm for Bandwidth {
 
     /// Without what one answer, or one piece of each, costs past the burst.
     fn most_within(&self, time: Duration) -> u64 {
-        self.meter.most_within(time.saturating_add(Duration::from_nanos(self.max_delay)))
+        self.meter
+            .most_within(time.saturating_add(Duration::from_nanos(self.max_delay)))
     }
 
     fn quota(&self) -> Quota {

@@ -80,7 +80,8 @@ impl Algorithm for Gcra {
     }
 
     fn most_within(&self, time: Duration) -> u64 {
-        self.meter.most_within(time.saturating_add(Duration::from_nanos(self.max_delay)))
+        self.meter
+            .most_within(time.saturating_add(Duration::from_nanos(self.max_delay)))
     }
 
     fn quota(&self) -> Quota {

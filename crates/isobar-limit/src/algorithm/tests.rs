@@ -35,19 +35,21 @@ fn rates() -> impl Strategy<Value = Rate> {
 }
 
 fn limits() -> impl Strategy<Value = Limit> {
-    (rates(), 1u64..=Rate::MOST_UNITS, 0u32..41, 0u64..5 * SECOND, 0u8..7).prop_map(|(rate, burst, shift, delay, which)| {
-        let burst = (burst >> shift).max(1);
-        let delay = Duration::from_nanos(delay);
-        match which {
-            0 => Limit::TokenBucket(TokenBucket::new(rate, burst)),
-            1 => Limit::Gcra(Gcra::new(rate, burst)),
-            2 => Limit::Gcra(Gcra::new(rate, burst).with_delay(delay)),
-            3 => Limit::FixedWindow(FixedWindow::new(rate)),
-            4 => Limit::SlidingWindow(SlidingWindow::new(rate)),
-            5 => Limit::Concurrency(Concurrency::new(burst)),
-            _ => Limit::Bandwidth(Bandwidth::new(rate, burst, delay)),
-        }
-    })
+    (rates(), 1u64..=Rate::MOST_UNITS, 0u32..41, 0u64..5 * SECOND, 0u8..7).prop_map(
+        |(rate, burst, shift, delay, which)| {
+            let burst = (burst >> shift).max(1);
+            let delay = Duration::from_nanos(delay);
+            match which {
+                0 => Limit::TokenBucket(TokenBucket::new(rate, burst)),
+                1 => Limit::Gcra(Gcra::new(rate, burst)),
+                2 => Limit::Gcra(Gcra::new(rate, burst).with_delay(delay)),
+                3 => Limit::FixedWindow(FixedWindow::new(rate)),
+                4 => Limit::SlidingWindow(SlidingWindow::new(rate)),
+                5 => Limit::Concurrency(Concurrency::new(burst)),
+                _ => Limit::Bandwidth(Bandwidth::new(rate, burst, delay)),
+            }
+        },
+    )
 }
 
 /// Times of requests as parts of a period, and costs as parts of a quota, so that limits are met.
@@ -61,11 +63,15 @@ fn traffic() -> impl Strategy<Value = Traffic> {
 impl Traffic {
     /// Moments and costs; now and then the clock steps back.
     fn of(&self, period: Duration, units: u64) -> Vec<(u64, u64)> {
-        let mut now = (3 * period.as_nanos()).min(1 << 61) as u64;
+        let mut now = crate::rate::nanoseconds(period).saturating_mul(3).min(1 << 61);
         let mut steps = Vec::new();
         for &(pause, cost, back) in &self.0 {
             let pause = u64::try_from(period.as_nanos() * u128::from(pause) / 4000).unwrap_or(u64::MAX);
-            now = if back { now.saturating_sub(pause) } else { now.saturating_add(pause) };
+            now = if back {
+                now.saturating_sub(pause)
+            } else {
+                now.saturating_add(pause)
+            };
             let cost = (u128::from(units) * u128::from(cost) / 600).max(1);
             steps.push((now, u64::try_from(cost).unwrap_or(u64::MAX)));
         }
@@ -181,12 +187,12 @@ proptest! {
             let passes_after = |wait: u64| limit.ask(&mut state.clone(), cost, at(latest + wait)).verdict.passes();
             let remaining_after = |wait: u64| limit.standing(&state, at(latest + wait)).remaining;
             if let Verdict::Refused { retry_in: Some(wait) } = decision.verdict {
-                let wait = wait.as_nanos() as u64;
+                let wait = crate::rate::nanoseconds(wait);
                 prop_assume!(latest.checked_add(wait).is_some());
                 prop_assert!(wait > 0 && passes_after(wait) && !passes_after(wait - 1), "{} {:?}", wait, decision);
             }
             if let Some(wait) = decision.standing.more_in {
-                let wait = wait.as_nanos() as u64;
+                let wait = crate::rate::nanoseconds(wait);
                 prop_assume!(latest.checked_add(wait).is_some());
                 let remaining = decision.standing.remaining;
                 prop_assert!(wait > 0 && remaining_after(wait) > remaining, "{:?}", decision);
@@ -373,10 +379,16 @@ fn places_are_given_back_and_counted_by_cost() {
     let mut state = [0; 2];
     let first = limit.ask(&mut state, 2, at(0));
     assert_eq!(first.standing.remaining, 1);
-    assert_eq!(limit.ask(&mut state, 2, at(0)).verdict, Verdict::Refused { retry_in: None });
+    assert_eq!(
+        limit.ask(&mut state, 2, at(0)).verdict,
+        Verdict::Refused { retry_in: None }
+    );
     assert_eq!(limit.fresh_from(&state), at(u64::MAX));
     limit.settle(&mut state, &first.receipt, 0, at(9));
-    assert_eq!((limit.standing(&state, at(9)).remaining, limit.fresh_from(&state)), (3, at(0)));
+    assert_eq!(
+        (limit.standing(&state, at(9)).remaining, limit.fresh_from(&state)),
+        (3, at(0))
+    );
 }
 
 /// A megabyte a second in pieces of 64 KiB, by who waits as he is told: after the burst exactly the rate.

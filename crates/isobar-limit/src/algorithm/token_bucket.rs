@@ -74,9 +74,7 @@ impl TokenBucket {
     /// How long it takes until so many grains have come, in nanoseconds.
     fn time_of(&self, grains: u128) -> u64 {
         let (ticks, rest) = divide(grains, self.grains);
-        ticks
-            .saturating_add(u64::from(rest > 0))
-            .saturating_mul(1 << self.tick)
+        ticks.saturating_add(u64::from(rest > 0)).saturating_mul(1 << self.tick)
     }
 
     fn standing_of(&self, empty: u64) -> Standing {

@@ -116,7 +116,10 @@ fn check(customers: &[Customer], expected: &[f64]) {
     let served = simulate(customers, 100, seed);
     for ((served, customer), expected) in served.iter().zip(customers).zip(expected) {
         let share = share(served, customer.cost) * 100.0;
-        assert!((share - expected).abs() < 1.5, "seed {seed}: {share:.1} instead of {expected}: {served:?}");
+        assert!(
+            (share - expected).abs() < 1.5,
+            "seed {seed}: {share:.1} instead of {expected}: {served:?}"
+        );
     }
 }
 
@@ -151,10 +154,7 @@ fn what_was_not_known_before_counts_afterwards() {
         demand: 2_000_000,
         weight: 1,
     };
-    let quick = Customer {
-        cost: 50,
-        ..slow
-    };
+    let quick = Customer { cost: 50, ..slow };
     check(&[slow, quick], &[50.0, 50.0]);
 }
 

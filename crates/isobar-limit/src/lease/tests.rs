@@ -59,7 +59,12 @@ fn simulate(rules: &LeaseRules, paces: &[u64], outage: &Outage, seed: u64) -> (V
     for step in 0..5_000 {
         let now = SECOND + step * MILLISECOND;
         let moment = Moment::new(now);
-        let due = store.answers.iter().filter(|it| it.0 <= now).copied().collect::<Vec<_>>();
+        let due = store
+            .answers
+            .iter()
+            .filter(|it| it.0 <= now)
+            .copied()
+            .collect::<Vec<_>>();
         store.answers.retain(|it| it.0 > now);
         for (_, instance, units, more_in) in due {
             leases[instance].granted(rules, units, more_in, moment);
@@ -120,7 +125,11 @@ fn who_keeps_to_the_limit_waits_for_nobody_but_at_first() {
 fn what_happens_without_the_store_was_said_before() {
     let check = |on_loss, expected: core::ops::RangeInclusive<usize>| {
         let (passed, came) = simulate(&rules(4, on_loss), &[1_000; 4], &ALWAYS, 3);
-        assert!(expected.contains(&passed.len()), "{on_loss:?}: {} of {came}", passed.len());
+        assert!(
+            expected.contains(&passed.len()),
+            "{on_loss:?}: {} of {came}",
+            passed.len()
+        );
     };
     check(OnLoss::Closed, 0..=0);
     // A quarter of the limit for each of four.
@@ -150,7 +159,10 @@ fn what_was_not_used_is_given_back_and_passes_no_more() {
     lease.granted(&rules, 5, None, now);
     let later = now.after(rules.ttl);
     assert_eq!((lease.left(now), lease.left(later)), (5, 0));
-    assert_eq!(lease.exchange(&rules, later).map(|it| (it.want, it.give_back)), Some((0, 5)));
+    assert_eq!(
+        lease.exchange(&rules, later).map(|it| (it.want, it.give_back)),
+        Some((0, 5))
+    );
     // Told once.
     lease.granted(&rules, 0, None, later);
     assert_eq!(lease.exchange(&rules, later), None);
@@ -178,7 +190,10 @@ fn a_store_that_takes_too_long_is_lost_until_it_answers() {
     assert_eq!(lease.ask(&rules, 1, now), LeaseVerdict::Wait);
     assert!(lease.exchange(&rules, now).is_some());
     let overdue = now.after(rules.patience);
-    assert_eq!((lease.is_lost(&rules, now), lease.is_lost(&rules, overdue)), (false, true));
+    assert_eq!(
+        (lease.is_lost(&rules, now), lease.is_lost(&rules, overdue)),
+        (false, true)
+    );
     assert_eq!(lease.ask(&rules, 1, overdue), LeaseVerdict::Admitted);
     // It is asked again as often, and stays lost meanwhile.
     assert!(lease.exchange(&rules, overdue).is_some());
@@ -198,7 +213,7 @@ proptest! {
         outage in prop_oneof![Just(NEVER), Just(ALWAYS), (1_000u64..5_000).prop_map(|at| at * MILLISECOND..(at + 1_000) * MILLISECOND)],
         seed: u64,
     ) {
-        let rules = rules(paces.len() as u32, OnLoss::LocalShare);
+        let rules = rules(u32::try_from(paces.len()).unwrap(), OnLoss::LocalShare);
         let (passed, _) = simulate(&rules, &paces, &outage, seed);
         let limit = Gcra::new(rules.rate, rules.burst);
         for time in [0, 100 * MILLISECOND, SECOND, 3 * SECOND] {

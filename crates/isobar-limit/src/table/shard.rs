@@ -18,14 +18,15 @@ pub(super) const WAYS: usize = 8;
 const SPINS: u32 = 100;
 
 /// Entries of a bucket that are tried to be moved.
-const MOVES: usize = 2;
+const MOVES: usize = 4;
 
 /// Nobody.
 const EMPTY: u64 = 0;
 
-/// Eight entries, in four cache lines: a key that is there costs three of them.
+/// Eight entries, in four cache lines of one page: a key that is there costs three of them, of which two are neighbours that
+/// are fetched together.
 #[derive(Debug, Default)]
-#[repr(align(64))]
+#[repr(align(256))]
 struct Bucket {
     tags: [AtomicU64; WAYS],
     notes: [AtomicU64; WAYS],
@@ -47,7 +48,7 @@ pub(super) struct Shard {
 pub(super) struct Note {
     /// In ticks from the origin; up to 2^40 - 1, which is never.
     expires: u64,
-    /// What it was asked for, in the sketch's grains; saturated at [`MOST_ASKED`].
+    /// What it was asked for; [`MOST_ASKED`] where it was more.
     pub(super) asked: u64,
     /// It stays until it expires.
     pub(super) established: bool,
@@ -56,7 +57,7 @@ pub(super) struct Note {
 /// 2^20 ns, about a millisecond.
 const TICK_SHIFT: u32 = 20;
 const NEVER: u64 = (1 << 40) - 1;
-const MOST_ASKED: u64 = (1 << 23) - 1;
+pub(super) const MOST_ASKED: u64 = (1 << 23) - 1;
 
 impl Note {
     /// An entry that is as good as none from a moment on.
@@ -146,7 +147,10 @@ impl Drop for Held<'_> {
     }
 }
 
-#[expect(clippy::indexing_slicing, reason = "a bucket is below the mask of their number, a way below eight")]
+#[expect(
+    clippy::indexing_slicing,
+    reason = "a bucket is below the mask of their number, a way below eight"
+)]
 impl Held<'_> {
     /// The entry of a tag.
     pub(super) fn find(&self, tag: u64) -> Option<Place> {
@@ -159,14 +163,10 @@ impl Held<'_> {
 
     /// A place for a tag that is not there: empty, expired, or emptied by moving its entry to its other bucket.
     pub(super) fn room(&self, tag: u64, now: Moment) -> Option<Place> {
+        // The first one if possible: who is looked for is then found at the first look.
         let homes = self.homes(tag);
-        let free = homes.map(|bucket| self.free(bucket, now));
-        let place = match free {
-            [(_, 0), (_, 0)] => return self.make_room(homes, now),
-            [(first, many), (_, few)] if many >= few => first,
-            [_, (second, _)] => second,
-        };
-        Some(place)
+        let free = homes.into_iter().find_map(|bucket| self.free(bucket, now));
+        free.or_else(|| self.make_room(homes, now))
     }
 
     /// The entry on probation that asked for least.
@@ -177,16 +177,9 @@ impl Held<'_> {
         on_probation.min_by_key(|(_, note)| note.asked)
     }
 
-    /// The last free way of a bucket, and how many there are.
-    fn free(&self, bucket: usize, now: Moment) -> (Place, usize) {
-        let mut free = (Place { bucket, way: 0 }, 0);
-        for way in 0..WAYS {
-            let place = Place { bucket, way };
-            if self.is_free(place, now) {
-                free = (place, free.1 + 1);
-            }
-        }
-        free
+    /// The first free place of a bucket.
+    fn free(&self, bucket: usize, now: Moment) -> Option<Place> {
+        places(bucket).find(|place| self.is_free(*place, now))
     }
 
     fn is_free(&self, place: Place, now: Moment) -> bool {
@@ -196,17 +189,19 @@ impl Held<'_> {
     /// Moves one of a few entries to its other bucket. A table that is full beyond what was promised would be searched in vain
     /// at every new key, so not all of them are tried.
     fn make_room(&self, homes: [usize; 2], now: Moment) -> Option<Place> {
-        homes.into_iter().flat_map(|home| places(home).take(MOVES)).find(|&place| {
-            let tag = self.tag(place);
-            let other = self.other(place.bucket, tag);
-            let (to, ways) = self.free(other, now);
-            if ways > 0 && other != place.bucket {
-                self.write(to, tag, self.note(place), self.state(place));
-                self.clear(place);
-                return true;
-            }
-            false
-        })
+        homes
+            .into_iter()
+            .flat_map(|home| places(home).take(MOVES))
+            .find(|&place| {
+                let tag = self.tag(place);
+                let other = self.other(place.bucket, tag);
+                let to = self.free(other, now).filter(|_| other != place.bucket);
+                if let Some(to) = to {
+                    self.write(to, tag, self.note(place), self.state(place));
+                    self.clear(place);
+                }
+                to.is_some()
+            })
     }
 
     pub(super) fn tag(&self, place: Place) -> u64 {

@@ -45,7 +45,11 @@ fn as_many_keys_as_were_promised_find_room() {
         }
         // Each has a state of its own.
         for &key in &all {
-            assert_eq!(table.standing(&limit, key, at(SECOND)).remaining, 9, "{max_keys} keys, seed {seed}");
+            assert_eq!(
+                table.standing(&limit, key, at(SECOND)).remaining,
+                9,
+                "{max_keys} keys, seed {seed}"
+            );
         }
         let live: usize = (0..table.shards()).map(|shard| table.live_in(shard, at(SECOND))).sum();
         assert_eq!(live, max_keys as usize);
@@ -76,7 +80,12 @@ fn who_is_expired_makes_room() {
         displaced: 0,
     };
     assert_eq!(table.crowding(), none);
-    assert_eq!((0..table.shards()).map(|shard| table.live_in(shard, at(now))).sum::<usize>(), 0);
+    assert_eq!(
+        (0..table.shards())
+            .map(|shard| table.live_in(shard, at(now)))
+            .sum::<usize>(),
+        0
+    );
 }
 
 /// Fills a table with keys that were asked for `times` times.
@@ -111,7 +120,9 @@ fn a_newcomer_is_judged_by_the_sketch_where_all_are_established() {
 fn whoever_asks_again_takes_the_place_of_one_that_did_not() {
     let (table, limit) = filled(1, 8);
     let newcomer = Key::new(12_345);
-    let basis: Vec<Basis> = (0..40).map(|_| table.ask(&limit, newcomer, 1, at(SECOND)).basis()).collect();
+    let basis: Vec<Basis> = (0..40)
+        .map(|_| table.ask(&limit, newcomer, 1, at(SECOND)).basis())
+        .collect();
     assert_eq!(basis.last(), Some(&Basis::Entry), "{basis:?}");
     assert!(table.crowding().displaced > 0);
 }
@@ -134,7 +145,10 @@ fn an_estimate_is_taken_back() {
 fn who_has_requests_in_flight_keeps_the_entry() {
     let table = table(100);
     let limit = Limit::Concurrency(Concurrency::new(1));
-    let held: Vec<_> = keys(10).take(50).map(|key| table.ask(&limit, key, 1, at(SECOND))).collect();
+    let held: Vec<_> = keys(10)
+        .take(50)
+        .map(|key| table.ask(&limit, key, 1, at(SECOND)))
+        .collect();
     for key in keys(11).take(20_000) {
         let grant = table.ask(&limit, key, 1, at(SECOND));
         table.settle(&limit, &grant, 0, at(SECOND));
@@ -192,7 +206,8 @@ proptest! {
 /// Units that passed within a second at most, of any key.
 fn most_within_a_second(passed: &HashMap<Key, Vec<u64>>) -> usize {
     let of = |times: &Vec<u64>| {
-        let within = |(first, from): (usize, &u64)| times[first..].iter().take_while(|&&it| it - from <= SECOND).count();
+        let within =
+            |(first, from): (usize, &u64)| times[first..].iter().take_while(|&&it| it - from <= SECOND).count();
         times.iter().enumerate().map(within).max().unwrap_or(0)
     };
     passed.values().map(of).max().unwrap_or(0)
@@ -237,7 +252,7 @@ proptest! {
                 passed.entry(all[index]).or_default().push(now);
             }
         }
-        let most = 2 * limit.most_within(Duration::from_secs(1)) as usize;
+        let most = 2 * usize::try_from(limit.most_within(Duration::from_secs(1))).unwrap();
         let found = most_within_a_second(&passed);
         prop_assert!(found <= most, "{} of {}", found, most);
     }
@@ -249,7 +264,7 @@ fn taking_turns_in_one_place_wins_nothing() {
     let table = table(1);
     let limit = per_minute();
     // All of these share both of their buckets, of which there are 32.
-    let in_both = |key: &Key| key.hash() % 32 == 0 && crate::key::scramble(key.hash()) % 32 <= 1;
+    let in_both = |key: &Key| key.hash().is_multiple_of(32) && crate::key::scramble(key.hash()) % 32 <= 1;
     let mut rivals = keys(3).filter(in_both);
     for key in rivals.by_ref().take(15) {
         table.ask(&limit, key, 1, at(SECOND));

@@ -84,7 +84,11 @@ fn a_shadow_refuses_nobody_and_says_so() {
         let (_, outcome) = Transaction::ask(&shadow, NOW).unwrap();
         let concurrency = if step < 2 { 0 } else { 1 << 4 };
         let others = if step < 10 { 0 } else { 0b1111 };
-        assert_eq!((outcome.would_refuse, outcome.tightest), (concurrency | others, None), "{step}");
+        assert_eq!(
+            (outcome.would_refuse, outcome.tightest),
+            (concurrency | others, None),
+            "{step}"
+        );
     }
     let ended = Enforcement {
         ends: Some(NOW),
