@@ -64,6 +64,7 @@ impl Crate {
 /// The architecture. A new edge is an entry here, in a commit that says why.
 const CRATES: &[Crate] = &[
     Crate::new("isobar-balance", Layer::Pure, &[]),
+    Crate::new("isobar-limit", Layer::Pure, &["isobar-balance"]),
     Crate::new("isobar-sim", Layer::Pure, &["isobar-balance"]),
     Crate::new("isobar-route", Layer::Pure, &[]),
     Crate::new("isobar-wire", Layer::Pure, &[]),

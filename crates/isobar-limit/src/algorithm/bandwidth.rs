@@ -1,0 +1,92 @@
+//! How fast may bytes go?
+//!
+//! A bucket that may be overdrawn. What is asked before an answer begins is refused while the key is too deep in debt;
+//! what is sent of an answer that has begun always passes, and the decision says how long to wait before more is sent.
+
+use core::time::Duration;
+
+use isobar_balance::Moment;
+
+use super::{Algorithm, State};
+use crate::arrival::{self, Meter};
+use crate::rate::nanoseconds;
+use crate::{Decision, Quota, Rate, Receipt, Standing, Unit, Verdict};
+
+/// Bytes at a rate, a burst of them at once, and a debt that answers under way may run into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bandwidth {
+    meter: Meter,
+    /// Nanoseconds.
+    max_delay: u64,
+}
+
+impl Bandwidth {
+    /// A limit to a rate, with so many bytes at once; a new answer waits for `max_delay` at most, otherwise it is refused.
+    #[must_use]
+    pub fn new(rate: Rate, burst: u64, max_delay: Duration) -> Self {
+        Self {
+            meter: Meter::new(rate, burst),
+            max_delay: nanoseconds(max_delay),
+        }
+    }
+
+    /// Takes bytes of an answer that has begun: *returns* how long to wait before more of it is sent.
+    ///
+    /// Whoever sends in pieces and waits as it is told sends a burst, the rate, and one piece at most.
+    pub fn spend(&self, state: &mut State, bytes: u64, now: Moment) -> Duration {
+        let taken = self.meter.take(state, bytes, now);
+        let _not_returned = Meter::put(state, taken, bytes, now);
+        Duration::from_nanos(taken.wait)
+    }
+}
+
+impl Algorithm for Bandwidth {
+    type State = State;
+
+    /// Asks whether an answer may begin; `cost` is what is known to be sent, and may be more than the burst. It passes as
+    /// soon as the key has no debt, whatever it costs: what it costs is what the next one waits for.
+    fn ask(&self, state: &mut State, cost: u64, now: Moment) -> Decision {
+        let debt = self.meter.take(state, 0, now).wait;
+        if debt > self.max_delay {
+            let retry_in = Duration::from_nanos(debt - self.max_delay);
+            return Decision::refused(self.meter.standing(state, now), Some(retry_in), now);
+        }
+        let taken = self.meter.take(state, cost, now);
+        let receipt = Meter::put(state, taken, cost, now);
+        let verdict = match debt {
+            0 => Verdict::Admitted,
+            wait => Verdict::Delayed(Duration::from_nanos(wait)),
+        };
+        Decision {
+            verdict,
+            standing: self.meter.standing(state, now),
+            receipt,
+        }
+    }
+
+    fn settle(&self, state: &mut State, receipt: &Receipt, actual: u64, now: Moment) {
+        self.meter.settle(state, receipt, actual, now);
+    }
+
+    fn standing(&self, state: &State, now: Moment) -> Standing {
+        self.meter.standing(state, now)
+    }
+
+    fn fresh_from(&self, state: &State) -> Moment {
+        arrival::fresh_from(state)
+    }
+
+    /// Without what one answer, or one piece of each, costs past the burst.
+    fn most_within(&self, time: Duration) -> u64 {
+        self.meter
+            .most_within(time.saturating_add(Duration::from_nanos(self.max_delay)))
+    }
+
+    fn quota(&self) -> Quota {
+        Quota {
+            units: self.meter.rate.units(),
+            window: Some(self.meter.rate.period()),
+            unit: Unit::ContentBytes,
+        }
+    }
+}

@@ -1,0 +1,334 @@
+//! What was taken by each of very many keys?
+//!
+//! A table of fixed size that all workers share. Where it is full it says so, and neither forgets who is being limited nor
+//! turns away whoever is new: see [`Table`].
+
+mod shard;
+
+use alloc::boxed::Box;
+use core::sync::atomic::{AtomicU64, Ordering};
+use core::time::Duration;
+
+use isobar_balance::Moment;
+
+use crate::algorithm::{Algorithm, State};
+use crate::key::below;
+use crate::sketch::Sketch;
+use crate::{Decision, Key, Receipt, Standing, Verdict};
+
+use self::shard::{Held, MOST_ASKED, Note, Place, Shard, WAYS};
+
+/// How large a table is, and how it behaves.
+#[derive(Debug, Clone, Copy)]
+pub struct TableSettings {
+    /// Keys that are sure to find room, but for a few in a million: from 1 to [`Table::MOST_KEYS`].
+    pub max_keys: u32,
+    /// For how long is remembered what a key took that found no room: the time in which its limit recovers.
+    pub memory: Duration,
+    /// Called by a thread that waits for another one's lock, now and then: lets other threads run.
+    pub relax: fn(),
+}
+
+/// States by key.
+///
+/// A key has an entry for as long as its state differs from a fresh one. What happens where a new key finds both of its
+/// buckets full of those:
+///
+/// 1. An entry that was asked for twice, that was refused, or that has requests in flight is *established*: nothing takes
+///    its place until it expires. So whoever is limited stays limited, and whoever is known stays known.
+/// 2. The newcomer may take no more than its limit ever admits within [`memory`](TableSettings::memory), by a sketch that takes
+///    it for more than it took in that time, never for less.
+/// 3. An entry that was asked for once is *on probation*. The newcomer takes the place of the one that asked for least, once it
+///    has asked for more than that by the sketch; what that one took is added to the sketch.
+///
+/// So a key that keeps to its limit is refused by mistake only where the table is full and it has no entry, and one that does not
+/// gets at most twice what its limit admits in that time, however keys come and go: once by the sketch, once by an entry.
+///
+/// *Shape*: shards of at most 256 buckets of 8 entries, a lock for each shard, which is held for one decision. An entry has 32
+/// bytes, and there are two for every five keys more than `max_keys`; the sketch has 16 bytes for each key. Nothing is swept:
+/// who is expired is overwritten.
+///
+/// *Cost*: three cache lines for a key that is there, no allocation. A worker waits for another one only where both ask in one
+/// shard at the same moment; locks are of this crate's own, because what is locked is a few words for some ten nanoseconds and
+/// a pure crate knows no threads.
+#[derive(Debug)]
+pub struct Table {
+    shards: Box<[Shard]>,
+    sketch: Sketch,
+    memory: Duration,
+    relax: fn(),
+    estimated: AtomicU64,
+    displaced: AtomicU64,
+}
+
+/// What a table decided, to settle it by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Grant {
+    /// What the limit says.
+    pub decision: Decision,
+    key: Key,
+    basis: Basis,
+}
+
+/// What a decision rests on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Basis {
+    /// The key's own state.
+    Entry,
+    /// An estimate, because the table was full.
+    Sketch,
+}
+
+/// How often a table was too small.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Crowding {
+    /// Decisions by an estimate.
+    pub estimated: u64,
+    /// Entries on probation that made room.
+    pub displaced: u64,
+}
+
+impl Grant {
+    /// What it rests on.
+    #[must_use]
+    pub const fn basis(&self) -> Basis {
+        self.basis
+    }
+
+    /// Whose it is.
+    #[must_use]
+    pub const fn key(&self) -> Key {
+        self.key
+    }
+}
+
+/// Buckets of a shard: many enough that chance fills all shards alike, few enough that workers seldom meet.
+const FEWEST_BUCKETS: usize = 32;
+const MOST_BUCKETS: usize = 256;
+
+/// Shards that a table has if it can.
+const SHARDS: usize = 256;
+
+/// In the sketch a limit has at most so many grains.
+const MOST_GRAINS_SHIFT: u32 = 22;
+
+impl Table {
+    /// The most keys of a table: 2^26, for which it takes 4 GB.
+    pub const MOST_KEYS: u32 = 1 << 26;
+
+    /// A table without keys; its memory is taken now.
+    #[must_use]
+    pub fn new(settings: &TableSettings) -> Self {
+        let keys = settings.max_keys.clamp(1, Self::MOST_KEYS) as usize;
+        let buckets = (keys + keys * 2 / 5).div_ceil(WAYS);
+        let each = (buckets / SHARDS)
+            .next_power_of_two()
+            .clamp(FEWEST_BUCKETS, MOST_BUCKETS);
+        Self {
+            shards: (0..buckets.div_ceil(each)).map(|_| Shard::new(each)).collect(),
+            sketch: Sketch::new((keys / 2).max(1024), settings.memory),
+            memory: settings.memory,
+            relax: settings.relax,
+            estimated: AtomicU64::new(0),
+            displaced: AtomicU64::new(0),
+        }
+    }
+
+    /// How many entries there are, in use or not.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.shards.iter().map(Shard::capacity).sum()
+    }
+
+    /// The memory it takes, all in all.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        size_of::<Self>() + self.shards.iter().map(Shard::bytes).sum::<usize>() + self.sketch.bytes()
+    }
+
+    /// How often it was too small so far.
+    #[must_use]
+    pub fn crowding(&self) -> Crowding {
+        Crowding {
+            estimated: self.estimated.load(Ordering::Relaxed),
+            displaced: self.displaced.load(Ordering::Relaxed),
+        }
+    }
+
+    /// How many shards there are to [count](Self::live_in).
+    #[must_use]
+    pub const fn shards(&self) -> usize {
+        self.shards.len()
+    }
+
+    /// Keys in one shard whose state is not fresh; 0 past the last one.
+    ///
+    /// *Cost*: looks at 2,048 entries at most with the shard's lock held. Whoever wants to know of all of them asks for one after
+    /// the other.
+    #[must_use]
+    pub fn live_in(&self, shard: usize, now: Moment) -> usize {
+        self.shards
+            .get(shard)
+            .map_or(0, |shard| shard.hold(self.relax).live(now))
+    }
+
+    /// Asks the limit of a key.
+    pub fn ask<A: Algorithm<State = State>>(&self, limit: &A, key: Key, cost: u64, now: Moment) -> Grant {
+        let held = self.shard(key).hold(self.relax);
+        if let Some((place, note)) = self.place(&held, limit, key, cost, now) {
+            let mut state = held.state(place);
+            let decision = limit.ask(&mut state, cost, now);
+            let mut next = Note::new(limit.fresh_from(&state), note.asked.saturating_add(cost));
+            // What it was asked for has to be known to be moved into the sketch.
+            next.established = note.asked > 0 || !decision.verdict.passes() || next.asked == MOST_ASKED;
+            held.write(place, key.tag(), next, state);
+            return Grant {
+                decision,
+                key,
+                basis: Basis::Entry,
+            };
+        }
+        drop(held);
+        self.estimated.fetch_add(1, Ordering::Relaxed);
+        Grant {
+            decision: self.judge(limit, key, cost, now),
+            key,
+            basis: Basis::Sketch,
+        }
+    }
+
+    /// Corrects a grant to what was really taken; see [`Algorithm::settle`].
+    pub fn settle<A: Algorithm<State = State>>(&self, limit: &A, grant: &Grant, actual: u64, now: Moment) {
+        let Grant { decision, key, basis } = *grant;
+        let receipt = decision.receipt;
+        if basis == Basis::Sketch {
+            self.settle_estimate(limit, key, &receipt, actual);
+            if actual <= receipt.cost {
+                return;
+            }
+        }
+        let held = self.shard(key).hold(self.relax);
+        let known = held.find(key.tag()).filter(|place| !held.note(*place).is_over(now));
+        let more = actual.saturating_sub(receipt.cost);
+        let place = match known {
+            Some(place) => Some((place, held.note(place))),
+            // There is nothing left to give back.
+            None if actual <= receipt.cost => return,
+            None => self.place(&held, limit, key, more, now),
+        };
+        match place {
+            Some((place, note)) => {
+                let mut state = held.state(place);
+                limit.settle(&mut state, &receipt, actual, now);
+                let mut next = Note::new(limit.fresh_from(&state), note.asked);
+                next.established = note.established;
+                held.write(place, key.tag(), next, state);
+            }
+            None => {
+                self.sketch.add(key, self.grains(limit, more), now);
+            }
+        }
+    }
+
+    /// What a key has left.
+    #[must_use]
+    pub fn standing<A: Algorithm<State = State>>(&self, limit: &A, key: Key, now: Moment) -> Standing {
+        let held = self.shard(key).hold(self.relax);
+        let known = held.find(key.tag()).filter(|place| !held.note(*place).is_over(now));
+        limit.standing(&known.map_or([0; 2], |place| held.state(place)), now)
+    }
+
+    fn shard(&self, key: Key) -> &Shard {
+        #[expect(clippy::cast_possible_truncation, reason = "below the number of shards")]
+        let index = below(key.hash(), self.shards.len() as u64) as usize;
+        #[expect(
+            clippy::indexing_slicing,
+            reason = "below the number of shards, of which there is one at least"
+        )]
+        &self.shards[index]
+    }
+
+    /// The entry of a key, made ready for it if it is new; none: there is no room. *Returns* what is known of it.
+    fn place<A: Algorithm>(
+        &self,
+        held: &Held<'_>,
+        limit: &A,
+        key: Key,
+        cost: u64,
+        now: Moment,
+    ) -> Option<(Place, Note)> {
+        let tag = key.tag();
+        let place = match held.find(tag) {
+            Some(place) if !held.note(place).is_over(now) => return Some((place, held.note(place))),
+            Some(place) => place,
+            None => held
+                .room(tag, now)
+                .or_else(|| self.displace(held, limit, key, cost, now))?,
+        };
+        let unknown = Note::new(Moment::new(0), 0);
+        held.write(place, tag, unknown, [0; 2]);
+        Some((place, unknown))
+    }
+
+    /// Takes the place of an entry on probation, for a newcomer that the sketch would let pass.
+    fn displace<A: Algorithm>(&self, held: &Held<'_>, limit: &A, key: Key, cost: u64, now: Moment) -> Option<Place> {
+        let (place, note) = held.least_on_probation(key.tag())?;
+        let (estimate, shift) = (self.sketch.estimate(key, now), self.shift(limit));
+        let asked = (estimate << shift).saturating_add(cost);
+        if asked > limit.most_within(self.memory) || asked <= note.asked {
+            return None;
+        }
+        let moved = self.grains(limit, note.asked);
+        self.sketch.add(Key::new(held.tag(place)), moved, now);
+        held.clear(place);
+        self.displaced.fetch_add(1, Ordering::Relaxed);
+        Some(place)
+    }
+
+    /// Decides by the sketch.
+    fn judge<A: Algorithm>(&self, limit: &A, key: Key, cost: u64, now: Moment) -> Decision {
+        let shift = self.shift(limit);
+        let most = limit.most_within(self.memory);
+        let taken = self.sketch.estimate(key, now) << shift;
+        let left = Duration::from_nanos(self.sketch.left(now));
+        let standing = |taken: u64| Standing {
+            remaining: most.saturating_sub(taken).min(limit.quota().units),
+            more_in: (taken > 0).then_some(left),
+        };
+        if taken.saturating_add(cost) > most {
+            return Decision::refused(standing(taken), (cost <= most).then_some(left), now);
+        }
+        let number = self.sketch.add(key, self.grains(limit, cost), now);
+        Decision {
+            verdict: Verdict::Admitted,
+            standing: standing(taken.saturating_add(cost)),
+            receipt: Receipt {
+                cost,
+                at: now,
+                mark: [number, 0],
+            },
+        }
+    }
+
+    /// Takes back what an estimate was told too much.
+    fn settle_estimate<A: Algorithm>(&self, limit: &A, key: Key, receipt: &Receipt, actual: u64) {
+        let told = self.grains(limit, receipt.cost);
+        let back = told.saturating_sub(self.grains(limit, actual));
+        self.sketch.take_back(key, back, receipt.mark[0]);
+    }
+
+    /// By how many bits costs are shifted so that what a limit admits can be counted in the sketch.
+    fn shift<A: Algorithm>(&self, limit: &A) -> u32 {
+        let bits = u64::BITS - limit.most_within(self.memory).leading_zeros();
+        bits.saturating_sub(MOST_GRAINS_SHIFT)
+    }
+
+    /// A cost in grains, rounded up.
+    fn grains<A: Algorithm>(&self, limit: &A, cost: u64) -> u64 {
+        let shift = self.shift(limit);
+        (cost >> shift) + u64::from(cost & ((1 << shift) - 1) > 0)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,286 @@
+//! Does a table keep the states of its keys, and only so many?
+
+use core::time::Duration;
+use std::collections::HashMap;
+use std::vec::Vec;
+
+use isobar_balance::Chance;
+use proptest::prelude::*;
+
+use super::{Basis, Crowding, Key, Moment, Table, TableSettings, Verdict};
+use crate::{Algorithm, Concurrency, FixedWindow, Gcra, Limit, Rate, State};
+
+const SECOND: u64 = 1_000_000_000;
+
+fn at(nanoseconds: u64) -> Moment {
+    Moment::new(nanoseconds)
+}
+
+fn table(max_keys: u32) -> Table {
+    Table::new(&TableSettings {
+        max_keys,
+        memory: Duration::from_secs(60),
+        relax: std::thread::yield_now,
+    })
+}
+
+fn per_minute() -> Limit {
+    Limit::FixedWindow(FixedWindow::new(Rate::per_minute(10)))
+}
+
+fn keys(seed: u64) -> impl Iterator<Item = Key> {
+    let mut chance = Chance::new(seed);
+    core::iter::repeat_with(move || Key::new(chance.bits()))
+}
+
+#[test]
+fn as_many_keys_as_were_promised_find_room() {
+    for (max_keys, seed) in [(1, 1), (100, 2), (1_000, 3), (10_000, 4), (200_000, 5)] {
+        let table = table(max_keys);
+        let limit = per_minute();
+        let all: Vec<Key> = keys(seed).take(max_keys as usize).collect();
+        for &key in &all {
+            let grant = table.ask(&limit, key, 1, at(SECOND));
+            assert_eq!(grant.basis(), Basis::Entry, "{max_keys} keys, seed {seed}");
+        }
+        // Each has a state of its own.
+        for &key in &all {
+            assert_eq!(
+                table.standing(&limit, key, at(SECOND)).remaining,
+                9,
+                "{max_keys} keys, seed {seed}"
+            );
+        }
+        let live: usize = (0..table.shards()).map(|shard| table.live_in(shard, at(SECOND))).sum();
+        assert_eq!(live, max_keys as usize);
+        assert!(table.capacity() >= max_keys as usize);
+    }
+}
+
+#[test]
+fn a_million_keys_take_less_than_64_mib() {
+    let table = table(1_000_000);
+    assert!(table.bytes() <= 64 << 20, "{} bytes", table.bytes());
+    assert!(table.capacity() >= 1_400_000);
+}
+
+#[test]
+fn who_is_expired_makes_room() {
+    let table = table(1_000);
+    let limit = per_minute();
+    let mut now = SECOND;
+    for seed in 0..20 {
+        for key in keys(seed).take(1_000) {
+            assert_eq!(table.ask(&limit, key, 1, at(now)).basis(), Basis::Entry, "seed {seed}");
+        }
+        now += 61 * SECOND;
+    }
+    let none = Crowding {
+        estimated: 0,
+        displaced: 0,
+    };
+    assert_eq!(table.crowding(), none);
+    assert_eq!(
+        (0..table.shards())
+            .map(|shard| table.live_in(shard, at(now)))
+            .sum::<usize>(),
+        0
+    );
+}
+
+/// Fills a table with keys that were asked for `times` times.
+fn filled(times: usize, seed: u64) -> (Table, Limit) {
+    let table = table(100);
+    let limit = per_minute();
+    for key in keys(seed).take(5_000) {
+        for _ in 0..times {
+            table.ask(&limit, key, 1, at(SECOND));
+        }
+    }
+    (table, limit)
+}
+
+#[test]
+fn a_newcomer_is_judged_by_the_sketch_where_all_are_established() {
+    let (table, limit) = filled(2, 7);
+    let displaced = table.crowding().displaced;
+    let newcomer = Key::new(12_345);
+    // What others took may count as the newcomer's, and no more than the limit admits in a minute passes.
+    let passed = (0..100).filter(|_| {
+        let grant = table.ask(&limit, newcomer, 1, at(SECOND));
+        assert_eq!(grant.basis(), Basis::Sketch);
+        grant.decision.verdict.passes()
+    });
+    let most = usize::try_from(limit.most_within(Duration::from_secs(60))).unwrap();
+    assert!(passed.count() <= most);
+    assert_eq!(table.crowding().displaced, displaced);
+}
+
+#[test]
+fn whoever_asks_again_takes_the_place_of_one_that_did_not() {
+    let (table, limit) = filled(1, 8);
+    let newcomer = Key::new(12_345);
+    let basis: Vec<Basis> = (0..40)
+        .map(|_| table.ask(&limit, newcomer, 1, at(SECOND)).basis())
+        .collect();
+    assert_eq!(basis.last(), Some(&Basis::Entry), "{basis:?}");
+    assert!(table.crowding().displaced > 0);
+}
+
+#[test]
+fn an_estimate_is_taken_back() {
+    let (table, limit) = filled(2, 9);
+    let newcomer = Key::new(12_345);
+    let remaining = |table: &Table| {
+        let grant = table.ask(&limit, newcomer, 1, at(SECOND));
+        table.settle(&limit, &grant, 0, at(SECOND));
+        (grant.basis(), grant.decision.standing.remaining)
+    };
+    let before = remaining(&table);
+    assert_eq!(before.0, Basis::Sketch);
+    assert_eq!(remaining(&table), before);
+}
+
+#[test]
+fn who_has_requests_in_flight_keeps_the_entry() {
+    let table = table(100);
+    let limit = Limit::Concurrency(Concurrency::new(1));
+    let held: Vec<_> = keys(10)
+        .take(50)
+        .map(|key| table.ask(&limit, key, 1, at(SECOND)))
+        .collect();
+    for key in keys(11).take(20_000) {
+        let grant = table.ask(&limit, key, 1, at(SECOND));
+        table.settle(&limit, &grant, 0, at(SECOND));
+    }
+    let much_later = at(1_000_000 * SECOND);
+    for grant in &held {
+        assert_eq!(grant.basis(), Basis::Entry);
+        let refused = Verdict::Refused { retry_in: None };
+        assert_eq!(table.ask(&limit, grant.key(), 1, much_later).decision.verdict, refused);
+        table.settle(&limit, grant, 0, much_later);
+        assert_eq!(table.standing(&limit, grant.key(), much_later).remaining, 1);
+    }
+}
+
+#[test]
+fn a_key_whose_hash_is_nothing_is_a_key() {
+    let table = table(10);
+    let limit = per_minute();
+    table.ask(&limit, Key::new(0), 3, at(SECOND));
+    assert_eq!(table.standing(&limit, Key::new(0), at(SECOND)).remaining, 7);
+    assert_eq!(table.standing(&limit, Key::new(2), at(SECOND)).remaining, 10);
+}
+
+proptest! {
+    /// With room, a table decides as if each key had a state of its own.
+    #[test]
+    fn a_table_is_many_states(
+        steps in prop::collection::vec((0u64..50, 0u64..SECOND, 1u64..8, 0u64..12, prop::bool::ANY), 1..300),
+        which in 0usize..3,
+    ) {
+        let limits = [
+            per_minute(),
+            Limit::Gcra(Gcra::new(Rate::per_second(3), 7)),
+            Limit::Concurrency(Concurrency::new(5)),
+        ];
+        let limit = limits[which];
+        let table = table(100);
+        let mut states: HashMap<u64, State> = HashMap::new();
+        let mut now = SECOND;
+        for (key, pause, cost, actual, settles) in steps {
+            now += pause;
+            let state = states.entry(key).or_default();
+            let grant = table.ask(&limit, Key::new(key.wrapping_mul(0x9e37_79b9_7f4a_7c15)), cost, at(now));
+            let decision = limit.ask(state, cost, at(now));
+            prop_assert_eq!((grant.decision.verdict, grant.decision.standing), (decision.verdict, decision.standing));
+            if settles && decision.verdict.passes() {
+                table.settle(&limit, &grant, actual, at(now));
+                limit.settle(state, &decision.receipt, actual, at(now));
+            }
+            prop_assert_eq!(table.standing(&limit, grant.key(), at(now)), limit.standing(state, at(now)));
+        }
+    }
+}
+
+/// Units that passed within a second at most, of any key.
+fn most_within_a_second(passed: &HashMap<Key, Vec<u64>>) -> usize {
+    let of = |times: &Vec<u64>| {
+        let within =
+            |(first, from): (usize, &u64)| times[first..].iter().take_while(|&&it| it - from <= SECOND).count();
+        times.iter().enumerate().map(within).max().unwrap_or(0)
+    };
+    passed.values().map(of).max().unwrap_or(0)
+}
+
+/// How an attacker's keys come.
+#[derive(Debug, Clone, Copy)]
+enum Order {
+    /// Each once, then again from the first: whoever has just made room comes back.
+    InTurn,
+    /// Few of them far more often than the others.
+    Skewed,
+    Random,
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(16))]
+
+    /// However keys come and go in a table that is too small, none gets more than twice what its limit admits.
+    #[test]
+    fn a_crowded_table_admits_twice_the_limit_at_most(
+        seed: u64,
+        span in 300usize..1_000,
+        order in prop_oneof![Just(Order::InTurn), Just(Order::Skewed), Just(Order::Random)],
+        pause in 1u64..1_000_000,
+    ) {
+        let settings = TableSettings { max_keys: 1, memory: Duration::from_secs(1), relax: std::thread::yield_now };
+        let table = Table::new(&settings);
+        let limit = Limit::Gcra(Gcra::new(Rate::per_second(5), 5));
+        let mut chance = Chance::new(seed);
+        let all: Vec<Key> = keys(seed ^ 1).take(span).collect();
+        let mut passed: HashMap<Key, Vec<u64>> = HashMap::new();
+        let mut now = SECOND;
+        for step in 0..10_000 {
+            now += chance.below(pause);
+            let index = match order {
+                Order::InTurn => step % span,
+                Order::Skewed if step % 2 == 0 => chance.index(10),
+                Order::Skewed | Order::Random => chance.index(span),
+            };
+            if table.ask(&limit, all[index], 1, at(now)).decision.verdict.passes() {
+                passed.entry(all[index]).or_default().push(now);
+            }
+        }
+        let most = 2 * usize::try_from(limit.most_within(Duration::from_secs(1))).unwrap();
+        let found = most_within_a_second(&passed);
+        prop_assert!(found <= most, "{} of {}", found, most);
+    }
+}
+
+/// Two keys that take each other's place again and again, where all others are established, are counted all the same.
+#[test]
+fn taking_turns_in_one_place_wins_nothing() {
+    let table = table(1);
+    let limit = per_minute();
+    // All of these share both of their buckets, of which there are 32.
+    let in_both = |key: &Key| key.hash().is_multiple_of(32) && crate::key::scramble(key.hash()) % 32 <= 1;
+    let mut rivals = keys(3).filter(in_both);
+    for key in rivals.by_ref().take(15) {
+        table.ask(&limit, key, 1, at(SECOND));
+        table.ask(&limit, key, 1, at(SECOND));
+    }
+    let pair: Vec<Key> = rivals.take(2).collect();
+    // The second one is known to the sketch before its turn, so that the first one is displaced before it is established.
+    let mut passed = [1, 1];
+    table.ask(&limit, pair[0], 1, at(SECOND));
+    assert_eq!(table.ask(&limit, pair[1], 1, at(SECOND)).basis(), Basis::Sketch);
+    for _ in 0..200 {
+        for (count, &key) in passed.iter_mut().zip(&pair).rev() {
+            *count += u64::from(table.ask(&limit, key, 1, at(SECOND)).decision.verdict.passes());
+        }
+    }
+    assert!(table.crowding().displaced > 0);
+    let most = limit.most_within(Duration::from_secs(60));
+    assert!(passed.iter().all(|&count| count <= 2 * most), "{passed:?}");
+}

@@ -1,0 +1,136 @@
+//! May a request pass that several limits count?
+//!
+//! All of them have to let it, or none has it in its books: what was taken from those that were asked first is given back when
+//! one refuses. Which limits a request falls under, and in which order they are asked, is the caller's business.
+
+use core::time::Duration;
+
+use isobar_balance::Moment;
+
+use crate::algorithm::Algorithm;
+use crate::{Decision, Effect, Enforcement, Grant, Key, Limit, Standing, Table, Unit, Verdict};
+
+/// What one limit is asked.
+#[derive(Debug, Clone, Copy)]
+pub struct Claim<'a> {
+    /// Where its keys are.
+    pub table: &'a Table,
+    /// The limit.
+    pub limit: &'a Limit,
+    /// Whom it counts.
+    pub key: Key,
+    /// What it costs, as far as is known.
+    pub cost: u64,
+    /// Whether its refusal counts.
+    pub enforcement: &'a Enforcement,
+}
+
+/// Why a request does not pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Denial {
+    /// Which of the claims was refused.
+    pub claim: usize,
+    /// What its limit said.
+    pub decision: Decision,
+}
+
+/// How a request passes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outcome {
+    /// How long it has to wait first: what the slowest of its limits says.
+    pub delay: Duration,
+    /// The claim with the least left, and what that is; none: no limit was asked.
+    pub tightest: Option<(usize, Standing)>,
+    /// A bit for each claim that would have refused, were it not for its shadow.
+    pub would_refuse: u32,
+}
+
+/// What a request took from its limits. *Shape*: one grant at most for each claim, in their order; the caller passes the same
+/// claims each time.
+#[derive(Debug, Clone)]
+pub struct Transaction {
+    grants: [Option<Grant>; Self::MOST_CLAIMS],
+}
+
+impl Transaction {
+    /// The most limits that one request may fall under; further ones are not asked.
+    pub const MOST_CLAIMS: usize = 8;
+
+    /// Asks all limits in turn, until one refuses.
+    ///
+    /// *Errors*: the first refusal that counts. Everything was given back then, and exactly so: at the same moment, each
+    /// limit has as much left as if it had not been asked, unless its table was too full for an entry.
+    ///
+    /// *Cost*: what each limit costs; no allocation.
+    pub fn ask(claims: &[Claim<'_>], now: Moment) -> Result<(Self, Outcome), Denial> {
+        debug_assert!(
+            claims.len() <= Self::MOST_CLAIMS,
+            "claims past the maximum pass unasked"
+        );
+        let mut transaction = Self {
+            grants: [None; Self::MOST_CLAIMS],
+        };
+        let mut outcome = Outcome {
+            delay: Duration::ZERO,
+            tightest: None,
+            would_refuse: 0,
+        };
+        for (index, (claim, place)) in claims.iter().zip(&mut transaction.grants).enumerate() {
+            let effect = claim.enforcement.effect(claim.key, now);
+            if effect == Effect::Ended {
+                continue;
+            }
+            let grant = claim.table.ask(claim.limit, claim.key, claim.cost, now);
+            match (grant.decision.verdict, effect) {
+                (Verdict::Refused { .. }, Effect::Binding) => {
+                    transaction.give_back(claims, now);
+                    return Err(Denial {
+                        claim: index,
+                        decision: grant.decision,
+                    });
+                }
+                (Verdict::Refused { .. }, _) => outcome.would_refuse |= 1 << index,
+                // A shadow delays nobody either.
+                (Verdict::Delayed(delay), Effect::Binding) => outcome.delay = outcome.delay.max(delay),
+                (Verdict::Delayed(_) | Verdict::Admitted, _) => {}
+            }
+            if effect == Effect::Binding {
+                let standing = grant.decision.standing;
+                let is_tighter = |(_, least): (usize, Standing)| standing.remaining < least.remaining;
+                if outcome.tightest.is_none_or(is_tighter) {
+                    outcome.tightest = Some((index, standing));
+                }
+            }
+            *place = grant.decision.verdict.passes().then_some(grant);
+        }
+        Ok((transaction, outcome))
+    }
+
+    /// Corrects what was taken from one limit to what it really was; the claim's cost from then on is that.
+    pub fn settle(&mut self, claims: &[Claim<'_>], index: usize, actual: u64, now: Moment) {
+        if let (Some(claim), Some(place)) = (claims.get(index), self.grants.get_mut(index))
+            && let Some(grant) = place.take()
+        {
+            claim.table.settle(claim.limit, &grant, actual, now);
+        }
+    }
+
+    /// Ends the request: what counts requests in flight has one less, and what was taken otherwise stays taken.
+    pub fn end(mut self, claims: &[Claim<'_>], now: Moment) {
+        for (index, claim) in claims.iter().enumerate() {
+            if claim.limit.quota().unit == Unit::ConcurrentRequests {
+                self.settle(claims, index, 0, now);
+            }
+        }
+    }
+
+    /// Takes everything back, as if the request had never come.
+    pub fn give_back(&mut self, claims: &[Claim<'_>], now: Moment) {
+        for index in 0..claims.len() {
+            self.settle(claims, index, 0, now);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,117 @@
+//! Does a request take from all of its limits, or from none?
+
+use core::time::Duration;
+
+use super::{Claim, Denial, Enforcement, Key, Limit, Moment, Table, Transaction, Verdict};
+use crate::{Algorithm, Concurrency, FixedWindow, Gcra, Rate, SlidingWindow, TableSettings, TokenBucket};
+
+const SECOND: u64 = 1_000_000_000;
+const NOW: Moment = Moment::new(SECOND);
+
+fn table() -> Table {
+    Table::new(&TableSettings {
+        max_keys: 1_000,
+        memory: Duration::from_secs(60),
+        relax: std::thread::yield_now,
+    })
+}
+
+fn limits() -> [Limit; 5] {
+    let rate = Rate::per_minute(10);
+    [
+        Limit::Gcra(Gcra::new(rate, 10)),
+        Limit::TokenBucket(TokenBucket::new(rate, 10)),
+        Limit::FixedWindow(FixedWindow::new(rate)),
+        Limit::SlidingWindow(SlidingWindow::new(rate)),
+        Limit::Concurrency(Concurrency::new(2)),
+    ]
+}
+
+fn claims<'a>(table: &'a Table, limits: &'a [Limit], enforcement: &'a Enforcement) -> std::vec::Vec<Claim<'a>> {
+    let claim = |(key, limit)| Claim {
+        table,
+        limit,
+        key: Key::new(key),
+        cost: 1,
+        enforcement,
+    };
+    (1..).zip(limits).map(claim).collect()
+}
+
+fn remaining(claims: &[Claim<'_>], now: Moment) -> std::vec::Vec<u64> {
+    let of = |claim: &Claim<'_>| claim.table.standing(claim.limit, claim.key, now).remaining;
+    claims.iter().map(of).collect()
+}
+
+#[test]
+fn what_others_took_is_given_back_when_one_refuses() {
+    let (table, limits) = (table(), limits());
+    let claims = claims(&table, &limits, &Enforcement::FULL);
+    let taken: std::vec::Vec<_> = (0..2).map(|_| Transaction::ask(&claims, NOW).unwrap()).collect();
+    assert_eq!(remaining(&claims, NOW), [8, 8, 8, 8, 0]);
+    assert_eq!(taken[1].1.tightest.map(|it| (it.0, it.1.remaining)), Some((4, 0)));
+    // Both places are taken; none of the other limits has it in its books.
+    for _ in 0..100 {
+        let denial = Transaction::ask(&claims, NOW).unwrap_err();
+        assert_eq!(denial.claim, 4);
+        assert_eq!(remaining(&claims, NOW), [8, 8, 8, 8, 0]);
+    }
+    // One ends: its place is free, and what it took otherwise stays taken.
+    let mut taken = taken.into_iter().map(|it| it.0);
+    taken.next().unwrap().end(&claims, NOW);
+    assert_eq!(remaining(&claims, NOW), [8, 8, 8, 8, 1]);
+    // The other is as if it had never come.
+    taken.next().unwrap().give_back(&claims, NOW);
+    assert_eq!(remaining(&claims, NOW), [9, 9, 9, 9, 2]);
+}
+
+#[test]
+fn a_cost_that_is_known_later_is_settled_with_one_of_them() {
+    let (table, limits) = (table(), limits());
+    let claims = claims(&table, &limits, &Enforcement::FULL);
+    let (mut transaction, _) = Transaction::ask(&claims, NOW).unwrap();
+    transaction.settle(&claims, 1, 6, NOW);
+    // Only once.
+    transaction.settle(&claims, 1, 0, NOW);
+    assert_eq!(remaining(&claims, NOW), [9, 4, 9, 9, 1]);
+}
+
+#[test]
+fn a_shadow_refuses_nobody_and_says_so() {
+    let (table, limits) = (table(), limits());
+    let shadow = claims(&table, &limits, &Enforcement::SHADOW);
+    for step in 0..20 {
+        let (_, outcome) = Transaction::ask(&shadow, NOW).unwrap();
+        let concurrency = if step < 2 { 0 } else { 1 << 4 };
+        let others = if step < 10 { 0 } else { 0b1111 };
+        assert_eq!(
+            (outcome.would_refuse, outcome.tightest),
+            (concurrency | others, None),
+            "{step}"
+        );
+    }
+    let ended = Enforcement {
+        ends: Some(NOW),
+        ..Enforcement::FULL
+    };
+    let ended = claims(&table, &limits, &ended);
+    assert_eq!(Transaction::ask(&ended, NOW).unwrap().1.would_refuse, 0);
+}
+
+#[test]
+fn the_slowest_limit_says_how_long_to_wait() {
+    let table = table();
+    let limits = [200, 500].map(|milliseconds| {
+        let rate = Rate::new(1, Duration::from_millis(milliseconds));
+        Limit::Gcra(Gcra::new(rate, 1).with_delay(Duration::from_secs(1)))
+    });
+    let claims = claims(&table, &limits, &Enforcement::FULL);
+    let delay = || Transaction::ask(&claims, NOW).map(|it| it.1.delay.as_millis());
+    assert_eq!((delay(), delay(), delay()), (Ok(0), Ok(500), Ok(1_000)));
+    let Err(Denial { claim: 1, decision }) = Transaction::ask(&claims, NOW) else {
+        panic!("the second one refuses");
+    };
+    let retry_in = Some(Duration::from_millis(500));
+    assert_eq!(decision.verdict, Verdict::Refused { retry_in });
+    assert_eq!(limits[0].standing(&[0; 2], NOW).remaining, 1);
+}
