@@ -1,6 +1,7 @@
 //! What is one try at one server?
 
 use std::future::poll_fn;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use isobar_observe::{Cause, Fault};
@@ -177,7 +178,11 @@ pub(crate) fn connected(
     (result, took): Connected,
 ) -> Result<Box<ServerConnection>, Failed> {
     exchange.report.connect = Some(took);
-    let result = result.and_then(|server| shared(ways, place, server));
+    if let Ok(server) = &result
+        && let Some(stream) = server.stream.opened()
+    {
+        place.server().own.share(Rc::clone(stream.shared()));
+    }
     if let (Ok(_), Some(server)) = (&result, exchange.report.server()) {
         server.stats(ways.worker.id).connections_opened.increment();
     }
@@ -191,23 +196,24 @@ pub(crate) fn connected(
     })
 }
 
-/// Makes a connection one that others share, where HTTP/2 is spoken.
-fn shared(ways: &Ways<'_>, place: &Place<Pool>, server: Box<ServerConnection>) -> Result<Box<ServerConnection>, Cause> {
-    if ways.local.view().settings().http_version != HttpVersion::Http2 {
-        return Ok(server);
-    }
+/// Makes a connection one that others can share; *returns* its first stream.
+async fn shared(ways: &Ways<'_>, server: ServerConnection, deadline: Instant) -> Result<Box<ServerConnection>, Cause> {
     let ServerConnection {
         stream,
         address,
         permit,
         ..
-    } = *server;
+    } = server;
     let Carrier::Connection(stream) = stream else {
         return Err(Cause::Internal);
     };
     let shared = Shared::new(ways.worker, stream, address, permit).ok_or(Cause::ConnectFailed)?;
+    match tokio::time::timeout_at(deadline.into(), shared.settled()).await {
+        Ok(true) => {}
+        Ok(false) => return Err(Cause::ConnectFailed),
+        Err(_) => return Err(Cause::ConnectTimeout),
+    }
     let opened = shared.open().ok_or(Cause::ConnectFailed)?;
-    place.server().own.share(shared);
     Ok(Box::new(ServerConnection::of_stream(ways.worker, opened, false)))
 }
 
@@ -241,10 +247,17 @@ pub(crate) async fn connect(
             break;
         }
     }
-    let result = result.map(|mut server| {
-        server.permit = Some(permit);
-        server
-    });
+    let version = ways.local.view().settings().http_version;
+    let result = match result {
+        Ok(mut server) => {
+            server.permit = Some(permit);
+            match version {
+                HttpVersion::Http1 => Ok(server),
+                HttpVersion::Http2 => Box::pin(shared(ways, *server, deadline)).await,
+            }
+        }
+        Err(cause) => Err(cause),
+    };
     (result, ways.worker.wheel.now().saturating_duration_since(began))
 }
 

@@ -6,15 +6,16 @@ use std::mem;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use h2::server::{Builder, Connection, SendResponse};
 use h2::{Reason, RecvStream};
 use http::Request;
+use isobar_observe::Cause;
 use isobar_plan::{Http2, Http2Budgets};
 use isobar_wire::http2::PREFACE;
-use isobar_wire::http2::meter::{Budgets, Meter};
+use isobar_wire::http2::meter::{Budgets, Excess, Meter};
 
 use super::accepted::{Accepted, Link};
 use super::pipe::{Pipe, PipeEnd};
@@ -25,6 +26,9 @@ use crate::record;
 
 /// The first bytes of a client that speaks HTTP/2 without having agreed on it; no request of HTTP/1 begins so.
 const PREFACE_BEGINS: &[u8] = b"PRI ";
+
+/// What unread pieces of bodies may cost beside what is in them: 256 bytes each, less what is in them.
+const SMALL_DATA: usize = 8 << 20;
 
 /// How long a connection that was told to end may take.
 const GOODBYE: Duration = Duration::from_secs(2);
@@ -45,6 +49,8 @@ enum Wait {
     Idle,
     /// The rest of the head with this number.
     Head(u64),
+    /// That the client takes more than so many bytes of what it is sent.
+    Taking(u64),
     /// Its end.
     Goodbye,
 }
@@ -65,6 +71,10 @@ struct Serving<'a> {
     pipe: Rc<RefCell<Pipe>>,
     link: Rc<Link>,
     wait: Wait,
+    /// Until when it waits; none: for as long as it takes.
+    deadline: Option<Instant>,
+    /// What the timer is set to.
+    alarm: Option<Instant>,
     /// Whether the client was told that no more requests are taken.
     leaving: bool,
     /// Whether it was told so for what it did.
@@ -84,12 +94,15 @@ pub(crate) async fn serve(worker: &Rc<Worker>, client: &mut Client, came: Vec<u8
     let pipe = Rc::new(RefCell::new(Pipe::new(Rc::clone(worker), stream, meter, came)));
     let end = match connect(worker, client, &pipe, &rules).await {
         Some(connection) => {
+            client.timer.clear();
             let mut serving = Serving {
                 worker,
                 connection,
                 pipe: Rc::clone(&pipe),
                 link,
                 wait: Wait::Nothing,
+                deadline: None,
+                alarm: None,
                 leaving: false,
                 condemned: false,
             };
@@ -120,6 +133,9 @@ async fn connect(
         .initial_connection_window_size(rules.connection_window)
         .max_send_buffer_size(rules.send_buffer as usize)
         .max_header_list_size(listener.limits.max_head_bytes)
+        // What is counted here by time, the library would count for as long as the connection lives.
+        .max_pending_accept_reset_streams(usize::MAX)
+        .data_frame_budget(SMALL_DATA)
         .enable_connect_protocol()
         .handshake::<_, Bytes>(PipeEnd(Rc::clone(pipe)));
     client.timer.set(worker.wheel.now() + listener.timeouts.idle);
@@ -145,6 +161,12 @@ impl Serving<'_> {
         client.refresh(self.worker);
         loop {
             if let Poll::Ready(result) = self.poll_requests(cx, client) {
+                if let Err(error) = &result
+                    && !self.condemned
+                    && is_flood(error)
+                {
+                    record::end(self.worker, client, Cause::ClientFlood, Some(Excess::Frames));
+                }
                 let broken = self.pipe.borrow_mut().poll_send(cx);
                 return match (result, broken) {
                     (Ok(()), _) if !self.condemned => Poll::Ready(End::Clean),
@@ -193,7 +215,7 @@ impl Serving<'_> {
         {
             self.condemned = true;
             self.leaving = true;
-            record::condemn(self.worker, client, excess);
+            record::end(self.worker, client, Cause::ClientFlood, Some(excess));
             self.connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
             return true;
         }
@@ -212,29 +234,39 @@ impl Serving<'_> {
             let pipe = self.pipe.borrow();
             match () {
                 () if self.condemned => (Wait::Goodbye, Some(GOODBYE)),
+                () if let Some(taken) = pipe.owed_since() => (Wait::Taking(taken), Some(timeouts.write)),
                 () if pipe.is_within_head() => (Wait::Head(pipe.heads()), Some(timeouts.head)),
-                () if self.connection.has_streams() => (Wait::Requests, None),
+                () if Rc::strong_count(&self.link) > 1 => (Wait::Requests, None),
+                // Those whose requests are over, and that the client has no room for.
+                () if self.connection.has_streams() => (Wait::Taking(0), Some(timeouts.write)),
                 () if self.leaving => (Wait::Goodbye, Some(GOODBYE)),
                 () => (Wait::Idle, Some(timeouts.idle)),
             }
         };
         if wait != self.wait {
             self.wait = wait;
-            let deadline = patience.map(|patience| self.worker.wheel.now() + patience);
-            // It may also grow old meanwhile.
-            let age = client.leaves_at().filter(|_| !self.leaving);
-            match deadline.into_iter().chain(age).min() {
-                Some(deadline) => client.timer.set(deadline),
+            self.deadline = patience.map(|patience| self.worker.wheel.now() + patience);
+        }
+        // It may also grow old meanwhile, and has been told to leave when that comes to pass.
+        let age = client.leaves_at().filter(|_| !self.leaving);
+        let alarm = self.deadline.into_iter().chain(age).min();
+        if alarm != self.alarm {
+            self.alarm = alarm;
+            match alarm {
+                Some(alarm) => client.timer.set(alarm),
                 None => client.timer.clear(),
             }
         }
         ready!(client.timer.poll_expired(cx));
         self.wait = Wait::Nothing;
+        self.alarm = None;
         match wait {
+            Wait::Taking(_) => return Poll::Ready(End::Clean),
             Wait::Goodbye => return Poll::Ready(if self.condemned { End::Told } else { End::Clean }),
             Wait::Head(_) => {
                 self.condemned = true;
                 self.leaving = true;
+                record::end(self.worker, client, Cause::ClientHeadTimeout, None);
                 self.connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
             }
             Wait::Nothing | Wait::Requests | Wait::Idle if !self.leaving => {
@@ -247,6 +279,11 @@ impl Serving<'_> {
         cx.waker().wake_by_ref();
         Poll::Pending
     }
+}
+
+/// Whether the library ends a connection for what it made it do for nothing.
+fn is_flood(error: &h2::Error) -> bool {
+    error.is_library() && error.reason() == Some(Reason::ENHANCE_YOUR_CALM)
 }
 
 fn budgets(plan: &Http2Budgets) -> Budgets {

@@ -1,0 +1,7 @@
+//! Is HTTP/2 spoken as well as HTTP/1, and with whomever?
+
+mod abuse;
+mod clients;
+mod servers;
+mod smuggling;
+mod websockets;
