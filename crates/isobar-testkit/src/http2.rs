@@ -6,7 +6,9 @@
 mod client;
 mod frames;
 mod origin;
+mod programs;
 
 pub use client::{Asked, Got, fetch};
 pub use frames::{End, Frame, FramePeer, field, flags, headers, kind, preface};
 pub use origin::{Http2Origin, Http2Seen, Http2Settings};
+pub use programs::{H2loadReport, Haproxy, Httpwg, Nghttpd, h2load, httpwg, nghttp};

@@ -11,10 +11,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use h2::server::{Builder, Connection, SendResponse};
 use h2::{Reason, RecvStream};
-use http::Request;
+use http::{Method, Request};
 use isobar_observe::Cause;
 use isobar_plan::{Http2, Http2Budgets};
 use isobar_wire::http2::PREFACE;
+use isobar_wire::http2::frames::Fault;
 use isobar_wire::http2::meter::{Budgets, Excess, Meter};
 
 use super::accepted::{Accepted, Link};
@@ -95,6 +96,7 @@ pub(crate) async fn serve(worker: &Rc<Worker>, client: &mut Client, came: Vec<u8
     let end = match connect(worker, client, &pipe, &rules).await {
         Some(connection) => {
             client.timer.clear();
+            pipe.borrow_mut().greeted();
             let mut serving = Serving {
                 worker,
                 connection,
@@ -163,9 +165,11 @@ impl Serving<'_> {
             if let Poll::Ready(result) = self.poll_requests(cx, client) {
                 if let Err(error) = &result
                     && !self.condemned
-                    && is_flood(error)
+                    && error.is_library()
                 {
-                    record::end(self.worker, client, Cause::ClientFlood, Some(Excess::Frames));
+                    let excess = is_flood(error).then_some(Excess::Frames);
+                    let cause = excess.map_or(Cause::ClientMalformed, |_| Cause::ClientFlood);
+                    record::end(self.worker, client, cause, excess);
                 }
                 let broken = self.pipe.borrow_mut().poll_send(cx);
                 return match (result, broken) {
@@ -198,7 +202,11 @@ impl Serving<'_> {
         }
     }
 
-    fn begin(&self, request: Request<RecvStream>, respond: SendResponse<Bytes>, client: &Client) {
+    fn begin(&self, request: Request<RecvStream>, mut respond: SendResponse<Bytes>, client: &Client) {
+        if request.method() == Method::CONNECT && request.uri().authority().is_none() {
+            // It does not say to whom (RFC 9113 section 8.5).
+            return respond.send_reset(Reason::PROTOCOL_ERROR);
+        }
         let chance = || {
             let mut chance = self.worker.chance.borrow_mut();
             [chance.below(u64::MAX), chance.below(u64::MAX)]
@@ -210,13 +218,17 @@ impl Serving<'_> {
 
     /// Tells the client to leave, where there is reason to; whether there is news for the library.
     fn turns(&mut self, client: &Client) -> bool {
-        if !self.condemned
-            && let Some(excess) = self.pipe.borrow().excess()
-        {
-            self.condemned = true;
-            self.leaving = true;
-            record::end(self.worker, client, Cause::ClientFlood, Some(excess));
-            self.connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+        let (excess, fault) = {
+            let pipe = self.pipe.borrow();
+            (pipe.excess(), pipe.fault())
+        };
+        if (excess.is_some() || fault.is_some()) && !self.condemned {
+            let (cause, reason) = match fault {
+                Some(Fault::Length) => (Cause::ClientMalformed, Reason::FRAME_SIZE_ERROR),
+                Some(Fault::Direction) => (Cause::ClientMalformed, Reason::PROTOCOL_ERROR),
+                None => (Cause::ClientFlood, Reason::ENHANCE_YOUR_CALM),
+            };
+            self.condemn(client, cause, excess.filter(|_| fault.is_none()), reason);
             return true;
         }
         if !self.leaving && !client.may_stay(self.worker) {
@@ -225,6 +237,14 @@ impl Serving<'_> {
             return true;
         }
         false
+    }
+
+    /// Ends the connection with all requests on it.
+    fn condemn(&mut self, client: &Client, cause: Cause, excess: Option<Excess>, reason: Reason) {
+        self.condemned = true;
+        self.leaving = true;
+        record::end(self.worker, client, cause, excess);
+        self.connection.abrupt_shutdown(reason);
     }
 
     /// Waits no longer than it may.
@@ -264,10 +284,7 @@ impl Serving<'_> {
             Wait::Taking(_) => return Poll::Ready(End::Clean),
             Wait::Goodbye => return Poll::Ready(if self.condemned { End::Told } else { End::Clean }),
             Wait::Head(_) => {
-                self.condemned = true;
-                self.leaving = true;
-                record::end(self.worker, client, Cause::ClientHeadTimeout, None);
-                self.connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+                self.condemn(client, Cause::ClientHeadTimeout, None, Reason::ENHANCE_YOUR_CALM);
             }
             Wait::Nothing | Wait::Requests | Wait::Idle if !self.leaving => {
                 self.leaving = true;
@@ -281,9 +298,9 @@ impl Serving<'_> {
     }
 }
 
-/// Whether the library ends a connection for what it made it do for nothing.
+/// Whether the library ended a connection for what it was made to do for nothing.
 fn is_flood(error: &h2::Error) -> bool {
-    error.is_library() && error.reason() == Some(Reason::ENHANCE_YOUR_CALM)
+    error.reason() == Some(Reason::ENHANCE_YOUR_CALM)
 }
 
 fn budgets(plan: &Http2Budgets) -> Budgets {

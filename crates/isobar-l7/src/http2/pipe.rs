@@ -12,6 +12,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use isobar_net::stream::Stream;
+use isobar_wire::http2::frames::Fault;
 use isobar_wire::http2::meter::{Excess, Meter};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -38,6 +39,8 @@ pub(super) struct Pipe {
     taken: u64,
     /// Bytes read in this turn.
     turn_read: usize,
+    /// Whether the peer has said its first words, without which the library could not tell it what is wrong.
+    is_greeted: bool,
     meter: Meter,
     began: Instant,
 }
@@ -60,9 +63,15 @@ impl Pipe {
             is_full: false,
             taken: 0,
             turn_read: 0,
+            is_greeted: false,
             meter,
             began,
         }
+    }
+
+    /// The peer has said its first words, or has none to say.
+    pub(super) fn greeted(&mut self) {
+        self.is_greeted = true;
     }
 
     /// The connection, whose streams have ended.
@@ -85,6 +94,16 @@ impl Pipe {
         self.meter.excess()
     }
 
+    /// What is wrong with a frame of the peer's.
+    pub(super) fn fault(&self) -> Option<Fault> {
+        self.meter.fault()
+    }
+
+    /// Whether nothing more is taken from the peer.
+    pub(super) fn is_deaf(&self) -> bool {
+        self.meter.excess().is_some() || self.meter.fault().is_some()
+    }
+
     /// Whether the head of a message has begun to come, and its end has not.
     pub(super) fn is_within_head(&self) -> bool {
         self.meter.is_within_head()
@@ -96,7 +115,7 @@ impl Pipe {
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.meter.excess().is_some() {
+        if self.is_greeted && self.is_deaf() {
             // Whatever else it wants is not looked at.
             self.inbox = Vec::new();
             self.read = 0;
@@ -124,6 +143,7 @@ impl Pipe {
             meter,
             began,
             turn_read,
+            is_greeted,
             ..
         } = self;
         worker.scratch.with_input(|input| {
@@ -132,7 +152,7 @@ impl Pipe {
             *turn_read += count;
             let since = worker.wheel.now().saturating_duration_since(*began);
             meter.received(bytes, u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
-            if meter.excess().is_some() {
+            if *is_greeted && (meter.excess().is_some() || meter.fault().is_some()) {
                 return Poll::Pending;
             }
             let (now, later) = bytes.split_at(bytes.len().min(buf.remaining()));

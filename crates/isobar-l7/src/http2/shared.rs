@@ -102,6 +102,7 @@ impl Shared {
             Meter::of_server(BUDGETS),
             Vec::new(),
         )));
+        pipe.borrow_mut().greeted();
         let handshake = Builder::new()
             .enable_push(false)
             .initial_window_size(STREAM_WINDOW)
@@ -208,7 +209,7 @@ async fn drive(mut connection: Connection<PipeEnd, Bytes>, pipe: Rc<RefCell<Pipe
         if pipe.has_settings() && !state.settled.replace(true) {
             state.tell();
         }
-        if ended || broken || pipe.excess().is_some() {
+        if ended || broken || pipe.is_deaf() {
             Poll::Ready(())
         } else {
             Poll::Pending

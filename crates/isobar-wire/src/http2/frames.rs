@@ -35,6 +35,15 @@ pub enum Kind {
     Unknown,
 }
 
+/// What is wrong with a frame, so that nothing behind it can be trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// It has another length than frames of its type (`FRAME_SIZE_ERROR`).
+    Length,
+    /// It is for the other side to send (`PROTOCOL_ERROR`).
+    Direction,
+}
+
 /// The head of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FrameHead {
@@ -65,6 +74,22 @@ impl FrameHead {
     #[must_use]
     pub fn answers(&self) -> bool {
         self.flags & 0x1 != 0
+    }
+
+    /// Whether it has a length that no frame of its type has.
+    ///
+    /// *Source*: RFC 9113 sections 6.3 to 6.9.
+    #[must_use]
+    pub fn is_misshapen(&self) -> bool {
+        match self.kind {
+            Kind::Priority => self.len != 5,
+            Kind::ResetStream | Kind::WindowUpdate => self.len != 4,
+            Kind::Settings if self.answers() => self.len != 0,
+            Kind::Settings => !self.len.is_multiple_of(6),
+            Kind::Ping => self.len != 8,
+            Kind::GoAway => self.len < 8,
+            Kind::Data | Kind::Headers | Kind::PushPromise | Kind::Continuation | Kind::Unknown => false,
+        }
     }
 
     fn read(bytes: [u8; RESET], held: usize) -> Self {

@@ -8,7 +8,7 @@
 //! The counts begin anew with each window of time, so that twice a budget is the most that passes within the length of one.
 
 use super::PREFACE;
-use super::frames::{FrameHead, Frames, Kind};
+use super::frames::{Fault, FrameHead, Frames, Kind};
 
 /// Why streams are reset that their peer did nothing wrong on (RFC 9113 section 7).
 const NO_ERROR: u32 = 0x0;
@@ -125,6 +125,9 @@ pub struct Meter {
     last_is_head: bool,
     window_began_ms: u64,
     excess: Option<Excess>,
+    fault: Option<Fault>,
+    /// Whether the peer is a client.
+    is_of_client: bool,
 }
 
 impl Meter {
@@ -155,6 +158,8 @@ impl Meter {
             last_is_head: false,
             window_began_ms: 0,
             excess: None,
+            fault: None,
+            is_of_client: before_received > 0,
         }
     }
 
@@ -196,6 +201,12 @@ impl Meter {
         self.excess
     }
 
+    /// What is wrong with a frame that the peer sent, the first of those; none: nothing so far. It stays.
+    #[must_use]
+    pub fn fault(&self) -> Option<Fault> {
+        self.fault
+    }
+
     /// Whether the peer's settings have come as a whole, which it sends before anything else.
     #[must_use]
     pub fn has_settings(&self) -> bool {
@@ -217,6 +228,13 @@ impl Meter {
 
     fn count_received(&mut self, head: FrameHead) {
         self.has_settings |= self.settings_began;
+        if head.is_misshapen() {
+            self.fault.get_or_insert(Fault::Length);
+        }
+        if head.kind == Kind::PushPromise && self.is_of_client {
+            // Only servers make promises (RFC 9113 section 8.4).
+            self.fault.get_or_insert(Fault::Direction);
+        }
         let Self {
             budgets,
             counts,
@@ -406,6 +424,39 @@ mod tests {
             assert!(!meter.is_within_head());
         }
         assert_eq!(meter.excess(), None);
+    }
+
+    #[test]
+    fn frames_have_their_lengths() {
+        let check = |kind, flags, lengths: &[usize]| {
+            for len in 0..20 {
+                let mut meter = meter();
+                meter.received(&frame(kind, flags, &std::vec![0; len]), 0);
+                let expected = (!lengths.contains(&len)).then_some(Fault::Length);
+                assert_eq!(meter.fault(), expected, "{kind} {flags} {len}");
+            }
+        };
+        check(0x2, 0, &[5]);
+        check(0x3, 0, &[4]);
+        check(0x4, 0, &[0, 6, 12, 18]);
+        check(0x4, 1, &[0]);
+        check(0x6, 0, &[8]);
+        check(0x7, 0, &[8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19]);
+        check(0x8, 0, &[4]);
+        let any: Vec<usize> = (0..20).collect();
+        for kind in [0x0, 0x1, 0x9, 0xbe] {
+            check(kind, 0, &any);
+        }
+    }
+
+    #[test]
+    fn clients_promise_nothing() {
+        let mut meter = meter();
+        meter.received(&frame(0x5, 4, &[0, 0, 0, 2]), 0);
+        assert_eq!(meter.fault(), Some(Fault::Direction));
+        let mut meter = Meter::of_server(BUDGETS);
+        meter.received(&frame(0x5, 4, &[0, 0, 0, 2]), 0);
+        assert_eq!(meter.fault(), None);
     }
 
     #[test]

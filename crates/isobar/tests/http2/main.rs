@@ -2,6 +2,10 @@
 
 mod abuse;
 mod clients;
+mod conformance;
+mod flow;
+mod load;
+mod probe;
 mod servers;
 mod smuggling;
 mod websockets;
