@@ -1,6 +1,7 @@
 //! What is one try at one server?
 
 use std::future::poll_fn;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use isobar_observe::{Cause, Fault};
@@ -203,7 +204,11 @@ pub(crate) fn connected(
     (result, took): Connected,
 ) -> Result<Box<ServerConnection>, Failed> {
     exchange.report.connect = Some(took);
-    let result = result.and_then(|server| shared(ways, place, server).map_err(Into::into));
+    if let Ok(server) = &result
+        && let Some(stream) = server.stream.opened()
+    {
+        place.server().own.share(Rc::clone(stream.shared()));
+    }
     if let (Ok(_), Some(server)) = (&result, exchange.report.server()) {
         server.stats(ways.worker.id).connections_opened.increment();
     }
@@ -220,30 +225,34 @@ pub(crate) fn connected(
     })
 }
 
-/// Makes a connection one that others share, where HTTP/2 is spoken.
-fn shared(ways: &Ways<'_>, place: &Place<Pool>, server: Box<ServerConnection>) -> Result<Box<ServerConnection>, Cause> {
-    let chosen = || server.stream.agreed().and_then(|agreed| agreed.protocol) == Some(b"h2");
-    let is_http2 = match ways.local.view().settings().http_version {
+/// Whether HTTP/2 is spoken on a connection that was made.
+fn speaks_http2(ways: &Ways<'_>, server: &ServerConnection) -> bool {
+    match ways.local.view().settings().http_version {
         HttpVersion::Http1 => false,
         HttpVersion::Http2 => true,
-        HttpVersion::Auto => chosen(),
-    };
-    if !is_http2 {
-        return Ok(server);
+        HttpVersion::Auto => server.stream.agreed().and_then(|agreed| agreed.protocol) == Some(b"h2"),
     }
+}
+
+/// Makes a connection one that others can share; *returns* its first stream.
+async fn shared(ways: &Ways<'_>, server: ServerConnection, deadline: Instant) -> Result<Box<ServerConnection>, Cause> {
     let ServerConnection {
         stream,
         address,
         tls,
         permit,
         ..
-    } = *server;
+    } = server;
     let Carrier::Connection(stream) = stream else {
         return Err(Cause::Internal);
     };
     let shared = Shared::new(ways.worker, stream, address, (tls, permit)).ok_or(Cause::ConnectFailed)?;
+    match tokio::time::timeout_at(deadline.into(), shared.settled()).await {
+        Ok(true) => {}
+        Ok(false) => return Err(Cause::ConnectFailed),
+        Err(_) => return Err(Cause::ConnectTimeout),
+    }
     let opened = shared.open().ok_or(Cause::ConnectFailed)?;
-    place.server().own.share(shared);
     Ok(Box::new(ServerConnection::of_stream(ways.worker, opened, false)))
 }
 
@@ -292,10 +301,16 @@ pub(crate) async fn connect(
             break;
         }
     }
-    let result = result.map(|mut server| {
-        server.permit = Some(permit);
-        server
-    });
+    let result = match result {
+        Ok(mut server) => {
+            server.permit = Some(permit);
+            match speaks_http2(ways, &server) {
+                false => Ok(server),
+                true => Box::pin(shared(ways, *server, deadline)).await.map_err(Into::into),
+            }
+        }
+        Err(failed) => Err(failed),
+    };
     (result, ways.worker.wheel.now().saturating_duration_since(began))
 }
 

@@ -173,6 +173,16 @@ impl Carrier {
         }
     }
 
+    /// Whether a client may be told that its server goes on in another protocol, which that one proves with what it says in
+    /// `Sec-WebSocket-Accept`. Where the client asked in HTTP/1, it looks for itself.
+    pub(crate) fn is_proof(&self, proof: Option<&[u8]>) -> bool {
+        match self {
+            Self::Connection(_) => true,
+            Self::Accepted(stream) => stream.is_proof(proof),
+            Self::Opened(_) | Self::Shared => false,
+        }
+    }
+
     /// Tells the peer that no more will come.
     pub(crate) fn shutdown_write(&mut self) -> io::Result<()> {
         match self {

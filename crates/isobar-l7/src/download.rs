@@ -149,6 +149,9 @@ impl Flow<'_> {
                 ResponseStep::Refused => return Err(Cause::ServerMalformed),
                 // The rest of the request would be read as the other protocol.
                 ResponseStep::Tunnel if !self.exchange.is_upload_sent() => return Err(Cause::ServerMalformed),
+                ResponseStep::Tunnel if !self.client.stream.is_proof(proof(head, &self.exchange.response)) => {
+                    return Err(Cause::ServerMalformed);
+                }
                 ResponseStep::Tunnel => {
                     self.begin_answer(head, output);
                     self.exchange.report.bytes_out += rest.len() as u64;
@@ -378,6 +381,12 @@ fn take_report(ways: &Ways<'_>, exchange: &Exchange, head: &[u8]) {
         let fields = fields.map(|field| (field.name.of(head), field.value.of(head)));
         reports::take(reports, ways.worker, exchange, fields);
     }
+}
+
+/// How a server proves that it goes on as it was asked to (RFC 6455 section 4.2.2).
+fn proof<'h>(head: &'h [u8], response: &ResponseHead) -> Option<&'h [u8]> {
+    let is_proof = |field: &&Field| field.name.of(head).eq_ignore_ascii_case(b"sec-websocket-accept");
+    response.fields.iter().find(is_proof).map(|field| field.value.of(head))
 }
 
 fn malformed(error: HeadError) -> Cause {

@@ -282,12 +282,12 @@ pub(crate) fn finish(worker: &Worker, client: &Client, exchange: &Exchange) -> I
     now
 }
 
-/// Counts, and writes down, a connection that ends for what its client did.
-pub(crate) fn condemn(worker: &Worker, client: &Client, excess: Excess) {
+/// Counts, and writes down, a connection that ends for what its client did, or did too much of.
+pub(crate) fn end(worker: &Worker, client: &Client, cause: Cause, excess: Option<Excess>) {
     let mut exchange = worker.exchange();
     exchange.report.begin();
-    exchange.report.detail = Some(Detail::Excess(excess));
-    exchange.report.end(Cause::ClientFlood);
+    exchange.report.detail = excess.map(Detail::Excess);
+    exchange.report.end(cause);
     finish(worker, client, &exchange);
     worker.recycle(exchange);
 }

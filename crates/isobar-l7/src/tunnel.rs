@@ -4,6 +4,7 @@
 //! over when both have ended, or when nothing moved in either for the idle timeout.
 
 use std::future::poll_fn;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use isobar_net::splice::{Pipe, SpliceError};
@@ -16,9 +17,17 @@ use crate::exchange::Exchange;
 use crate::flow::Outgoing;
 use crate::forward::Ways;
 use crate::server::ServerConnection;
+use crate::worker::LocalSite;
 
 /// A read of this size shows that bulk data is coming, which is worth a pipe.
 const BULK_BYTES: usize = 64 * 1024;
+
+/// One that is open, for as long as it is.
+struct Open<'a> {
+    worker: &'a Worker,
+    site: Rc<LocalSite>,
+    route: usize,
+}
 
 /// One direction.
 struct Half<'a> {
@@ -53,6 +62,7 @@ pub(crate) async fn run(
     server: &mut ServerConnection,
 ) -> Cause {
     exchange.report.upgraded();
+    let _open = Open::of(ways.worker, exchange);
     // What the client sent behind its request belongs to the tunnel.
     let early = exchange.inbound.get(exchange.consumed..).unwrap_or_default();
     exchange.to_server.push(early);
@@ -90,6 +100,24 @@ pub(crate) async fn run(
         server.timer.poll_expired(cx).map(|()| Cause::IdleTimeout)
     })
     .await
+}
+
+impl<'a> Open<'a> {
+    /// Counts one of the exchange's route; none: it has none.
+    fn of(worker: &'a Worker, exchange: &Exchange) -> Option<Self> {
+        let (site, route) = (exchange.report.site.clone()?, exchange.report.route?);
+        let (_, counted) = site.site.rules(route)?;
+        counted.stats.of(worker.id).upgraded_connections.raise();
+        Some(Self { worker, site, route })
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        if let Some((_, counted)) = self.site.site.rules(self.route) {
+            counted.stats.of(self.worker.id).upgraded_connections.lower();
+        }
+    }
 }
 
 impl<'a> Half<'a> {

@@ -1,5 +1,6 @@
 //! How does the request reach the server?
 
+use std::io;
 use std::ops::Range;
 use std::task::{Context, Poll};
 
@@ -49,7 +50,7 @@ impl Flow<'_> {
             match sent {
                 Ok(0) => {}
                 Ok(_) => exchange.report.nothing_sent = false,
-                Err(_) => return Err(Cause::ServerClosed),
+                Err(error) => return Err(unsendable(&error).unwrap_or(Cause::ServerClosed)),
             }
             Ok(())
         })
@@ -69,7 +70,10 @@ impl Flow<'_> {
             }
             match flushed {
                 Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(_)) => return self.refused(),
+                Poll::Ready(Err(error)) => match unsendable(&error) {
+                    Some(cause) => return Poll::Ready(Err(cause)),
+                    None => return self.refused(),
+                },
                 Poll::Pending => return self.poll_send_deadline(cx),
             }
             let moved = if let Some(pipe) = self.exchange.upload_pipe.take() {
@@ -207,6 +211,15 @@ impl Flow<'_> {
                 }
             }
         }
+    }
+}
+
+/// What it is of a request that it cannot be sent as it is; none: the server is at fault.
+fn unsendable(error: &io::Error) -> Option<Cause> {
+    match error.kind() {
+        io::ErrorKind::InvalidInput => Some(Cause::ClientMalformed),
+        io::ErrorKind::Unsupported => Some(Cause::ClientUnsupported),
+        _ => None,
     }
 }
 

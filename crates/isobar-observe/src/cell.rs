@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use crate::by::Scope;
 use crate::catalogue::Kind;
-use crate::{ByCause, ByClass, CauseTotals, ClassTotals, Counter, Histogram, HistogramTotals};
+use crate::{ByCause, ByClass, CauseTotals, ClassTotals, Counter, Histogram, HistogramTotals, Level};
 
 /// What a metric of one object says.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,6 +35,19 @@ pub trait Cell {
 
 impl Cell for Counter {
     type Total = u64;
+
+    fn add_to(&self, total: &mut u64) {
+        *total = total.wrapping_add(self.value());
+    }
+
+    fn reading(total: &u64) -> Reading<'_> {
+        Reading::Count(*total)
+    }
+}
+
+impl Cell for Level {
+    type Total = u64;
+    const KIND: Kind = Kind::Gauge;
 
     fn add_to(&self, total: &mut u64) {
         *total = total.wrapping_add(self.value());

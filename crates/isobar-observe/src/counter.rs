@@ -34,9 +34,47 @@ impl Counter {
     }
 }
 
+/// How many of something there are, counted up and down by one thread and read by any.
+///
+/// *Cost*: as a [`Counter`]'s.
+#[derive(Debug, Default)]
+pub struct Level(Counter);
+
+impl Level {
+    /// There is one more; only the owning thread may call it.
+    #[inline]
+    pub fn raise(&self) {
+        self.0.add(1);
+    }
+
+    /// There is one less; only the owning thread may call it.
+    #[inline]
+    pub fn lower(&self) {
+        self.0.add(u64::MAX);
+    }
+
+    /// How many there are, as any thread may read it.
+    #[inline]
+    #[must_use]
+    pub fn value(&self) -> u64 {
+        self.0.value()
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::Counter;
+    use super::{Counter, Level};
+
+    #[test]
+    fn a_level_goes_up_and_down() {
+        let level = Level::default();
+        level.raise();
+        level.raise();
+        level.lower();
+        assert_eq!(level.value(), 1);
+        level.lower();
+        assert_eq!(level.value(), 0);
+    }
 
     #[test]
     fn a_reader_sees_what_the_writer_counted() {

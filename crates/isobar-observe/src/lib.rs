@@ -31,7 +31,7 @@ pub use by::{
     Scope, ServerCauses, StatusClass,
 };
 pub use cause::{Cause, Fault, RetrySafe, errors_markdown};
-pub use counter::Counter;
+pub use counter::{Counter, Level};
 pub use histogram::{Histogram, HistogramTotals};
 pub use picked::Picked;
 pub use snapshot::{

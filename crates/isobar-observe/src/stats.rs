@@ -5,7 +5,7 @@
 //! metric's kind, and the name beside it the metric's name.
 
 use crate::catalogue::{Cell, Measured, metric_of};
-use crate::{ByCause, ByClass, ByReason, ByTlsReason, Counter, Failures, Histogram, Overloads, Refusals};
+use crate::{ByCause, ByClass, ByReason, ByTlsReason, Counter, Failures, Histogram, Level, Overloads, Refusals};
 
 /// Declares a shard, the sum of shards, and their metrics.
 macro_rules! shards {
@@ -80,6 +80,8 @@ shards! {
         response_body_bytes: Counter = "isobar_route_response_body_bytes_total",
         /// Connections upgraded to another protocol.
         upgrades: Counter = "isobar_route_upgrades_total",
+        /// Connections upgraded to another protocol that are open.
+        upgraded_connections: Level = "isobar_route_upgraded_connections",
         /// Time from the first byte of a request to the last byte of its answer; upgraded connections are left out.
         duration: Histogram = "isobar_route_duration_seconds",
     }
@@ -187,6 +189,7 @@ mod tests {
             shard.request_body_bytes.add(3);
             shard.response_body_bytes.add(4);
             shard.upgrades.increment();
+            shard.upgraded_connections.raise();
             shard.duration.observe(Duration::from_millis(5));
             totals.add(shard);
         }
@@ -196,6 +199,7 @@ mod tests {
             (totals.request_body_bytes, totals.response_body_bytes, totals.upgrades),
             (6, 8, 2)
         );
+        assert_eq!(totals.upgraded_connections, 2);
         assert_eq!(
             (totals.duration.count(), totals.duration.sum),
             (2, Duration::from_millis(10))

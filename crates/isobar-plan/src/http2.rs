@@ -37,7 +37,7 @@ pub struct Http2Budgets {
     pub window: Duration,
     /// Requests that the client gives up.
     pub resets: u32,
-    /// Requests that we end before their time, for what the client sent or for what became of them.
+    /// Requests that we end for what the client sent: frames that break the rules, or one request too many.
     pub resets_sent: u32,
     /// PING, beyond one for each frame with data.
     pub pings: u32,

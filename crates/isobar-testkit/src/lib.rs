@@ -2,7 +2,8 @@
 //!
 //! Scripted servers, clients that say exactly the bytes a test wants, well-known programs as peers, and the process
 //! under test with its log and its files. The kit reads HTTP/1 with a small strict reader of its own and knows none of
-//! Isobar's crates, so that a mistake in those cannot hide itself here.
+//! Isobar's crates, so that a mistake in those cannot hide itself here. HTTP/2 is spoken by hand, frame by frame, or with the
+//! library that Isobar has as well, to which curl, nghttp2 and others are the second opinion.
 //!
 //! Every wait is bounded by [`PATIENCE`], every child process ends by its id when its handle is dropped, and every port
 //! is given by the kernel, so tests run side by side.
@@ -13,6 +14,7 @@ mod bytes;
 mod client;
 mod configuration;
 mod gate;
+pub mod http2;
 mod isobar;
 mod load;
 mod message;

@@ -157,8 +157,12 @@ impl GrpcHealth {
 
 /// Where xtask puts Python packages.
 pub(crate) fn python_packages() -> PathBuf {
+    target().join("python")
+}
+
+/// Where cargo builds.
+pub(crate) fn target() -> PathBuf {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2);
     let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
-    let target = target.unwrap_or_else(|| workspace.unwrap_or(Path::new("")).join("target"));
-    target.join("python")
+    target.unwrap_or_else(|| workspace.unwrap_or(Path::new("")).join("target"))
 }

@@ -32,7 +32,7 @@ settings! {
         window: Span = Span::seconds(10),
         /// Requests that the client gives up (`RST_STREAM`).
         resets: Whole<0, 1_000_000> = Whole::of(200),
-        /// Requests that are ended before their time, for what the client sent or for what became of them.
+        /// Requests that are ended for what the client sent: frames that break the rules, or one request too many.
         resets_sent: Whole<0, 1_000_000> = Whole::of(200),
         /// `PING`, beyond one for each frame with data.
         pings: Whole<0, 1_000_000> = Whole::of(100),

@@ -164,14 +164,8 @@ impl Accepted {
             return Ok(head.len);
         }
         let outflow = if head.upgrade {
-            let response = self.switched(response)?;
-            let Answer::Waited(respond) = &mut self.answer else {
-                return Ok(0);
-            };
-            Outflow::tunnel(
-                respond.send_response(response, false).map_err(io::Error::other)?,
-                Reason::CANCEL,
-            )
+            let send = respond.send_response(switched(response), false);
+            Outflow::tunnel(send.map_err(io::Error::other)?, Reason::CANCEL)
         } else {
             let ends = matches!(head.body, BodyKind::None | BodyKind::Length(0));
             let send = respond.send_response(response, ends).map_err(io::Error::other)?;
@@ -181,17 +175,10 @@ impl Accepted {
         Ok(head.len)
     }
 
-    /// What a client is told of a server that goes on in another protocol.
-    ///
-    /// *Source*: RFC 8441 section 5.
-    fn switched(&self, mut response: Response<()>) -> io::Result<Response<()>> {
-        let proof = response.headers_mut().remove("sec-websocket-accept");
+    /// Whether a server that goes on in another protocol has proved that it understood which.
+    pub(crate) fn is_proof(&self, proof: Option<&[u8]>) -> bool {
         let expected = self.accept.as_deref().map(str::as_bytes);
-        if expected.is_none() || proof.as_ref().map(http::HeaderValue::as_bytes) != expected {
-            return Err(ErrorKind::InvalidData.into());
-        }
-        *response.status_mut() = StatusCode::OK;
-        Ok(response)
+        expected.is_some() && proof == expected
     }
 
     /// Ends what is sent.
@@ -210,6 +197,15 @@ impl Accepted {
             Answer::Broken => Poll::Ready(()),
         }
     }
+}
+
+/// What a client is told of a server that goes on in another protocol.
+///
+/// *Source*: RFC 8441 section 5.
+fn switched(mut response: Response<()>) -> Response<()> {
+    response.headers_mut().remove("sec-websocket-accept");
+    *response.status_mut() = StatusCode::OK;
+    response
 }
 
 impl Drop for Accepted {

@@ -6,15 +6,17 @@ use std::mem;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use h2::server::{Builder, Connection, SendResponse};
 use h2::{Reason, RecvStream};
-use http::Request;
+use http::{Method, Request};
+use isobar_observe::Cause;
 use isobar_plan::{Http2, Http2Budgets};
 use isobar_wire::http2::PREFACE;
-use isobar_wire::http2::meter::{Budgets, Meter};
+use isobar_wire::http2::frames::Fault;
+use isobar_wire::http2::meter::{Budgets, Excess, Meter};
 
 use super::accepted::{Accepted, Link};
 use super::pipe::{Pipe, PipeEnd};
@@ -25,6 +27,9 @@ use crate::record;
 
 /// The first bytes of a client that speaks HTTP/2 without having agreed on it; no request of HTTP/1 begins so.
 const PREFACE_BEGINS: &[u8] = b"PRI ";
+
+/// What unread pieces of bodies may cost beside what is in them: 256 bytes each, less what is in them.
+const SMALL_DATA: usize = 8 << 20;
 
 /// How long a connection that was told to end may take.
 const GOODBYE: Duration = Duration::from_secs(2);
@@ -45,6 +50,8 @@ enum Wait {
     Idle,
     /// The rest of the head with this number.
     Head(u64),
+    /// That the client takes more than so many bytes of what it is sent.
+    Taking(u64),
     /// Its end.
     Goodbye,
 }
@@ -65,6 +72,10 @@ struct Serving<'a> {
     pipe: Rc<RefCell<Pipe>>,
     link: Rc<Link>,
     wait: Wait,
+    /// Until when it waits; none: for as long as it takes.
+    deadline: Option<Instant>,
+    /// What the timer is set to.
+    alarm: Option<Instant>,
     /// Whether the client was told that no more requests are taken.
     leaving: bool,
     /// Whether it was told so for what it did.
@@ -84,12 +95,16 @@ pub(crate) async fn serve(worker: &Rc<Worker>, client: &mut Client, came: Vec<u8
     let pipe = Rc::new(RefCell::new(Pipe::new(Rc::clone(worker), stream, meter, came)));
     let end = match connect(worker, client, &pipe, &rules).await {
         Some(connection) => {
+            client.timer.clear();
+            pipe.borrow_mut().greeted();
             let mut serving = Serving {
                 worker,
                 connection,
                 pipe: Rc::clone(&pipe),
                 link,
                 wait: Wait::Nothing,
+                deadline: None,
+                alarm: None,
                 leaving: false,
                 condemned: false,
             };
@@ -120,6 +135,9 @@ async fn connect(
         .initial_connection_window_size(rules.connection_window)
         .max_send_buffer_size(rules.send_buffer as usize)
         .max_header_list_size(listener.limits.max_head_bytes)
+        // What is counted here by time, the library would count for as long as the connection lives.
+        .max_pending_accept_reset_streams(usize::MAX)
+        .data_frame_budget(SMALL_DATA)
         .enable_connect_protocol()
         .handshake::<_, Bytes>(PipeEnd(Rc::clone(pipe)));
     client.timer.set(worker.wheel.now() + listener.timeouts.idle);
@@ -145,6 +163,14 @@ impl Serving<'_> {
         client.refresh(self.worker);
         loop {
             if let Poll::Ready(result) = self.poll_requests(cx, client) {
+                if let Err(error) = &result
+                    && !self.condemned
+                    && error.is_library()
+                {
+                    let excess = is_flood(error).then_some(Excess::Frames);
+                    let cause = excess.map_or(Cause::ClientMalformed, |_| Cause::ClientFlood);
+                    record::end(self.worker, client, cause, excess);
+                }
                 let broken = self.pipe.borrow_mut().poll_send(cx);
                 return match (result, broken) {
                     (Ok(()), _) if !self.condemned => Poll::Ready(End::Clean),
@@ -176,7 +202,11 @@ impl Serving<'_> {
         }
     }
 
-    fn begin(&self, request: Request<RecvStream>, respond: SendResponse<Bytes>, client: &Client) {
+    fn begin(&self, request: Request<RecvStream>, mut respond: SendResponse<Bytes>, client: &Client) {
+        if request.method() == Method::CONNECT && request.uri().authority().is_none() {
+            // It does not say to whom (RFC 9113 section 8.5).
+            return respond.send_reset(Reason::PROTOCOL_ERROR);
+        }
         let chance = || {
             let mut chance = self.worker.chance.borrow_mut();
             [chance.below(u64::MAX), chance.below(u64::MAX)]
@@ -188,13 +218,17 @@ impl Serving<'_> {
 
     /// Tells the client to leave, where there is reason to; whether there is news for the library.
     fn turns(&mut self, client: &Client) -> bool {
-        if !self.condemned
-            && let Some(excess) = self.pipe.borrow().excess()
-        {
-            self.condemned = true;
-            self.leaving = true;
-            record::condemn(self.worker, client, excess);
-            self.connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+        let (excess, fault) = {
+            let pipe = self.pipe.borrow();
+            (pipe.excess(), pipe.fault())
+        };
+        if (excess.is_some() || fault.is_some()) && !self.condemned {
+            let (cause, reason) = match fault {
+                Some(Fault::Length) => (Cause::ClientMalformed, Reason::FRAME_SIZE_ERROR),
+                Some(Fault::Direction) => (Cause::ClientMalformed, Reason::PROTOCOL_ERROR),
+                None => (Cause::ClientFlood, Reason::ENHANCE_YOUR_CALM),
+            };
+            self.condemn(client, cause, excess.filter(|_| fault.is_none()), reason);
             return true;
         }
         if !self.leaving && !client.may_stay(self.worker) {
@@ -205,6 +239,14 @@ impl Serving<'_> {
         false
     }
 
+    /// Ends the connection with all requests on it.
+    fn condemn(&mut self, client: &Client, cause: Cause, excess: Option<Excess>, reason: Reason) {
+        self.condemned = true;
+        self.leaving = true;
+        record::end(self.worker, client, cause, excess);
+        self.connection.abrupt_shutdown(reason);
+    }
+
     /// Waits no longer than it may.
     fn poll_deadline(&mut self, cx: &mut Context<'_>, client: &Client) -> Poll<End> {
         let timeouts = &client.site.site.listener.timeouts;
@@ -212,30 +254,37 @@ impl Serving<'_> {
             let pipe = self.pipe.borrow();
             match () {
                 () if self.condemned => (Wait::Goodbye, Some(GOODBYE)),
+                () if let Some(taken) = pipe.owed_since() => (Wait::Taking(taken), Some(timeouts.write)),
                 () if pipe.is_within_head() => (Wait::Head(pipe.heads()), Some(timeouts.head)),
-                () if self.connection.has_streams() => (Wait::Requests, None),
+                () if Rc::strong_count(&self.link) > 1 => (Wait::Requests, None),
+                // Those whose requests are over, and that the client has no room for.
+                () if self.connection.has_streams() => (Wait::Taking(0), Some(timeouts.write)),
                 () if self.leaving => (Wait::Goodbye, Some(GOODBYE)),
                 () => (Wait::Idle, Some(timeouts.idle)),
             }
         };
         if wait != self.wait {
             self.wait = wait;
-            let deadline = patience.map(|patience| self.worker.wheel.now() + patience);
-            // It may also grow old meanwhile.
-            let age = client.leaves_at().filter(|_| !self.leaving);
-            match deadline.into_iter().chain(age).min() {
-                Some(deadline) => client.timer.set(deadline),
+            self.deadline = patience.map(|patience| self.worker.wheel.now() + patience);
+        }
+        // It may also grow old meanwhile, and has been told to leave when that comes to pass.
+        let age = client.leaves_at().filter(|_| !self.leaving);
+        let alarm = self.deadline.into_iter().chain(age).min();
+        if alarm != self.alarm {
+            self.alarm = alarm;
+            match alarm {
+                Some(alarm) => client.timer.set(alarm),
                 None => client.timer.clear(),
             }
         }
         ready!(client.timer.poll_expired(cx));
         self.wait = Wait::Nothing;
+        self.alarm = None;
         match wait {
+            Wait::Taking(_) => return Poll::Ready(End::Clean),
             Wait::Goodbye => return Poll::Ready(if self.condemned { End::Told } else { End::Clean }),
             Wait::Head(_) => {
-                self.condemned = true;
-                self.leaving = true;
-                self.connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+                self.condemn(client, Cause::ClientHeadTimeout, None, Reason::ENHANCE_YOUR_CALM);
             }
             Wait::Nothing | Wait::Requests | Wait::Idle if !self.leaving => {
                 self.leaving = true;
@@ -247,6 +296,11 @@ impl Serving<'_> {
         cx.waker().wake_by_ref();
         Poll::Pending
     }
+}
+
+/// Whether the library ended a connection for what it was made to do for nothing.
+fn is_flood(error: &h2::Error) -> bool {
+    error.reason() == Some(Reason::ENHANCE_YOUR_CALM)
 }
 
 fn budgets(plan: &Http2Budgets) -> Budgets {

@@ -6,6 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use h2::Reason;
 use h2::client::ResponseFuture;
+use http::StatusCode;
 use isobar_wire::{BodyKind, Method, RequestHead};
 
 use super::inflow::{Framing, Inflow};
@@ -64,7 +65,7 @@ impl Opened {
         }
     }
 
-    pub(crate) fn shared(&self) -> &Shared {
+    pub(crate) fn shared(&self) -> &Rc<Shared> {
         &self.shared
     }
 
@@ -77,7 +78,7 @@ impl Opened {
     pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let mut taken = 0;
         if let Request::Waited = self.request {
-            match ready!(self.poll_head(cx, bytes)) {
+            match self.take_head(bytes) {
                 Ok(count) => taken = count,
                 Err(error) => {
                     self.request = Request::Broken;
@@ -100,13 +101,14 @@ impl Opened {
     }
 
     /// Sends the head in front of `bytes`; how long it is.
-    fn poll_head(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn take_head(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut head = RequestHead::new();
         let scheme = if self.shared.is_secured() { "https" } else { "http" };
         // Heads are written as a whole.
-        let asked = text::request(bytes, scheme, &mut head)?.ok_or(ErrorKind::UnexpectedEof)?;
-        if asked.key.is_some() && !ready!(self.shared.poll_takes_websockets(cx)) {
-            return Poll::Ready(Err(ErrorKind::Unsupported.into()));
+        let asked = text::request(bytes, scheme, &mut head).map_err(|_| ErrorKind::InvalidInput)?;
+        let asked = asked.ok_or(ErrorKind::InvalidInput)?;
+        if asked.key.is_some() && !self.shared.takes_websockets() {
+            return Err(ErrorKind::Unsupported.into());
         }
         let ends = asked.key.is_none() && matches!(head.body, BodyKind::None | BodyKind::Length(0));
         let sent = self.shared.sender().send_request(asked.request, ends);
@@ -122,7 +124,7 @@ impl Opened {
             to_head: head.method == Method::Head,
             accept: asked.key.map(|key| websocket::accept(&key).into()),
         };
-        Poll::Ready(Ok(head.len))
+        Ok(head.len)
     }
 
     /// What a failure of the stream is to whoever reads or writes.
@@ -139,6 +141,9 @@ impl Opened {
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         loop {
             match &mut self.answer {
+                Answer::Unasked if matches!(self.request, Request::Broken) => {
+                    return Poll::Ready(Err(ErrorKind::NotConnected.into()));
+                }
                 Answer::Unasked => return Poll::Pending,
                 Answer::Begun(inflow) => return inflow.poll_read(cx, buf),
                 Answer::Waited { interim, read, .. } if *read < interim.len() => {
@@ -168,6 +173,10 @@ impl Opened {
             return Poll::Ready(Ok(()));
         };
         if let Poll::Ready(Some(Ok(head))) = response.poll_informational(cx) {
+            if head.status() == StatusCode::SWITCHING_PROTOCOLS {
+                // There is no such answer in HTTP/2 (RFC 9113 section 8.6).
+                return Poll::Ready(Err(ErrorKind::InvalidData.into()));
+            }
             interim.clear();
             *read = 0;
             text::write_response(interim, &head, text::Ending::Interim, None);

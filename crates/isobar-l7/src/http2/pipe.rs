@@ -12,6 +12,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use isobar_net::stream::Stream;
+use isobar_wire::http2::frames::Fault;
 use isobar_wire::http2::meter::{Excess, Meter};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -19,6 +20,9 @@ use crate::Worker;
 
 /// Bytes that are gathered before the socket has to take some.
 const OUTBOX_BYTES: usize = 64 * 1024;
+
+/// Bytes that are read in one turn at most: a peer that sends faster than it is served must not have the worker to itself.
+const TURN_BYTES: usize = 256 * 1024;
 
 /// A connection, below the library.
 pub(super) struct Pipe {
@@ -29,6 +33,14 @@ pub(super) struct Pipe {
     read: usize,
     outbox: Vec<u8>,
     sent: usize,
+    /// Whether the library was told to wait until the socket takes more.
+    is_full: bool,
+    /// Bytes that the socket has taken.
+    taken: u64,
+    /// Bytes read in this turn.
+    turn_read: usize,
+    /// Whether the peer has said its first words, without which the library could not tell it what is wrong.
+    is_greeted: bool,
     meter: Meter,
     began: Instant,
 }
@@ -48,9 +60,18 @@ impl Pipe {
             read: 0,
             outbox: Vec::new(),
             sent: 0,
+            is_full: false,
+            taken: 0,
+            turn_read: 0,
+            is_greeted: false,
             meter,
             began,
         }
+    }
+
+    /// The peer has said its first words, or has none to say.
+    pub(super) fn greeted(&mut self) {
+        self.is_greeted = true;
     }
 
     /// The connection, whose streams have ended.
@@ -78,12 +99,33 @@ impl Pipe {
         self.meter.excess()
     }
 
+    /// What is wrong with a frame of the peer's.
+    pub(super) fn fault(&self) -> Option<Fault> {
+        self.meter.fault()
+    }
+
+    /// Whether nothing more is taken from the peer.
+    pub(super) fn is_deaf(&self) -> bool {
+        self.meter.excess().is_some() || self.meter.fault().is_some()
+    }
+
     /// Whether the head of a message has begun to come, and its end has not.
     pub(super) fn is_within_head(&self) -> bool {
         self.meter.is_within_head()
     }
 
+    /// How much the peer has been sent, where there is more that it has not taken yet.
+    pub(super) fn owed_since(&self) -> Option<u64> {
+        (self.sent < self.outbox.len() || self.stream.owes()).then_some(self.taken)
+    }
+
     fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.is_greeted && self.is_deaf() {
+            // Whatever else it wants is not looked at.
+            self.inbox = Vec::new();
+            self.read = 0;
+            return Poll::Pending;
+        }
         let held = self.inbox.get(self.read..).unwrap_or_default();
         if !held.is_empty() {
             let count = held.len().min(buf.remaining());
@@ -95,8 +137,8 @@ impl Pipe {
             }
             return Poll::Ready(Ok(()));
         }
-        if self.meter.excess().is_some() {
-            // Whatever else it wants is not looked at.
+        if self.turn_read >= TURN_BYTES {
+            cx.waker().wake_by_ref();
             return Poll::Pending;
         }
         let Self {
@@ -105,13 +147,19 @@ impl Pipe {
             inbox,
             meter,
             began,
+            turn_read,
+            is_greeted,
             ..
         } = self;
         worker.scratch.with_input(|input| {
             let count = ready!(stream.poll_read(cx, input))?;
             let bytes = input.get(..count).unwrap_or_default();
+            *turn_read += count;
             let since = worker.wheel.now().saturating_duration_since(*began);
             meter.received(bytes, u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
+            if *is_greeted && (meter.excess().is_some() || meter.fault().is_some()) {
+                return Poll::Pending;
+            }
             let (now, later) = bytes.split_at(bytes.len().min(buf.remaining()));
             buf.put_slice(now);
             inbox.extend_from_slice(later);
@@ -121,7 +169,9 @@ impl Pipe {
 
     fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         if self.outbox.len() - self.sent >= OUTBOX_BYTES {
-            ready!(self.poll_send(cx))?;
+            self.is_full = true;
+            ready!(self.poll_out(cx))?;
+            self.is_full = false;
         }
         self.meter.sent(bytes);
         if self.outbox.capacity() == 0 {
@@ -131,10 +181,22 @@ impl Pipe {
         Poll::Ready(Ok(bytes.len()))
     }
 
-    /// Sends what was gathered; ready when the socket has all of it.
+    /// Ends a turn of the library's: sends what was gathered. Ready when the socket has all of it.
     pub(super) fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.turn_read = 0;
+        let sent = ready!(self.poll_out(cx));
+        if mem::take(&mut self.is_full) {
+            // The library has more to write, and nothing else would tell it that there is room.
+            cx.waker().wake_by_ref();
+        }
+        Poll::Ready(sent)
+    }
+
+    fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while let Some(rest) = self.outbox.get(self.sent..).filter(|rest| !rest.is_empty()) {
-            self.sent += ready!(self.stream.poll_write_soon(cx, rest))?;
+            let count = ready!(self.stream.poll_write_soon(cx, rest))?;
+            self.sent += count;
+            self.taken += count as u64;
         }
         self.sent = 0;
         if self.outbox.capacity() > 0 {
@@ -171,7 +233,7 @@ impl AsyncWrite for PipeEnd {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut pipe = self.0.borrow_mut();
-        ready!(pipe.poll_send(cx))?;
+        ready!(pipe.poll_out(cx))?;
         Poll::Ready(pipe.stream.shutdown_write())
     }
 }

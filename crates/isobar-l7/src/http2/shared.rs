@@ -43,6 +43,9 @@ const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 const SEND_BUFFER: usize = 64 * 1024;
 const HEAD_BYTES: u32 = 64 * 1024 - 1;
 
+/// What unread pieces of answers may cost beside what is in them: 256 bytes each, less what is in them.
+const SMALL_DATA: usize = 16 << 20;
+
 /// A connection to a server that carries several requests at once. It closes when nobody has it any more.
 pub(crate) struct Shared {
     send: RefCell<SendRequest<Bytes>>,
@@ -62,11 +65,20 @@ pub(crate) struct Shared {
 struct State {
     /// Whether it takes no more requests.
     leaving: Cell<bool>,
-    /// Who waits for what the server says first.
-    waiting: RefCell<Vec<Waker>>,
+    /// Who waits for what the server says first: the one who made the connection.
+    waiting: RefCell<Option<Waker>>,
     settled: Cell<bool>,
     /// What the server said against the TLS handshake, once the connection has ended.
     refusal: RefCell<Option<String>>,
+}
+
+impl State {
+    /// Wakes who waits.
+    fn tell(&self) {
+        if let Some(waker) = self.waiting.take() {
+            waker.wake();
+        }
+    }
 }
 
 impl fmt::Debug for Shared {
@@ -92,12 +104,14 @@ impl Shared {
             Meter::of_server(BUDGETS),
             Vec::new(),
         )));
+        pipe.borrow_mut().greeted();
         let handshake = Builder::new()
             .enable_push(false)
             .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_send_buffer_size(SEND_BUFFER)
             .max_header_list_size(HEAD_BYTES)
+            .data_frame_budget(SMALL_DATA)
             .handshake(PipeEnd(Rc::clone(&pipe)));
         // It only writes, and the pipe takes what is written.
         let mut unwoken = Context::from_waker(Waker::noop());
@@ -183,13 +197,22 @@ impl Shared {
         self.send.borrow().clone()
     }
 
-    /// Whether the server takes WebSockets on streams (RFC 8441); known when it has said its first words.
-    pub(super) fn poll_takes_websockets(&self, cx: &mut Context<'_>) -> Poll<bool> {
-        if !self.state.settled.get() && !self.state.leaving.get() {
-            self.state.waiting.borrow_mut().push(cx.waker().clone());
-            return Poll::Pending;
-        }
-        Poll::Ready(self.send.borrow().is_extended_connect_protocol_enabled())
+    /// Whether the server takes WebSockets on streams (RFC 8441).
+    pub(super) fn takes_websockets(&self) -> bool {
+        self.send.borrow().is_extended_connect_protocol_enabled()
+    }
+
+    /// Waits until the server has said how much it takes, before which nobody knows how many may share the connection; false: it
+    /// said something else.
+    pub(crate) async fn settled(&self) -> bool {
+        poll_fn(|cx| {
+            if !self.state.settled.get() && !self.state.leaving.get() {
+                *self.state.waiting.borrow_mut() = Some(cx.waker().clone());
+                return Poll::Pending;
+            }
+            Poll::Ready(self.state.settled.get() && !self.state.leaving.get())
+        })
+        .await
     }
 }
 
@@ -200,9 +223,9 @@ async fn drive(mut connection: Connection<PipeEnd, Bytes>, pipe: Rc<RefCell<Pipe
         let mut pipe = pipe.borrow_mut();
         let broken = matches!(pipe.poll_send(cx), Poll::Ready(Err(_)));
         if pipe.has_settings() && !state.settled.replace(true) {
-            state.waiting.take().into_iter().for_each(Waker::wake);
+            state.tell();
         }
-        if ended || broken || pipe.excess().is_some() {
+        if ended || broken || pipe.is_deaf() {
             Poll::Ready(())
         } else {
             Poll::Pending
@@ -211,6 +234,5 @@ async fn drive(mut connection: Connection<PipeEnd, Bytes>, pipe: Rc<RefCell<Pipe
     .await;
     state.leaving.set(true);
     *state.refusal.borrow_mut() = pipe.borrow().refusal();
-    // Nobody who waits for the server's word is left waiting.
-    state.waiting.take().into_iter().for_each(Waker::wake);
+    state.tell();
 }

@@ -55,20 +55,11 @@ pub(super) fn write_request(output: &mut Vec<u8>, request: &Request<()>, body: B
         }
         None => write::request_line(output, request.method().as_str().as_bytes(), path.as_bytes()),
     }
-    let host = request.headers().get(HOST);
-    match (authority, host) {
-        ("", Some(host)) => write::field(output, b"host", host.as_bytes()),
-        ("", None) => {}
-        (authority, host) => {
-            write::field(output, b"host", authority.as_bytes());
-            // Whoever names two hosts is not believed to mean one of them (RFC 9113 section 8.3.1).
-            if let Some(host) = host.filter(|host| !host.as_bytes().eq_ignore_ascii_case(authority.as_bytes())) {
-                write::field(output, b"host", host.as_bytes());
-            }
-        }
-    }
+    write_host(output, authority.as_bytes(), request.headers());
     for (name, value) in request.headers() {
-        if name != HOST && name != COOKIE {
+        // A key is made here, and what comes behind the head is no content.
+        let is_replaced = key.is_some() && (name.as_str().as_bytes() == KEY || name == CONTENT_LENGTH);
+        if name != HOST && name != COOKIE && !is_replaced {
             write::field(output, name.as_str().as_bytes(), value.as_bytes());
         }
     }
@@ -80,6 +71,23 @@ pub(super) fn write_request(output: &mut Vec<u8>, request: &Request<()>, body: B
         Body::None | Body::Length => {}
     }
     write::end(output);
+}
+
+/// Whoever names two hosts is not believed to mean one of them: both are written (RFC 9113 section 8.3.1).
+fn write_host(output: &mut Vec<u8>, authority: &[u8], fields: &HeaderMap) {
+    if !authority.is_empty() {
+        write::field(output, b"host", authority);
+    }
+    let mut hosts = fields.get_all(HOST).iter();
+    let first = hosts.next().map(HeaderValue::as_bytes);
+    let repeats = first.is_some_and(|host| !authority.is_empty() && host.eq_ignore_ascii_case(authority));
+    for host in first
+        .filter(|_| !repeats)
+        .into_iter()
+        .chain(hosts.map(HeaderValue::as_bytes))
+    {
+        write::field(output, b"host", host);
+    }
 }
 
 fn is_about_content(request: &Request<()>) -> bool {
@@ -203,11 +211,7 @@ pub(super) fn request(bytes: &[u8], scheme: &str, head: &mut RequestHead) -> io:
         Parsed::Complete => {}
     }
     let text = Bytes::copy_from_slice(bytes.get(..head.len).unwrap_or_default());
-    let key = if head.upgrade {
-        websocket_key(head, &text)?
-    } else {
-        None
-    };
+    let key = if head.upgrade { websocket_key(head, &text) } else { None };
     let mut request = Request::new(());
     *request.method_mut() = match key {
         Some(_) => Method::CONNECT,
@@ -239,10 +243,9 @@ pub(super) fn request(bytes: &[u8], scheme: &str, head: &mut RequestHead) -> io:
     Ok(Some(Asked { request, key }))
 }
 
-/// The key of a request for a WebSocket.
-///
-/// *Errors*: it asks for another protocol, of which HTTP/2 knows none.
-fn websocket_key(head: &RequestHead, text: &[u8]) -> io::Result<Option<Vec<u8>>> {
+/// The key of a request for a WebSocket; none: it asks for another protocol, of which HTTP/2 knows none, and which a server need not
+/// take up (RFC 9110 section 7.8).
+fn websocket_key(head: &RequestHead, text: &[u8]) -> Option<Vec<u8>> {
     let values = |name: &'static [u8]| {
         let fields = head.fields.iter();
         let fields = fields.filter(move |field| field.name.of(text).eq_ignore_ascii_case(name));
@@ -250,12 +253,10 @@ fn websocket_key(head: &RequestHead, text: &[u8]) -> io::Result<Option<Vec<u8>>>
     };
     let mut protocols = values(b"upgrade");
     let (Some(protocol), None) = (protocols.next(), protocols.next()) else {
-        return Err(ErrorKind::Unsupported.into());
+        return None;
     };
-    match values(KEY).next() {
-        Some(key) if protocol.eq_ignore_ascii_case(b"websocket") => Ok(Some(key.to_vec())),
-        _ => Err(ErrorKind::Unsupported.into()),
-    }
+    let key = values(KEY).next()?;
+    protocol.eq_ignore_ascii_case(b"websocket").then(|| key.to_vec())
 }
 
 /// A path without the bytes that are no part of one, and that some clients of HTTP/1 write all the same.

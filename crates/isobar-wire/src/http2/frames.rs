@@ -5,6 +5,9 @@
 /// Bytes of the head of a frame.
 const HEAD: usize = 9;
 
+/// Bytes of a RST_STREAM, of which all is looked at.
+const RESET: usize = HEAD + 4;
+
 /// The type of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -32,6 +35,15 @@ pub enum Kind {
     Unknown,
 }
 
+/// What is wrong with a frame, so that nothing behind it can be trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// It has another length than frames of its type (`FRAME_SIZE_ERROR`).
+    Length,
+    /// It is for the other side to send (`PROTOCOL_ERROR`).
+    Direction,
+}
+
 /// The head of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FrameHead {
@@ -41,6 +53,8 @@ pub struct FrameHead {
     pub flags: u8,
     /// The bytes behind its head.
     pub len: u32,
+    /// Why a stream is reset; of RST_STREAM of its right length only.
+    pub error: Option<u32>,
 }
 
 impl FrameHead {
@@ -62,8 +76,24 @@ impl FrameHead {
         self.flags & 0x1 != 0
     }
 
-    fn read(bytes: [u8; HEAD]) -> Self {
-        let [a, b, c, kind, flags, ..] = bytes;
+    /// Whether it has a length that no frame of its type has.
+    ///
+    /// *Source*: RFC 9113 sections 6.3 to 6.9.
+    #[must_use]
+    pub fn is_misshapen(&self) -> bool {
+        match self.kind {
+            Kind::Priority => self.len != 5,
+            Kind::ResetStream | Kind::WindowUpdate => self.len != 4,
+            Kind::Settings if self.answers() => self.len != 0,
+            Kind::Settings => !self.len.is_multiple_of(6),
+            Kind::Ping => self.len != 8,
+            Kind::GoAway => self.len < 8,
+            Kind::Data | Kind::Headers | Kind::PushPromise | Kind::Continuation | Kind::Unknown => false,
+        }
+    }
+
+    fn read(bytes: [u8; RESET], held: usize) -> Self {
+        let [a, b, c, kind, flags, _, _, _, _, error @ ..] = bytes;
         Self {
             kind: match kind {
                 0x0 => Kind::Data,
@@ -80,6 +110,7 @@ impl FrameHead {
             },
             flags,
             len: u32::from_be_bytes([0, a, b, c]),
+            error: (held == RESET).then(|| u32::from_be_bytes(error)),
         }
     }
 }
@@ -90,7 +121,7 @@ pub struct Frames {
     /// Bytes to pass over before the next head.
     skip: u32,
     /// The beginning of a head that came in pieces.
-    part: [u8; HEAD],
+    part: [u8; RESET],
     held: u8,
 }
 
@@ -100,12 +131,12 @@ impl Frames {
     pub fn behind(bytes: u32) -> Self {
         Self {
             skip: bytes,
-            part: [0; HEAD],
+            part: [0; RESET],
             held: 0,
         }
     }
 
-    /// Passes over bytes, and shows the head of each frame as soon as it is whole.
+    /// Passes over bytes, and shows the head of each frame as soon as it is whole; that of a RST_STREAM with its payload.
     ///
     /// *Cost*: per frame, not per byte.
     pub fn pass(&mut self, mut bytes: &[u8], mut found: impl FnMut(FrameHead)) {
@@ -115,20 +146,28 @@ impl Frames {
             self.skip -= u32::try_from(skipped).unwrap_or(self.skip);
             bytes = bytes.get(skipped..).unwrap_or_default();
             let held = usize::from(self.held);
-            let taken = bytes.len().min(HEAD - held);
+            let taken = bytes.len().min(self.needed().saturating_sub(held));
             if let (Some(room), Some(new)) = (self.part.get_mut(held..held + taken), bytes.get(..taken)) {
                 room.copy_from_slice(new);
             }
             bytes = bytes.get(taken..).unwrap_or_default();
-            if held + taken == HEAD {
-                let head = FrameHead::read(self.part);
+            // At most `RESET`.
+            self.held = u8::try_from(held + taken).unwrap_or(0);
+            let held = held + taken;
+            if held >= HEAD && held == self.needed() {
+                let head = FrameHead::read(self.part, held);
                 self.held = 0;
-                self.skip = head.len;
+                self.skip = head.len.saturating_sub(u32::try_from(held - HEAD).unwrap_or(0));
                 found(head);
-            } else {
-                // At most `HEAD`.
-                self.held = u8::try_from(held + taken).unwrap_or(0);
             }
+        }
+    }
+
+    /// Bytes of a frame that are looked at, as far as is known.
+    fn needed(&self) -> usize {
+        match self.part {
+            [0, 0, 4, 0x3, ..] if usize::from(self.held) >= HEAD => RESET,
+            _ => HEAD,
         }
     }
 

@@ -8,7 +8,12 @@
 //! The counts begin anew with each window of time, so that twice a budget is the most that passes within the length of one.
 
 use super::PREFACE;
-use super::frames::{FrameHead, Frames, Kind};
+use super::frames::{Fault, FrameHead, Frames, Kind};
+
+/// Why streams are reset that their peer did nothing wrong on (RFC 9113 section 7).
+const NO_ERROR: u32 = 0x0;
+const INTERNAL_ERROR: u32 = 0x2;
+const CANCEL: u32 = 0x8;
 
 /// How much of each kind may come within a window of time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,7 +22,7 @@ pub struct Budgets {
     pub window_ms: u32,
     /// Streams that the peer resets.
     pub resets: u32,
-    /// Streams that we reset.
+    /// Streams that we reset for what the peer sent.
     pub resets_sent: u32,
     /// PING, beyond one for each frame with data.
     pub pings: u32,
@@ -38,7 +43,7 @@ pub struct Budgets {
 pub enum Excess {
     /// Streams that the peer reset.
     Resets,
-    /// Streams that we reset.
+    /// Streams that we reset for what the peer sent.
     ResetsSent,
     /// PING.
     Pings,
@@ -52,11 +57,13 @@ pub enum Excess {
     WindowUpdates,
     /// CONTINUATION.
     Continuations,
+    /// Frames that cost more to take than they bring, as the library judges.
+    Frames,
 }
 
 impl Excess {
     /// All of them, in the order declared.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Resets,
         Self::ResetsSent,
         Self::Pings,
@@ -65,6 +72,7 @@ impl Excess {
         Self::Priorities,
         Self::WindowUpdates,
         Self::Continuations,
+        Self::Frames,
     ];
 
     /// Its name in metrics.
@@ -79,6 +87,7 @@ impl Excess {
             Self::Priorities => "priorities",
             Self::WindowUpdates => "window_updates",
             Self::Continuations => "continuations",
+            Self::Frames => "frames",
         }
     }
 }
@@ -110,11 +119,15 @@ pub struct Meter {
     within_head: bool,
     /// Heads that have begun.
     heads: u64,
+    settings_began: bool,
     has_settings: bool,
     /// Whether the last frame that began is one with a head of a message.
     last_is_head: bool,
     window_began_ms: u64,
     excess: Option<Excess>,
+    fault: Option<Fault>,
+    /// Whether the peer is a client.
+    is_of_client: bool,
 }
 
 impl Meter {
@@ -140,10 +153,13 @@ impl Meter {
             continuations: 0,
             within_head: false,
             heads: 0,
+            settings_began: false,
             has_settings: false,
             last_is_head: false,
             window_began_ms: 0,
             excess: None,
+            fault: None,
+            is_of_client: before_received > 0,
         }
     }
 
@@ -158,6 +174,7 @@ impl Meter {
         let mut frames = self.received;
         frames.pass(bytes, |head| self.count_received(head));
         self.received = frames;
+        self.has_settings |= self.settings_began && self.received.is_between();
     }
 
     /// Takes in what the peer is sent.
@@ -167,6 +184,8 @@ impl Meter {
         let mut frames = self.sent;
         frames.pass(bytes, |head| match head.kind {
             Kind::Data if head.len > 0 => self.counts.with_data = self.counts.with_data.saturating_add(1),
+            // Of these the client is no cause: the answer was whole before the request, or broke, or nobody wants it.
+            Kind::ResetStream if matches!(head.error, Some(NO_ERROR | INTERNAL_ERROR | CANCEL)) => {}
             Kind::ResetStream => {
                 let max = self.budgets.resets_sent;
                 spend(&mut self.counts.resets_sent, max, Excess::ResetsSent, &mut self.excess);
@@ -182,7 +201,13 @@ impl Meter {
         self.excess
     }
 
-    /// Whether the peer has sent its settings, which it does before anything else.
+    /// What is wrong with a frame that the peer sent, the first of those; none: nothing so far. It stays.
+    #[must_use]
+    pub fn fault(&self) -> Option<Fault> {
+        self.fault
+    }
+
+    /// Whether the peer's settings have come as a whole, which it sends before anything else.
     #[must_use]
     pub fn has_settings(&self) -> bool {
         self.has_settings
@@ -202,6 +227,14 @@ impl Meter {
     }
 
     fn count_received(&mut self, head: FrameHead) {
+        self.has_settings |= self.settings_began;
+        if head.is_misshapen() {
+            self.fault.get_or_insert(Fault::Length);
+        }
+        if head.kind == Kind::PushPromise && self.is_of_client {
+            // Only servers make promises (RFC 9113 section 8.4).
+            self.fault.get_or_insert(Fault::Direction);
+        }
         let Self {
             budgets,
             counts,
@@ -231,7 +264,7 @@ impl Meter {
             Kind::ResetStream => spend(&mut counts.resets, budgets.resets, Excess::Resets, excess),
             Kind::Settings if head.answers() => {}
             Kind::Settings => {
-                self.has_settings = true;
+                self.settings_began = true;
                 spend(&mut counts.settings, budgets.settings, Excess::Settings, excess);
             }
             Kind::Ping if head.answers() => {}
@@ -311,10 +344,10 @@ mod tests {
 
         let mut meter = meter();
         for _ in 0..3 {
-            meter.sent(&frame(0x3, 0, &[0; 4]));
+            meter.sent(&frame(0x3, 0, &[0, 0, 0, 1]));
         }
         assert_eq!(meter.excess(), None);
-        meter.sent(&frame(0x3, 0, &[0; 4]));
+        meter.sent(&frame(0x3, 0, &[0, 0, 0, 1]));
         assert_eq!(meter.excess(), Some(Excess::ResetsSent));
     }
 
@@ -327,6 +360,18 @@ mod tests {
             meter.received(&frame(0x6, 1, &[0; 8]), 0);
             meter.received(&frame(0x1, 5, b"x"), 0);
             meter.received(&frame(0x7, 0, &[0; 8]), 0);
+        }
+        assert_eq!(meter.excess(), None);
+    }
+
+    /// A server that breaks its answers off does not make a flood of its client.
+    #[test]
+    fn resets_that_the_peer_did_not_cause_are_free() {
+        let mut meter = Meter::of_client(BUDGETS);
+        for error in [0, 2, 8] {
+            for _ in 0..100 {
+                meter.sent(&frame(0x3, 0, &[0, 0, 0, error]));
+            }
         }
         assert_eq!(meter.excess(), None);
     }
@@ -379,6 +424,54 @@ mod tests {
             assert!(!meter.is_within_head());
         }
         assert_eq!(meter.excess(), None);
+    }
+
+    #[test]
+    fn frames_have_their_lengths() {
+        let check = |kind, flags, lengths: &[usize]| {
+            for len in 0..20 {
+                let mut meter = meter();
+                meter.received(&frame(kind, flags, &std::vec![0; len]), 0);
+                let expected = (!lengths.contains(&len)).then_some(Fault::Length);
+                assert_eq!(meter.fault(), expected, "{kind} {flags} {len}");
+            }
+        };
+        check(0x2, 0, &[5]);
+        check(0x3, 0, &[4]);
+        check(0x4, 0, &[0, 6, 12, 18]);
+        check(0x4, 1, &[0]);
+        check(0x6, 0, &[8]);
+        check(0x7, 0, &[8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19]);
+        check(0x8, 0, &[4]);
+        let any: Vec<usize> = (0..20).collect();
+        for kind in [0x0, 0x1, 0x9, 0xbe] {
+            check(kind, 0, &any);
+        }
+    }
+
+    #[test]
+    fn clients_promise_nothing() {
+        let mut meter = meter();
+        meter.received(&frame(0x5, 4, &[0, 0, 0, 2]), 0);
+        assert_eq!(meter.fault(), Some(Fault::Direction));
+        let mut meter = Meter::of_server(BUDGETS);
+        meter.received(&frame(0x5, 4, &[0, 0, 0, 2]), 0);
+        assert_eq!(meter.fault(), None);
+    }
+
+    #[test]
+    fn settings_are_there_when_they_are_whole() {
+        let mut meter = Meter::of_server(BUDGETS);
+        let settings = frame(0x4, 0, &[0; 6]);
+        meter.received(&settings[..14], 0);
+        assert!(!meter.has_settings());
+        meter.received(&settings[14..], 0);
+        assert!(meter.has_settings());
+        let mut meter = Meter::of_server(BUDGETS);
+        meter.received(&[&settings[..], &[0]].concat(), 0);
+        assert!(!meter.has_settings(), "nobody knows yet what that is");
+        meter.received(&frame(0x6, 0, &[0; 8])[1..10], 0);
+        assert!(meter.has_settings());
     }
 
     #[test]

@@ -1,0 +1,11 @@
+//! Is HTTP/2 spoken as well as HTTP/1, and with whomever?
+
+mod abuse;
+mod clients;
+mod conformance;
+mod flow;
+mod load;
+mod probe;
+mod servers;
+mod smuggling;
+mod websockets;
