@@ -8,7 +8,7 @@ use isobar_net::splice::{Pipe, SpliceError};
 use isobar_observe::Cause;
 use isobar_plan::Reports;
 use isobar_wire::exchange::{ResponseFraming, ResponseStep};
-use isobar_wire::{BodyDecoder, Field, HeadError, HeadLimits, Parsed, ResponseHead, write};
+use isobar_wire::{BodyDecoder, BodyKind, Field, HeadError, HeadLimits, Parsed, ResponseHead, write};
 
 use crate::again::{self, Declines};
 use crate::exchange::Exchange;
@@ -16,7 +16,7 @@ use crate::flow::{Flow, Wait, poll_watch_patiently};
 use crate::forward::Ways;
 use crate::sticky;
 use crate::upload::{Uploaded, splice_pipe};
-use crate::{reports, response};
+use crate::{grpc, reports, response};
 
 /// What is taken of an answer's head at most. Ranges over a head are 16 bits wide.
 const RESPONSE_HEAD: HeadLimits = HeadLimits {
@@ -192,6 +192,7 @@ impl Flow<'_> {
         if exchange.response.status >= 500 {
             exchange.report.retry_after_s = retry_after_s(head, &exchange.response);
         }
+        exchange.take_status(head);
         sticky::answered(ways, exchange, head);
         take_report(ways, exchange, head);
         response::compose(output, ways, client, exchange, head);
@@ -287,6 +288,12 @@ impl Flow<'_> {
     fn relay(&mut self, cx: &mut Context<'_>, output: &mut Vec<u8>, body: &[u8]) -> Result<(), Cause> {
         let reports = self.ways.reports.as_deref();
         let direct = self.exchange.frame(body, output, reports)?;
+        if self.exchange.download.is_done()
+            && let Some(call) = &mut self.exchange.report.call
+        {
+            let trailers = reports::trailers(self.exchange.download.trailers());
+            call.said = call.said.or_else(|| grpc::status(trailers));
+        }
         if let Some(reports) = reports
             && self.exchange.download.is_done()
         {
@@ -388,6 +395,16 @@ fn malformed(error: HeadError) -> Cause {
 }
 
 impl Exchange {
+    /// Takes the status of a call from the head of an answer that consists of nothing else.
+    fn take_status(&mut self, head: &[u8]) {
+        if let Some(call) = &mut self.report.call
+            && matches!(self.response.body, BodyKind::None | BodyKind::Length(0))
+        {
+            let fields = self.response.fields.iter();
+            call.said = grpc::status(fields.map(|field| (field.name.of(head), field.value.of(head))));
+        }
+    }
+
     /// Passes over the body of an answer that nobody reads.
     fn skim(&mut self, bytes: &[u8]) {
         self.download = BodyDecoder::new(self.response.body);

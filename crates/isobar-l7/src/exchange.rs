@@ -23,7 +23,7 @@ use crate::forward::{Ways, forward};
 use crate::record::{Detail, Report};
 use crate::sticky::Session;
 use crate::worker::LocalSite;
-use crate::{Worker, answer, deadline, key, record, request, sticky};
+use crate::{Worker, answer, deadline, grpc, key, record, request, sticky};
 
 /// Buffers that grew past this are given back when their exchange ends.
 pub(crate) const KEPT_BUFFER_BYTES: usize = 8 * 1024;
@@ -288,6 +288,7 @@ async fn serve(worker: &Rc<Worker>, client: &mut Client, exchange: &mut Exchange
     };
     let (key, reports, deadline) = {
         let view = local.view();
+        exchange.report.call = grpc::call(exchange, view.settings().http_version);
         let now = exchange.report.claims(worker);
         sticky::look_up(&view, exchange, now, local.upstream().stats(worker.id));
         let forwarding = &site.site.listener.forwarding;

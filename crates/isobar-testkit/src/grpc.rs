@@ -5,14 +5,14 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Command, ExitStatus};
+use std::process::Command;
 use std::time::Duration;
 
 use crate::peers::python_packages;
 use crate::process::{Process, Signal};
 use crate::{PATIENCE, wait_for};
 
-/// What the server runs. SIGTERM has it finish its calls and end, as a deployment does.
+/// What the server runs.
 const SERVER: &str = include_str!("grpc/server.py");
 
 /// What comes before each client's script.
@@ -30,8 +30,20 @@ impl GrpcServer {
     #[must_use]
     #[track_caller]
     pub fn start(name: &str) -> Self {
+        Self::run(&[name])
+    }
+
+    /// Starts one whose connections leave (GOAWAY) when they are about so many milliseconds old, when their calls have ended.
+    #[must_use]
+    #[track_caller]
+    pub fn aging(name: &str, age_ms: u32) -> Self {
+        Self::run(&[name, &age_ms.to_string()])
+    }
+
+    #[track_caller]
+    fn run(arguments: &[&str]) -> Self {
         let mut command = python(SERVER);
-        command.arg(name);
+        command.args(arguments);
         let mut process = Process::spawn(&mut command).expect("python3 is installed");
         let port = wait_for("the gRPC server listens", || {
             if let Ok(Some(status)) = process.wait(Duration::ZERO) {
@@ -68,19 +80,6 @@ impl GrpcServer {
         wait_for(&format!("the gRPC server says {words:?}"), || {
             (self.said(words) >= times).then_some(())
         });
-    }
-
-    /// Sends it a signal; it finishes its calls after `TERM`.
-    #[track_caller]
-    pub fn signal(&self, signal: Signal) {
-        self.process.signal(signal).expect("the gRPC server takes a signal");
-    }
-
-    /// Waits for it to end.
-    #[track_caller]
-    pub fn ends(&mut self) -> ExitStatus {
-        let status = self.process.wait(PATIENCE).expect("its status is known");
-        status.expect("the gRPC server ends")
     }
 }
 

@@ -4,8 +4,10 @@
 
 use std::fs;
 
+use isobar_testkit::serde_json::{self, Value};
 use isobar_testkit::{
-    Authority, Certified, Configuration, GrpcClient, GrpcServer, Isobar, Signal, Validity, binary, eventually,
+    Authority, Certified, ClosedPort, Configuration, GrpcClient, GrpcServer, Isobar, Validity, answer_to, binary,
+    eventually, wait_for,
 };
 
 /// To these servers, which speak HTTP/2.
@@ -121,7 +123,7 @@ answers.cancel()
 }
 
 #[test]
-fn a_server_that_dies_within_a_call_is_told_of_and_the_next_call_goes_elsewhere() {
+fn a_server_that_dies_within_a_call_is_unavailable_and_the_next_call_goes_elsewhere() {
     let servers = ["a", "b"].map(GrpcServer::start);
     let isobar = start(&[&servers[0], &servers[1]]);
     let lethal = isobar.directory().join("lethal");
@@ -131,7 +133,9 @@ answers = count("Die")(b"{}")
 equal(next(answers), b"last words")
 died = at(answers.initial_metadata())["began"]
 print("began", flush=True)
-fails(lambda: next(answers))
+error = fails(lambda: next(answers))
+equal(error.code(), grpc.StatusCode.UNAVAILABLE)
+equal(error.details().split(":")[0], "server_aborted")
 for _ in range(6):
     _, call = unary().with_call(b"x")
     assert at(call.trailing_metadata())["who"] != died
@@ -170,16 +174,15 @@ assert not failed, failed
 "#;
 
 #[test]
-fn a_server_that_leaves_loses_no_call() {
-    let [mut leaving, staying] = ["a", "b"].map(GrpcServer::start);
-    let isobar = start(&[&leaving, &staying]);
+fn connections_that_leave_lose_no_call() {
+    // Between each of its connections' first and last words, calls of all shapes come and go.
+    let server = GrpcServer::aging("a", 150);
+    let isobar = start(&[&server]);
     let mut client = GrpcClient::start(isobar.address(), None, BUSY);
     client.says("calls 1");
-    assert!(leaving.said("called") > 0);
-    leaving.signal(Signal::TERM);
-    assert!(leaving.ends().success());
-    let before = staying.said("called");
-    eventually("the calls go on", || staying.said("called") > before + 100);
+    eventually("connections have left", || {
+        isobar.metrics().sum("isobar_server_connections_opened_total", &[]) > Some(12.0)
+    });
     client.stop();
     client.finish();
     isobar.comes_to_rest();
@@ -207,4 +210,131 @@ for call in hanging:
     client.finish();
     server.says("cancelled Hang", 40);
     isobar.comes_to_rest();
+}
+
+#[test]
+fn isobars_own_errors_are_told_in_words_of_grpc() {
+    let (server, nobody) = (GrpcServer::start("a"), ClosedPort::reserve().unwrap());
+    let configuration = Configuration::to(&[server.address()])
+        .upstream("http_version: http2")
+        .listener("limits: { max_body_bytes: 1KiB }")
+        .top("access_log: { path: access.log, format: json }")
+        .routes(
+            "- match: { path: /test.Calls/* }\n  upstream: web\n- match: { path: /nobody.Here/* }\n  upstream: nobody",
+        )
+        .another_upstream("nobody", nobody.address());
+    let isobar = binary!().run(&configuration);
+    let script = r#"
+def told(call, code, cause):
+    error = fails(call)
+    equal((error.code(), error.details().split(":")[0]), (code, cause))
+    assert "  " not in error.details() and error.details().endswith("."), error.details()
+told(lambda: channel.unary_unary("/else.Where/Who")(b""), grpc.StatusCode.UNIMPLEMENTED, "no_route")
+told(lambda: channel.unary_unary("/nobody.Here/Who")(b""), grpc.StatusCode.UNAVAILABLE, "connect_failed")
+told(lambda: unary()(b"x" * 5000), grpc.StatusCode.RESOURCE_EXHAUSTED, "client_body_too_large")
+# Within a call: a message too many.
+answers = chat()(iter([b"x" * 500, b"y" * 5000]))
+told(lambda: list(answers), grpc.StatusCode.RESOURCE_EXHAUSTED, "client_body_too_large")
+equal(unary()(b"x" * 500), b"x" * 500)
+"#;
+    GrpcClient::run(isobar.address(), None, script);
+    let lines = lines(&isobar, 5);
+    let statuses: Vec<_> = lines.iter().map(|line| line["grpc_status"].as_str().unwrap()).collect();
+    let expected = [
+        "unimplemented",
+        "unavailable",
+        "resource_exhausted",
+        "resource_exhausted",
+        "ok",
+    ];
+    assert_eq!(statuses, expected);
+    // What is nothing but trailers has no body, whoever reads it; other requests are answered as ever.
+    let call = |content_type: &str| {
+        let head = "POST /else.Where/Who HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nConnection: close\r\n";
+        let head = format!("{head}Content-Type: {content_type}\r\n\r\n");
+        answer_to(isobar.address(), head).unwrap().response.unwrap()
+    };
+    let answer = call("application/grpc+proto");
+    let field = |name| answer.fields.value(name).unwrap();
+    assert_eq!((answer.status, answer.body.len()), (200, 0));
+    assert_eq!(
+        (field("content-type"), field("grpc-status")),
+        ("application/grpc", "12")
+    );
+    assert!(field("grpc-message").starts_with("no_route: "), "{answer:?}");
+    for other in ["application/grpc-web", "text/plain"] {
+        assert_eq!(call(other).status, 404, "{other}");
+    }
+}
+
+/// The lines of the access log, when there are so many.
+#[track_caller]
+fn lines(isobar: &Isobar, count: usize) -> Vec<Value> {
+    let log = isobar.directory().join("access.log");
+    wait_for("the lines of the log", || {
+        let text = fs::read_to_string(&log).ok()?;
+        let lines: Vec<Value> = text
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect();
+        (lines.len() >= count).then_some(lines)
+    })
+}
+
+#[test]
+fn statuses_are_counted_by_route_and_by_server() {
+    let server = GrpcServer::start("a");
+    let isobar = start(&[&server]);
+    let none = |name| isobar.metrics().values(name, &[]).is_empty();
+    assert!(none("isobar_route_grpc_calls_total") && none("isobar_server_grpc_calls_total"));
+    let script = r#"
+unary()(b"x")
+list(count()(b"3 0"))
+for method in ["Unary", "Late", "Late"]:
+    fails(lambda: unary(method)(b"fail NOT_FOUND"))
+answers = count()(b"1000 0.05")
+next(answers)
+answers.cancel()
+"#;
+    GrpcClient::run(isobar.address(), None, script);
+    server.says("called Count", 2);
+    isobar.comes_to_rest();
+    let counted = |name, status| isobar.metrics().sum(name, &[("grpc_status", status)]);
+    for (status, of_the_route, of_the_server) in [
+        ("ok", 2.0, 2.0),
+        ("not_found", 3.0, 3.0),
+        ("cancelled", 1.0, 0.0),
+        ("missing", 0.0, 0.0),
+    ] {
+        eventually(status, || {
+            counted("isobar_route_grpc_calls_total", status) == Some(of_the_route)
+        });
+        assert_eq!(
+            counted("isobar_server_grpc_calls_total", status),
+            Some(of_the_server),
+            "{status}"
+        );
+    }
+}
+
+#[test]
+fn servers_are_ejected_for_what_they_are_to_blame_for() {
+    let servers = ["a", "b"].map(GrpcServer::start);
+    let rules =
+        "retry: { attempts: 0 }\nslow_start: none\noutlier_detection: { consecutive_errors: 3, min_servers: 2 }";
+    let isobar = binary!().run(&configuration(&[&servers[0], &servers[1]]).upstream(rules));
+    let ejected = || isobar.metrics().sum("isobar_server_ejected", &[]);
+    let fail = |status: &str, method: &str| {
+        let script = format!(
+            "for _ in range(20):\n    try:\n        unary('{method}')(b'fail {status} a')\n    except grpc.RpcError:\n        pass"
+        );
+        GrpcClient::run(isobar.address(), None, &script);
+    };
+    // What a client could bring about by itself says nothing of a server.
+    for status in ["NOT_FOUND", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED", "UNIMPLEMENTED"] {
+        fail(status, "Unary");
+        assert_eq!(ejected(), Some(0.0), "{status}");
+    }
+    fail("UNAVAILABLE", "Late");
+    eventually("a server is out", || ejected() == Some(1.0));
 }

@@ -1,5 +1,8 @@
-import signal, sys, threading, time
+import faulthandler, signal, sys, threading, time
 import grpc
+
+# A script that hangs says where, before it is given up.
+faulthandler.dump_traceback_later(12)
 
 over = threading.Event()
 signal.signal(signal.SIGTERM, lambda *_: over.set())

@@ -1,4 +1,4 @@
-import os, signal, sys, threading, time
+import os, sys, threading, time
 from concurrent import futures
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -6,8 +6,12 @@ from grpc_reflection.v1alpha import reflection
 
 name = sys.argv[1]
 
+lock = threading.Lock()
+
 def say(*words):
-    print(*words, flush=True)
+    # As a whole, whoever else speaks.
+    with lock:
+        print(*words, flush=True)
 
 def begins(method, context):
     say("called", method)
@@ -15,12 +19,12 @@ def begins(method, context):
     context.set_trailing_metadata((("who", name), ("who-bin", b"\x00\xff")))
 
 def may_fail(request, context):
-    # What a message asks for: "fail CODE".
-    words = request[:40].split()
-    if words[:1] == [b"fail"]:
+    # What a message asks for: "fail CODE", or "fail CODE NAME" of the server with that name.
+    words = request[:40].decode(errors="replace").split()
+    if words[:1] == ["fail"] and words[2:] in ([], [name]):
         say("failed")
         context.set_trailing_metadata((("who", name),))
-        context.abort(grpc.StatusCode[words[1].decode()], "100 % failed: na\u00efve")
+        context.abort(grpc.StatusCode[words[1]], "100 % failed: na\u00efve")
 
 def unary(request, context):
     may_fail(request, context)
@@ -86,15 +90,14 @@ shapes = {
     "Total": grpc.stream_unary_rpc_method_handler(total),
     "Chat": grpc.stream_stream_rpc_method_handler(chat),
 }
-server = grpc.server(futures.ThreadPoolExecutor(max_workers=64))
+# Connections are to leave (GOAWAY) after so many milliseconds, where that is said, and may finish their calls.
+aging = [("grpc.max_connection_age_ms", int(age)) for age in sys.argv[2:]]
+server = grpc.server(futures.ThreadPoolExecutor(max_workers=64), options=aging)
 server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Calls", shapes),))
 health_pb2_grpc.add_HealthServicer_to_server(health.HealthServicer(), server)
 services = (health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
 reflection.enable_server_reflection(services, server)
 port = server.add_insecure_port("127.0.0.1:0")
-over = threading.Event()
-signal.signal(signal.SIGTERM, lambda *_: over.set())
 server.start()
 say("port", port)
-over.wait()
-server.stop(20).wait()
+server.wait_for_termination()
