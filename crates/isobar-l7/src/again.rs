@@ -144,7 +144,8 @@ impl Again {
 /// Prepares the request for its tries.
 pub(crate) fn begin(ways: &Ways<'_>, exchange: &mut Exchange) {
     let Retry { deadline, buffer, .. } = &ways.rules.retry;
-    exchange.again.deadline = deadline.and_then(|deadline| Some(exchange.report.began()? + deadline));
+    let all = deadline.and_then(|deadline| Some(exchange.report.began()? + deadline));
+    exchange.again.deadline = all.into_iter().chain(exchange.report.call_until()).min();
     let repeats = ways.rules.retry.attempts > 0 || ways.rules.hedge.is_some();
     exchange.again.buffer = if repeats && is_repeatable(ways, exchange) {
         *buffer as usize

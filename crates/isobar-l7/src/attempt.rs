@@ -124,7 +124,12 @@ pub(crate) fn failure(exchange: &Exchange, server: &ServerConnection, result: Re
         Err(cause) => Why::Cause(cause),
     };
     let stream = server.stream.opened();
-    if let (Why::Cause(Cause::ReadTimeout | Cause::TryTimeout | Cause::SendTimeout), Some(stream)) = (why, stream) {
+    if let (Why::Cause(cause), Some(stream)) = (why, stream)
+        && matches!(
+            cause,
+            Cause::ReadTimeout | Cause::TryTimeout | Cause::SendTimeout | Cause::IdleTimeout
+        )
+    {
         // It may be dead, which nobody would notice as long as requests are written to it.
         stream.shared().leave();
     }
@@ -182,10 +187,8 @@ pub(crate) fn connected(
         server.stats(ways.worker.id).connections_opened.increment();
     }
     result.map_err(|cause| {
-        let deadline = exchange.again.deadline;
-        let is_over = deadline.is_some_and(|deadline| ways.worker.wheel.now() >= deadline);
         Failed::unsent(match cause {
-            Cause::ConnectTimeout if is_over => Cause::DeadlineExceeded,
+            Cause::ConnectTimeout => exchange.overdue(ways.worker.wheel.now()).unwrap_or(cause),
             cause => cause,
         })
     })

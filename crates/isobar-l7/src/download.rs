@@ -69,7 +69,10 @@ impl Flow<'_> {
             if self.exchange.awaits_continue() {
                 return self.poll_head_deadline(cx, now).map(Err);
             }
-            return self.poll_upload_deadline(cx).map(Err);
+            return match self.exchange.is_stream() {
+                true => self.poll_silence(cx).map(Err),
+                false => self.poll_upload_deadline(cx).map(Err),
+            };
         }
         if let Poll::Ready(cause) = poll_watch_patiently(cx, self.ways, self.client, self.exchange) {
             return Poll::Ready(Err(cause));
@@ -246,17 +249,15 @@ impl Flow<'_> {
         {
             return self.poll_client_deadline(cx).map(Err);
         }
-        if !self.exchange.upload.is_done() && !self.exchange.upload_refused {
-            // While the request is under way, its own deadlines hold.
-            self.exchange.download_wait = Wait::Nobody;
-            return Poll::Pending;
-        }
         if self.exchange.upload.is_done()
             && let Poll::Ready(cause) = poll_watch_patiently(cx, self.ways, self.client, self.exchange)
         {
             return Poll::Ready(Err(cause));
         }
-        self.poll_server_deadline(cx, None).map(Err)
+        match self.exchange.is_stream() {
+            true => self.poll_silence(cx).map(Err),
+            false => self.poll_server_deadline(cx).map(Err),
+        }
     }
 
     fn poll_download_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Cause>> {

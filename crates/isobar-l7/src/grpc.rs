@@ -6,12 +6,15 @@
 //! *Source*: "gRPC over HTTP2".
 
 use std::fmt::Write as _;
+use std::io::Write as _;
+use std::time::{Duration, Instant};
 
 use isobar_observe::{Cause, GrpcStatus};
 use isobar_plan::HttpVersion;
 use isobar_wire::exchange::ResponseFraming;
 use isobar_wire::write;
 
+use crate::deadline;
 use crate::exchange::Exchange;
 use crate::record::Detail;
 
@@ -21,6 +24,8 @@ const CONTENT_TYPE: &[u8] = b"application/grpc";
 /// A request that is a call to a server that can take one.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Call {
+    /// How long its client wants to wait, and until when that is.
+    pub(crate) time: Option<(Duration, Instant)>,
     /// What the server said it came to.
     pub(crate) said: Option<GrpcStatus>,
 }
@@ -28,7 +33,40 @@ pub(crate) struct Call {
 /// The call that a request is. Servers that do not speak HTTP/2 cannot be called: what is sent to them is a request like any other,
 /// whatever its client calls it.
 pub(crate) fn call(exchange: &Exchange, version: HttpVersion) -> Option<Call> {
-    (version == HttpVersion::Http2 && is_named_call(exchange)).then(Call::default)
+    let is_call = version == HttpVersion::Http2 && is_named_call(exchange);
+    is_call.then(|| Call {
+        time: deadline::of_call(exchange),
+        said: None,
+    })
+}
+
+impl Call {
+    /// When it is over, whatever has come of it.
+    pub(crate) fn until(&self) -> Option<Instant> {
+        self.time.map(|(_, until)| until)
+    }
+
+    /// What a server that is asked at this time is told of the time that is left; none: what the client said.
+    ///
+    /// Less than that only where time has passed here, in the queue or with another server. What a client is sent too late is work for
+    /// nobody, and a server that knows does not begin it.
+    pub(crate) fn left(&self, sent: Option<Instant>) -> Option<Duration> {
+        let ((given, until), sent) = self.time.zip(sent)?;
+        Some(until.saturating_duration_since(sent)).filter(|left| *left < given)
+    }
+}
+
+/// Writes how much time a call has, rounded down.
+pub(crate) fn write_timeout(output: &mut Vec<u8>, left: Duration) {
+    const DIGITS: u128 = 100_000_000;
+    let [micros, millis] = [left.as_micros(), left.as_millis()];
+    let (count, unit) = match () {
+        () if micros < DIGITS => (micros, 'u'),
+        () if millis < DIGITS => (millis, 'm'),
+        () => (u128::from(left.as_secs()).min(DIGITS - 1), 'S'),
+    };
+    // Writing into a Vec cannot fail.
+    let _ = write!(output, "grpc-timeout: {count}{unit}\r\n");
 }
 
 /// Whether a request says that it is a call.
@@ -92,7 +130,9 @@ fn write_encoded(output: &mut Vec<u8>, message: &[u8]) {
 
 #[cfg(test)]
 mod tests {
-    use super::{is_content_type, status, write_encoded};
+    use std::time::{Duration, Instant};
+
+    use super::{Call, is_content_type, status, write_encoded, write_timeout};
     use isobar_observe::GrpcStatus;
 
     #[test]
@@ -116,6 +156,43 @@ mod tests {
         ] {
             check(other, false);
         }
+    }
+
+    #[test]
+    fn servers_are_told_of_the_time_that_is_left() {
+        let began = Instant::now();
+        let given = Duration::from_secs(10);
+        let call = Call {
+            time: Some((given, began + given)),
+            said: None,
+        };
+        let check = |after_ms: u64, expected: Option<u64>| {
+            let left = call.left(Some(began + Duration::from_millis(after_ms)));
+            assert_eq!(left, expected.map(Duration::from_millis), "{after_ms} ms");
+        };
+        check(0, None);
+        check(1, Some(9_999));
+        check(20_000, Some(0));
+        assert_eq!(Call::default().left(Some(began)), None);
+        assert_eq!(call.left(None), None);
+    }
+
+    #[test]
+    fn times_have_eight_digits_at_most() {
+        let check = |left: Duration, expected: &str| {
+            let mut output = Vec::new();
+            write_timeout(&mut output, left);
+            assert_eq!(
+                String::from_utf8(output).unwrap(),
+                format!("grpc-timeout: {expected}\r\n")
+            );
+        };
+        check(Duration::ZERO, "0u");
+        check(Duration::from_nanos(1_999), "1u");
+        check(Duration::from_micros(99_999_999), "99999999u");
+        check(Duration::from_secs(100), "100000m");
+        check(Duration::from_secs(100_000), "100000S");
+        check(Duration::MAX, "99999999S");
     }
 
     #[test]

@@ -222,6 +222,11 @@ impl Report {
         self.answer_begun = true;
     }
 
+    /// When the call is over that the request is, whatever has come of it.
+    pub(crate) fn call_until(&self) -> Option<Instant> {
+        self.call.and_then(|call| call.until())
+    }
+
     /// The client of a call is told what became of it, behind the beginning of an answer or in place of one.
     pub(crate) fn tells(&mut self, status: GrpcStatus) {
         self.told = Some(status);
@@ -343,7 +348,7 @@ fn count_server(worker: &Worker, report: &Report, cause: Cause, now: Instant) {
     }
     stats.responses.count(report.status);
     stats.response_body_bytes.add(report.bytes_out);
-    if let Some(Call { said }) = report.call
+    if let Some(Call { said, .. }) = report.call
         && (said.is_some() || cause == Cause::Complete)
     {
         stats.grpc_calls.count(said);

@@ -314,7 +314,7 @@ pub fn errors_markdown() -> String {
             Begun => write!(page, "\u{2013}"),
         };
         let _ = match cause.grpc_status() {
-            Some(status) => write!(page, " | `{}`", status.text()),
+            Some(status) => write!(page, " | {} {}", status.code(), status.text()),
             None => write!(page, " | \u{2013}"),
         };
         let _ = writeln!(

@@ -3,11 +3,14 @@
 //! Client and servers are Python's grpcio.
 
 use std::fs;
+use std::io::{ErrorKind, Read};
+use std::net::SocketAddr;
+use std::time::Duration;
 
 use isobar_testkit::serde_json::{self, Value};
 use isobar_testkit::{
-    Authority, Certified, ClosedPort, Configuration, GrpcClient, GrpcServer, Isobar, Validity, answer_to, binary,
-    eventually, wait_for,
+    After, Authority, Certified, Client, ClosedPort, Configuration, GrpcClient, GrpcServer, Isobar, Origin, PATIENCE,
+    Validity, answer_to, binary, eventually, wait_for,
 };
 
 /// To these servers, which speak HTTP/2.
@@ -168,8 +171,9 @@ def work():
 threads = [threading.Thread(target=work) for _ in range(8)]
 for thread in threads:
     thread.start()
-for thread in threads:
-    thread.join()
+# A signal is handled by this thread, which has to wake for that.
+while any(thread.is_alive() for thread in threads):
+    time.sleep(0.01)
 assert not failed, failed
 "#;
 
@@ -337,4 +341,171 @@ fn servers_are_ejected_for_what_they_are_to_blame_for() {
     }
     fail("UNAVAILABLE", "Late");
     eventually("a server is out", || ejected() == Some(1.0));
+}
+
+#[test]
+fn streams_may_be_silent_for_longer_than_requests() {
+    let server = GrpcServer::start("a");
+    let configuration = configuration(&[&server])
+        .upstream("timeouts: { read: 200ms, idle: 5s }")
+        .listener("timeouts: { body: 200ms }");
+    let isobar = binary!().run(&configuration);
+    let script = r#"
+equal(list(count()(b"3 0.6")), [b"0", b"1", b"2"])
+def slowly():
+    for message in [b"a", b"b"]:
+        time.sleep(0.6)
+        yield message
+equal(list(chat()(slowly())), [b"a", b"b"])
+equal(total()(slowly()), b"2")
+"#;
+    GrpcClient::run(isobar.address(), None, script);
+}
+
+#[test]
+fn streams_end_when_nothing_moves_either_way() {
+    let server = GrpcServer::start("a");
+    let isobar = binary!().run(
+        &configuration(&[&server])
+            .upstream("timeouts: { idle: 500ms }")
+            .top("access_log: { path: access.log, format: json }"),
+    );
+    let script = r#"
+error = fails(lambda: list(count()(b"2 20")))
+equal((error.code(), error.details().split(":")[0]), (grpc.StatusCode.UNAVAILABLE, "idle_timeout"))
+error = fails(lambda: unary("Hang")(b""))
+equal((error.code(), error.details().split(":")[0]), (grpc.StatusCode.UNAVAILABLE, "idle_timeout"))
+# One side's messages keep the other side's silence from being too long.
+def often():
+    for _ in range(8):
+        time.sleep(0.2)
+        yield b"x"
+equal(total()(often()), b"8")
+"#;
+    GrpcClient::run(isobar.address(), None, script);
+    server.says("cancelled Hang", 1);
+    let lines = lines(&isobar, 3);
+    let causes: Vec<_> = lines.iter().map(|line| line["cause"].as_str().unwrap()).collect();
+    assert_eq!(causes, ["idle_timeout", "idle_timeout", "complete"]);
+}
+
+/// Of any protocol: once the answer has begun, the request may take as long as a stream does.
+#[test]
+fn a_request_that_goes_on_while_its_answer_does_is_a_stream() {
+    let origin = Origin::start(|exchange| {
+        exchange.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n")?;
+        let body = exchange.body()?;
+        exchange.send(format!("{:x}\r\n", body.len()))?;
+        exchange.send(body)?;
+        exchange.send("\r\n0\r\n\r\n")?;
+        Ok(After::Keep)
+    });
+    let run = |idle: &str| {
+        let timeouts = format!("timeouts: {{ read: 200ms, idle: {idle} }}");
+        let configuration = Configuration::to(&[origin.address()]).upstream(timeouts);
+        binary!().run(&configuration.listener("timeouts: { body: 200ms }"))
+    };
+    let begin = |address: SocketAddr| {
+        let mut client = Client::connect(address).unwrap();
+        client
+            .send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n")
+            .unwrap();
+        let response = client.receive_head().unwrap();
+        assert_eq!(client.receive_bytes(10).unwrap(), b"5\r\nfirst\r\n");
+        (client, response)
+    };
+    let patient = run("10s");
+    let (mut client, mut response) = begin(patient.address());
+    // Longer than a body's deadline and the ticks of its wheel.
+    assert!(is_silent(&client, 500));
+    client.send("1\r\ny\r\n0\r\n\r\n").unwrap();
+    client.receive_body(&mut response).unwrap();
+    assert_eq!(response.text(), "xy");
+
+    let hasty = run("300ms");
+    let (mut client, mut response) = begin(hasty.address());
+    assert!(client.receive_body(&mut response).is_err());
+}
+
+/// Whether nothing comes for so long, not even the end.
+fn is_silent(client: &Client, ms: u64) -> bool {
+    let stream = client.stream();
+    stream.set_read_timeout(Some(Duration::from_millis(ms))).unwrap();
+    let mut stream = stream;
+    let silent = stream
+        .read(&mut [0])
+        .is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    silent
+}
+
+/// A call in the form of HTTP/1, whose client leaves its deadline to others.
+fn raw_call(isobar: &Isobar, method: &str, timeout: &str, message: &str) -> Client {
+    let mut client = Client::connect(isobar.address()).unwrap();
+    let head = format!(
+        "POST /test.Calls/{method} HTTP/1.1\r\nHost: a\r\nContent-Type: application/grpc\r\nTE: trailers\r\nConnection: TE\r\n\
+         grpc-timeout: {timeout}\r\nContent-Length: {}\r\n\r\n",
+        5 + message.len()
+    );
+    let length = u32::try_from(message.len()).unwrap().to_be_bytes();
+    let frame = [&[0], &length[..], message.as_bytes()].concat();
+    client.send([head.as_bytes(), &frame].concat()).unwrap();
+    client
+}
+
+#[test]
+fn the_clients_deadline_is_kept_for_it() {
+    let server = GrpcServer::start("a");
+    // The server would keep it as well, if it was told.
+    let isobar = binary!().run(
+        &Configuration::to(&[server.address()])
+            .upstream("http_version: http2")
+            .routes("- { upstream: web, request_headers: { remove: [grpc-timeout] } }")
+            .top("access_log: { path: access.log, format: json }"),
+    );
+    let answer = raw_call(&isobar, "Hang", "300m", "").receive().unwrap();
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.fields.value("grpc-status"), Some("4"), "{answer:?}");
+    server.says("cancelled Hang", 1);
+    // Within an answer, whether it stands still or not.
+    for message in ["2 20", "10000 0.01"] {
+        let answer = raw_call(&isobar, "Count", "500000u", message).receive().unwrap();
+        assert!(!answer.body.is_empty());
+        assert_eq!(answer.trailers.value("grpc-status"), Some("4"), "{answer:?}");
+        let told = answer.trailers.value("grpc-message").unwrap();
+        assert!(told.starts_with("client_deadline: "), "{told}");
+    }
+    // One that has passed reaches no server, and one that makes no sense is none.
+    let calls = server.said("called");
+    let answer = raw_call(&isobar, "Unary", "0S", "x").receive().unwrap();
+    assert_eq!(answer.fields.value("grpc-status"), Some("4"), "{answer:?}");
+    assert_eq!(server.said("called"), calls);
+    let answer = raw_call(&isobar, "Unary", "soon", "x").receive().unwrap();
+    assert_eq!(answer.trailers.value("grpc-status"), Some("0"), "{answer:?}");
+    let lines = lines(&isobar, 5);
+    let causes: Vec<_> = lines.iter().map(|line| line["cause"].as_str().unwrap()).collect();
+    let late = "client_deadline";
+    assert_eq!(causes, [late, late, late, late, "complete"]);
+    assert!(lines[0]["fault"] == "client" && lines[0]["grpc_status"] == "deadline_exceeded");
+}
+
+#[test]
+fn servers_are_told_of_the_time_that_is_left() {
+    let server = GrpcServer::start("a");
+    let configuration = Configuration::default()
+        .server(format!("{{ address: \"{}\", max_connections: 1 }}", server.address()))
+        .upstream("http_version: http2");
+    let isobar = binary!().run(&configuration);
+    let script = r#"
+equal(unary("Left")(b""), b"none")
+left = float(unary("Left")(b"", timeout=20))
+assert 19 < left < 20.5, left
+holds = unary("Hang").future(b"", timeout=1.5)
+began = time.monotonic()
+left = float(unary("Left")(b"", timeout=20))
+waited = time.monotonic() - began
+assert waited > 1, waited
+assert 15 < left < 19.5, (left, waited)
+"#;
+    GrpcClient::run(isobar.address(), None, script);
 }
