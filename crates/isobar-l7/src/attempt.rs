@@ -154,7 +154,7 @@ pub(crate) fn settle(
         // The server has seen nothing of a request that turned out to be none.
         Why::Cause(cause) => failed.unsent && cause.fault() == Fault::Client,
         // Its answer came as a whole; what did not is not waited for.
-        Why::Status(_) => exchange.download.is_done() && exchange.server_keeps(),
+        Why::Status(_) | Why::Call(_) => exchange.download.is_done() && exchange.server_keeps(),
     };
     if of_use {
         give_back(ways, place, server, ways.worker.wheel.now());

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::task::{Context, Poll, ready};
 
 use isobar_net::splice::{Pipe, SpliceError};
-use isobar_observe::Cause;
+use isobar_observe::{Cause, GrpcStatus};
 use isobar_plan::Reports;
 use isobar_wire::exchange::{ResponseFraming, ResponseStep};
 use isobar_wire::{BodyDecoder, BodyKind, Field, HeadError, HeadLimits, Parsed, ResponseHead, write};
@@ -172,11 +172,13 @@ impl Flow<'_> {
     /// Whether an answer is not passed on. What is there of its body is looked at, so that the connection may be kept.
     fn declines(&mut self, head: &[u8], rest: &[u8]) -> bool {
         let Self { ways, exchange, .. } = self;
-        if ways.rules.retry.on.statuses.0.is_empty() && exchange.again.declines == Declines::ByTheRules {
+        let on = &ways.rules.retry.on;
+        if on.statuses.0.is_empty() && on.grpc.is_empty() && exchange.again.declines == Declines::ByTheRules {
             return false;
         }
+        let said = exchange.report.call.and_then(|_| said(head, &exchange.response));
         let retry_after_s = retry_after_s(head, &exchange.response);
-        let declines = again::declines(ways, exchange, retry_after_s);
+        let declines = again::declines(ways, exchange, said, retry_after_s);
         if declines {
             take_report(ways, exchange, head);
             exchange.skim(rest);
@@ -370,6 +372,15 @@ impl Flow<'_> {
     }
 }
 
+/// What a call came to, where its answer is nothing but a head.
+fn said(head: &[u8], response: &ResponseHead) -> Option<GrpcStatus> {
+    if !matches!(response.body, BodyKind::None | BodyKind::Length(0)) {
+        return None;
+    }
+    let fields = response.fields.iter();
+    grpc::status(fields.map(|field| (field.name.of(head), field.value.of(head))))
+}
+
 /// What `Retry-After` says in seconds, one day at most; a date is not looked at.
 #[cold]
 fn retry_after_s(head: &[u8], response: &ResponseHead) -> Option<u16> {
@@ -398,11 +409,8 @@ fn malformed(error: HeadError) -> Cause {
 impl Exchange {
     /// Takes the status of a call from the head of an answer that consists of nothing else.
     fn take_status(&mut self, head: &[u8]) {
-        if let Some(call) = &mut self.report.call
-            && matches!(self.response.body, BodyKind::None | BodyKind::Length(0))
-        {
-            let fields = self.response.fields.iter();
-            call.said = grpc::status(fields.map(|field| (field.name.of(head), field.value.of(head))));
+        if let Some(call) = &mut self.report.call {
+            call.said = said(head, &self.response);
         }
     }
 

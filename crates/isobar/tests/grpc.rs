@@ -509,3 +509,74 @@ assert 15 < left < 19.5, (left, waited)
 "#;
     GrpcClient::run(isobar.address(), None, script);
 }
+
+/// Asks server `a` to fail, among two; how often each was called, by whom calls were answered, and what they came to.
+fn retried(lines: &str, script: &str) -> (Isobar, [usize; 2]) {
+    let servers = ["a", "b"].map(GrpcServer::start);
+    let isobar = binary!().run(
+        &configuration(&[&servers[0], &servers[1]])
+            .upstream(lines)
+            .top("access_log: { path: access.log, format: json }"),
+    );
+    GrpcClient::run(isobar.address(), None, script);
+    let failed = servers.each_ref().map(|server| server.said("failed"));
+    (isobar, failed)
+}
+
+#[test]
+fn calls_are_sent_again_for_the_statuses_that_are_written_down() {
+    let script = r#"
+for _ in range(6):
+    equal(unary()(b"fail UNAVAILABLE a"), b"fail UNAVAILABLE a")
+    equal(total()(iter([b"12", b"345"])), b"5")
+"#;
+    let (isobar, failed) = retried("retry: { on: [unavailable], budget: none }", script);
+    assert!(failed[0] > 0, "{failed:?}");
+    let retries = [("reason", "status")];
+    let retries = isobar.metrics().sum("isobar_upstream_retries_total", &retries).unwrap();
+    assert!(
+        (retries - f64::from(u32::try_from(failed[0]).unwrap())).abs() < 0.5,
+        "{retries}"
+    );
+    let tried = lines(&isobar, 12)
+        .iter()
+        .filter(|line| {
+            let tried = line["tried"].as_str().unwrap_or_default();
+            tried.ends_with(":unavailable") && line["grpc_status"] == "ok" && line["attempts"] == 2
+        })
+        .count();
+    assert_eq!(tried, failed[0]);
+}
+
+#[test]
+fn calls_are_not_sent_again_for_other_statuses_nor_behind_the_beginning_of_an_answer() {
+    let check = |lines: &str, status: &str, method: &str| {
+        let script = format!(
+            r#"
+codes = []
+for _ in range(4):
+    try:
+        unary("{method}")(b"fail {status} a")
+    except grpc.RpcError as error:
+        codes.append(error.code().name)
+equal(codes, ["{status}"] * 2)
+"#
+        );
+        let (_, failed) = retried(lines, &script);
+        assert_eq!(failed[0], 2, "{lines} {status} {method}");
+    };
+    let with = |on: &str| format!("retry: {{ on: {on}, budget: none }}\noutlier_detection: none\nslow_start: none");
+    check(&with("[closed, 5xx]"), "NOT_FOUND", "Unary");
+    check(&with("[unavailable]"), "INVALID_ARGUMENT", "Unary");
+    check(&with("[not_found]"), "NOT_FOUND", "Late");
+}
+
+#[test]
+fn a_call_that_fails_everywhere_ends_as_the_last_server_says() {
+    let script = r#"
+error = fails(lambda: unary()(b"fail RESOURCE_EXHAUSTED"))
+equal((error.code(), error.details()), (grpc.StatusCode.RESOURCE_EXHAUSTED, "100 % failed: na\u00efve"))
+"#;
+    let (_, failed) = retried("retry: { on: resource_exhausted, attempts: 5 }", script);
+    assert_eq!(failed, [1, 1]);
+}
