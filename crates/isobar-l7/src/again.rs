@@ -11,7 +11,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use isobar_balance::Outcome;
-use isobar_observe::{Cause, Fault, RetryReason, RetrySafe};
+use isobar_observe::{Cause, Fault, GrpcStatus, RetryReason, RetrySafe};
 use isobar_plan::{Backoff, Retry};
 use isobar_upstream::{Place, Server, moment};
 
@@ -59,7 +59,7 @@ pub(crate) enum Declines {
 /// An answer that was not passed on.
 #[derive(Debug, Clone, Copy)]
 struct Declined {
-    status: u16,
+    why: Why,
     retry_after_s: Option<u16>,
 }
 
@@ -70,6 +70,8 @@ pub(crate) enum Why {
     Cause(Cause),
     /// There was one with this status.
     Status(u16),
+    /// A call of gRPC was answered with this status and nothing else.
+    Call(GrpcStatus),
 }
 
 /// What one try at one server came to.
@@ -143,14 +145,14 @@ impl Again {
 
 /// Prepares the request for its tries.
 pub(crate) fn begin(ways: &Ways<'_>, exchange: &mut Exchange) {
-    let Retry { deadline, buffer, .. } = &ways.rules.retry;
-    exchange.again.deadline = deadline.and_then(|deadline| Some(exchange.report.began()? + deadline));
+    let Retry {
+        deadline, buffer, on, ..
+    } = &ways.rules.retry;
+    let all = deadline.and_then(|deadline| Some(exchange.report.began()? + deadline));
+    exchange.again.deadline = all.into_iter().chain(exchange.report.call_until()).min();
     let repeats = ways.rules.retry.attempts > 0 || ways.rules.hedge.is_some();
-    exchange.again.buffer = if repeats && is_repeatable(ways, exchange) {
-        *buffer as usize
-    } else {
-        0
-    };
+    let repeatable = is_repeatable(ways, exchange) || (exchange.report.call.is_some() && !on.grpc.is_empty());
+    exchange.again.buffer = if repeats && repeatable { *buffer as usize } else { 0 };
 }
 
 /// Whether the request may be sent again after a server may have acted on it.
@@ -162,6 +164,8 @@ pub(crate) fn is_repeatable(ways: &Ways<'_>, exchange: &Exchange) -> bool {
 pub(crate) fn may_repeat(ways: &Ways<'_>, exchange: &Exchange, failed: &Failed) -> bool {
     let safe = match failed.why {
         Why::Status(_) => is_repeatable(ways, exchange),
+        // Whoever wrote the status down said so.
+        Why::Call(_) => true,
         Why::Cause(cause) => match cause.retry_safe() {
             RetrySafe::Always => true,
             RetrySafe::Idempotent => failed.unsent || is_repeatable(ways, exchange),
@@ -206,6 +210,14 @@ pub(crate) fn tell(ways: &Ways<'_>, exchange: &mut Exchange, place: &Place<Pool>
             let mut digits = [0; 5];
             exchange.again.note(server, decimal(status, &mut digits));
         }
+        Why::Call(status) => {
+            stats.responses.count(exchange.response.status);
+            stats.grpc_calls.count(Some(status));
+            stats.first_byte.observe(latency);
+            place.finished(now, latency, record::call_outcome(status));
+            exchange.report.gives_up_answer();
+            exchange.again.note(server, status.text());
+        }
     }
 }
 
@@ -221,36 +233,46 @@ fn decimal(status: u16, digits: &mut [u8; 5]) -> &str {
         .unwrap_or_default()
 }
 
-/// Whether an answer with this status is not passed on: another server is asked, or being asked, instead.
-pub(crate) fn declines(ways: &Ways<'_>, exchange: &mut Exchange, retry_after_s: Option<u16>) -> bool {
-    let status = exchange.response.status;
-    let by_the_rules = ways.rules.retry.on.statuses.contains(status);
+/// Whether an answer is not passed on: another server is asked, or being asked, instead. `said` is what a call of gRPC was answered with
+/// and nothing else.
+pub(crate) fn declines(
+    ways: &Ways<'_>,
+    exchange: &mut Exchange,
+    said: Option<GrpcStatus>,
+    retry_after_s: Option<u16>,
+) -> bool {
+    let on = &ways.rules.retry.on;
     let others_run = exchange.again.declines == Declines::EveryFailure;
-    let is_failure = by_the_rules || (others_run && status >= 500);
-    if !is_failure {
+    let status = exchange.response.status;
+    let (why, by_the_rules, is_failure) = match said {
+        Some(said) => (Why::Call(said), on.grpc.contains(said.code()), said.blames_server()),
+        None => (Why::Status(status), on.statuses.contains(status), status >= 500),
+    };
+    let is_declined = by_the_rules || (others_run && is_failure);
+    if !is_declined {
         return false;
     }
-    exchange.again.declined = Some(Declined { status, retry_after_s });
-    others_run || is_granted(ways, exchange, Why::Status(status), Price::One)
+    exchange.again.declined = Some(Declined { why, retry_after_s });
+    others_run || is_granted(ways, exchange, why, Price::One)
 }
 
-/// The status of the answer that was declined.
+/// Why an answer was declined.
 pub(crate) fn declined(exchange: &Exchange) -> Why {
-    Why::Status(exchange.again.declined.map_or(0, |declined| declined.status))
+    exchange.again.declined.map_or(Why::Status(0), |declined| declined.why)
 }
 
 /// Whether there is another try after a failure; it has been paid for then, and the failed server is avoided.
 pub(crate) fn is_tried_again(ways: &Ways<'_>, exchange: &mut Exchange, failed: &Failed) -> bool {
     match failed.why {
         // That was decided, and paid for, when the answer was not passed on.
-        Why::Status(_) => true,
+        Why::Status(_) | Why::Call(_) => true,
         why @ Why::Cause(_) => may_repeat(ways, exchange, failed) && is_granted(ways, exchange, why, failed.price()),
     }
 }
 
 fn is_granted(ways: &Ways<'_>, exchange: &mut Exchange, why: Why, price: Price) -> bool {
     let reason = match why {
-        Why::Status(_) => Some(RetryReason::Status),
+        Why::Status(_) | Why::Call(_) => Some(RetryReason::Status),
         Why::Cause(cause) => RetryReason::of(cause),
     };
     let Some(reason) = reason else { return false };
@@ -260,7 +282,8 @@ fn is_granted(ways: &Ways<'_>, exchange: &mut Exchange, why: Why, price: Price) 
         RetryReason::Closed => on.closed,
         RetryReason::Timeout => on.timeout,
         RetryReason::Status => {
-            is_repeatable(ways, exchange) && is_kept(ways, exchange) && !exchange.report.answer_begun
+            let is_repeatable = matches!(why, Why::Call(_)) || is_repeatable(ways, exchange);
+            is_repeatable && is_kept(ways, exchange) && !exchange.report.answer_begun
         }
     };
     let Some(server) = exchange

@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 use std::io::Write as _;
 
-use isobar_observe::{Cause, Fault};
+use isobar_observe::{Cause, Fault, GrpcStatus};
 use isobar_wire::exchange::ResponseFraming;
 use isobar_wire::{Method, Version, write};
 
@@ -11,10 +11,18 @@ use crate::Worker;
 use crate::connection::Client;
 use crate::exchange::{Exchange, Next};
 use crate::flow::Wait;
+use crate::grpc;
 use crate::record::Detail;
 
-/// Ends an exchange that failed: with an answer where none has begun, by cutting the connection otherwise.
+/// Ends an exchange that failed: with an answer where none has begun, by cutting the connection otherwise. A call of gRPC is told
+/// why in its own words, also where its answer has begun.
 pub(crate) async fn refuse(worker: &Worker, client: &mut Client, exchange: &mut Exchange, cause: Cause) -> Next {
+    let call = cause.grpc_answer().filter(|_| grpc::is_named_call(exchange));
+    if let Some(status) = call
+        && (!exchange.report.answer_begun || grpc::may_end(exchange))
+    {
+        return end_call(worker, client, exchange, (status, cause)).await;
+    }
     let Some(status) = cause.status().filter(|_| !exchange.report.answer_begun) else {
         if exchange.report.answer_begun && exchange.framing == ResponseFraming::UntilClose {
             // Only a reset tells this client that the end is not the end.
@@ -23,10 +31,7 @@ pub(crate) async fn refuse(worker: &Worker, client: &mut Client, exchange: &mut 
         exchange.report.end(cause);
         return Next::Close;
     };
-    // Bytes of a request whose end is not known cannot be told from the next request.
-    // A client that does not speak as it should may mean something else by what it sends next.
-    let understood = cause.fault() != Fault::Client || matches!(cause, Cause::NoRoute | Cause::ClientBodyTooLarge);
-    let stays = understood && exchange.is_request_over() && client.may_stay(worker) && exchange.request.keep_alive;
+    let stay = stay(worker, client, exchange, cause);
     let text = explanation(status, cause, exchange.report.detail);
     exchange.report.answers(status);
     exchange.report.bytes_out = if exchange.request.method == Method::Head {
@@ -35,7 +40,6 @@ pub(crate) async fn refuse(worker: &Worker, client: &mut Client, exchange: &mut 
         text.len() as u64
     };
     worker.scratch.with(|_, output| {
-        let stay = if stays { Stay::Open } else { Stay::Close };
         compose(output, exchange, status, &text, stay);
         output.extend_from_slice(crate::secure::hsts(client));
         if let (Cause::RedirectedToTls, Some(port)) = (cause, client.site.site.listener.redirect_to_tls) {
@@ -47,6 +51,51 @@ pub(crate) async fn refuse(worker: &Worker, client: &mut Client, exchange: &mut 
         }
         exchange.to_client.push(output);
     });
+    flush(worker, client, exchange, (cause, stay)).await
+}
+
+/// Ends a call with its status: in the head of an answer that is nothing else, or behind what has been sent of one.
+async fn end_call(
+    worker: &Worker,
+    client: &mut Client,
+    exchange: &mut Exchange,
+    (status, cause): (GrpcStatus, Cause),
+) -> Next {
+    let stay = match exchange.report.answer_begun {
+        true => Stay::Close,
+        false => stay(worker, client, exchange, cause),
+    };
+    worker.scratch.with(|_, output| {
+        if exchange.report.answer_begun {
+            output.extend_from_slice(b"0\r\n");
+        } else {
+            write::status_line(output, Version::Http11, 200, b"OK");
+            output.extend_from_slice(b"Content-Type: application/grpc\r\nContent-Length: 0\r\n");
+            write_stay(output, exchange, stay);
+            output.extend_from_slice(crate::secure::hsts(client));
+        }
+        grpc::write_status(output, status, cause, exchange.report.detail);
+        write::end(output);
+        exchange.to_client.push(output);
+    });
+    exchange.report.tells(status);
+    flush(worker, client, exchange, (cause, stay)).await
+}
+
+/// Whether the connection of a failed exchange may stay open.
+fn stay(worker: &Worker, client: &Client, exchange: &mut Exchange, cause: Cause) -> Stay {
+    // Bytes of a request whose end is not known cannot be told from the next request.
+    // A client that does not speak as it should may mean something else by what it sends next.
+    let understood = cause.fault() != Fault::Client || matches!(cause, Cause::NoRoute | Cause::ClientBodyTooLarge);
+    if understood && exchange.is_request_over() && client.may_stay(worker) && exchange.request.keep_alive {
+        Stay::Open
+    } else {
+        Stay::Close
+    }
+}
+
+/// Waits until the client has taken the last of its answer.
+async fn flush(worker: &Worker, client: &mut Client, exchange: &mut Exchange, (cause, stay): (Cause, Stay)) -> Next {
     exchange.download_wait = Wait::Nobody;
     client
         .timer
@@ -64,9 +113,9 @@ pub(crate) async fn refuse(worker: &Worker, client: &mut Client, exchange: &mut 
     })
     .await;
     exchange.report.end(cause);
-    match (flushed, stays) {
-        (true, true) => Next::KeepAlive,
-        (true, false) => Next::Linger,
+    match (flushed, stay) {
+        (true, Stay::Open) => Next::KeepAlive,
+        (true, Stay::Close) => Next::Linger,
         (false, _) => Next::Close,
     }
 }
@@ -99,6 +148,10 @@ fn compose(output: &mut Vec<u8>, exchange: &Exchange, status: u16, text: &str, s
     if status == 503 {
         output.extend_from_slice(b"Retry-After: 1\r\n");
     }
+    write_stay(output, exchange, stay);
+}
+
+fn write_stay(output: &mut Vec<u8>, exchange: &Exchange, stay: Stay) {
     match stay {
         Stay::Close => output.extend_from_slice(b"Connection: close\r\n"),
         Stay::Open if exchange.request.version == Version::Http10 => {

@@ -138,7 +138,12 @@ pub(crate) fn failure(
         Err(cause) => Why::Cause(cause),
     };
     let stream = server.stream.opened();
-    if let (Why::Cause(Cause::ReadTimeout | Cause::TryTimeout | Cause::SendTimeout), Some(stream)) = (why, stream) {
+    if let (Why::Cause(cause), Some(stream)) = (why, stream)
+        && matches!(
+            cause,
+            Cause::ReadTimeout | Cause::TryTimeout | Cause::SendTimeout | Cause::IdleTimeout
+        )
+    {
         // It may be dead, which nobody would notice as long as requests are written to it.
         stream.shared().leave();
     }
@@ -176,7 +181,7 @@ pub(crate) fn settle(
         // The server has seen nothing of a request that turned out to be none.
         Why::Cause(cause) => failed.unsent && cause.fault() == Fault::Client,
         // Its answer came as a whole; what did not is not waited for.
-        Why::Status(_) => exchange.download.is_done() && exchange.server_keeps(),
+        Why::Status(_) | Why::Call(_) => exchange.download.is_done() && exchange.server_keeps(),
     };
     if of_use {
         give_back(ways, place, server, ways.worker.wheel.now());
@@ -216,10 +221,8 @@ pub(crate) fn connected(
         if tls_error.is_some() {
             exchange.report.tls_error = tls_error;
         }
-        let deadline = exchange.again.deadline;
-        let is_over = deadline.is_some_and(|deadline| ways.worker.wheel.now() >= deadline);
         Failed::unsent(match cause {
-            Cause::ConnectTimeout if is_over => Cause::DeadlineExceeded,
+            Cause::ConnectTimeout => exchange.overdue(ways.worker.wheel.now()).unwrap_or(cause),
             cause => cause,
         })
     })

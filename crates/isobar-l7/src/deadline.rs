@@ -1,8 +1,8 @@
 //! By when does a client want its answer?
 //!
-//! Only asked where the queue goes by deadlines. A client may say in how much time it gives up: `grpc-timeout` as gRPC has
-//! it, or `x-request-timeout` in seconds or with a unit. It is believed where that is less than the queue's own timeout,
-//! which is the deadline of whoever says nothing.
+//! A client may say in how much time it gives up: `grpc-timeout` as gRPC has it, or `x-request-timeout` in seconds or with a unit.
+//! Where the queue goes by deadlines, it is believed where that is less than the queue's own timeout, which is the deadline of
+//! whoever says nothing. For calls of gRPC theirs holds wherever they are.
 
 use std::time::{Duration, Instant};
 
@@ -10,6 +10,12 @@ use isobar_plan::{Queue, QueueOrder};
 use isobar_wire::{Field, RequestHead};
 
 use crate::exchange::Exchange;
+
+/// The field with the time that a call of gRPC has.
+pub(crate) const TIMEOUT_OF_GRPC: &[u8] = b"grpc-timeout";
+
+/// What is more than this is no deadline that anybody would wait for.
+const MAX_OF_GRPC: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// When the answer has to be there; none: the queue does not go by deadlines.
 pub(crate) fn of(queue: &Queue, exchange: &Exchange) -> Option<Instant> {
@@ -21,10 +27,19 @@ pub(crate) fn of(queue: &Queue, exchange: &Exchange) -> Option<Instant> {
     Some(arrival + said.map_or(queue.timeout, |said| said.min(queue.timeout)))
 }
 
+/// How much time a call has, and when that is over; none: its client said nothing that could be understood, or very much.
+pub(crate) fn of_call(exchange: &Exchange) -> Option<(Duration, Instant)> {
+    let head = &exchange.inbound;
+    let mut fields = exchange.request.fields.iter();
+    let field = fields.find(|field| field.name.of(head).eq_ignore_ascii_case(TIMEOUT_OF_GRPC))?;
+    let given = grpc_timeout(field.value.of(head)).filter(|given| *given <= MAX_OF_GRPC)?;
+    Some((given, exchange.report.arrived()?.checked_add(given)?))
+}
+
 fn said(request: &RequestHead, head: &[u8]) -> Option<Duration> {
     let read = |field: &Field| {
         let (name, value) = (field.name.of(head), field.value.of(head));
-        if name.eq_ignore_ascii_case(b"grpc-timeout") {
+        if name.eq_ignore_ascii_case(TIMEOUT_OF_GRPC) {
             grpc_timeout(value)
         } else if name.eq_ignore_ascii_case(b"x-request-timeout") {
             timeout(value)

@@ -5,10 +5,10 @@ use std::ops::Range;
 use std::task::{Context, Poll, ready};
 
 use isobar_net::splice::{Pipe, SpliceError};
-use isobar_observe::Cause;
+use isobar_observe::{Cause, GrpcStatus};
 use isobar_plan::Reports;
 use isobar_wire::exchange::{ResponseFraming, ResponseStep};
-use isobar_wire::{BodyDecoder, Field, HeadError, HeadLimits, Parsed, ResponseHead, write};
+use isobar_wire::{BodyDecoder, BodyKind, Field, HeadError, HeadLimits, Parsed, ResponseHead, write};
 
 use crate::again::{self, Declines};
 use crate::exchange::Exchange;
@@ -16,7 +16,7 @@ use crate::flow::{Flow, Wait, poll_watch_patiently};
 use crate::forward::Ways;
 use crate::sticky;
 use crate::upload::{Uploaded, splice_pipe};
-use crate::{reports, response};
+use crate::{grpc, reports, response};
 
 /// What is taken of an answer's head at most. Ranges over a head are 16 bits wide.
 const RESPONSE_HEAD: HeadLimits = HeadLimits {
@@ -69,7 +69,10 @@ impl Flow<'_> {
             if self.exchange.awaits_continue() {
                 return self.poll_head_deadline(cx, now).map(Err);
             }
-            return self.poll_upload_deadline(cx).map(Err);
+            return match self.exchange.is_stream() {
+                true => self.poll_silence(cx).map(Err),
+                false => self.poll_upload_deadline(cx).map(Err),
+            };
         }
         if let Poll::Ready(cause) = poll_watch_patiently(cx, self.ways, self.client, self.exchange) {
             return Poll::Ready(Err(cause));
@@ -172,11 +175,13 @@ impl Flow<'_> {
     /// Whether an answer is not passed on. What is there of its body is looked at, so that the connection may be kept.
     fn declines(&mut self, head: &[u8], rest: &[u8]) -> bool {
         let Self { ways, exchange, .. } = self;
-        if ways.rules.retry.on.statuses.0.is_empty() && exchange.again.declines == Declines::ByTheRules {
+        let on = &ways.rules.retry.on;
+        if on.statuses.0.is_empty() && on.grpc.is_empty() && exchange.again.declines == Declines::ByTheRules {
             return false;
         }
+        let said = exchange.report.call.and_then(|_| said(head, &exchange.response));
         let retry_after_s = retry_after_s(head, &exchange.response);
-        let declines = again::declines(ways, exchange, retry_after_s);
+        let declines = again::declines(ways, exchange, said, retry_after_s);
         if declines {
             take_report(ways, exchange, head);
             exchange.skim(rest);
@@ -195,6 +200,7 @@ impl Flow<'_> {
         if exchange.response.status >= 500 {
             exchange.report.retry_after_s = retry_after_s(head, &exchange.response);
         }
+        exchange.take_status(head);
         sticky::answered(ways, exchange, head);
         take_report(ways, exchange, head);
         response::compose(output, ways, client, exchange, head);
@@ -248,17 +254,15 @@ impl Flow<'_> {
         {
             return self.poll_client_deadline(cx).map(Err);
         }
-        if !self.exchange.upload.is_done() && !self.exchange.upload_refused {
-            // While the request is under way, its own deadlines hold.
-            self.exchange.download_wait = Wait::Nobody;
-            return Poll::Pending;
-        }
         if self.exchange.upload.is_done()
             && let Poll::Ready(cause) = poll_watch_patiently(cx, self.ways, self.client, self.exchange)
         {
             return Poll::Ready(Err(cause));
         }
-        self.poll_server_deadline(cx, None).map(Err)
+        match self.exchange.is_stream() {
+            true => self.poll_silence(cx).map(Err),
+            false => self.poll_server_deadline(cx).map(Err),
+        }
     }
 
     fn poll_download_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Cause>> {
@@ -290,6 +294,12 @@ impl Flow<'_> {
     fn relay(&mut self, cx: &mut Context<'_>, output: &mut Vec<u8>, body: &[u8]) -> Result<(), Cause> {
         let reports = self.ways.reports.as_deref();
         let direct = self.exchange.frame(body, output, reports)?;
+        if self.exchange.download.is_done()
+            && let Some(call) = &mut self.exchange.report.call
+        {
+            let trailers = reports::trailers(self.exchange.download.trailers());
+            call.said = call.said.or_else(|| grpc::status(trailers));
+        }
         if let Some(reports) = reports
             && self.exchange.download.is_done()
         {
@@ -365,6 +375,15 @@ impl Flow<'_> {
     }
 }
 
+/// What a call came to, where its answer is nothing but a head.
+fn said(head: &[u8], response: &ResponseHead) -> Option<GrpcStatus> {
+    if !matches!(response.body, BodyKind::None | BodyKind::Length(0)) {
+        return None;
+    }
+    let fields = response.fields.iter();
+    grpc::status(fields.map(|field| (field.name.of(head), field.value.of(head))))
+}
+
 /// What `Retry-After` says in seconds, one day at most; a date is not looked at.
 #[cold]
 fn retry_after_s(head: &[u8], response: &ResponseHead) -> Option<u16> {
@@ -397,6 +416,13 @@ fn malformed(error: HeadError) -> Cause {
 }
 
 impl Exchange {
+    /// Takes the status of a call from the head of an answer that consists of nothing else.
+    fn take_status(&mut self, head: &[u8]) {
+        if let Some(call) = &mut self.report.call {
+            call.said = said(head, &self.response);
+        }
+    }
+
     /// Passes over the body of an answer that nobody reads.
     fn skim(&mut self, bytes: &[u8]) {
         self.download = BodyDecoder::new(self.response.body);

@@ -23,7 +23,7 @@ use crate::forward::{Ways, forward};
 use crate::record::{Detail, Report};
 use crate::sticky::Session;
 use crate::worker::LocalSite;
-use crate::{Worker, answer, deadline, key, record, request, sticky};
+use crate::{Worker, answer, deadline, grpc, key, record, request, sticky};
 
 /// Buffers that grew past this are given back when their exchange ends.
 pub(crate) const KEPT_BUFFER_BYTES: usize = 8 * 1024;
@@ -187,6 +187,24 @@ impl Exchange {
         self.upload.is_done() && self.to_server.is_empty() && self.upload_pipe.is_none() && !self.upload_refused
     }
 
+    /// Whether nothing but silence in both directions is too long: a call of gRPC, whose messages come when they come, or a request that
+    /// goes on while its answer does.
+    pub(crate) fn is_stream(&self) -> bool {
+        self.report.call.is_some() || (self.report.answer_begun && !self.upload.is_done() && !self.upload_refused)
+    }
+
+    /// Whose time is over: the client's for its call, or what there is for all tries until an answer begins; none: nobody's.
+    pub(crate) fn overdue(&self, now: Instant) -> Option<Cause> {
+        let is_past = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
+        if is_past(self.report.call_until()) {
+            Some(Cause::ClientDeadline)
+        } else if !self.report.answer_begun && is_past(self.again.deadline) {
+            Some(Cause::DeadlineExceeded)
+        } else {
+            None
+        }
+    }
+
     /// Whether the client waits for 100 (Continue), so that its silence is the server's.
     pub(crate) fn awaits_continue(&self) -> bool {
         self.machine().needs_continue()
@@ -288,7 +306,11 @@ async fn serve(worker: &Rc<Worker>, client: &mut Client, exchange: &mut Exchange
     };
     let (key, reports, deadline) = {
         let view = local.view();
+        exchange.report.call = grpc::call(exchange, view.settings().http_version);
         let now = exchange.report.claims(worker);
+        if exchange.report.call_until().is_some_and(|until| until <= now) {
+            return Err(Cause::ClientDeadline);
+        }
         sticky::look_up(&view, exchange, now, local.upstream().stats(worker.id));
         let forwarding = &site.site.listener.forwarding;
         let key = key::of(view.settings(), client.peer.ip(), forwarding, exchange);

@@ -48,6 +48,8 @@ pub(crate) enum Wait {
     Server,
     /// The other direction, which has deadlines of its own.
     Upload,
+    /// Either side of a stream.
+    Anybody,
     /// Nobody, but it is time to look whether the client is still there.
     Watch,
 }
@@ -168,11 +170,11 @@ impl Flow<'_> {
     }
 
     /// The response direction waits for the server: ready, with the cause, when it took too long.
-    pub(crate) fn poll_server_deadline(&mut self, cx: &mut Context<'_>, now: Option<Instant>) -> Poll<Cause> {
+    pub(crate) fn poll_server_deadline(&mut self, cx: &mut Context<'_>) -> Poll<Cause> {
         let Self {
             ways, server, exchange, ..
         } = self;
-        let deadline = || now.unwrap_or_else(|| ways.worker.wheel.now()) + ways.rules.timeouts.read;
+        let deadline = || ways.worker.wheel.now() + ways.rules.timeouts.read;
         exchange
             .download_wait
             .poll_for(cx, Wait::Server, &server.timer, deadline)
@@ -189,16 +191,39 @@ impl Flow<'_> {
             one_try.map(|(began, timeout)| exchange.report.uploaded.map_or(began, |at| at.max(began)) + timeout);
         let all = exchange.again.deadline;
         let now = || now.unwrap_or_else(|| ways.worker.wheel.now());
-        let read = || now() + ways.rules.timeouts.read;
+        let (patience, silence) = match exchange.report.call {
+            Some(_) => (ways.rules.timeouts.idle, Cause::IdleTimeout),
+            None => (ways.rules.timeouts.read, Cause::ReadTimeout),
+        };
+        let read = || now() + patience;
         let deadline = || one_try.into_iter().chain(all).fold(read(), Instant::min);
         let expired = exchange
             .download_wait
             .poll_for(cx, Wait::Server, &server.timer, deadline);
-        expired.map(|()| match (all, one_try) {
-            (Some(all), _) if ways.worker.wheel.now() >= all => Cause::DeadlineExceeded,
-            (_, Some(one_try)) if ways.worker.wheel.now() >= one_try => Cause::TryTimeout,
-            _ => Cause::ReadTimeout,
+        expired.map(|()| {
+            let now = ways.worker.wheel.now();
+            let one_try = one_try.filter(|one_try| now >= *one_try);
+            exchange.overdue(now).unwrap_or(match one_try {
+                Some(_) => Cause::TryTimeout,
+                None => silence,
+            })
         })
+    }
+
+    /// Nothing moves in either direction of a stream: ready, with the cause, when that lasts too long, or there is no time left.
+    pub(crate) fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<Cause> {
+        let Self {
+            ways, server, exchange, ..
+        } = self;
+        let all = match exchange.report.answer_begun {
+            true => exchange.report.call_until(),
+            false => exchange.again.deadline,
+        };
+        let idle = || ways.worker.wheel.now() + ways.rules.timeouts.idle;
+        let expired = exchange.download_wait.poll_for(cx, Wait::Anybody, &server.timer, || {
+            all.into_iter().fold(idle(), Instant::min)
+        });
+        expired.map(|()| exchange.overdue(ways.worker.wheel.now()).unwrap_or(Cause::IdleTimeout))
     }
 
     /// The request is under way, and its own deadlines hold: ready, with the cause, when all tries together took too long.
@@ -219,11 +244,15 @@ impl Flow<'_> {
         let Self {
             ways, server, exchange, ..
         } = self;
-        let deadline = || ways.worker.wheel.now() + ways.site.site.listener.timeouts.write;
-        exchange
-            .download_wait
-            .poll_for(cx, Wait::Client, &server.timer, deadline)
-            .map(|()| Cause::ClientWriteTimeout)
+        let write = || ways.worker.wheel.now() + ways.site.site.listener.timeouts.write;
+        let until = exchange.report.call_until();
+        let expired = exchange.download_wait.poll_for(cx, Wait::Client, &server.timer, || {
+            until.into_iter().fold(write(), Instant::min)
+        });
+        expired.map(|()| {
+            let overdue = exchange.overdue(ways.worker.wheel.now());
+            overdue.unwrap_or(Cause::ClientWriteTimeout)
+        })
     }
 }
 

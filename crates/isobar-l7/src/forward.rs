@@ -109,7 +109,7 @@ pub(crate) async fn forward(ways: &Ways<'_>, client: &mut Client, exchange: &mut
                     cause
                 }
                 // An answer is only given up for another try.
-                Why::Status(_) => Cause::Internal,
+                Why::Status(_) | Why::Call(_) => Cause::Internal,
             });
         }
         failure = Some(failed.why);
@@ -132,7 +132,7 @@ fn without_place(ways: &Ways<'_>, exchange: &mut Exchange, failure: Option<Why>,
         // All others were tried: what the last one did is the better answer.
         (Cause::NoServer, Some(Why::Cause(cause))) => Err(cause),
         // Its answer is gone, and so are the other servers: it is asked again.
-        (Cause::NoServer, Some(Why::Status(_))) if !exchange.tried.is_empty() => {
+        (Cause::NoServer, Some(Why::Status(_) | Why::Call(_))) if !exchange.tried.is_empty() => {
             exchange.tried.clear();
             Ok(())
         }

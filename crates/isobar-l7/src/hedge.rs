@@ -418,7 +418,7 @@ fn abandon(ways: &Ways<'_>, place: &Place<Pool>, asked: Option<Instant>) {
 /// Whether it was the server that failed, so that another may do better.
 fn is_of_the_server(failed: &Failed) -> bool {
     match failed.why {
-        Why::Status(_) => true,
+        Why::Status(_) | Why::Call(_) => true,
         Why::Cause(cause) => cause.fault() == Fault::Server && cause != Cause::DeadlineExceeded,
     }
 }

@@ -22,6 +22,7 @@ mod exchange;
 mod fields;
 mod flow;
 mod forward;
+mod grpc;
 mod hedge;
 mod http2;
 mod key;

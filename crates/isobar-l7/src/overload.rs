@@ -43,7 +43,13 @@ pub(crate) fn why_full(ways: &Ways<'_>) -> Cause {
 pub(crate) fn leave<T, Q: AsRef<Upstream>>(ticket: Ticket<Q>, result: &Result<T, Cause>) {
     match result {
         Ok(_) => ticket.served(),
-        Err(Cause::QueueTimeout | Cause::ClientClosed | Cause::TooLate | Cause::DeadlineExceeded) => ticket.gave_up(),
+        Err(
+            Cause::QueueTimeout
+            | Cause::ClientClosed
+            | Cause::TooLate
+            | Cause::DeadlineExceeded
+            | Cause::ClientDeadline,
+        ) => ticket.gave_up(),
         Err(_) => drop(ticket),
     }
 }
@@ -58,8 +64,8 @@ pub(crate) fn patience(ways: &Ways<'_>, exchange: &Exchange, began: Instant) -> 
 /// Why a wait is over.
 pub(crate) fn expired(ways: &Ways<'_>, exchange: &Exchange) -> Cause {
     let now = ways.worker.wheel.now();
-    if exchange.again.deadline.is_some_and(|deadline| now >= deadline) {
-        Cause::DeadlineExceeded
+    if let Some(cause) = exchange.overdue(now) {
+        cause
     } else if is_too_late(ways, now) {
         Cause::TooLate
     } else {
@@ -89,9 +95,12 @@ pub(crate) fn refused(ways: &Ways<'_>, cause: Cause) {
     stats.refused.count(cause);
 }
 
-/// A try failed. A client that left, or a deadline of all tries together, tells that the server, or the wait before it, took too long.
+/// A try failed. A client that left, its own deadline, or one of all tries together, tells that the server, or the wait before it, took too long.
 pub(crate) fn failed(ways: &Ways<'_>, exchange: &Exchange, place: &Place<Pool>, failed: &Failed) {
-    if !matches!(failed.why, Why::Cause(Cause::ClientClosed | Cause::DeadlineExceeded)) {
+    if !matches!(
+        failed.why,
+        Why::Cause(Cause::ClientClosed | Cause::DeadlineExceeded | Cause::ClientDeadline)
+    ) {
         return;
     }
     let now = ways.worker.wheel.now();

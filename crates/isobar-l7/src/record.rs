@@ -7,13 +7,14 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use isobar_balance::Outcome;
 use isobar_observe::access::Record;
-use isobar_observe::{Cause, Fault, Picked, WallTime};
+use isobar_observe::{Cause, Fault, GrpcStatus, Picked, WallTime};
 use isobar_upstream::{Local, LocalServer, Server};
 use isobar_wire::http2::meter::Excess;
 use isobar_wire::{BodyError, HeadError, Known, Version};
 
 use crate::connection::Client;
 use crate::exchange::Exchange;
+use crate::grpc::Call;
 use crate::pool::Pool;
 use crate::worker::LocalSite;
 use crate::{Site, Worker, fields, request};
@@ -43,6 +44,10 @@ pub(crate) struct Report {
     pub(crate) queued: Duration,
     pub(crate) connect: Option<Duration>,
     status: u16,
+    /// The call of gRPC that the request is.
+    pub(crate) call: Option<Call>,
+    /// What the client of a call is told of it by Isobar.
+    told: Option<GrpcStatus>,
     /// Whether the client has been sent the beginning of a final answer.
     pub(crate) answer_begun: bool,
     /// Whether that answer is a server's.
@@ -97,6 +102,9 @@ impl Report {
         self.connect = None;
         self.sent = None;
         self.uploaded = None;
+        if let Some(call) = &mut self.call {
+            call.said = None;
+        }
     }
 
     /// When the server had all of the request that it got: an answer took from then on.
@@ -129,6 +137,7 @@ impl Report {
             head_waited: self.head_waited,
             queued: self.queued,
             picked: self.picked,
+            call: self.call,
             ..Self::default()
         }
     }
@@ -194,7 +203,10 @@ impl Report {
         let outcome = match result {
             Err(cause) if cause.fault() == Fault::Server => Outcome::Failure { retry_after: None },
             Err(_) => return None,
-            Ok(()) => outcome(self.status, self.retry_after_s),
+            Ok(()) => match self.call.and_then(|call| call.said) {
+                Some(status) => call_outcome(status),
+                None => outcome(self.status, self.retry_after_s),
+            },
         };
         let latency = self.first_byte?.saturating_duration_since(self.asked()?);
         Some((latency, outcome))
@@ -220,6 +232,26 @@ impl Report {
         self.answer_begun = true;
     }
 
+    /// When the call is over that the request is, whatever has come of it.
+    pub(crate) fn call_until(&self) -> Option<Instant> {
+        self.call.and_then(|call| call.until())
+    }
+
+    /// The client of a call is told what became of it, behind the beginning of an answer or in place of one.
+    pub(crate) fn tells(&mut self, status: GrpcStatus) {
+        self.told = Some(status);
+        if !self.answer_begun {
+            self.answers(200);
+        }
+    }
+
+    /// What a call came to, as its client sees it; none: it was none.
+    fn came_to(&self, cause: Cause) -> Option<CameTo> {
+        let said = self.call.and_then(|call| call.said);
+        let status = self.told.or(said).or(cause.grpc_status());
+        (self.call.is_some() || self.told.is_some()).then_some(CameTo(status))
+    }
+
     pub(crate) fn upgraded(&mut self) {
         self.upgraded = true;
     }
@@ -232,6 +264,24 @@ impl Report {
     pub(crate) fn malformed(&mut self, error: BodyError) -> Cause {
         self.detail = Some(Detail::Body(error));
         Cause::ClientMalformed
+    }
+}
+
+/// The status of a call; none: its answer ended without one.
+#[derive(Debug, Clone, Copy)]
+struct CameTo(Option<GrpcStatus>);
+
+impl CameTo {
+    fn text(self) -> &'static str {
+        self.0.map_or(GrpcStatus::MISSING, GrpcStatus::text)
+    }
+}
+
+/// What the status of a call says of the server that gave it.
+pub(crate) fn call_outcome(status: GrpcStatus) -> Outcome {
+    match status.blames_server() {
+        true => Outcome::Failure { retry_after: None },
+        false => Outcome::Success,
     }
 }
 
@@ -262,6 +312,9 @@ pub(crate) fn finish(worker: &Worker, client: &Client, exchange: &Exchange) -> I
             let stats = counted.stats.of(worker.id);
             stats.responses.count(report.status);
             stats.exchanges.count(cause);
+            if let Some(CameTo(status)) = report.came_to(cause) {
+                stats.grpc_calls.count(status);
+            }
             stats.request_body_bytes.add(report.bytes_in);
             stats.response_body_bytes.add(report.bytes_out);
             if report.upgraded {
@@ -305,6 +358,11 @@ fn count_server(worker: &Worker, report: &Report, cause: Cause, now: Instant) {
     }
     stats.responses.count(report.status);
     stats.response_body_bytes.add(report.bytes_out);
+    if let Some(Call { said, .. }) = report.call
+        && (said.is_some() || cause == Cause::Complete)
+    {
+        stats.grpc_calls.count(said);
+    }
     if cause == Cause::ServerAborted || cause == Cause::ReadTimeout {
         stats.failures.count(cause);
     }
@@ -365,6 +423,7 @@ fn record<'a>(
         } else {
             cause.logged_status()
         },
+        grpc_status: report.came_to(cause).map(CameTo::text),
         bytes_in: report.bytes_in,
         bytes_out: report.bytes_out,
         duration,

@@ -10,10 +10,11 @@ use isobar_wire::{BodyKind, Field, HeadError, Known, RequestHead, TargetForm, is
 
 use crate::address::AddressText;
 use crate::connection::Client;
+use crate::deadline::TIMEOUT_OF_GRPC;
 use crate::exchange::Exchange;
 use crate::forward::Ways;
 use crate::sticky;
-use crate::{SiteTls, fields};
+use crate::{SiteTls, fields, grpc};
 
 /// What a head that cannot be read means for its sender.
 pub(crate) fn cause_of(error: HeadError) -> Cause {
@@ -100,6 +101,8 @@ pub(crate) fn compose(output: &mut Vec<u8>, ways: &Ways<'_>, client: &Client, ex
     let trusted = forwarding.trusted_proxies.iter().any(|range| range.contains(peer));
 
     let shows_certificates = ways.site.site.tls.as_ref().is_some_and(SiteTls::forwards_certificates);
+    let left = exchange.report.call.and_then(|call| call.left(exchange.report.sent()));
+    let is_told_anew = |field: &Field| left.is_some() && field.name.of(head).eq_ignore_ascii_case(TIMEOUT_OF_GRPC);
     let is_said_here =
         |field: &Field| shows_certificates && matches!(field.known, Known::ClientCert | Known::ClientCertChain);
 
@@ -113,6 +116,7 @@ pub(crate) fn compose(output: &mut Vec<u8>, ways: &Ways<'_>, client: &Client, ex
     fields::copy(output, head, &request.fields, |field| {
         !is_hop_by_hop(field)
             && !is_said_here(field)
+            && !is_told_anew(field)
             && !is_rewritten(field, trusted, forwarding.forwarded)
             && !sticky::hides(&exchange.session, field, head)
             && (ops.is_empty() || !fields::is_replaced(ops, field.name.of(head)))
@@ -130,6 +134,11 @@ pub(crate) fn compose(output: &mut Vec<u8>, ways: &Ways<'_>, client: &Client, ex
         }
     } else if request.te_trailers {
         output.extend_from_slice(b"Connection: TE\r\nTE: trailers\r\n");
+    }
+    if let Some(left) = left
+        && !fields::is_replaced(ops, TIMEOUT_OF_GRPC)
+    {
+        grpc::write_timeout(output, left);
     }
     let facts = Forwarded {
         head,

@@ -121,6 +121,10 @@ impl Flow<'_> {
             // The server has to speak first, and has its own deadline for that.
             return Poll::Pending;
         }
+        if self.exchange.is_stream() {
+            // Both sides have one deadline together, which the other direction keeps.
+            return Poll::Pending;
+        }
         let Self {
             ways, client, exchange, ..
         } = self;
@@ -333,6 +337,9 @@ impl Exchange {
         }
         self.report.bytes_in += count;
         self.upload_progress += count;
+        if count > 0 && self.download_wait == Wait::Anybody {
+            self.download_wait = Wait::Nobody;
+        }
         if self.upload_progress >= ClientTimeouts::BODY_PROGRESS_BYTES || self.upload.is_done() {
             self.upload_progress = 0;
             self.upload_wait = Wait::Nobody;

@@ -17,7 +17,7 @@ use isobar_l7::{Accepted, OpenConnections, Published, Site, SiteParts, SiteRoute
 use isobar_net::listen::{ListenOptions, Listener, listen};
 use isobar_net::runtime::{Io, WorkerRuntime, run, ways};
 use isobar_plan::{
-    Action, Allowance, Balance, ClientTimeouts, Forwarding, GradientRules, KeepAlive, Learned, LearnedFrom,
+    Action, Allowance, Balance, ClientTimeouts, Forwarding, GradientRules, GrpcCodes, KeepAlive, Learned, LearnedFrom,
     ListenerLimits, Otherwise, Priority, Queue, QueueOrder, Reports, Retry, RetryOn, Route, Server, ServerAddress,
     StatusRanges, Sticky, StickyBy, StickyCookie, Timeouts, UpstreamId, UpstreamLimits,
 };
@@ -169,6 +169,7 @@ fn world(server: SocketAddr, balance: Balance, sticky: Option<Sticky>) -> World 
                 closed: true,
                 timeout: false,
                 statuses: StatusRanges(vec![(503, 503)]),
+                grpc: GrpcCodes::default(),
             },
             non_idempotent: false,
             try_timeout: Some(9 * second),

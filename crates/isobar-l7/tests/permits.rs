@@ -14,8 +14,8 @@ use isobar_net::listen::{ListenOptions, Listener, listen};
 use isobar_net::runtime::{Io, WorkerRuntime, run, ways};
 use isobar_observe::{Cause, RouteStats};
 use isobar_plan::{
-    Action, Allowance, Balance, ClientTimeouts, Forwarding, Hedge, HedgeAfter, KeepAlive, ListenerLimits, Priority,
-    Queue, QueueOrder, Retry, RetryOn, Route, Server, ServerAddress, StatusRanges, Timeouts, UpstreamId,
+    Action, Allowance, Balance, ClientTimeouts, Forwarding, GrpcCodes, Hedge, HedgeAfter, KeepAlive, ListenerLimits,
+    Priority, Queue, QueueOrder, Retry, RetryOn, Route, Server, ServerAddress, StatusRanges, Timeouts, UpstreamId,
     UpstreamLimits,
 };
 use isobar_route::{HostPattern, PathPattern, Rule};
@@ -82,6 +82,7 @@ fn world(server: SocketAddr, hedge: Option<Hedge>, counted: &Arc<Sharded<RouteSt
                 closed: true,
                 timeout: false,
                 statuses: StatusRanges(vec![(503, 503)]),
+                grpc: GrpcCodes::default(),
             },
             non_idempotent: false,
             try_timeout: None,

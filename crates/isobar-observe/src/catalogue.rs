@@ -5,8 +5,8 @@
 //! units, the unit at the end, `_total` for what only grows.
 //!
 //! The number of time series is bounded by the configuration and by this code. Label values are names from the
-//! configuration, the five classes of statuses, or the causes of [`Cause`](crate::Cause); nothing that a client or a
-//! server sends can add one.
+//! configuration, the five classes of statuses, the statuses of gRPC, or the causes of [`Cause`](crate::Cause); nothing
+//! that a client or a server sends can add one.
 
 use alloc::string::String;
 use core::fmt::Write as _;
@@ -236,7 +236,7 @@ pub fn reference_markdown() -> String {
         "# Metrics\n\n\
         `GET /metrics` on the admin listener answers in the Prometheus text format, or in OpenMetrics where asked for.\n\
         The number of time series is bounded by the configuration: label values are names written there, classes of\n\
-        statuses (`1xx` to `5xx`) or the causes of [errors](errors.md); no client or server can add one.\n\
+        statuses (`1xx` to `5xx`), statuses of gRPC or the causes of [errors](errors.md); no client or server can add one.\n\
         Counters start at 0 with the process and survive reloads for as long as their object is configured.\n\n\
         Buckets of histograms, in seconds: ",
     );

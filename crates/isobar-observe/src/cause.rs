@@ -7,6 +7,8 @@ use alloc::string::String;
 use core::fmt;
 use core::fmt::Write as _;
 
+use crate::GrpcStatus;
+
 /// Who made an exchange end otherwise than it should.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Fault {
@@ -61,20 +63,21 @@ enum Answer {
     Status(u16),
     /// Nobody is left to answer; the access log shows this status.
     Logged(u16),
-    /// An answer has begun, and its status stands.
+    /// An answer has begun, and its status stands; or it was a call of gRPC, which is answered in words of its own.
     Begun,
 }
 
 struct Row {
     text: &'static str,
     answer: Answer,
+    grpc: GrpcStatus,
     fault: Fault,
     retry: RetrySafe,
     meaning: &'static str,
 }
 
 macro_rules! causes {
-    ($($variant:ident $text:literal $answer:expr, $fault:ident, $retry:ident, $meaning:literal;)*) => {
+    ($($variant:ident $text:literal $answer:expr, $grpc:ident, $fault:ident, $retry:ident, $meaning:literal;)*) => {
         /// How an exchange ended.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         #[repr(u8)]
@@ -88,7 +91,14 @@ macro_rules! causes {
         }
 
         static ROWS: [Row; [$($text,)*].len()] = [$(
-            Row { text: $text, answer: $answer, fault: Fault::$fault, retry: RetrySafe::$retry, meaning: $meaning },
+            Row {
+                text: $text,
+                answer: $answer,
+                grpc: GrpcStatus::$grpc,
+                fault: Fault::$fault,
+                retry: RetrySafe::$retry,
+                meaning: $meaning,
+            },
         )*];
     };
 }
@@ -96,86 +106,88 @@ macro_rules! causes {
 use Answer::{Begun, Logged, Status};
 
 causes! {
-    Complete "complete" Begun, Nobody, Never,
+    Complete "complete" Begun, Ok, Nobody, Never,
         "The answer was sent to its end.";
-    RedirectedToTls "redirected_to_tls" Status(308), Nobody, Never,
+    RedirectedToTls "redirected_to_tls" Status(308), FailedPrecondition, Nobody, Never,
         "The listener sends its clients to the same address over TLS.";
-    IdleTimeout "idle_timeout" Begun, Nobody, Never,
-        "An upgraded connection carried nothing in either direction for its idle timeout.";
+    IdleTimeout "idle_timeout" Begun, Unavailable, Nobody, Never,
+        "An upgraded connection, or a stream, carried nothing in either direction for its idle timeout.";
 
-    ClientMalformed "client_malformed" Status(400), Client, Never,
+    ClientMalformed "client_malformed" Status(400), Internal, Client, Never,
         "The request broke the rules of HTTP; the connection is closed.";
-    NoRoute "no_route" Status(404), Client, Never,
+    NoRoute "no_route" Status(404), Unimplemented, Client, Never,
         "No route of the listener takes the request.";
-    ClientHeadTimeout "client_head_timeout" Status(408), Client, Always,
+    ClientHeadTimeout "client_head_timeout" Status(408), DeadlineExceeded, Client, Always,
         "The request head was not complete in time.";
-    ClientBodyTimeout "client_body_timeout" Status(408), Client, Idempotent,
+    ClientBodyTimeout "client_body_timeout" Status(408), DeadlineExceeded, Client, Idempotent,
         "The request body made no progress in time.";
-    ClientBodyTooLarge "client_body_too_large" Status(413), Client, Never,
+    ClientBodyTooLarge "client_body_too_large" Status(413), ResourceExhausted, Client, Never,
         "The request body is larger than the listener takes.";
-    ClientTargetTooLong "client_target_too_long" Status(414), Client, Never,
+    ClientTargetTooLong "client_target_too_long" Status(414), ResourceExhausted, Client, Never,
         "The request target is longer than the listener takes.";
-    ClientExpectation "client_expectation" Status(417), Client, Never,
+    ClientExpectation "client_expectation" Status(417), Internal, Client, Never,
         "The request expects something other than 100-continue.";
-    ClientHeadTooLarge "client_head_too_large" Status(431), Client, Never,
+    ClientHeadTooLarge "client_head_too_large" Status(431), ResourceExhausted, Client, Never,
         "The request has more fields, or a longer head, than the listener takes.";
-    ClientClosed "client_closed" Logged(499), Client, Idempotent,
+    ClientClosed "client_closed" Logged(499), Cancelled, Client, Idempotent,
         "The client closed its connection before it had the whole answer.";
-    ClientFlood "client_flood" Logged(400), Client, Never,
+    ClientFlood "client_flood" Logged(400), Cancelled, Client, Never,
         "The client sent more of what costs it nothing than its HTTP/2 connection has a budget for; the connection is closed, with all requests on it. What it was is in `{detail}`.";
-    ClientUnsupported "client_unsupported" Status(501), Client, Never,
+    ClientUnsupported "client_unsupported" Status(501), Unimplemented, Client, Never,
         "The request uses a method or a transfer coding that is not supported.";
-    ClientVersion "client_version" Status(505), Client, Never,
+    ClientDeadline "client_deadline" Begun, DeadlineExceeded, Client, Never,
+        "The time that the client gave its call of gRPC was over.";
+    ClientVersion "client_version" Status(505), Internal, Client, Never,
         "The request is of a major version of HTTP that the listener does not speak.";
-    ClientWriteTimeout "client_write_timeout" Begun, Client, Idempotent,
+    ClientWriteTimeout "client_write_timeout" Begun, Cancelled, Client, Idempotent,
         "The client did not take the answer in time.";
 
-    ConnectFailed "connect_failed" Status(502), Server, Always,
+    ConnectFailed "connect_failed" Status(502), Unavailable, Server, Always,
         "No connection to the server could be made.";
-    TlsFailed "tls_failed" Status(502), Server, Always,
+    TlsFailed "tls_failed" Status(502), Unavailable, Server, Always,
         "The connection to the server could not be secured; the access log has the reason (`tls_error`).";
-    TlsUnusable "tls_unusable" Status(502), Isobar, Always,
+    TlsUnusable "tls_unusable" Status(502), Unavailable, Isobar, Always,
         "The files that secure the connections to the upstream's servers have never been of use.";
-    ServerClosed "server_closed" Status(502), Server, Idempotent,
+    ServerClosed "server_closed" Status(502), Unavailable, Server, Idempotent,
         "The server closed or reset its connection before the answer began.";
-    ServerMalformed "server_malformed" Status(502), Server, Idempotent,
+    ServerMalformed "server_malformed" Status(502), Internal, Server, Idempotent,
         "The answer broke the rules of HTTP.";
-    ServerHeadTooLarge "server_head_too_large" Status(502), Server, Idempotent,
+    ServerHeadTooLarge "server_head_too_large" Status(502), Internal, Server, Idempotent,
         "The answer has more fields, or a longer head, than is taken from servers.";
-    ServerAborted "server_aborted" Begun, Server, Idempotent,
+    ServerAborted "server_aborted" Begun, Unavailable, Server, Idempotent,
         "The server closed or reset its connection within the answer; the client's connection is closed too.";
-    NoServer "no_server" Status(503), Server, Always,
+    NoServer "no_server" Status(503), Unavailable, Server, Always,
         "No server of the upstream is available.";
-    SessionServer "session_server" Status(503), Server, Always,
+    SessionServer "session_server" Status(503), Unavailable, Server, Always,
         "The server of the request's session is not available, and its sessions may go to no other.";
-    QueueFull "queue_full" Status(503), Server, Always,
+    QueueFull "queue_full" Status(503), Unavailable, Server, Always,
         "Every server is at its limit and no more requests may wait.";
-    QueueTimeout "queue_timeout" Status(503), Server, Always,
+    QueueTimeout "queue_timeout" Status(503), Unavailable, Server, Always,
         "No server became free while the request waited.";
-    MaxRequests "max_requests" Status(503), Server, Always,
+    MaxRequests "max_requests" Status(503), Unavailable, Server, Always,
         "The upstream has as many requests in flight as its limits give to the priority, and no more may wait.";
-    MaxConnections "max_connections" Status(503), Server, Always,
+    MaxConnections "max_connections" Status(503), Unavailable, Server, Always,
         "The upstream has as many connections to its servers as it may, and none became free.";
-    Displaced "displaced" Status(503), Server, Always,
+    Displaced "displaced" Status(503), Unavailable, Server, Always,
         "Every server is at its limit, and another request has this one's place in the full queue.";
-    TooLate "too_late" Status(503), Server, Always,
+    TooLate "too_late" Status(503), Unavailable, Server, Always,
         "No server could have answered the request before its deadline.";
-    ConnectTimeout "connect_timeout" Status(504), Server, Always,
+    ConnectTimeout "connect_timeout" Status(504), Unavailable, Server, Always,
         "The connection to the server was not made in time.";
-    SendTimeout "send_timeout" Status(504), Server, Idempotent,
+    SendTimeout "send_timeout" Status(504), DeadlineExceeded, Server, Idempotent,
         "The server did not take the request in time.";
-    ReadTimeout "read_timeout" Status(504), Server, Idempotent,
+    ReadTimeout "read_timeout" Status(504), DeadlineExceeded, Server, Idempotent,
         "The server did not answer, or not go on with its answer, in time.";
-    TryTimeout "try_timeout" Status(504), Server, Idempotent,
+    TryTimeout "try_timeout" Status(504), DeadlineExceeded, Server, Idempotent,
         "The server did not begin its answer within the time that one try may take.";
-    DeadlineExceeded "deadline_exceeded" Status(504), Server, Idempotent,
+    DeadlineExceeded "deadline_exceeded" Status(504), DeadlineExceeded, Server, Idempotent,
         "No server began an answer before the deadline for all tries together.";
 
-    Internal "internal" Status(500), Isobar, Idempotent,
+    Internal "internal" Status(500), Internal, Isobar, Idempotent,
         "Isobar failed; this is a bug worth reporting.";
-    OutOfResources "out_of_resources" Status(503), Isobar, Always,
+    OutOfResources "out_of_resources" Status(503), Unavailable, Isobar, Always,
         "No descriptor or local port was left for a connection to a server.";
-    Shutdown "shutdown" Status(503), Isobar, Idempotent,
+    Shutdown "shutdown" Status(503), Unavailable, Isobar, Idempotent,
         "The instance was stopped, and the time to finish was over.";
 }
 
@@ -218,6 +230,25 @@ impl Cause {
         match self.row().answer {
             Status(status) | Logged(status) => status,
             Begun => 0,
+        }
+    }
+
+    /// What a call of gRPC is answered with, or what its answer ends with; none: it has ended already, or nobody is left to tell.
+    #[must_use]
+    pub const fn grpc_answer(self) -> Option<GrpcStatus> {
+        match self.row().answer {
+            _ if matches!(self, Self::Complete | Self::ClientWriteTimeout) => None,
+            Logged(_) => None,
+            Status(_) | Begun => Some(self.row().grpc),
+        }
+    }
+
+    /// How a call that ended so is counted where its server said nothing.
+    #[must_use]
+    pub const fn grpc_status(self) -> Option<GrpcStatus> {
+        match self {
+            Self::Complete => None,
+            _ => Some(self.row().grpc),
         }
     }
 
@@ -275,8 +306,9 @@ pub fn errors_markdown() -> String {
         "# Errors\n\n\
         How an exchange can end. The cause is in the access log (`{cause}`, `{fault}`) and in the metrics; the client sees\n\
         the status, unless an answer had already begun: then its status stands and the connection is closed.\n\
+        Calls of [gRPC](../grpc.md) are told their own status, also behind the beginning of an answer.\n\
         \u{201c}Safe to retry\u{201d} says which requests can be sent once more without doing their work twice.\n\n\
-        | cause | status | fault | safe to retry | meaning |\n|---|---|---|---|---|\n",
+        | cause | status | in gRPC | fault | safe to retry | meaning |\n|---|---|---|---|---|---|\n",
     );
     for cause in Cause::ALL {
         let _ = write!(page, "| `{cause}` | ");
@@ -284,6 +316,10 @@ pub fn errors_markdown() -> String {
             Status(status) => write!(page, "{status}"),
             Logged(status) => write!(page, "{status}, in logs only"),
             Begun => write!(page, "\u{2013}"),
+        };
+        let _ = match cause.grpc_status() {
+            Some(status) => write!(page, " | {} {}", status.code(), status.text()),
+            None => write!(page, " | \u{2013}"),
         };
         let _ = writeln!(
             page,
@@ -301,6 +337,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::{Cause, Fault, RetrySafe, errors_markdown};
+    use crate::GrpcStatus;
 
     #[test]
     fn the_table_answers_as_documented() {
@@ -319,6 +356,25 @@ mod tests {
         check(Cause::QueueFull, Some(503), 503, Fault::Server);
         check(Cause::ReadTimeout, Some(504), 504, Fault::Server);
         check(Cause::OutOfResources, Some(503), 503, Fault::Isobar);
+    }
+
+    #[test]
+    fn calls_of_grpc_are_told_what_their_clients_understand() {
+        let check = |cause: Cause, told: Option<GrpcStatus>| assert_eq!(cause.grpc_answer(), told, "{cause}");
+        check(Cause::Complete, None);
+        check(Cause::ClientClosed, None);
+        check(Cause::ClientWriteTimeout, None);
+        check(Cause::NoRoute, Some(GrpcStatus::Unimplemented));
+        check(Cause::ServerAborted, Some(GrpcStatus::Unavailable));
+        check(Cause::ClientDeadline, Some(GrpcStatus::DeadlineExceeded));
+        check(Cause::ClientBodyTooLarge, Some(GrpcStatus::ResourceExhausted));
+        for cause in Cause::ALL {
+            // Whoever is told that the server is not available may try again: so may it, after what is always safe.
+            if cause.retry_safe() == RetrySafe::Always && cause.fault() != Fault::Client {
+                check(cause, Some(GrpcStatus::Unavailable));
+            }
+            assert_eq!(cause.grpc_status().is_none(), cause == Cause::Complete, "{cause}");
+        }
     }
 
     #[test]

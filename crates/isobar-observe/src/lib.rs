@@ -18,6 +18,7 @@ pub mod catalogue;
 mod cause;
 mod cell;
 mod counter;
+mod grpc;
 mod histogram;
 mod picked;
 mod snapshot;
@@ -32,6 +33,7 @@ pub use by::{
 };
 pub use cause::{Cause, Fault, RetrySafe, errors_markdown};
 pub use counter::{Counter, Level};
+pub use grpc::{ByGrpcStatus, GrpcStatus, GrpcTotals};
 pub use histogram::{Histogram, HistogramTotals};
 pub use picked::Picked;
 pub use snapshot::{

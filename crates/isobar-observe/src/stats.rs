@@ -5,7 +5,9 @@
 //! metric's kind, and the name beside it the metric's name.
 
 use crate::catalogue::{Cell, Measured, metric_of};
-use crate::{ByCause, ByClass, ByReason, ByTlsReason, Counter, Failures, Histogram, Level, Overloads, Refusals};
+use crate::{
+    ByCause, ByClass, ByGrpcStatus, ByReason, ByTlsReason, Counter, Failures, Histogram, Level, Overloads, Refusals,
+};
 
 /// Declares a shard, the sum of shards, and their metrics.
 macro_rules! shards {
@@ -74,6 +76,8 @@ shards! {
         responses: ByClass = "isobar_route_responses_total",
         /// Exchanges that ended, by cause.
         exchanges: ByCause = "isobar_route_exchanges_total",
+        /// Calls of gRPC that ended, by the status their client was told; absent until there is one.
+        grpc_calls: ByGrpcStatus = "isobar_route_grpc_calls_total",
         /// Bytes of request bodies taken from clients.
         request_body_bytes: Counter = "isobar_route_request_body_bytes_total",
         /// Bytes of answer bodies given to clients.
@@ -132,6 +136,8 @@ shards! {
         requests: Counter = "isobar_server_requests_total",
         /// Answers the server began, by the class of their status.
         responses: ByClass = "isobar_server_responses_total",
+        /// Calls of gRPC that the server ended, by the status it gave; absent until there is one.
+        grpc_calls: ByGrpcStatus = "isobar_server_grpc_calls_total",
         /// Requests the server failed, by cause.
         failures: Failures = "isobar_server_failures_total",
         /// Requests this server failed that were tried again.

@@ -34,7 +34,7 @@ pub use logging::{AccessLog, LogDestination, LogFormat};
 pub use overload::{GradientRules, Priority, Queue, QueueOrder, UpstreamLimits};
 pub use placement::{Locality, Panic, Placement};
 pub use reports::{LoadProbe, ORCA_FIELDS, Reports};
-pub use retry::{Backoff, Hedge, HedgeAfter, Retry, RetryOn};
+pub use retry::{Backoff, GrpcCodes, Hedge, HedgeAfter, Retry, RetryOn};
 pub use service::{
     Comeback, EjectionCounts, EjectionStatus, OrderDone, OrderRefusal, OutlierSettings, Outliers, Reason, ServerOrder,
     ServiceChange, ServiceState,

@@ -34,6 +34,34 @@ pub struct RetryOn {
     pub timeout: bool,
     /// Answers with one of these statuses.
     pub statuses: StatusRanges,
+    /// Calls of gRPC that were answered with one of these and nothing else.
+    pub grpc: GrpcCodes,
+}
+
+/// A set of statuses of gRPC.
+///
+/// *Shape*: a bit for each, by its number on the wire.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct GrpcCodes(u32);
+
+impl GrpcCodes {
+    /// With this number, which is below 17, added.
+    #[must_use]
+    pub const fn with(self, code: u8) -> Self {
+        Self(self.0 | 1 << (code & 31))
+    }
+
+    /// Whether this number is among them.
+    #[must_use]
+    pub const fn contains(self, code: u8) -> bool {
+        code < 32 && self.0 & (1 << code) != 0
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
 }
 
 /// A pause between tries: at random between nothing and `base` times two for each try before, `max` at most.

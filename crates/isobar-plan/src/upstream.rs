@@ -108,7 +108,7 @@ pub struct Timeouts {
     pub send: Duration,
     /// For the first or the next bytes of the answer (504, or the connection is closed once the answer has begun).
     pub read: Duration,
-    /// For any byte in either direction of an upgraded connection such as a WebSocket (it is closed).
+    /// For any byte in either direction of an upgraded connection such as a WebSocket, or of a stream (it is closed).
     pub idle: Duration,
 }
 

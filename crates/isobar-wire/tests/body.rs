@@ -244,6 +244,24 @@ fn chunks_that_lie_together_are_forwarded_in_one_piece() {
 }
 
 #[test]
+fn a_body_may_be_ended_between_its_chunks() {
+    let check = |input: &str, expected: bool| {
+        let mut body = BodyDecoder::new(BodyKind::Chunked);
+        assert_eq!(body.forward(input.as_bytes()).unwrap().consumed, input.len());
+        assert_eq!(body.is_between_chunks(), expected, "{input:?}");
+    };
+    check("", true);
+    for within in ["5", "5;a=b", "5\r", "5\r\nhel", "5\r\nhello", "5\r\nhello\r"] {
+        check(within, false);
+    }
+    check("5\r\nhello\r\n", true);
+    for end in ["0", "0\r\n", "0\r\na: b\r\n", "0\r\n\r\n"] {
+        check(end, false);
+    }
+    assert!(!BodyDecoder::new(BodyKind::Length(3)).is_between_chunks());
+}
+
+#[test]
 fn data_before_a_fault_come_first() {
     let mut decoder = BodyDecoder::new(BodyKind::Chunked);
     let input = b"5\r\nhelloXX";

@@ -1,6 +1,6 @@
 //! What do retries and hedges ask of the data plane?
 
-use isobar_plan::{Allowance, RetryOn, StatusRanges};
+use isobar_plan::{Allowance, GrpcCodes, RetryOn, StatusRanges};
 
 use crate::document::{
     Backoff, Condition, Conditions, Hedge, HedgeAfter, OrNone, Retry, RetryBudget, RouteRetry, Server, Sticky,
@@ -73,13 +73,21 @@ fn on(conditions: &OrNone<Conditions>) -> RetryOn {
     let conditions = conditions.0.as_ref().map_or(&[][..], |conditions| &conditions.0);
     let status = |condition: &Condition| match *condition {
         Condition::Statuses(low, high) => Some((low, high)),
-        Condition::ConnectFailure | Condition::Closed | Condition::Timeout => None,
+        Condition::ConnectFailure | Condition::Closed | Condition::Timeout | Condition::Grpc(_) => None,
+    };
+    let code = |condition: &Condition| match *condition {
+        Condition::Grpc(status) => Some(status.code()),
+        _ => None,
     };
     RetryOn {
         connect_failure: conditions.contains(&Condition::ConnectFailure),
         closed: conditions.contains(&Condition::Closed),
         timeout: conditions.contains(&Condition::Timeout),
         statuses: StatusRanges(conditions.iter().filter_map(status).collect()),
+        grpc: conditions
+            .iter()
+            .filter_map(code)
+            .fold(GrpcCodes::default(), GrpcCodes::with),
     }
 }
 

@@ -1,5 +1,7 @@
 //! What may be written about requests that are sent again?
 
+use isobar_observe::GrpcStatus;
+
 use super::{OrNone, Whole};
 use crate::problem::{Path, Problems};
 use crate::setting::section::settings;
@@ -18,8 +20,9 @@ settings! {
         /// Further tries after the first; 0: a request is sent once.
         attempts: Whole<0, 10> = Whole::of(2),
         /// What is tried again: `connect_failure` (no connection was made), `closed` (the server closed it before its
-        /// answer began), `timeout` (the server did not take the request or not answer in time), and statuses such as
-        /// `503`, `5xx` or `502-504`; `none`: nothing. Without it, `[connect_failure, closed]`, and `timeout` where there
+        /// answer began), `timeout` (the server did not take the request or not answer in time), statuses such as
+        /// `503`, `5xx` or `502-504`, and statuses of gRPC such as `unavailable` (the call was answered with it alone, and may be
+        /// repeated); `none`: nothing. Without it, `[connect_failure, closed]`, and `timeout` where there
         /// is a `try_timeout`.
         on: Option<OrNone<Conditions>>,
         /// Whether requests that are not idempotent, such as POST, are repeated too after a server may have acted on
@@ -134,6 +137,8 @@ pub enum Condition {
     Timeout,
     /// An answer with a status from one to the other, both included.
     Statuses(u16, u16),
+    /// A call of gRPC that was answered with this status and nothing else.
+    Grpc(GrpcStatus),
 }
 
 const WORDS: [(&str, Condition); 3] = [
@@ -147,6 +152,12 @@ impl Word for Condition {
         if let Some((_, condition)) = WORDS.iter().find(|(word, _)| *word == text) {
             return Ok(*condition);
         }
+        if let Some(status) = GrpcStatus::of(text) {
+            return match status {
+                GrpcStatus::Ok => Err(Misfit::because("what went well is not tried again")),
+                status => Ok(Self::Grpc(status)),
+            };
+        }
         if text.starts_with(|c: char| c.is_ascii_digit()) {
             return statuses(text);
         }
@@ -157,7 +168,7 @@ impl Word for Condition {
             "connect" | "refused" => Misfit::OTHER.help(crate::suggest::did_you_mean("connect_failure")),
             _ => Misfit {
                 message: None,
-                help: crate::suggest::nearest(text, WORDS.map(|(word, _)| word)).map(crate::suggest::did_you_mean),
+                help: crate::suggest::nearest(text, words()).map(crate::suggest::did_you_mean),
             },
         })
     }
@@ -167,6 +178,7 @@ impl Word for Condition {
             Self::Statuses(low, high) if low == high => low.to_string(),
             Self::Statuses(low, high) if low % 100 == 0 && high == low + 99 => format!("{}xx", low / 100),
             Self::Statuses(low, high) => format!("{low}-{high}"),
+            Self::Grpc(status) => status.text().to_owned(),
             _ => WORDS
                 .iter()
                 .find(|(_, condition)| condition == self)
@@ -181,14 +193,26 @@ impl Word for Condition {
     fn describe() -> WordShape {
         WordShape {
             name: "condition",
-            expected: "`connect_failure`, `closed`, `timeout`, or statuses such as `503`, `5xx` or `502-504`"
+            expected: "`connect_failure`, `closed`, `timeout`, statuses such as `503`, `5xx` or `502-504`, or a status of gRPC such \
+                       as `unavailable`"
                 .to_owned(),
-            pattern: Some("^(?:connect_failure|closed|timeout|[2-5]xx|[2-5][0-9]{2}(?:-[2-5][0-9]{2})?)$"),
-            examples: &["connect_failure", "closed", "timeout", "503", "5xx"],
+            pattern: Some(
+                "^(?:connect_failure|closed|timeout|[2-5]xx|[2-5][0-9]{2}(?:-[2-5][0-9]{2})?|cancelled|unknown|invalid_argument|deadline_exceeded|not_found|already_exists|permission_denied|resource_exhausted|failed_precondition|aborted|out_of_range|unimplemented|internal|unavailable|data_loss|unauthenticated)$",
+            ),
+            examples: &["connect_failure", "closed", "timeout", "503", "5xx", "unavailable"],
             range: None,
             number: true,
         }
     }
+}
+
+/// Every word there is.
+fn words() -> impl Iterator<Item = &'static str> + Clone {
+    let statuses = GrpcStatus::ALL.into_iter().filter(|status| *status != GrpcStatus::Ok);
+    WORDS
+        .map(|(word, _)| word)
+        .into_iter()
+        .chain(statuses.map(GrpcStatus::text))
 }
 
 /// A status, a class of them, or a range.
@@ -298,6 +322,10 @@ mod tests {
         check("connect_failure", Ok("connect_failure"));
         check("closed", Ok("closed"));
         check("timeout", Ok("timeout"));
+        check("unavailable", Ok("unavailable"));
+        check("resource_exhausted", Ok("resource_exhausted"));
+        check("unavailble", Err(Some("did you mean `unavailable`?")));
+        check("ok", Err(None));
         check("503", Ok("503"));
         check("500-599", Ok("5xx"));
         check("5xx", Ok("5xx"));

@@ -55,7 +55,7 @@ settings! {
         send: Option<Span>,
         /// For the first or the next bytes of the answer (504, or the connection is closed once the answer began).
         read: Option<Span>,
-        /// For any byte in either direction of an upgraded connection such as a WebSocket (it is closed).
+        /// For any byte in either direction of an upgraded connection such as a WebSocket, or of a stream (it is closed).
         idle: Option<Span>,
     }
 }

@@ -201,7 +201,7 @@ settings! {
         send: Span = Span::seconds(30),
         /// For the first or the next bytes of the answer (504, or the connection is closed once the answer began).
         read: Span = Span::seconds(60),
-        /// For any byte in either direction of an upgraded connection such as a WebSocket (it is closed).
+        /// For any byte in either direction of an upgraded connection such as a WebSocket, or of a stream (it is closed).
         idle: Span = Span::seconds(600),
     }
 }

@@ -96,6 +96,7 @@ fields! {
     TlsName "tls_name" |r| Value::name(r.tls.and_then(|tls| tls.name)), "The name the client asked for in its TLS handshake.";
     Request "request" |r| Value::RequestLine(r), "Method, target and protocol, with spaces between them.";
     Status "status" |r| Value::Number(u64::from(r.status)), "The status of the answer; 499: the client left before it.";
+    GrpcStatus "grpc_status" |r| Value::name(r.grpc_status), "What a call of gRPC came to, as in `ok` or `unavailable`; `missing`: its answer ended without saying.";
     BytesIn "bytes_in" |r| Value::Number(r.bytes_in), "Bytes of the request body that were taken.";
     BytesOut "bytes_out" |r| Value::Number(r.bytes_out), "Bytes of the answer body that were given.";
     DurationMs "duration_ms" |r| Value::Millis(r.duration), "From the first byte of the request to the end.";

@@ -48,6 +48,8 @@ pub struct Record<'a> {
     pub request_id: &'a [u8],
     /// The status of the answer; where none was begun, [`Cause::logged_status`].
     pub status: u16,
+    /// What a call of gRPC came to; none: it was none.
+    pub grpc_status: Option<&'a str>,
     /// Bytes of the request body that were taken.
     pub bytes_in: u64,
     /// Bytes of the answer body that were given.

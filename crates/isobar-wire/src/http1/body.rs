@@ -160,6 +160,12 @@ impl BodyDecoder {
         }
     }
 
+    /// Whether it is chunked and none of its chunks has begun and not ended, so that it may be ended here.
+    #[must_use]
+    pub fn is_between_chunks(&self) -> bool {
+        matches!(&self.progress, Progress::Chunked(chunks) if chunks.is_at_beginning())
+    }
+
     /// Notes that `n` bytes of data were moved without being shown here; `n` is at most [`remaining`](Self::remaining).
     pub fn advance(&mut self, n: u64) {
         debug_assert!(

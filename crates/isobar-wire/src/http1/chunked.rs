@@ -65,6 +65,11 @@ impl Chunks {
         self.state == State::Data
     }
 
+    /// Whether the next byte is the first of a chunk.
+    pub(crate) fn is_at_beginning(&self) -> bool {
+        self.state == State::Size && self.digits == 0
+    }
+
     /// Takes one piece from the front of `input`, at least a byte unless there is none or the body is done.
     ///
     /// *Errors*: neither the place nor the trailers have changed then.
