@@ -15,11 +15,12 @@ use crate::download::Reply;
 use crate::exchange::{Exchange, Next};
 use crate::flow::{Flow, Wait, poll_flushed};
 use crate::forward::Ways;
-use crate::http2::{Opened, Shared};
+use crate::http2::{Opened, Shared, Undone};
 use crate::overload::{self, Granted, Watched};
 use crate::pool::Pool;
 use crate::server::{ConnectError, ServerConnection};
 use crate::server_tls::ServerTlsError;
+use crate::sharing::{self, Caution};
 use crate::tunnel;
 
 /// Addresses of one server that a request tries at most.
@@ -76,18 +77,15 @@ async fn open(
 ) -> Result<Box<ServerConnection>, Failed> {
     let local_server = place.server();
     let deadline = connect_deadline(ways, exchange);
-    let shares = match ways.local.view().settings().http_version {
-        HttpVersion::Http1 => false,
-        HttpVersion::Http2 => true,
-        HttpVersion::Auto => local_server.own.was_shared(),
-    };
-    // One that is made will do for all who wait.
-    while shares && tokio::time::timeout_at(deadline.into(), local_server.own.made()).await == Ok(true) {
-        if let Some(server) = local_server.own.stream(ways.worker, ways.tls) {
+    let shares = sharing::is_likely(ways, local_server);
+    if shares {
+        // One that is being made will do for all who find room on it.
+        let waited = sharing::wait(ways, client, exchange, local_server, deadline).await;
+        if let Some(server) = waited.map_err(|cause| unmade(ways, exchange, cause))? {
             return Ok(server);
         }
     }
-    let _connecting = shares.then(|| local_server.own.connects());
+    let _connecting = shares.then(|| local_server.own.sharing().connects());
     let watched = Some(Watched { client, exchange });
     let server = connect(ways, &local_server.server, watched, deadline).await;
     connected(ways, exchange, place, server)
@@ -109,8 +107,19 @@ pub(crate) fn kept(
     origin: Origin,
 ) -> Option<Box<ServerConnection>> {
     let local_server = place.server();
+    let version = ways.local.view().settings().http_version;
+    let caution = match exchange.request.method.is_idempotent() {
+        true => Caution::None,
+        false => Caution::Looks,
+    };
     let kept = match origin {
-        Origin::Pooled if let Some(stream) = local_server.own.stream(ways.worker, ways.tls) => Some(stream),
+        Origin::Pooled
+            if version != HttpVersion::Http1
+                && let Some(stream) = local_server.own.stream(ways.worker, ways.tls, caution) =>
+        {
+            Some(stream)
+        }
+        Origin::Pooled if version == HttpVersion::Http2 => None,
         Origin::Pooled if exchange.request.method.is_idempotent() => local_server.own.take(ways.tls),
         // It could not be sent again, so a system call more makes sure that the server has not just closed.
         Origin::Pooled => {
@@ -138,21 +147,18 @@ pub(crate) fn failure(
         Err(cause) => Why::Cause(cause),
     };
     let stream = server.stream.opened();
-    if let (Why::Cause(cause), Some(stream)) = (why, stream)
-        && matches!(
-            cause,
-            Cause::ReadTimeout | Cause::TryTimeout | Cause::SendTimeout | Cause::IdleTimeout
-        )
-    {
-        // It may be dead, which nobody would notice as long as requests are written to it.
-        stream.shared().leave();
-    }
-    let unprocessed = stream.is_some_and(Opened::is_unprocessed);
+    let undone = stream.and_then(Opened::undone);
     Some(Failed {
-        why,
-        unsent: exchange.report.nothing_sent || unprocessed,
-        // A server that leaves, or has enough to do, says so; that is no failure.
-        reused: server.reused || unprocessed,
+        why: match undone {
+            Some(Undone::Refused) => Why::Cause(Cause::ServerRefused),
+            Some(Undone::Leaves) | None => why,
+        },
+        unsent: exchange.report.nothing_sent || undone.is_some(),
+        reused: match stream {
+            None => server.reused,
+            // A server that leaves says so, and a connection that ends without a word was idle for too long: neither is a failure.
+            Some(stream) => undone == Some(Undone::Leaves) || (server.reused && stream.is_unheard()),
+        },
     })
 }
 
@@ -162,7 +168,9 @@ fn closed(ways: &Ways<'_>, exchange: &mut Exchange, server: &ServerConnection) -
         return Cause::ServerClosed;
     };
     let error = ServerTlsError::refused(refusal);
-    if let (Some(tls), Some(server)) = (ways.tls, exchange.report.server()) {
+    // Of a connection that requests share, one of them tells.
+    let is_news = server.stream.opened().is_none_or(|stream| stream.shared().is_news());
+    if let (Some(tls), Some(server), true) = (ways.tls, exchange.report.server(), is_news) {
         tls.note(ways.worker, server, Err(&error));
     }
     exchange.report.tls_error = Some(error.words);
@@ -213,6 +221,8 @@ pub(crate) fn connected(
         && let Some(stream) = server.stream.opened()
     {
         place.server().own.share(Rc::clone(stream.shared()));
+    } else if result.is_ok() {
+        place.server().own.sharing().decline();
     }
     if let (Ok(_), Some(server)) = (&result, exchange.report.server()) {
         server.stats(ways.worker.id).connections_opened.increment();
@@ -221,10 +231,15 @@ pub(crate) fn connected(
         if tls_error.is_some() {
             exchange.report.tls_error = tls_error;
         }
-        Failed::unsent(match cause {
-            Cause::ConnectTimeout => exchange.overdue(ways.worker.wheel.now()).unwrap_or(cause),
-            cause => cause,
-        })
+        unmade(ways, exchange, cause)
+    })
+}
+
+/// A try for which there is no connection.
+fn unmade(ways: &Ways<'_>, exchange: &Exchange, cause: Cause) -> Failed {
+    Failed::unsent(match cause {
+        Cause::ConnectTimeout => exchange.overdue(ways.worker.wheel.now()).unwrap_or(cause),
+        cause => cause,
     })
 }
 

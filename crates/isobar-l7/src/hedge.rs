@@ -8,6 +8,7 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
@@ -26,6 +27,7 @@ use crate::flow::{Flow, poll_watch};
 use crate::forward::{Tried, Ways, ask};
 use crate::pool::Pool;
 use crate::server::ServerConnection;
+use crate::sharing;
 
 /// How long the request waits for its server before another is asked too; none: it is not hedged.
 pub(crate) fn delay(ways: &Ways<'_>, exchange: &Exchange) -> Option<Duration> {
@@ -120,10 +122,12 @@ impl<'a> Way<'a> {
             exchange.report.sends(ways.worker);
             return Self::Connected(server);
         }
-        let server = Arc::clone(&place.server().server);
+        let server = Rc::clone(place.server());
         let deadline = attempt::connect_deadline(ways, exchange);
         Self::Connecting(Box::pin(async move {
-            attempt::connect(ways, &server, None, deadline).await
+            // Others may wait for it.
+            let _connecting = sharing::is_likely(ways, &server).then(|| server.own.sharing().connects());
+            attempt::connect(ways, &server.server, None, deadline).await
         }))
     }
 }

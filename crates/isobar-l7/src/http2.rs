@@ -20,5 +20,5 @@ mod websocket;
 
 pub(crate) use accepted::Accepted;
 pub(crate) use connection::{begins_with_preface, serve};
-pub(crate) use opened::Opened;
+pub(crate) use opened::{Opened, Undone};
 pub(crate) use shared::Shared;

@@ -37,6 +37,7 @@ mod roster;
 mod secure;
 mod server;
 mod server_tls;
+mod sharing;
 mod sticky;
 mod tunnel;
 mod upload;

@@ -10,23 +10,17 @@ use std::time::Instant;
 use isobar_plan::KeepAlive;
 use isobar_upstream::Retire;
 
-use tokio::sync::Notify;
-
 use crate::http2::Shared;
 use crate::server::ServerConnection;
+use crate::sharing::{Caution, Sharing};
 use crate::{ServerTls, Worker};
 
 /// The idle connections of one worker to one server.
 #[derive(Debug, Default)]
 pub(crate) struct Pool {
     idle: RefCell<Vec<Idle>>,
-    /// Connections that carry several requests at once, idle or not.
-    shared: RefCell<Vec<Rc<Shared>>>,
-    /// How many of those are being made.
-    connecting: Cell<usize>,
-    /// Whether there was one.
-    was_shared: Cell<bool>,
-    made: Notify,
+    /// Those that carry several requests at once.
+    sharing: Sharing,
     /// Whether the server left, so that nobody would take or sweep what is kept.
     retired: Cell<bool>,
 }
@@ -66,47 +60,30 @@ impl Pool {
     }
 
     /// A stream of a connection that carries several requests, where one has room.
-    pub(crate) fn stream(&self, worker: &Worker, tls: Option<&ServerTls>) -> Option<Box<ServerConnection>> {
-        let shared = self.shared.borrow();
-        let mut secured = shared.iter().filter(|shared| shared.is_secured_by(tls));
-        let opened = secured.find_map(Shared::open)?;
+    pub(crate) fn stream(
+        &self,
+        worker: &Worker,
+        tls: Option<&ServerTls>,
+        caution: Caution,
+    ) -> Option<Box<ServerConnection>> {
+        let opened = self.sharing.stream(tls, caution)?;
         Some(Box::new(ServerConnection::of_stream(worker, opened, true)))
     }
 
     /// Keeps a connection that carries several requests, for all who come.
     pub(crate) fn share(&self, connection: Rc<Shared>) {
-        self.was_shared.set(true);
         if !self.retired.get() {
-            self.shared.borrow_mut().push(connection);
+            self.sharing.keep(connection);
         }
     }
 
-    /// Whether the server has had a connection that carries several requests.
-    pub(crate) fn was_shared(&self) -> bool {
-        self.was_shared.get()
-    }
-
-    /// Takes note of a connection that is being made to be shared, for as long as what is returned is kept.
-    pub(crate) fn connects(&self) -> Connecting<'_> {
-        self.connecting.set(self.connecting.get() + 1);
-        Connecting(self)
-    }
-
-    /// Waits for a connection that is being made to be shared; false: none is.
-    pub(crate) async fn made(&self) -> bool {
-        let is_made = self.connecting.get() > 0;
-        if is_made {
-            self.made.notified().await;
-        }
-        is_made
+    /// The connections that carry several requests.
+    pub(crate) fn sharing(&self) -> &Sharing {
+        &self.sharing
     }
 
     /// Closes what was idle too long and what the server closed.
     pub(crate) fn sweep(&self, limits: &KeepAlive, now: Instant) {
-        self.shared.borrow_mut().retain(|shared| {
-            let idle = shared.idle_since(now);
-            shared.is_open() && idle.is_none_or(|since| now.saturating_duration_since(since) < limits.idle_timeout)
-        });
         let mut idle = self.idle.borrow_mut();
         let is_over = |idle: &mut Idle| {
             now.saturating_duration_since(idle.since) >= limits.idle_timeout || !idle.connection.is_quiet()
@@ -115,9 +92,7 @@ impl Pool {
         drop(idle);
         over.into_iter().for_each(|idle| idle.connection.close());
     }
-}
 
-impl Pool {
     /// Closes the connections that have been idle longest, as many as are wanted; how many that were.
     pub(crate) fn close_oldest(&self, wanted: usize) -> usize {
         let mut idle = self.idle.borrow_mut();
@@ -127,21 +102,7 @@ impl Pool {
         drop(idle);
         let count = closed.len();
         closed.into_iter().for_each(|idle| idle.connection.close());
-        count + self.close_idle(wanted - count)
-    }
-}
-
-impl Pool {
-    /// Closes connections that requests share and that carry none, as many as are wanted; how many that were.
-    fn close_idle(&self, wanted: usize) -> usize {
-        let mut left = wanted;
-        let closes = |shared: &mut Rc<Shared>| {
-            let closes = left > 0 && shared.is_idle();
-            left -= usize::from(closes);
-            closes
-        };
-        let closed: Vec<_> = self.shared.borrow_mut().extract_if(.., closes).collect();
-        closed.len()
+        count + self.sharing.close_idle(wanted - count)
     }
 }
 
@@ -149,17 +110,6 @@ impl Retire for Pool {
     fn retire(&self) {
         self.retired.set(true);
         self.idle.take().into_iter().for_each(|idle| idle.connection.close());
-        drop(self.shared.take());
-    }
-}
-
-/// A connection that is being made to be shared.
-#[derive(Debug)]
-pub(crate) struct Connecting<'a>(&'a Pool);
-
-impl Drop for Connecting<'_> {
-    fn drop(&mut self) {
-        self.0.connecting.set(self.0.connecting.get() - 1);
-        self.0.made.notify_waiters();
+        self.sharing.clear();
     }
 }

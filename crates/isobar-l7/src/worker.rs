@@ -1,6 +1,7 @@
 //! What does one worker thread have for all its connections?
 
 use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Context;
@@ -10,7 +11,8 @@ use isobar_balance::Chance;
 use isobar_net::scratch::Scratch;
 use isobar_net::splice::Pipes;
 use isobar_net::wheel::Wheel;
-use isobar_upstream::{Local, moment};
+use isobar_plan::{HttpVersion, ServerAddress, Upstream};
+use isobar_upstream::{Local, LocalServer, moment};
 use isobar_wire::Field;
 
 use crate::exchange::Exchange;
@@ -189,6 +191,7 @@ impl Worker {
                 let view = local.view();
                 for server in view.servers() {
                     server.own.sweep(&view.settings().keep_alive, now);
+                    sweep_shared(server, view.settings(), now);
                     if self.id == 0 {
                         // Nobody else looks at the charge of a server that gets no requests, and while there is one the
                         // choice among all others takes longer.
@@ -271,6 +274,16 @@ impl Worker {
             self.lines.flush(log);
         }
     }
+}
+
+/// Lets go of connections that requests share and that are of no more use.
+fn sweep_shared(server: &LocalServer<Pool>, settings: &Upstream, now: Instant) {
+    let shares = settings.http_version != HttpVersion::Http1;
+    let is_current = |address: SocketAddr| {
+        let is_name = matches!(server.server.address(), ServerAddress::Name(..));
+        shares && (!is_name || server.server.addresses().contains(&address))
+    };
+    server.own.sharing().sweep(&settings.keep_alive, now, is_current);
 }
 
 /// Closes as many idle connections of an upstream as it has too many.

@@ -25,7 +25,7 @@ impl RetryReason {
     pub const fn of(cause: Cause) -> Option<Self> {
         match cause {
             Cause::ConnectFailed | Cause::ConnectTimeout | Cause::TlsFailed => Some(Self::ConnectFailure),
-            Cause::ServerClosed => Some(Self::Closed),
+            Cause::ServerClosed | Cause::ServerRefused => Some(Self::Closed),
             Cause::SendTimeout | Cause::ReadTimeout | Cause::TryTimeout => Some(Self::Timeout),
             _ => None,
         }

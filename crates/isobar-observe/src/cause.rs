@@ -156,6 +156,8 @@ causes! {
         "The answer has more fields, or a longer head, than is taken from servers.";
     ServerAborted "server_aborted" Begun, Unavailable, Server, Idempotent,
         "The server closed or reset its connection within the answer; the client's connection is closed too.";
+    ServerRefused "server_refused" Status(503), Unavailable, Server, Always,
+        "The server refused the request's stream before it did anything about it: it has enough to do.";
     NoServer "no_server" Status(503), Unavailable, Server, Always,
         "No server of the upstream is available.";
     SessionServer "session_server" Status(503), Unavailable, Server, Always,
@@ -424,6 +426,7 @@ mod tests {
             "out_of_resources",
             "queue_full",
             "queue_timeout",
+            "server_refused",
             "session_server",
             "tls_failed",
             "tls_unusable",

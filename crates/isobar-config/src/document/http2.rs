@@ -16,8 +16,9 @@ settings! {
         max_concurrent_streams: Whole<1, 10_000> = Whole::of(128),
         /// Bytes of one request's body that a client may send ahead of the server that takes them.
         stream_window: ByteSize<16_384, 0x7fff_ffff> = ByteSize::of(256 << 10),
-        /// The same for all requests of a connection together: what is held of them at most.
-        connection_window: ByteSize<65_535, 0x7fff_ffff> = ByteSize::of(1 << 20),
+        /// The same for all requests of a connection together: what is held of them at most. Where it is less than `stream_window` for
+        /// each stream, uploads that servers do not take can hold up others of their connection.
+        connection_window: ByteSize<65_535, 0x7fff_ffff> = ByteSize::of(8 << 20),
         /// Bytes of one answer that are held for a client which does not take them.
         send_buffer: ByteSize<1_024, 0x7fff_ffff> = ByteSize::of(64 << 10),
         /// How much a client may send that costs it nothing. Past a budget the connection ends (`GOAWAY` with `ENHANCE_YOUR_CALM`).

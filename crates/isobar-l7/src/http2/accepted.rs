@@ -7,7 +7,6 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
-use http::header::CONTENT_LENGTH;
 use http::{Request, Response, StatusCode};
 use isobar_observe::access::Secured;
 use isobar_wire::{BodyKind, Method, RequestKind, ResponseHead};
@@ -92,7 +91,7 @@ impl Accepted {
             true => text::Body::None,
             // What comes is no body: it belongs to the other protocol.
             false if key.is_some() => text::Body::Length,
-            false if request.headers().contains_key(CONTENT_LENGTH) => text::Body::Length,
+            false if text::has_length(request.headers()) => text::Body::Length,
             false => text::Body::Unknown,
         };
         let mut head = Vec::with_capacity(512);
@@ -167,6 +166,11 @@ impl Accepted {
             let send = respond.send_response(switched(response), false);
             Outflow::tunnel(send.map_err(io::Error::other)?, Reason::CANCEL)
         } else {
+            let mut response = response;
+            if self.accept.is_some() && response.status().is_success() {
+                // To this client that would say that the server goes on with a WebSocket (RFC 8441 section 5).
+                *response.status_mut() = StatusCode::BAD_GATEWAY;
+            }
             let ends = matches!(head.body, BodyKind::None | BodyKind::Length(0));
             let send = respond.send_response(response, ends).map_err(io::Error::other)?;
             Outflow::new(send, head.body, Reason::INTERNAL_ERROR)

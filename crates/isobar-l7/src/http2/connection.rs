@@ -137,6 +137,8 @@ async fn connect(
         .max_header_list_size(listener.limits.max_head_bytes)
         // What is counted here by time, the library would count for as long as the connection lives.
         .max_pending_accept_reset_streams(usize::MAX)
+        .max_concurrent_reset_streams(rules.max_concurrent_streams as usize)
+        .max_local_error_reset_streams(None)
         .data_frame_budget(SMALL_DATA)
         .enable_connect_protocol()
         .handshake::<_, Bytes>(PipeEnd(Rc::clone(pipe)));

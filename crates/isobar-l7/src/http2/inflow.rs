@@ -43,6 +43,11 @@ impl Inflow {
         }
     }
 
+    /// Whether all of it has come.
+    pub(super) fn is_over(&self) -> bool {
+        self.recv.as_ref().is_none_or(RecvStream::is_end_stream)
+    }
+
     /// Reads what is there into a buffer that is not empty, or waits; 0 is the end.
     ///
     /// *Errors*: the peer gave the stream up, or broke its rules.

@@ -3,6 +3,7 @@
 use std::io::{self, ErrorKind};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 use h2::Reason;
 use h2::client::ResponseFuture;
@@ -20,8 +21,19 @@ pub(crate) struct Opened {
     shared: Rc<Shared>,
     request: Request,
     answer: Answer,
-    /// Whether the server is known to have done nothing about the request.
-    unprocessed: bool,
+    /// When the request was sent.
+    asked: Option<Instant>,
+    /// What the server is known to have done about the request: nothing.
+    undone: Option<Undone>,
+}
+
+/// Why a server did nothing about a request, which may then go to any other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Undone {
+    /// It leaves (RFC 9113 section 6.8).
+    Leaves,
+    /// It has enough to do (section 8.7).
+    Refused,
 }
 
 /// How far the request has come.
@@ -61,7 +73,8 @@ impl Opened {
             shared,
             request: Request::Waited,
             answer: Answer::Unasked,
-            unprocessed: false,
+            asked: None,
+            undone: None,
         }
     }
 
@@ -69,9 +82,14 @@ impl Opened {
         &self.shared
     }
 
-    /// Whether the server is known to have done nothing about the request, which may then go to any other.
-    pub(crate) fn is_unprocessed(&self) -> bool {
-        self.unprocessed
+    /// Why the server did nothing about the request; none: nobody knows what it did.
+    pub(crate) fn undone(&self) -> Option<Undone> {
+        self.undone
+    }
+
+    /// Whether nothing has come on its connection since the request was sent.
+    pub(crate) fn is_unheard(&self) -> bool {
+        self.asked.is_some_and(|asked| self.shared.heard() <= asked)
     }
 
     /// Takes a head as a whole, and as much of a body as the server has room for.
@@ -113,6 +131,7 @@ impl Opened {
         let ends = asked.key.is_none() && matches!(head.body, BodyKind::None | BodyKind::Length(0));
         let sent = self.shared.sender().send_request(asked.request, ends);
         let (response, send) = sent.map_err(|error| self.failed(&error))?;
+        self.asked = Some(Instant::now());
         self.request = Request::Begun(match asked.key {
             Some(_) => Outflow::tunnel(send, Reason::CANCEL),
             None => Outflow::new(send, head.body, Reason::CANCEL),
@@ -129,12 +148,14 @@ impl Opened {
 
     /// What a failure of the stream is to whoever reads or writes.
     fn failed(&mut self, error: &h2::Error) -> io::Error {
-        // A server that leaves says which requests it still answers (RFC 9113 section 6.8); of others it has done nothing, nor of
-        // those it refuses (section 8.7).
-        self.unprocessed |= matches!(self.answer, Answer::Unasked | Answer::Waited { .. })
-            && error.is_remote()
-            && (error.is_go_away() && error.reason() == Some(Reason::NO_ERROR)
-                || error.reason() == Some(Reason::REFUSED_STREAM));
+        if matches!(self.answer, Answer::Unasked | Answer::Waited { .. }) && error.is_remote() {
+            self.undone = match error.reason() {
+                // Requests that it still answers end in another way.
+                Some(Reason::NO_ERROR) if error.is_go_away() => Some(Undone::Leaves),
+                Some(Reason::REFUSED_STREAM) => Some(Undone::Refused),
+                _ => None,
+            };
+        }
         io::Error::new(ErrorKind::ConnectionReset, error.to_string())
     }
 
@@ -193,9 +214,7 @@ impl Opened {
             () if accept.is_some() => (text::Ending::Switched, Framing::Data),
             () if *to_head => (text::Ending::AsSaid, Framing::Data),
             () if recv.is_end_stream() => (text::Ending::Here, Framing::Data),
-            () if response.headers().contains_key(http::header::CONTENT_LENGTH) => {
-                (text::Ending::AsSaid, Framing::Data)
-            }
+            () if text::has_length(response.headers()) => (text::Ending::AsSaid, Framing::Data),
             () => (text::Ending::Unknown, Framing::Chunks),
         };
         let mut head = Vec::with_capacity(512);
@@ -221,6 +240,14 @@ impl Opened {
 
 impl Drop for Opened {
     fn drop(&mut self) {
+        let is_over = match &self.answer {
+            Answer::Unasked => true,
+            Answer::Waited { .. } => false,
+            Answer::Begun(inflow) => inflow.is_over(),
+        };
+        if !is_over {
+            self.shared.gave_up();
+        }
         self.shared.ended();
     }
 }

@@ -9,6 +9,12 @@ use isobar_wire::{BodyDecoder, BodyKind};
 
 use super::text;
 
+/// So many first bytes the library takes in any case: most bodies are not longer, and asking costs as much as sending.
+const UNASKED: usize = 16 * 1024;
+
+/// Less room than this is not worth a frame where more is wanted.
+const LITTLE: usize = 4 * 1024;
+
 /// What goes out on a stream, behind a head.
 #[derive(Debug)]
 pub(super) struct Outflow {
@@ -16,6 +22,8 @@ pub(super) struct Outflow {
     body: Body,
     /// What the peer is told when it ends before its time.
     abandoned: Reason,
+    /// Bytes that go to the library without asking whether the peer has room.
+    unasked: usize,
 }
 
 #[derive(Debug)]
@@ -39,6 +47,7 @@ impl Outflow {
                 Body::Framed(body)
             },
             abandoned,
+            unasked: UNASKED,
         }
     }
 
@@ -48,6 +57,7 @@ impl Outflow {
             send,
             body: Body::Tunnel,
             abandoned,
+            unasked: UNASKED,
         }
     }
 
@@ -136,17 +146,23 @@ impl Outflow {
         if end == End::Yes {
             self.body = Body::Ended;
         }
+        self.unasked = self.unasked.saturating_sub(piece.len());
         let data = Bytes::copy_from_slice(piece);
         self.send.send_data(data, end == End::Yes).map_err(io::Error::other)
     }
 
     /// How much the peer has room for.
     fn poll_room(&mut self, cx: &mut Context<'_>, wanted: usize) -> Poll<io::Result<usize>> {
+        if self.unasked > 0 {
+            return Poll::Ready(Ok(self.unasked));
+        }
+        if self.send.capacity() < wanted.min(LITTLE) {
+            self.send.reserve_capacity(wanted);
+        }
         let room = self.send.capacity();
         if room > 0 {
             return Poll::Ready(Ok(room));
         }
-        self.send.reserve_capacity(wanted);
         loop {
             match self.send.poll_capacity(cx) {
                 Poll::Ready(Some(Ok(0))) => {}

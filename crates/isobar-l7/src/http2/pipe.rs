@@ -43,6 +43,8 @@ pub(super) struct Pipe {
     is_greeted: bool,
     meter: Meter,
     began: Instant,
+    /// When something last came.
+    heard: Instant,
 }
 
 /// The library's end of a pipe.
@@ -66,6 +68,7 @@ impl Pipe {
             is_greeted: false,
             meter,
             began,
+            heard: began,
         }
     }
 
@@ -82,6 +85,16 @@ impl Pipe {
     /// What a server said against a TLS handshake that was complete on this side.
     pub(super) fn refusal(&self) -> Option<String> {
         self.stream.refusal()
+    }
+
+    /// When something last came.
+    pub(super) fn heard(&self) -> Instant {
+        self.heard
+    }
+
+    /// Whether, as far as the kernel knows, the peer has neither sent nor closed.
+    pub(super) fn is_silent(&self) -> bool {
+        self.stream.is_silent()
     }
 
     /// How many heads of messages have begun to come.
@@ -149,13 +162,15 @@ impl Pipe {
             began,
             turn_read,
             is_greeted,
+            heard,
             ..
         } = self;
         worker.scratch.with_input(|input| {
             let count = ready!(stream.poll_read(cx, input))?;
             let bytes = input.get(..count).unwrap_or_default();
             *turn_read += count;
-            let since = worker.wheel.now().saturating_duration_since(*began);
+            *heard = worker.wheel.now();
+            let since = heard.saturating_duration_since(*began);
             meter.received(bytes, u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
             if *is_greeted && (meter.excess().is_some() || meter.fault().is_some()) {
                 return Poll::Pending;
@@ -176,6 +191,11 @@ impl Pipe {
         self.meter.sent(bytes);
         if self.outbox.capacity() == 0 {
             mem::swap(&mut self.outbox, &mut self.worker.outbox.borrow_mut());
+        }
+        if self.sent >= OUTBOX_BYTES {
+            // A socket that never takes all of it must not make it grow.
+            self.outbox.drain(..self.sent);
+            self.sent = 0;
         }
         self.outbox.extend_from_slice(bytes);
         Poll::Ready(Ok(bytes.len()))

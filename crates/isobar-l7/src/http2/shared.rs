@@ -5,13 +5,14 @@ use std::fmt;
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use h2::client::{Builder, Connection, SendRequest};
 use isobar_net::stream::Stream;
+use isobar_net::wheel::Timer;
 use isobar_upstream::Permit;
 use isobar_wire::http2::meter::{Budgets, Meter};
 
@@ -23,7 +24,8 @@ use crate::{ServerTls, Worker};
 const BUDGETS: Budgets = Budgets {
     window_ms: 10_000,
     resets: 10_000,
-    resets_sent: 10_000,
+    // Those are our clients' doing.
+    resets_sent: u32::MAX,
     pings: 1_000,
     settings: 100,
     empty_data: 1_000,
@@ -33,11 +35,18 @@ const BUDGETS: Budgets = Budgets {
 };
 
 /// Requests that one connection carries at once at most, whatever the server allows.
-const MAX_STREAMS: usize = 1_000;
+const MAX_STREAMS: u32 = 250;
 
-/// Bytes of one answer that a server may send ahead of the client that takes them, and of all answers of a connection.
-const STREAM_WINDOW: u32 = 256 * 1024;
-const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+/// Bytes of one answer that a server may send ahead of the client that takes them. All answers of a connection together have room for
+/// that: clients that take nothing must not hold up the answers of others.
+const STREAM_WINDOW: u32 = 128 * 1024;
+const CONNECTION_WINDOW: u32 = MAX_STREAMS * STREAM_WINDOW;
+
+/// A connection on which nothing came for so long, and a request was given up, may be dead.
+const SILENCE: Duration = Duration::from_secs(1);
+
+/// How long a connection may take to end that nobody has any more.
+const GOODBYE: Duration = Duration::from_secs(2);
 
 /// Bytes of one request that are held for a server, and of the head of an answer that are taken.
 const SEND_BUFFER: usize = 64 * 1024;
@@ -56,23 +65,42 @@ pub(crate) struct Shared {
     idle_since: Cell<Option<Instant>>,
     /// What it is secured by; none: it is not.
     tls: Option<ServerTls>,
-    /// Its part of the connections that its upstream may have.
-    _permit: Option<Permit>,
+    pipe: Weak<RefCell<Pipe>>,
 }
 
 /// What is known of a connection.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     /// Whether it takes no more requests.
     leaving: Cell<bool>,
+    /// When something was last heard of the server.
+    heard: Cell<Instant>,
+    /// Whether nobody has it any more, and who has to know.
+    abandoned: Cell<bool>,
+    driver: RefCell<Option<Waker>>,
     /// Who waits for what the server says first: the one who made the connection.
     waiting: RefCell<Option<Waker>>,
     settled: Cell<bool>,
     /// What the server said against the TLS handshake, once the connection has ended.
     refusal: RefCell<Option<String>>,
+    /// Whether that was told.
+    told: Cell<bool>,
 }
 
 impl State {
+    fn new(now: Instant) -> Self {
+        Self {
+            leaving: Cell::new(false),
+            heard: Cell::new(now),
+            abandoned: Cell::new(false),
+            driver: RefCell::default(),
+            waiting: RefCell::default(),
+            settled: Cell::new(false),
+            refusal: RefCell::default(),
+            told: Cell::new(false),
+        }
+    }
+
     /// Wakes who waits.
     fn tell(&self) {
         if let Some(waker) = self.waiting.take() {
@@ -112,14 +140,27 @@ impl Shared {
             .max_send_buffer_size(SEND_BUFFER)
             .max_header_list_size(HEAD_BYTES)
             .data_frame_budget(SMALL_DATA)
+            // Frames of requests that were given up are on their way for a while; that is no fault of the server's.
+            .max_concurrent_reset_streams(MAX_STREAMS as usize)
+            .max_local_error_reset_streams(None)
             .handshake(PipeEnd(Rc::clone(&pipe)));
         // It only writes, and the pipe takes what is written.
         let mut unwoken = Context::from_waker(Waker::noop());
         let Poll::Ready(Ok((send, connection))) = pin!(handshake).poll(&mut unwoken) else {
             return None;
         };
-        let state = Rc::new(State::default());
-        tokio::task::spawn_local(drive(connection, pipe, Rc::clone(&state)));
+        let state = Rc::new(State::new(worker.wheel.now()));
+        let weak = Rc::downgrade(&pipe);
+        let driver = Driver {
+            connection,
+            pipe,
+            state: Rc::clone(&state),
+            timer: worker.wheel.timer(),
+            worker: Rc::clone(worker),
+            leaves: false,
+            _permit: permit,
+        };
+        tokio::task::spawn_local(driver.run());
         Some(Rc::new(Self {
             send: RefCell::new(send),
             address,
@@ -127,7 +168,7 @@ impl Shared {
             streams: Cell::new(0),
             idle_since: Cell::new(None),
             tls,
-            _permit: permit,
+            pipe: weak,
         }))
     }
 
@@ -155,14 +196,35 @@ impl Shared {
         !self.state.leaving.get() && !broken
     }
 
+    /// Whether, as far as the kernel knows, the server has neither closed it nor said anything.
+    ///
+    /// *Cost*: a system call.
+    pub(crate) fn is_silent(&self) -> bool {
+        let pipe = self.pipe.upgrade();
+        pipe.is_some_and(|pipe| pipe.try_borrow().is_ok_and(|pipe| pipe.is_silent()))
+    }
+
+    /// When something was last heard of the server.
+    pub(super) fn heard(&self) -> Instant {
+        self.state.heard.get()
+    }
+
+    /// A request was given up. A connection on which nothing comes takes no more of them: if it is dead, nobody would notice as long as
+    /// requests are written to it.
+    pub(super) fn gave_up(&self) {
+        if Instant::now().saturating_duration_since(self.heard()) >= SILENCE {
+            self.state.leaving.set(true);
+        }
+    }
+
+    /// Whether what the server said against a TLS handshake has not been told yet; it has been then.
+    pub(crate) fn is_news(&self) -> bool {
+        !self.state.told.replace(true)
+    }
+
     /// What the server said against a TLS handshake that was complete on this side.
     pub(crate) fn refusal(&self) -> Option<String> {
         self.state.refusal.borrow().clone()
-    }
-
-    /// Gives it no more requests.
-    pub(crate) fn leave(&self) {
-        self.state.leaving.set(true);
     }
 
     /// Whether it carries nothing.
@@ -179,13 +241,17 @@ impl Shared {
 
     /// A stream for one more request; none: there is no room for one.
     pub(crate) fn open(self: &Rc<Self>) -> Option<Opened> {
-        let max = self.send.borrow().current_max_send_streams().min(MAX_STREAMS);
-        if self.streams.get() >= max || !self.is_open() {
+        if self.streams.get() >= self.room() || !self.is_open() {
             return None;
         }
         self.streams.set(self.streams.get() + 1);
         self.idle_since.set(None);
         Some(Opened::new(Rc::clone(self)))
+    }
+
+    /// How many requests it carries at once.
+    pub(crate) fn room(&self) -> usize {
+        self.send.borrow().current_max_send_streams().min(MAX_STREAMS as usize)
     }
 
     /// A stream ended.
@@ -216,23 +282,56 @@ impl Shared {
     }
 }
 
-/// Moves the frames of a connection until it ends.
-async fn drive(mut connection: Connection<PipeEnd, Bytes>, pipe: Rc<RefCell<Pipe>>, state: Rc<State>) {
-    poll_fn(|cx| {
-        let ended = Pin::new(&mut connection).poll(cx).is_ready();
-        let mut pipe = pipe.borrow_mut();
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.state.abandoned.set(true);
+        if let Some(waker) = self.state.driver.take() {
+            waker.wake();
+        }
+    }
+}
+
+/// What moves the frames of a connection.
+struct Driver {
+    connection: Connection<PipeEnd, Bytes>,
+    pipe: Rc<RefCell<Pipe>>,
+    state: Rc<State>,
+    worker: Rc<Worker>,
+    timer: Timer,
+    /// Whether it is to end soon.
+    leaves: bool,
+    /// Its part of the connections that its upstream may have, for as long as there is one.
+    _permit: Option<Permit>,
+}
+
+impl Driver {
+    /// Moves frames until the connection ends.
+    async fn run(mut self) {
+        poll_fn(|cx| self.poll(cx)).await;
+        self.state.leaving.set(true);
+        *self.state.refusal.borrow_mut() = self.pipe.borrow().refusal();
+        self.state.tell();
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let ended = Pin::new(&mut self.connection).poll(cx).is_ready();
+        let mut pipe = self.pipe.borrow_mut();
         let broken = matches!(pipe.poll_send(cx), Poll::Ready(Err(_)));
-        if pipe.has_settings() && !state.settled.replace(true) {
-            state.tell();
+        self.state.heard.set(pipe.heard());
+        if pipe.has_settings() && !self.state.settled.replace(true) {
+            self.state.tell();
         }
         if ended || broken || pipe.is_deaf() {
-            Poll::Ready(())
-        } else {
-            Poll::Pending
+            return Poll::Ready(());
         }
-    })
-    .await;
-    state.leaving.set(true);
-    *state.refusal.borrow_mut() = pipe.borrow().refusal();
-    state.tell();
+        if !self.state.abandoned.get() {
+            *self.state.driver.borrow_mut() = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        // The library says goodbye, and a server that does not listen is not waited for.
+        if !std::mem::replace(&mut self.leaves, true) {
+            self.timer.set(self.worker.wheel.now() + GOODBYE);
+        }
+        self.timer.poll_expired(cx)
+    }
 }

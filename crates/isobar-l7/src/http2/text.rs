@@ -8,7 +8,7 @@ use std::io::{self, ErrorKind, Write as _};
 
 use bytes::Bytes;
 use h2::ext::Protocol;
-use http::header::{CONTENT_LENGTH, COOKIE, HOST, TE};
+use http::header::{CONTENT_LENGTH, COOKIE, HOST, TE, TRAILER};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use isobar_wire::{HeadLimits, Known, Parsed, RequestHead, RequestKind, ResponseHead, Version, is_hop_by_hop, write};
 
@@ -57,8 +57,11 @@ pub(super) fn write_request(output: &mut Vec<u8>, request: &Request<()>, body: B
     }
     write_host(output, authority.as_bytes(), request.headers());
     for (name, value) in request.headers() {
-        // A key is made here, and what comes behind the head is no content.
-        let is_replaced = key.is_some() && (name.as_str().as_bytes() == KEY || name == CONTENT_LENGTH);
+        let is_replaced = match key {
+            // A key is made here, and what comes behind the head is no content.
+            Some(_) => name.as_str().as_bytes() == KEY || name == CONTENT_LENGTH,
+            None => body == Body::Unknown && name == CONTENT_LENGTH,
+        };
         if name != HOST && name != COOKIE && !is_replaced {
             write::field(output, name.as_str().as_bytes(), value.as_bytes());
         }
@@ -88,6 +91,12 @@ fn write_host(output: &mut Vec<u8>, authority: &[u8], fields: &HeaderMap) {
     {
         write::field(output, b"host", host);
     }
+}
+
+/// Whether the fields say how long the body is. Of a body with trailers the length is left out, for in the form of HTTP/1 only chunks can
+/// have trailers behind them.
+pub(super) fn has_length(fields: &HeaderMap) -> bool {
+    fields.contains_key(CONTENT_LENGTH) && !fields.contains_key(TRAILER)
 }
 
 fn is_about_content(request: &Request<()>) -> bool {
@@ -177,7 +186,7 @@ pub(super) fn write_response(output: &mut Vec<u8>, response: &Response<()>, endi
     };
     write::status_line(output, Version::Http11, status, write::reason_phrase(status).as_bytes());
     for (name, value) in response.headers() {
-        if ending != Ending::Switched || name != CONTENT_LENGTH {
+        if !matches!(ending, Ending::Switched | Ending::Unknown) || name != CONTENT_LENGTH {
             write::field(output, name.as_str().as_bytes(), value.as_bytes());
         }
     }

@@ -13,8 +13,8 @@ use rustls::client::ClientSessionMemoryCache;
 /// Addresses whose sessions are kept; of more, those are forgotten that came first.
 const MAX_ADDRESSES: usize = 4096;
 
-/// Sessions of an address that are kept: as many as the library has for one name.
-const MAX_SESSIONS: usize = 8;
+/// Sessions of an address that are kept: as many as the library has for four names, which servers behind one address may have.
+const MAX_SESSIONS: usize = 32;
 
 /// From then on the next connection begins anew: a certificate that has expired in the meantime is found out.
 const LONGEST: Duration = Duration::from_hours(1);

@@ -38,6 +38,10 @@ pub struct Budgets {
     pub continuations: u32,
 }
 
+/// Heads of one answer at most, interim ones and trailers included, and what a server may send beyond that.
+const HEADS_OF_ANSWER: u64 = 18;
+const HEADS_UNASKED: u64 = 16;
+
 /// What there was too much of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Excess {
@@ -119,6 +123,8 @@ pub struct Meter {
     within_head: bool,
     /// Heads that have begun.
     heads: u64,
+    /// Heads that were sent.
+    heads_sent: u64,
     settings_began: bool,
     has_settings: bool,
     /// Whether the last frame that began is one with a head of a message.
@@ -153,6 +159,7 @@ impl Meter {
             continuations: 0,
             within_head: false,
             heads: 0,
+            heads_sent: 0,
             settings_began: false,
             has_settings: false,
             last_is_head: false,
@@ -190,6 +197,7 @@ impl Meter {
                 let max = self.budgets.resets_sent;
                 spend(&mut self.counts.resets_sent, max, Excess::ResetsSent, &mut self.excess);
             }
+            Kind::Headers => self.heads_sent += 1,
             _ => {}
         });
         self.sent = frames;
@@ -251,6 +259,10 @@ impl Meter {
                 self.heads += 1;
                 self.continuations = 0;
                 self.within_head = !head.ends_headers();
+                // The library keeps interim answers that nobody reads.
+                if !self.is_of_client && self.heads > HEADS_UNASKED + self.heads_sent * HEADS_OF_ANSWER {
+                    excess.get_or_insert(Excess::Frames);
+                }
             }
             Kind::Continuation => {
                 spend(
@@ -390,6 +402,19 @@ mod tests {
             meter.received(&frame(0x6, 0, &[0; 8]), 0);
         }
         assert_eq!(meter.excess(), Some(Excess::Pings));
+    }
+
+    #[test]
+    fn servers_answer_what_they_were_asked() {
+        let mut meter = Meter::of_server(BUDGETS);
+        meter.sent(PREFACE);
+        meter.sent(&frame(0x1, 5, b"x"));
+        for _ in 0..HEADS_OF_ANSWER + HEADS_UNASKED {
+            meter.received(&frame(0x1, 4, b"x"), 0);
+        }
+        assert_eq!(meter.excess(), None);
+        meter.received(&frame(0x1, 4, b"x"), 0);
+        assert_eq!(meter.excess(), Some(Excess::Frames));
     }
 
     #[test]
