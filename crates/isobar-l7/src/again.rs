@@ -60,7 +60,8 @@ pub(crate) enum Declines {
 #[derive(Debug, Clone, Copy)]
 struct Declined {
     why: Why,
-    retry_after_s: Option<u16>,
+    /// For how long the server asked to be spared.
+    after: Option<Duration>,
 }
 
 /// Why a try failed.
@@ -204,8 +205,8 @@ pub(crate) fn tell(ways: &Ways<'_>, exchange: &mut Exchange, place: &Place<Pool>
         Why::Status(status) => {
             stats.responses.count(status);
             stats.first_byte.observe(latency);
-            let seconds = exchange.again.declined.and_then(|declined| declined.retry_after_s);
-            place.finished(now, latency, record::outcome(status, seconds));
+            let after = exchange.again.declined.and_then(|declined| declined.after);
+            place.finished(now, latency, record::outcome(status, after));
             exchange.report.gives_up_answer();
             let mut digits = [0; 5];
             exchange.again.note(server, decimal(status, &mut digits));
@@ -214,7 +215,8 @@ pub(crate) fn tell(ways: &Ways<'_>, exchange: &mut Exchange, place: &Place<Pool>
             stats.responses.count(exchange.response.status);
             stats.grpc_calls.count(Some(status));
             stats.first_byte.observe(latency);
-            place.finished(now, latency, record::call_outcome(status));
+            let after = exchange.again.declined.and_then(|declined| declined.after);
+            place.finished(now, latency, record::call_outcome(status, after));
             exchange.report.gives_up_answer();
             exchange.again.note(server, status.text());
         }
@@ -234,12 +236,12 @@ fn decimal(status: u16, digits: &mut [u8; 5]) -> &str {
 }
 
 /// Whether an answer is not passed on: another server is asked, or being asked, instead. `said` is what a call of gRPC was answered with
-/// and nothing else.
+/// and nothing else; `after`: for how long the server asked to be spared.
 pub(crate) fn declines(
     ways: &Ways<'_>,
     exchange: &mut Exchange,
     said: Option<GrpcStatus>,
-    retry_after_s: Option<u16>,
+    after: Option<Duration>,
 ) -> bool {
     let on = &ways.rules.retry.on;
     let others_run = exchange.again.declines == Declines::EveryFailure;
@@ -252,7 +254,7 @@ pub(crate) fn declines(
     if !is_declined {
         return false;
     }
-    exchange.again.declined = Some(Declined { why, retry_after_s });
+    exchange.again.declined = Some(Declined { why, after });
     others_run || is_granted(ways, exchange, why, Price::One)
 }
 
@@ -325,8 +327,7 @@ enum Avoids {
 fn find_way(ways: &Ways<'_>, exchange: &Exchange, reason: RetryReason) -> Option<(Avoids, Option<Duration>)> {
     let backoff = ways.rules.retry.backoff;
     let after = exchange.again.declined.filter(|_| reason == RetryReason::Status);
-    let after = after.and_then(|declined| declined.retry_after_s);
-    let after = Duration::from_secs(after.unwrap_or(0).into());
+    let after = after.and_then(|declined| declined.after).unwrap_or_default();
     if reason == RetryReason::Status && others_wait(ways, exchange) {
         return None;
     }

@@ -3,6 +3,7 @@
 use std::mem;
 use std::ops::Range;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use isobar_net::splice::{Pipe, SpliceError};
 use isobar_observe::{Cause, GrpcStatus};
@@ -14,6 +15,7 @@ use crate::again::{self, Declines};
 use crate::exchange::Exchange;
 use crate::flow::{Flow, Wait, poll_watch_patiently};
 use crate::forward::Ways;
+use crate::grpc::Pushback;
 use crate::sticky;
 use crate::upload::{Uploaded, splice_pipe};
 use crate::{grpc, reports, response};
@@ -180,8 +182,13 @@ impl Flow<'_> {
             return false;
         }
         let said = exchange.report.call.and_then(|_| said(head, &exchange.response));
-        let retry_after_s = retry_after_s(head, &exchange.response);
-        let declines = again::declines(ways, exchange, said, retry_after_s);
+        let after = match said.map(|_| grpc::pushback(named(head, &exchange.response))) {
+            Some(Some(Pushback::Never)) => return false,
+            Some(Some(Pushback::After(after))) => Some(after),
+            Some(None) => None,
+            None => retry_after_s(head, &exchange.response).map(|seconds| Duration::from_secs(seconds.into())),
+        };
+        let declines = again::declines(ways, exchange, said, after);
         if declines {
             take_report(ways, exchange, head);
             exchange.skim(rest);
@@ -380,8 +387,13 @@ fn said(head: &[u8], response: &ResponseHead) -> Option<GrpcStatus> {
     if !matches!(response.body, BodyKind::None | BodyKind::Length(0)) {
         return None;
     }
+    grpc::status(named(head, response))
+}
+
+/// The fields of a head.
+fn named<'a>(head: &'a [u8], response: &'a ResponseHead) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
     let fields = response.fields.iter();
-    grpc::status(fields.map(|field| (field.name.of(head), field.value.of(head))))
+    fields.map(|field| (field.name.of(head), field.value.of(head)))
 }
 
 /// What `Retry-After` says in seconds, one day at most; a date is not looked at.
@@ -396,9 +408,7 @@ fn retry_after_s(head: &[u8], response: &ResponseHead) -> Option<u16> {
 /// Takes in what the head of an answer says of the server's load, where the upstream goes by that.
 fn take_report(ways: &Ways<'_>, exchange: &Exchange, head: &[u8]) {
     if let Some(reports) = &ways.reports {
-        let fields = exchange.response.fields.iter();
-        let fields = fields.map(|field| (field.name.of(head), field.value.of(head)));
-        reports::take(reports, ways.worker, exchange, fields);
+        reports::take(reports, ways.worker, exchange, named(head, &exchange.response));
     }
 }
 

@@ -93,6 +93,26 @@ pub(crate) fn status<'a>(mut fields: impl Iterator<Item = (&'a [u8], &'a [u8])>)
     Some(GrpcStatus::read(value))
 }
 
+/// What a server wants of whoever would send a call again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pushback {
+    /// That nobody does.
+    Never,
+    /// That it takes so long.
+    After(Duration),
+}
+
+/// What a server says of further tries; none: nothing. What is no number of milliseconds forbids them.
+///
+/// *Source*: gRPC's proposal A6, section "Pushback".
+pub(crate) fn pushback<'a>(mut fields: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Option<Pushback> {
+    let (_, value) = fields.find(|(name, _)| name.eq_ignore_ascii_case(b"grpc-retry-pushback-ms"))?;
+    let ms = std::str::from_utf8(value)
+        .ok()
+        .and_then(|text| text.parse::<u32>().ok());
+    Some(ms.map_or(Pushback::Never, |ms| Pushback::After(Duration::from_millis(ms.into()))))
+}
+
 /// Whether an answer that has begun can be ended with trailers.
 pub(crate) fn may_end(exchange: &Exchange) -> bool {
     match exchange.framing {
@@ -132,7 +152,7 @@ fn write_encoded(output: &mut Vec<u8>, message: &[u8]) {
 mod tests {
     use std::time::{Duration, Instant};
 
-    use super::{Call, is_content_type, status, write_encoded, write_timeout};
+    use super::{Call, Pushback, is_content_type, pushback, status, write_encoded, write_timeout};
     use isobar_observe::GrpcStatus;
 
     #[test]
@@ -205,6 +225,20 @@ mod tests {
         check(&[("grpc-message", "0")], None);
         check(&[("a", "b"), ("Grpc-Status", "14")], Some(GrpcStatus::Unavailable));
         check(&[("grpc-status", "x")], Some(GrpcStatus::Unknown));
+    }
+
+    #[test]
+    fn servers_push_back() {
+        let check = |value: &str, expected| {
+            let field: (&[u8], &[u8]) = (b"Grpc-Retry-Pushback-Ms", value.as_bytes());
+            assert_eq!(pushback([field].into_iter()), Some(expected), "{value}");
+        };
+        check("0", Pushback::After(Duration::ZERO));
+        check("1500", Pushback::After(Duration::from_millis(1500)));
+        for never in ["-1", "", "soon", "1.5", "99999999999"] {
+            check(never, Pushback::Never);
+        }
+        assert_eq!(pushback(std::iter::empty()), None);
     }
 
     /// The example of "gRPC over HTTP2", section Responses, has no vector; these follow its grammar.

@@ -204,8 +204,11 @@ impl Report {
             Err(cause) if cause.fault() == Fault::Server => Outcome::Failure { retry_after: None },
             Err(_) => return None,
             Ok(()) => match self.call.and_then(|call| call.said) {
-                Some(status) => call_outcome(status),
-                None => outcome(self.status, self.retry_after_s),
+                Some(status) => call_outcome(status, None),
+                None => outcome(
+                    self.status,
+                    self.retry_after_s.map(|seconds| Duration::from_secs(seconds.into())),
+                ),
             },
         };
         let latency = self.first_byte?.saturating_duration_since(self.asked()?);
@@ -278,22 +281,20 @@ impl CameTo {
 }
 
 /// What the status of a call says of the server that gave it.
-pub(crate) fn call_outcome(status: GrpcStatus) -> Outcome {
+pub(crate) fn call_outcome(status: GrpcStatus, retry_after: Option<Duration>) -> Outcome {
     match status.blames_server() {
-        true => Outcome::Failure { retry_after: None },
+        true => Outcome::Failure { retry_after },
         false => Outcome::Success,
     }
 }
 
 /// What an answer says of the server that gave it.
-pub(crate) fn outcome(status: u16, retry_after_s: Option<u16>) -> Outcome {
+pub(crate) fn outcome(status: u16, retry_after: Option<Duration>) -> Outcome {
     // What a server does not know (501, 505) is asked for by the client.
     if status < 500 || matches!(status, 501 | 505) {
         return Outcome::Success;
     }
-    Outcome::Failure {
-        retry_after: retry_after_s.map(|seconds| Duration::from_secs(seconds.into())),
-    }
+    Outcome::Failure { retry_after }
 }
 
 /// Counts a finished exchange and writes its line; when it ended.

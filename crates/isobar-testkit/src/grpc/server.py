@@ -19,11 +19,13 @@ def begins(method, context):
     context.set_trailing_metadata((("who", name), ("who-bin", b"\x00\xff")))
 
 def may_fail(request, context):
-    # What a message asks for: "fail CODE", or "fail CODE NAME" of the server with that name.
+    # What a message asks for: "fail CODE", or "fail CODE NAME" of the server with that name; "fail CODE NAME PUSHBACK" has it
+    # say when the call may be sent again.
     words = request[:40].decode(errors="replace").split()
-    if words[:1] == ["fail"] and words[2:] in ([], [name]):
+    if words[:1] == ["fail"] and words[2:3] in ([], [name]):
         say("failed")
-        context.set_trailing_metadata((("who", name),))
+        pushback = [("grpc-retry-pushback-ms", ms) for ms in words[3:]]
+        context.set_trailing_metadata([("who", name), *pushback])
         context.abort(grpc.StatusCode[words[1]], "100 % failed: na\u00efve")
 
 def unary(request, context):
