@@ -11,8 +11,14 @@ use anyhow::{Context, Result};
 use crate::Outcome;
 use crate::cargo::metadata;
 
-/// The packages with their versions: a server of another make whose health is asked after, and a judge of TLS.
-const PACKAGES: &[&str] = &["grpcio==1.85.3", "grpcio-health-checking==1.85.1", "sslyze==6.3.1"];
+/// The packages with their versions: a server of another make whose health is asked after, a judge of TLS, and both ends of a
+/// WebSocket.
+const PACKAGES: &[&str] = &[
+    "grpcio==1.85.3",
+    "grpcio-health-checking==1.85.1",
+    "sslyze==6.3.1",
+    "websockets==17.4",
+];
 
 /// Installs the packages unless these very ones were installed before.
 pub(crate) fn ensure() -> Result<Outcome> {
