@@ -115,8 +115,9 @@ fn versions() {
     proxied.refuses("GET / HTTP/2.0\r\nhost: a\r\n\r\n", &[505]);
     proxied.refuses("GET / HTTP/0.9\r\nhost: a\r\n\r\n", &[400, 505]);
     proxied.refuses("GET / HTTP/3.7\r\nhost: a\r\n\r\n", &[505]);
-    proxied.refuses("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0", &[400, 505]);
     proxied.answers("GET / HTTP/1.2\r\nhost: a\r\n\r\n", 200);
+    let old = Proxied::new("http2: false");
+    old.refuses("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0", &[400, 505]);
 }
 
 #[test]
