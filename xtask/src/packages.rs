@@ -76,6 +76,21 @@ pub(crate) const FOR_TESTS: &[Package] = &[
         why: "brings the authorities that health checks over TLS trust unless told otherwise",
     },
     Package {
+        program: "h2load",
+        package: "nghttp2-client",
+        why: "load and a client of HTTP/2 in the end-to-end tests",
+    },
+    Package {
+        program: "nghttpd",
+        package: "nghttp2-server",
+        why: "a server of HTTP/2 in the end-to-end tests",
+    },
+    Package {
+        program: "haproxy",
+        package: "haproxy",
+        why: "keeps as many rules of HTTP/2 as Isobar has to",
+    },
+    Package {
         program: "redis-server",
         package: "redis-server",
         why: "keeps the sessions of examples/sessions, and is asked whether it is well",

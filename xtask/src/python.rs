@@ -20,7 +20,7 @@ pub(crate) struct Packages {
     packages: &'static [&'static str],
 }
 
-/// gRPC of another make with its services, and a judge of TLS; the testkit looks for them there.
+/// gRPC of another make with its services, a judge of TLS, and both ends of a WebSocket; the testkit looks for them there.
 pub(crate) const FOR_TESTS: Packages = Packages {
     directory: "python",
     packages: &[
@@ -28,6 +28,7 @@ pub(crate) const FOR_TESTS: Packages = Packages {
         "grpcio-health-checking==1.85.1",
         "grpcio-reflection==1.85.1",
         "sslyze==6.3.1",
+        "websockets==17.4",
     ],
 };
 

@@ -3,6 +3,7 @@
 //! Each step is a command that can be run alone; this file knows their order and adds up their times.
 
 mod deny;
+mod tool;
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -32,7 +33,7 @@ pub(crate) struct TestOptions {
 /// One step of the run, in the order in which they run: cheap ones first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Step {
-    /// The Debian and Python packages that the tests call; those of Debian are installed where the user is root.
+    /// The Debian and Python packages that the tests call, and a judge of HTTP/2; those of Debian are installed where the user is root.
     Packages,
     /// rustfmt.
     Fmt,
@@ -93,7 +94,10 @@ fn name(step: Step) -> String {
 fn run_step(step: Step, filter: &[String]) -> Result<Outcome> {
     match step {
         Step::Packages => match packages::ensure(packages::FOR_TESTS)? {
-            Outcome::Passed => python::ensure(&python::FOR_TESTS),
+            Outcome::Passed => match python::ensure(&python::FOR_TESTS)? {
+                Outcome::Passed => judge(),
+                missing => Ok(missing),
+            },
             missing => Ok(missing),
         },
         Step::Fmt => status(cargo().args(["fmt", "--all", "--check"])),
@@ -124,6 +128,12 @@ fn run_step(step: Step, filter: &[String]) -> Result<Outcome> {
         ),
         Step::Doctests => status(cargo().args(["test", "--workspace", "--doc", "--locked"])),
     }
+}
+
+/// Builds the judge of HTTP/2 where it is missing.
+fn judge() -> Result<Outcome> {
+    let judge = tool::HTTPWG.find_or_build()?;
+    Ok(judge.map_or(Outcome::Impossible, |_| Outcome::Passed))
 }
 
 /// Runs the tests of some packages with nextest, which runs them beside each other, or with what every Rust has; the names

@@ -500,7 +500,11 @@ fn clients_are_sent_to_tls_and_told_to_stay() {
     origin.stop();
     let answer = https(&isobar, &authority, "a.test", "/", &[]);
     assert!(
-        answer.status >= 500 && answer.heads.contains("Strict-Transport-Security: max-age=3600"),
+        answer.status >= 500
+            && answer
+                .heads
+                .to_lowercase()
+                .contains("strict-transport-security: max-age=3600"),
         "{answer:?}"
     );
     origin.resume();

@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use isobar_testkit::tungstenite::protocol::CloseFrame;
 use isobar_testkit::tungstenite::protocol::frame::coding::CloseCode;
 use isobar_testkit::tungstenite::{Bytes, Error, Message};
-use isobar_testkit::websocket::{connect, was_cut, websocket_echo};
+use isobar_testkit::websocket::{PythonEcho, connect, python_client, was_cut, websocket_echo};
 use isobar_testkit::{After, Client, Configuration, Isobar, Origin, binary, eventually, noise};
 
 fn before(origin: &Origin) -> Isobar {
@@ -34,6 +34,20 @@ fn messages_of_every_kind_come_back() {
         socket.read().unwrap(),
         Message::Pong(Bytes::from_static(b"are you there"))
     );
+}
+
+#[test]
+fn programs_of_another_make_find_nothing_wrong() {
+    let echo = PythonEcho::start();
+    let isobar = binary!().run(&Configuration::to(&[echo.address()]));
+    for compression in ["plain", "deflate"] {
+        assert_eq!(python_client(isobar.address(), compression), Ok(()), "{compression}");
+    }
+    eventually("both are over, and counted", || {
+        let metrics = isobar.metrics();
+        let open = metrics.sum("isobar_route_upgraded_connections", &[]);
+        (open, metrics.sum("isobar_route_upgrades_total", &[])) == (Some(0.0), Some(2.0))
+    });
 }
 
 #[test]

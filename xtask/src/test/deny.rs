@@ -9,11 +9,9 @@ use std::process::Command;
 use anyhow::Result;
 
 use super::status;
+use super::tool::Tool;
 use crate::Outcome;
-use crate::cargo::{cargo, metadata, workspace_root};
-
-/// The version that is built where none is found.
-const VERSION: &str = "0.20.2";
+use crate::cargo::workspace_root;
 
 /// Checks bans, licences and sources.
 ///
@@ -44,23 +42,11 @@ fn find_or_build() -> Result<Option<PathBuf>> {
     {
         return Ok(Some("cargo-deny".into()));
     }
-    let root = metadata()?.target_directory.join("tools");
-    let program = root.join("bin").join("cargo-deny");
-    if program.exists() {
-        return Ok(Some(program));
+    Tool {
+        name: "cargo-deny",
+        program: "cargo-deny",
+        version: "0.20.2",
+        options: &["--no-default-features"],
     }
-    println!("building cargo-deny {VERSION} once, into {}", root.display());
-    // A debug build checks our few hundred crates in a second or two and is built in half the time.
-    let mut install = cargo();
-    install.args([
-        "install",
-        "--debug",
-        "--locked",
-        "--no-default-features",
-        "--version",
-        VERSION,
-        "--root",
-    ]);
-    install.arg(&root).arg("cargo-deny");
-    Ok((status(&mut install)? == Outcome::Passed).then_some(program))
+    .find_or_build()
 }

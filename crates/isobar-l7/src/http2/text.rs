@@ -12,10 +12,10 @@ use http::header::{CONTENT_LENGTH, COOKIE, HOST, TE, TRAILER};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use isobar_wire::{HeadLimits, Known, Parsed, RequestHead, RequestKind, ResponseHead, Version, is_hop_by_hop, write};
 
-/// What is taken of a head that was written here: as much as there may be.
+/// What is taken of a head that was written here: as much as there may be, with what is added on the way.
 const HEAD: HeadLimits = HeadLimits {
     max_bytes: 65_535,
-    max_fields: 256,
+    max_fields: 1_024,
 };
 
 /// The field with the key of a WebSocket.

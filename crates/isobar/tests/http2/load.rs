@@ -12,7 +12,7 @@ fn url(isobar: &Isobar, path: &str) -> String {
 
 #[test]
 fn nothing_fails_between_well_known_programs() {
-    let (nginx, nghttpd) = (Nginx::start(""), Nghttpd::start());
+    let (nginx, nghttpd) = (Nginx::start("large_client_header_buffers 8 64k;"), Nghttpd::start());
     let body = noise(100_000, 3);
     nginx.put("file", &body);
     nghttpd.put("file", &body);

@@ -12,13 +12,13 @@ use isobar_testkit::Client;
 const FLOOR: Duration = Duration::from_millis(150);
 
 /// A client that asks all the time, on a connection of its own.
-pub struct Probe {
+pub(crate) struct Probe {
     stops: Arc<AtomicBool>,
     asking: JoinHandle<Vec<Duration>>,
 }
 
 impl Probe {
-    pub fn start(address: SocketAddr) -> Self {
+    pub(crate) fn start(address: SocketAddr) -> Self {
         let stops = Arc::new(AtomicBool::new(false));
         let seen = Arc::clone(&stops);
         let asking = std::thread::spawn(move || {
@@ -37,7 +37,7 @@ impl Probe {
     }
 
     /// The 99th percentile of how long answers took: the median of those of ten windows.
-    pub fn finish(self) -> Duration {
+    pub(crate) fn finish(self) -> Duration {
         self.stops.store(true, Ordering::Relaxed);
         let took = self.asking.join().expect("every request was answered");
         let mut windows: Vec<_> = took
@@ -55,6 +55,6 @@ impl Probe {
 
 /// Whether others notice of it no more than they do of twice the normal.
 #[track_caller]
-pub fn is_unnoticed(normal: Duration, during: Duration) {
+pub(crate) fn is_unnoticed(normal: Duration, during: Duration) {
     assert!(during <= FLOOR.max(normal * 2), "{during:?} in place of {normal:?}");
 }
