@@ -133,14 +133,19 @@ impl Carrier {
     pub(crate) fn watch(&mut self) -> io::Result<()> {
         match self {
             Self::Connection(stream) => stream.watch(),
-            Self::Accepted(_) | Self::Opened(_) | Self::Shared => Ok(()),
+            Self::Accepted(stream) => {
+                stream.watch();
+                Ok(())
+            }
+            Self::Opened(_) | Self::Shared => Ok(()),
         }
     }
 
     pub(crate) fn is_watched(&self) -> bool {
         match self {
             Self::Connection(stream) => stream.is_watched(),
-            Self::Accepted(_) | Self::Opened(_) | Self::Shared => true,
+            Self::Accepted(stream) => stream.is_watched(),
+            Self::Opened(_) | Self::Shared => true,
         }
     }
 

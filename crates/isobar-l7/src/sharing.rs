@@ -171,6 +171,9 @@ pub(crate) async fn wait(
         let Some(waiting) = sharing.waits() else {
             return Ok(None);
         };
+        if client.stream.watch().is_err() {
+            return Err(Cause::OutOfResources);
+        }
         {
             let mut made = pin!(sharing.made.notified());
             poll_fn(|cx| {

@@ -1,5 +1,6 @@
 //! What is one request of a client, on a stream of its connection?
 
+use std::cell::RefCell;
 use std::io::{self, ErrorKind};
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -19,6 +20,8 @@ use super::{text, websocket};
 #[derive(Debug)]
 pub(crate) struct Link {
     secured: Option<LinkSecured>,
+    /// Room for the head that is sent next.
+    head: RefCell<ResponseHead>,
 }
 
 /// How a connection is secured.
@@ -38,6 +41,7 @@ impl Link {
                 cipher,
                 name: name.map(Box::from),
             }),
+            head: RefCell::default(),
         }
     }
 
@@ -62,6 +66,8 @@ pub(crate) struct Accepted {
     kind: RequestKind,
     /// What the server has to answer where the client wants a WebSocket.
     accept: Option<Box<str>>,
+    /// Whether it is noticed when the client gives it up.
+    watched: bool,
     link: Rc<Link>,
 }
 
@@ -111,6 +117,7 @@ impl Accepted {
                 upgrade: key.is_some(),
             },
             accept: key.map(|key| websocket::accept(key.as_bytes()).into()),
+            watched: false,
             link: Rc::clone(link),
         }
     }
@@ -154,7 +161,7 @@ impl Accepted {
         let Answer::Waited(respond) = &mut self.answer else {
             return Ok(0);
         };
-        let mut head = ResponseHead::new();
+        let mut head = self.link.head.borrow_mut();
         let response = text::response(bytes, self.kind, &mut head)?;
         // Heads are written as a whole.
         let response = response.ok_or(ErrorKind::UnexpectedEof)?;
@@ -193,9 +200,19 @@ impl Accepted {
         }
     }
 
-    /// Ready when the client gave the request up, or its connection broke.
+    /// Has it noticed from now on when the client gives it up. Most requests are over before anybody would want to know.
+    pub(crate) fn watch(&mut self) {
+        self.watched = true;
+    }
+
+    pub(crate) fn is_watched(&self) -> bool {
+        self.watched
+    }
+
+    /// Ready when the client gave the request up, or its connection broke; never, unless that is [watched](Self::watch).
     pub(crate) fn poll_given_up(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match &mut self.answer {
+            _ if !self.watched => Poll::Pending,
             Answer::Waited(respond) => respond.poll_reset(cx).map(drop),
             Answer::Begun(outflow) => outflow.poll_given_up(cx),
             Answer::Broken => Poll::Ready(()),
