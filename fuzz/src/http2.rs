@@ -1,4 +1,5 @@
-//! What holds of the frames of HTTP/2, whatever the bytes and the pieces in which they come.
+//! What must hold of the frames of HTTP/2, whatever the bytes and the pieces in which they come? Written once, for the fuzz target and
+//! for the tests.
 
 use isobar_wire::http2::frames::Frames;
 use isobar_wire::http2::meter::{Budgets, Meter};
@@ -27,7 +28,7 @@ fn verdict(meter: &Meter) -> impl PartialEq + std::fmt::Debug {
 }
 
 /// The first byte is the length of the pieces, the others are what comes.
-pub fn http2_frames(input: &[u8]) {
+pub(crate) fn http2_frames(input: &[u8]) {
     let Some((&piece, bytes)) = input.split_first() else {
         return;
     };
