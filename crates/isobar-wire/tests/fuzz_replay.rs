@@ -6,6 +6,8 @@ use std::path::Path;
 mod checks;
 #[path = "../../../fuzz/src/flows.rs"]
 mod flows;
+#[path = "../../../fuzz/src/http2.rs"]
+mod http2;
 #[path = "../../../fuzz/src/layer4.rs"]
 mod layer4;
 
@@ -85,4 +87,9 @@ fn clients_of_a_socks_server() {
 #[test]
 fn flows_of_udp() {
     replay("udp_flows", flows::flows);
+}
+
+#[test]
+fn frames_of_http2() {
+    replay("http2_frames", http2::http2_frames);
 }

@@ -177,6 +177,12 @@ impl Frames {
         self.held > 0
     }
 
+    /// Whether the frame whose head was shown last is all here.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.skip == 0
+    }
+
     /// Whether the last frame is all here, and nothing of the next.
     #[must_use]
     pub fn is_between(&self) -> bool {
