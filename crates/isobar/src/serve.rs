@@ -54,6 +54,9 @@ pub(crate) fn serve(service: Service) -> Result<()> {
     if let Err(error) = isobar_net::limits::raise_descriptor_limit() {
         tracing::warn!("failed to raise the limit of open files: {}", io_reason(&error));
     }
+    if let Err(error) = isobar_net::limits::use_small_pages() {
+        tracing::debug!("memory comes in large pages: {}", io_reason(&error));
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(CONTROL_THREADS)
         .thread_name("control")
