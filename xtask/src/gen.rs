@@ -32,6 +32,10 @@ const PAGES: &[Page] = &[
         content: isobar_config::reference_markdown,
     },
     Page {
+        file: "docs/reference/limits.md",
+        content: isobar_config::limits_markdown,
+    },
+    Page {
         file: "docs/reference/isobar.schema.json",
         content: schema,
     },

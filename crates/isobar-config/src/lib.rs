@@ -29,7 +29,7 @@ pub use document::Document;
 pub use effective::{effective, to_yaml};
 pub use needed::{CertificatePaths, Look, Needed, Unusable};
 pub use quick::quick;
-pub use reference::{reference_markdown, scenario_markdown};
+pub use reference::{limits_markdown, reference_markdown, scenario_markdown};
 pub use schema::{json_schema, scenario_schema};
 
 use isobar_plan::Plan;

@@ -20,11 +20,27 @@ pub fn scenario_markdown() -> String {
     page(SCENARIO_INTRODUCTION, &ScenarioDocument::shape())
 }
 
+/// The page `docs/reference/limits.md`: every setting that bounds what one client, server or upstream may have.
+#[must_use]
+pub fn limits_markdown() -> String {
+    page_of(LIMITS_INTRODUCTION, &Document::shape(), |path| {
+        let section = path.rsplit('.').next().unwrap_or(path);
+        LIMITING.contains(&section)
+    })
+}
+
+/// Sections with nothing but bounds.
+const LIMITING: &[&str] = &["limits", "timeouts", "http2", "budgets", "queue", "keep_alive"];
+
 fn page(introduction: &str, shape: &Shape) -> String {
+    page_of(introduction, shape, |_| true)
+}
+
+fn page_of(introduction: &str, shape: &Shape, has: impl Fn(&str) -> bool) -> String {
     let mut page = String::from(introduction);
     let mut sections = Sections::default();
     sections.collect(shape, "");
-    for (path, section) in &sections.0 {
+    for (path, section) in sections.0.iter().filter(|(path, _)| has(path)) {
         sections.write(path, section, &mut page);
     }
     page
@@ -61,6 +77,16 @@ with one, `isobar check --effective FILE` writes it out with every default, and 
 
 A text that holds `: ` or ` #`, or begins with a sign such as `*`, `&`, `{`, `[`, `!`, `%` or `@`, needs quotes:
 `host: \"*.example.com\"`.
+";
+
+const LIMITS_INTRODUCTION: &str = "\
+# Limits
+
+<!-- Generated from the code; see `cargo xtask gen`. -->
+
+What bounds the clients of a listener and the servers of an upstream: how much of everything there may be, and for how long it may take.
+Past a bound the stated answer is given, never none: [errors](errors.md) has them all. How values are written is in the
+[configuration reference](configuration.md), which has these settings among all others.
 ";
 
 const SCENARIO_INTRODUCTION: &str = "\
