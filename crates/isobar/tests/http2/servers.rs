@@ -151,7 +151,7 @@ fn an_answer_that_breaks_off_breaks_off_for_its_client_alone() {
 }
 
 #[test]
-fn a_server_that_stalls_gets_no_more_and_others_on_its_connection_go_on() {
+fn a_request_that_stalls_ends_alone_on_a_connection_that_is_alive() {
     let origin = Http2Origin::start(Http2Settings::default());
     let routes = "- { match: { path: /held }, upstream: web, timeouts: { read: 300ms } }\n- upstream: web";
     let configuration = Configuration::to(&[origin.address()])
@@ -164,7 +164,7 @@ fn a_server_that_stalls_gets_no_more_and_others_on_its_connection_go_on() {
     let mut begun = slow.receive_head().unwrap();
     assert_eq!(get(isobar.address(), "/held").unwrap().status, 504);
     assert_eq!(get(isobar.address(), "/").unwrap().status, 200);
-    assert_eq!(origin.connections_accepted(), 2);
+    assert_eq!(origin.connections_accepted(), 1, "something was heard on it a moment ago");
     slow.receive_body(&mut begun).unwrap();
     assert_eq!(begun.body.len(), 3_000_000);
 }
