@@ -102,6 +102,7 @@ fn plan(servers: &[(&str, u16)]) -> Plan {
     };
     Plan {
         listeners: vec![],
+        tcp: vec![],
         upstreams: vec![upstream],
         access_log: None,
         admin: None,

@@ -56,6 +56,7 @@ fn upstream(name: &str, servers: &[&str]) -> Upstream {
 
 fn plan(upstreams: Vec<Upstream>) -> Plan {
     Plan {
+        tcp: Vec::new(),
         listeners: Vec::new(),
         upstreams,
         access_log: None,

@@ -97,11 +97,13 @@ use Answer::{Begun, Logged, Status};
 
 causes! {
     Complete "complete" Begun, Nobody, Never,
-        "The answer was sent to its end.";
+        "The answer was sent to its end; of a TCP connection, both sides ended it.";
     RedirectedToTls "redirected_to_tls" Status(308), Nobody, Never,
         "The listener sends its clients to the same address over TLS.";
     IdleTimeout "idle_timeout" Begun, Nobody, Never,
-        "An upgraded connection carried nothing in either direction for its idle timeout.";
+        "A TCP connection, or one that was upgraded, carried nothing in either direction for its idle timeout.";
+    Drained "drained" Begun, Nobody, Never,
+        "The listener or the server of a TCP connection is gone since a reload, and the time to finish was over.";
 
     ClientMalformed "client_malformed" Status(400), Client, Never,
         "The request broke the rules of HTTP; the connection is closed.";
@@ -120,7 +122,7 @@ causes! {
     ClientHeadTooLarge "client_head_too_large" Status(431), Client, Never,
         "The request has more fields, or a longer head, than the listener takes.";
     ClientClosed "client_closed" Logged(499), Client, Idempotent,
-        "The client closed its connection before it had the whole answer.";
+        "The client closed its connection before it had the whole answer; of a TCP connection, it was reset by the client, or could not be given what the server sent.";
     ClientFlood "client_flood" Logged(400), Client, Never,
         "The client sent more of what costs it nothing than its HTTP/2 connection has a budget for; the connection is closed, with all requests on it. What it was is in `{detail}`.";
     ClientUnsupported "client_unsupported" Status(501), Client, Never,
@@ -143,7 +145,7 @@ causes! {
     ServerHeadTooLarge "server_head_too_large" Status(502), Server, Idempotent,
         "The answer has more fields, or a longer head, than is taken from servers.";
     ServerAborted "server_aborted" Begun, Server, Idempotent,
-        "The server closed or reset its connection within the answer; the client's connection is closed too.";
+        "The server closed or reset its connection within the answer, or reset a TCP connection; the client's connection is closed too.";
     NoServer "no_server" Status(503), Server, Always,
         "No server of the upstream is available.";
     SessionServer "session_server" Status(503), Server, Always,

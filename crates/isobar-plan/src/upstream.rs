@@ -52,11 +52,15 @@ pub struct Upstream {
     pub retry_budget: Option<Allowance>,
 }
 
-/// One thing of a request that is part of its key.
+/// One thing of a request, or of a TCP connection, that is part of its key.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum HashPart {
     /// The client's address, as trusted proxies tell it.
     ClientIp,
+    /// The name that a client of a TCP listener asks for in its TLS handshake (SNI).
+    Sni,
+    /// The port that a client of a TCP listener connected to, as the PROXY protocol tells it.
+    DestinationPort,
     /// The host asked for.
     Host,
     /// The path, in canonical form and without the query.

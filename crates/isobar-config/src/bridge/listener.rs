@@ -11,7 +11,11 @@ use crate::problem::{Path, Problem, Problems, Spot};
 use crate::setting::Setting;
 use crate::units::Span;
 
-pub(super) fn listeners(written: &[Listener], bridge: &mut Bridge<'_>) -> Vec<isobar_plan::Listener> {
+/// Those of HTTP and those of TCP.
+pub(super) fn listeners(
+    written: &[Listener],
+    bridge: &mut Bridge<'_>,
+) -> (Vec<isobar_plan::Listener>, Vec<isobar_plan::TcpListener>) {
     let root = Path::ROOT.key("listeners");
     if written.is_empty() {
         let help = "listeners: [{ address: 127.0.0.1:8080, upstream: web }]";
@@ -20,11 +24,16 @@ pub(super) fn listeners(written: &[Listener], bridge: &mut Bridge<'_>) -> Vec<is
             .push(Problem::error(root, "there is no listener").on_key().help(help));
     }
     check_names(written, &mut bridge.problems);
-    written
-        .iter()
-        .enumerate()
-        .map(|(index, written)| listener(written, index, bridge))
-        .collect()
+    let (mut http, mut tcp) = (Vec::new(), Vec::new());
+    for (index, written) in written.iter().enumerate() {
+        let at = root.index(index);
+        check_destination(written, at, &mut bridge.problems);
+        match written.protocol {
+            Protocol::Http => http.push(listener(written, index, bridge)),
+            Protocol::Tcp => tcp.push(super::tcp::listener(written, index, bridge)),
+        }
+    }
+    (http, tcp)
 }
 
 fn check_names(listeners: &[Listener], problems: &mut Problems) {
@@ -46,7 +55,7 @@ fn listener(written: &Listener, index: usize, bridge: &mut Bridge<'_>) -> isobar
     let Listener {
         name: _,
         address,
-        protocol,
+        protocol: _,
         tls,
         http2,
         redirect_to_https,
@@ -61,8 +70,6 @@ fn listener(written: &Listener, index: usize, bridge: &mut Bridge<'_>) -> isobar
     bridge.priority = *priority;
     let root = Path::ROOT.key("listeners");
     let at = root.index(index);
-    let Protocol::Http = protocol;
-    check_destination(written, at, &mut bridge.problems);
     isobar_plan::Listener {
         name: names::listener_name(written, index).as_str().into(),
         address: address.0,

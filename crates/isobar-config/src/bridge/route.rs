@@ -83,7 +83,7 @@ fn rule(written: &Match) -> Rule {
     }
 }
 
-fn check_names(routes: &[Route], at: Path<'_>, problems: &mut Problems) {
+pub(super) fn check_names(routes: &[Route], at: Path<'_>, problems: &mut Problems) {
     let mut first: HashMap<&Label, usize> = HashMap::with_capacity(routes.len());
     for (index, name) in routes
         .iter()
@@ -102,7 +102,7 @@ fn check_names(routes: &[Route], at: Path<'_>, problems: &mut Problems) {
 }
 
 /// Reports routes that no request can reach because an earlier one has the same rule.
-fn check_reach(routes: &[Route], at: Path<'_>, problems: &mut Problems) {
+pub(super) fn check_reach(routes: &[Route], at: Path<'_>, problems: &mut Problems) {
     let mut first: HashMap<Rule, usize> = HashMap::with_capacity(routes.len());
     for (index, route) in routes.iter().enumerate() {
         let rule = rule(&route.r#match);

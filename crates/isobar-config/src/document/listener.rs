@@ -14,7 +14,7 @@ settings! {
         name: Option<Label>,
         /// The address it listens on; `:8080` is every IPv4 address of the machine, port 0 asks for a free port.
         address: ListenAddress,
-        /// What clients speak.
+        /// What clients speak. A listener of TCP takes none of the settings that are for HTTP.
         protocol: Protocol = Protocol::Http,
         /// How connections are secured; without it, they are not.
         tls: Option<ListenerTls>,
@@ -46,19 +46,23 @@ settings! {
 pub enum Protocol {
     /// HTTP/2, HTTP/1.1 and HTTP/1.0.
     Http,
+    /// Anything over TCP, which is passed on as it is.
+    Tcp,
 }
 
 impl Choice for Protocol {
     const EXPECTED: &'static str = "a protocol";
-    const OPTIONS: &'static [(Self, &'static str, &'static str)] =
-        &[(Self::Http, "http", "HTTP/2, HTTP/1.1 and HTTP/1.0")];
+    const OPTIONS: &'static [(Self, &'static str, &'static str)] = &[
+        (Self::Http, "http", "HTTP/2, HTTP/1.1 and HTTP/1.0"),
+        (Self::Tcp, "tcp", "anything over TCP, which is passed on as it is"),
+    ];
 
     fn about(word: &str) -> Option<&'static str> {
         match word.to_ascii_lowercase().as_str() {
-            "tcp" | "udp" => Some("TCP and UDP listeners are not supported yet; `http` is the only protocol"),
+            "udp" => Some("UDP listeners are not supported yet"),
             "https" | "tls" => Some("write `protocol: http`, and `tls` with a certificate beside it"),
             "h2" | "http2" | "h2c" => Some("write `protocol: http`: HTTP/2 is spoken with whoever asks for it"),
-            "h3" | "http3" | "quic" => Some("HTTP/3 is not supported yet; `http` is the only protocol"),
+            "h3" | "http3" | "quic" => Some("HTTP/3 is not supported yet; write `protocol: http`"),
             _ => None,
         }
     }
