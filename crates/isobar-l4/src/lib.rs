@@ -1,6 +1,7 @@
 //! TCP: a connection comes in, its bytes go to a server and back.
 //!
-//! Follow a connection: [`serve`] is its life, `opening` finds its route and chooses servers until one takes it, `waiting` is the
+//! Follow a connection: [`serve`] is its life, [`proxy`] reads whom a proxy in front speaks
+//! for, `hello` finds its route, `opening` chooses servers until one takes it, `waiting` is the
 //! queue where none has room, `connecting` is one try at one server, [`Relay`] moves the bytes of both directions, `record` writes
 //! down how it ended. Which server is `isobar-balance`'s to say; this crate knows neither HTTP nor files nor configuration
 //! text, and opens no listener.
@@ -12,10 +13,12 @@
 
 mod connecting;
 mod connection;
+mod hello;
 mod key;
 mod log;
 mod open;
 mod opening;
+pub mod proxy;
 pub mod published;
 mod record;
 mod relay;

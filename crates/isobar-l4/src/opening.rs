@@ -9,17 +9,20 @@ use std::time::{Duration, Instant};
 
 use isobar_net::stream::Stream;
 use isobar_observe::{Cause, Picked, RetryReason};
-use isobar_plan::{HashPart, QueueOrder, TcpRoute};
+use isobar_plan::{HashPart, ProxySources, QueueOrder, TcpRoute};
 use isobar_upstream::{Ask, Local, Permit, Place, Refusal, Server, moment};
+use isobar_wire::proxy_protocol::{Endpoints, ProxyHeader, ProxyVersion, Tlvs, Transport};
 
 use crate::Worker;
 use crate::connecting;
 use crate::connection::Client;
+use crate::hello;
 use crate::key;
+use crate::proxy::{self, HeaderReader, ProxyFault, Told};
 use crate::record;
 use crate::relay::Relay;
 use crate::waiting;
-use crate::worker::{Kept, LocalSite};
+use crate::worker::Kept;
 
 /// A connection that a server has taken.
 #[derive(Debug)]
@@ -52,12 +55,20 @@ pub(crate) struct Ways<'a> {
     pause: Option<Duration>,
 }
 
-/// Finds the connection's route and a server that takes it.
+/// Finds out who the client is, its route, and a server that takes it.
 pub(crate) async fn open(worker: &Rc<Worker>, client: &mut Client) -> Result<Opened, Cause> {
     let site = Rc::clone(&client.site);
-    let route = route(&site).ok_or(Cause::NoRoute)?;
-    client.report.route = Some(route);
-    let ((rules, _), local) = site.site.rules(route).zip(site.upstream(route)).ok_or(Cause::NoRoute)?;
+    let told = match &site.site.listener.proxy {
+        Some(sources) => told(worker, client, sources).await?,
+        None => None,
+    };
+    let begun = hello::begin(worker, client).await?;
+    client.report.route = Some(begun.route);
+    let ((rules, _), local) = site
+        .site
+        .rules(begun.route)
+        .zip(site.upstream(begun.route))
+        .ok_or(Cause::NoRoute)?;
     client.report.upstream = Some(Rc::clone(local));
     let view = local.view();
     let queue = view.settings().queue;
@@ -65,35 +76,105 @@ pub(crate) async fn open(worker: &Rc<Worker>, client: &mut Client) -> Result<Ope
         worker,
         rules,
         local,
-        key: key_of(view.settings(), client),
+        key: key_of(view.settings(), client, told.as_ref()),
         tried: Vec::new(),
         deadline: (queue.order == QueueOrder::Deadline).then(|| client.report.began + queue.timeout),
         retries: 0,
         pause: None,
     };
-    ways.run(client).await
+    let (server, permit, place) = ways.run(client).await?;
+    let mut first = Vec::new();
+    if let Some(version) = view.settings().proxy_protocol {
+        introduce(version, client, told.as_ref(), &mut first);
+    }
+    first.extend_from_slice(&begun.bytes);
+    Ok(Opened {
+        relay: Relay::introduced(first, begun.bytes.len() as u64),
+        server,
+        place,
+        idle: rules.timeouts.idle,
+        since: worker.shared.wheel.now(),
+        _permit: permit,
+    })
 }
 
-/// The route of a connection, as an index into the listener's.
-fn route(site: &LocalSite) -> Option<usize> {
-    (!site.site.routes.is_empty()).then_some(0)
+/// Reads whom a proxy in front speaks for; none: the client speaks for itself. From then on that is who the client is.
+async fn told(worker: &Worker, client: &mut Client, sources: &ProxySources) -> Result<Option<Told>, Cause> {
+    let told = match proxy::is_expected(sources, client.peer) {
+        Ok(false) => return Ok(None),
+        Ok(true) => {
+            let began = client.report.began;
+            client.timer.set(began + client.site.site.listener.handshake_timeout);
+            let mut reader = HeaderReader::default();
+            poll_fn(|cx| {
+                if let Poll::Ready(told) = reader.poll(cx, &worker.shared.scratch, &mut client.stream) {
+                    return Poll::Ready(told);
+                }
+                if worker.is_cutting() {
+                    return Poll::Ready(Err(ProxyFault::Late));
+                }
+                worker.roster.note(client.seat, cx.waker());
+                client.timer.poll_expired(cx).map(|()| Err(ProxyFault::Late))
+            })
+            .await
+        }
+        Err(fault) => Err(fault),
+    };
+    match told {
+        Ok(told) => {
+            client.peer = told.source.unwrap_or(client.peer);
+            Ok(Some(told))
+        }
+        Err(fault) => {
+            client.report.detail = Some(fault.to_string().into());
+            Err(Cause::ProxyHeader)
+        }
+    }
 }
 
-fn key_of(upstream: &isobar_plan::Upstream, client: &Client) -> Option<u64> {
+/// Writes the header by which a server knows the client. What a proxy in front said of the connection is passed on.
+fn introduce(version: isobar_plan::ProxyVersion, client: &Client, told: Option<&Told>, out: &mut Vec<u8>) {
+    let endpoints = match proxy::destination(told, &client.stream) {
+        Ok(destination) => Endpoints::between(Transport::Stream, client.peer, destination),
+        Err(_) => Endpoints::Unknown,
+    };
+    let heard = told.and_then(|told| ProxyHeader::parse(&told.header).ok().flatten());
+    let heard = heard.map(|(header, _)| header.tlvs).unwrap_or_default();
+    let header = ProxyHeader {
+        version: match version {
+            isobar_plan::ProxyVersion::V1 => ProxyVersion::V1,
+            isobar_plan::ProxyVersion::V2 => ProxyVersion::V2,
+        },
+        endpoints,
+        tlvs: Tlvs {
+            authority: heard.authority.or(client.report.server_name.as_deref()),
+            ..heard
+        },
+        checksum: false,
+    };
+    if header.compose(out).is_err() {
+        // It is what was heard that makes it too long; the addresses alone always fit.
+        let tlvs = Tlvs::default();
+        let _ = ProxyHeader { tlvs, ..header }.compose(out);
+    }
+}
+
+fn key_of(upstream: &isobar_plan::Upstream, client: &Client, told: Option<&Told>) -> Option<u64> {
     if upstream.hash.is_empty() {
         return None;
     }
     let by_port = upstream.hash.contains(&HashPart::DestinationPort);
+    let destination = || proxy::destination(told, &client.stream).ok();
     let source = key::Source {
         client: client.peer,
-        destination: if by_port { client.stream.local_addr().ok() } else { None },
-        server_name: None,
+        destination: if by_port { destination() } else { None },
+        server_name: client.report.server_name.as_deref(),
     };
     key::of(upstream, source)
 }
 
 impl Ways<'_> {
-    async fn run(&mut self, client: &mut Client) -> Result<Opened, Cause> {
+    async fn run(&mut self, client: &mut Client) -> Result<(Stream, Permit, Place<Kept>), Cause> {
         self.local.upstream().stats(self.worker.id).requests.increment();
         let mut failure = None;
         loop {
@@ -114,7 +195,7 @@ impl Ways<'_> {
             client.report.tries(place.server());
             client.report.picked = Some(Picked::Balance);
             match connecting::connect(self, client, &place).await {
-                Ok((server, permit)) => return Ok(self.opened(server, permit, place)),
+                Ok((server, permit)) => return Ok((server, permit, place)),
                 Err(cause) => {
                     self.tell(client, &place, cause);
                     drop(place);
@@ -124,17 +205,6 @@ impl Ways<'_> {
                     failure = Some(cause);
                 }
             }
-        }
-    }
-
-    fn opened(&self, server: Stream, permit: Permit, place: Place<Kept>) -> Opened {
-        Opened {
-            relay: Relay::new(Vec::new(), Vec::new()),
-            server,
-            place,
-            idle: self.rules.timeouts.idle,
-            since: self.worker.shared.wheel.now(),
-            _permit: permit,
         }
     }
 

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use isobar_observe::access::Record;
+use isobar_observe::access::{Record, Secured};
 use isobar_observe::{Cause, Picked, WallTime};
 use isobar_upstream::{Local, LocalServer, Server};
 
@@ -34,6 +34,10 @@ pub(crate) struct Report {
     pub(crate) connect: Option<Duration>,
     /// When the server's first byte was there.
     pub(crate) first_byte: Option<Instant>,
+    /// The name that the client asked for in its TLS handshake.
+    pub(crate) server_name: Option<Box<str>>,
+    /// What exactly was wrong with what the client sent.
+    pub(crate) detail: Option<Box<str>>,
     bytes_in: u64,
     bytes_out: u64,
 }
@@ -52,6 +56,8 @@ impl Report {
             queued: Duration::ZERO,
             connect: None,
             first_byte: None,
+            server_name: None,
+            detail: None,
             bytes_in: 0,
             bytes_out: 0,
         }
@@ -123,7 +129,7 @@ fn record<'a>(worker: &Worker, client: &'a Client, cause: Cause) -> Record<'a> {
         host: b"",
         target: b"",
         protocol: "TCP",
-        tls: None,
+        tls: report.server_name.as_deref().map(asked),
         referer: b"",
         user_agent: b"",
         forwarded_for: b"",
@@ -141,6 +147,15 @@ fn record<'a>(worker: &Worker, client: &'a Client, cause: Cause) -> Record<'a> {
         retry_refused: report.retry_refused,
         upgraded: false,
         cause,
-        detail: "",
+        detail: report.detail.as_deref().unwrap_or_default(),
+    }
+}
+
+/// What is known of a handshake of which only the first message was read.
+fn asked(name: &str) -> Secured<'_> {
+    Secured {
+        version: "",
+        cipher: None,
+        name: Some(name),
     }
 }

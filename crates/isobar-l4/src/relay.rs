@@ -94,6 +94,14 @@ impl Relay {
         }
     }
 
+    /// A relay with bytes for the server, of which the last so many are the client's own.
+    #[must_use]
+    pub(crate) fn introduced(to_server: Vec<u8>, of_client: u64) -> Self {
+        let mut relay = Self::new(to_server, Vec::new());
+        relay.up.bytes = of_client;
+        relay
+    }
+
     /// Bytes read from the client.
     #[must_use]
     pub fn bytes_up(&self) -> u64 {

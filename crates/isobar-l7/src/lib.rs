@@ -27,6 +27,7 @@ mod http2;
 mod key;
 mod overload;
 mod pool;
+mod proxied;
 mod record;
 pub mod reports;
 mod request;

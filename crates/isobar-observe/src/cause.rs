@@ -125,6 +125,10 @@ causes! {
         "The client closed its connection before it had the whole answer; of a TCP connection, it was reset by the client, or could not be given what the server sent.";
     ClientFlood "client_flood" Logged(400), Client, Never,
         "The client sent more of what costs it nothing than its HTTP/2 connection has a budget for; the connection is closed, with all requests on it. What it was is in `{detail}`.";
+    ProxyHeader "proxy_header" Logged(400), Client, Never,
+        "The connection did not begin with the header of the PROXY protocol that it has to begin with, or was not from a proxy that is listed; it is closed. What it was is in `{detail}` for TCP.";
+    ClientHello "client_hello" Logged(400), Client, Never,
+        "The first message of the client's TLS handshake was broken, or not complete in time; the connection is closed. What it was is in `{detail}`.";
     ClientUnsupported "client_unsupported" Status(501), Client, Never,
         "The request uses a method or a transfer coding that is not supported.";
     ClientVersion "client_version" Status(505), Client, Never,

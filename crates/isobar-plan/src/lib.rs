@@ -45,7 +45,7 @@ pub use status::{
     ListenerStatus, LogStatus, PanicChange, ReportsStatus, ServerStatus, Status, UpstreamStatus, UpstreamTlsStatus,
 };
 pub use sticky::{Learned, LearnedFrom, Otherwise, Secret, Sticky, StickyBy, StickyCookie};
-pub use tcp::{TcpLimits, TcpListener, TcpRoute};
+pub use tcp::{ProxyOthers, ProxySources, ProxyVersion, TcpLimits, TcpListener, TcpRoute, TlsRule};
 pub use tls::{
     CertificateFiles, ClientCertificates, Hsts, ListenerTls, ServerTrust, Sessions, TicketKeys, TlsVersion,
     UnknownName, UpstreamTls, WithoutCertificate,

@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use isobar_plan::Forwarding;
+use isobar_plan::{Forwarding, ProxySources};
 
 use super::{Bridge, names, route};
-use crate::document::{ClientTimeouts, Label, Listener, ListenerLimits, Protocol, Route, TlsRedirect};
+use crate::document::{ClientTimeouts, Label, Listener, ListenerLimits, Protocol, ProxyProtocol, Route, TlsRedirect};
 use crate::problem::{Path, Problem, Problems, Spot};
 use crate::setting::Setting;
 use crate::units::Span;
@@ -56,6 +56,7 @@ fn listener(written: &Listener, index: usize, bridge: &mut Bridge<'_>) -> isobar
         name: _,
         address,
         protocol: _,
+        proxy_protocol,
         tls,
         http2,
         redirect_to_https,
@@ -73,6 +74,9 @@ fn listener(written: &Listener, index: usize, bridge: &mut Bridge<'_>) -> isobar
     isobar_plan::Listener {
         name: names::listener_name(written, index).as_str().into(),
         address: address.0,
+        proxy: proxy_protocol
+            .as_ref()
+            .map(|written| proxy_sources(written, at.key("proxy_protocol"), &mut bridge.problems)),
         tls: tls
             .as_ref()
             .map(|written| super::tls::tls(written, at.key("tls"), &mut bridge.problems)),
@@ -124,6 +128,19 @@ pub(crate) fn everything_to(upstream: Label) -> Route {
         priority,
         request_headers,
         response_headers,
+    }
+}
+
+/// From whom headers of the PROXY protocol are taken.
+pub(super) fn proxy_sources(written: &ProxyProtocol, at: Path<'_>, problems: &mut Problems) -> ProxySources {
+    let ProxyProtocol { from, others } = written;
+    if from.is_empty() {
+        let problem = Problem::error(at.key("from"), "there is no proxy to take headers from").on_key();
+        problems.push(problem.help("from: [10.0.0.0/8]"));
+    }
+    ProxySources {
+        from: from.iter().filter_map(|network| network.cidr()).collect(),
+        others: *others,
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use isobar_balance::Balance;
-use isobar_plan::{HttpVersion, TcpLimits, UpstreamId};
+use isobar_plan::{HttpVersion, TcpLimits, TlsRule, UpstreamId};
 use isobar_route::{HostPattern, PathPattern};
 
 use super::{Bridge, effective_retry, names, retry, route, upstream};
@@ -23,6 +23,7 @@ pub(super) fn listener(written: &Listener, index: usize, bridge: &mut Bridge<'_>
         name: _,
         address,
         protocol: _,
+        proxy_protocol,
         tls,
         http2,
         redirect_to_https,
@@ -44,18 +45,45 @@ pub(super) fn listener(written: &Listener, index: usize, bridge: &mut Bridge<'_>
     ];
     refuse(&of_http, at, &mut bridge.problems);
     check_timeouts(timeouts, at.key("timeouts"), &mut bridge.problems);
+    let handshake_timeout = timeouts.handshake.duration();
+    let proxy = proxy_protocol.as_ref();
+    let proxy =
+        proxy.map(|written| super::listener::proxy_sources(written, at.key("proxy_protocol"), &mut bridge.problems));
+    let routes: Arc<[_]> = match upstream {
+        Some(upstream) if routes.is_empty() => {
+            let written = super::everything_to(upstream.clone());
+            let name = names::rule_name(&written.r#match);
+            [route(&written, &name, at, bridge)].into()
+        }
+        _ => self::routes(routes, at.key("routes"), bridge).into(),
+    };
+    let reads_hello = routes.iter().any(|route| bridge.reads_hello(route));
+    let is_idle = proxy.is_none() && !reads_hello && timeouts.handshake != ClientTimeouts::placeholder().handshake;
+    if is_idle {
+        let message = "`handshake` has no effect: there is no PROXY header and no route by `sni` or `alpn`";
+        let timeouts = at.key("timeouts");
+        bridge
+            .problems
+            .push(Problem::warning(timeouts.key("handshake"), message).on_key());
+    }
     isobar_plan::TcpListener {
+        proxy,
+        handshake_timeout,
+        reads_hello,
+        routes,
         name: names::listener_name(written, index).as_str().into(),
         address: address.0,
         limits: self::limits(limits, at.key("limits"), &mut bridge.problems),
-        routes: match upstream {
-            Some(upstream) if routes.is_empty() => {
-                let written = super::everything_to(upstream.clone());
-                let name = names::rule_name(&written.r#match);
-                Arc::from([route(&written, &name, at, bridge)])
-            }
-            _ => self::routes(routes, at.key("routes"), bridge).into(),
-        },
+    }
+}
+
+impl Bridge<'_> {
+    /// Whether what a client asks for in its TLS handshake matters to a route.
+    fn reads_hello(&self, route: &isobar_plan::TcpRoute) -> bool {
+        let of = self.upstreams.0.get(route.upstream.0);
+        let is_sni = |part: &HashPart| part.part() == isobar_plan::HashPart::Sni;
+        let by_key = of.is_some_and(|(_, upstream)| upstream.hash.0.iter().any(is_sni));
+        by_key || route.rule.server_name != HostPattern::Any || route.rule.alpn.is_some()
     }
 }
 
@@ -71,7 +99,7 @@ fn refuse(keys: &[(&str, bool)], at: Path<'_>, problems: &mut Problems) {
 fn check_timeouts(written: &ClientTimeouts, at: Path<'_>, problems: &mut Problems) {
     let ClientTimeouts {
         idle,
-        handshake,
+        handshake: _,
         head,
         body,
         write,
@@ -84,7 +112,6 @@ fn check_timeouts(written: &ClientTimeouts, at: Path<'_>, problems: &mut Problem
         problems.push(problem.help("write `timeouts: { idle: … }` in the upstream, or in a route"));
     }
     let of_http = [
-        ("handshake", *handshake != usual.handshake),
         ("head", *head != usual.head),
         ("body", *body != usual.body),
         ("write", *write != usual.write),
@@ -116,7 +143,7 @@ fn limits(written: &ListenerLimits, at: Path<'_>, problems: &mut Problems) -> Tc
 
 fn routes(written: &[Route], at: Path<'_>, bridge: &mut Bridge<'_>) -> Vec<isobar_plan::TcpRoute> {
     route::check_names(written, at, &mut bridge.problems);
-    route::check_reach(written, at, &mut bridge.problems);
+    check_reach(written, at, &mut bridge.problems);
     let names = names::route_names(written);
     let named = written.iter().zip(&names).enumerate();
     named
@@ -143,7 +170,6 @@ fn route(written: &Route, name: &Label, at: Path<'_>, bridge: &mut Bridge<'_>) -
         ("response_headers", changes(response_headers)),
     ];
     refuse(&of_http, at, &mut bridge.problems);
-    check_match(r#match, at.key("match"), &mut bridge.problems);
     check_route_timeouts(timeouts, at.key("timeouts"), &mut bridge.problems);
     check_route_retry(own_retry, at.key("retry"), &mut bridge.problems);
     let found = bridge.upstream(upstream, at.key("upstream"));
@@ -153,6 +179,7 @@ fn route(written: &Route, name: &Label, at: Path<'_>, bridge: &mut Bridge<'_>) -
     });
     isobar_plan::TcpRoute {
         name: name.as_str().into(),
+        rule: rule(r#match, at.key("match"), &mut bridge.problems),
         upstream: found.map_or(UpstreamId(0), |(id, _)| id),
         timeouts: upstream::timeouts(&super::effective_timeouts(timeouts, &inherited)),
         retry: retry::retry(&retry),
@@ -160,10 +187,35 @@ fn route(written: &Route, name: &Label, at: Path<'_>, bridge: &mut Bridge<'_>) -
     }
 }
 
-fn check_match(written: &Match, at: Path<'_>, problems: &mut Problems) {
-    let Match { host, path } = written;
-    let of_http = [("host", *host != HostPattern::Any), ("path", *path != PathPattern::Any)];
-    refuse(&of_http, at, problems);
+fn rule(written: &Match, at: Path<'_>, problems: &mut Problems) -> TlsRule {
+    let Match { host, path, sni, alpn } = written;
+    if *host != HostPattern::Any {
+        let problem = Problem::error(at.key("host"), "`host` is for HTTP").on_key();
+        problems.push(problem.help("write `sni` for the name that clients ask for in their TLS handshake"));
+    }
+    refuse(&[("path", *path != PathPattern::Any)], at, problems);
+    TlsRule {
+        server_name: sni.clone(),
+        alpn: alpn.as_ref().map(|alpn| alpn.as_str().as_bytes().into()),
+    }
+}
+
+/// Reports routes that no connection can reach because an earlier one has the same rule.
+fn check_reach(routes: &[Route], at: Path<'_>, problems: &mut Problems) {
+    let mut first = HashMap::with_capacity(routes.len());
+    for (index, route) in routes.iter().enumerate() {
+        let Match { sni, alpn, .. } = &route.r#match;
+        let Some(&earlier) = first.get(&(sni, alpn)) else {
+            first.insert((sni, alpn), index);
+            continue;
+        };
+        let (at, earlier) = (at.index(index), at.index(earlier));
+        let problem = Problem::warning(
+            at,
+            "no connection can reach this route: one before it has the same rule",
+        );
+        problems.push(problem.related(earlier, Spot::Value, "this one takes them all"));
+    }
 }
 
 fn check_route_timeouts(written: &RouteTimeouts, at: Path<'_>, problems: &mut Problems) {
@@ -230,6 +282,11 @@ fn check_of_http(written: &Upstream, at: Path<'_>, problems: &mut Problems) {
         let message = "requests have no `sni` and no `destination_port`, and a listener of HTTP leads here";
         let problem = Problem::error(at.key("hash"), message).on_key();
         problems.push(problem.help("write `host`, or give TCP an upstream of its own"));
+    }
+    if written.proxy_protocol.0.is_some() {
+        let message = "connections of HTTP carry requests of many clients, and a listener of HTTP leads here";
+        let problem = Problem::error(at.key("proxy_protocol"), message).on_key();
+        problems.push(problem.help("servers of HTTP are told in `X-Forwarded-For`; give TCP an upstream of its own"));
     }
 }
 

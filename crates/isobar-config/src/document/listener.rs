@@ -2,7 +2,7 @@
 
 use isobar_plan::Priority;
 
-use super::{Http2, Label, ListenerTls, OrNone, Route, TlsRedirect, Whole};
+use super::{Http2, Label, ListenerTls, OrNone, ProxyProtocol, Route, TlsRedirect, Whole};
 use crate::setting::choice::Choice;
 use crate::setting::section::settings;
 use crate::units::{ByteSize, ListenAddress, Network, Span};
@@ -16,6 +16,8 @@ settings! {
         address: ListenAddress,
         /// What clients speak. A listener of TCP takes none of the settings that are for HTTP.
         protocol: Protocol = Protocol::Http,
+        /// Proxies in front that say who the client is with the PROXY protocol; without it, no such header is taken.
+        proxy_protocol: Option<ProxyProtocol>,
         /// How connections are secured; without it, they are not.
         tls: Option<ListenerTls>,
         /// Whether HTTP/2 is spoken beside HTTP/1, and how: with clients that ask for it in their TLS handshake (ALPN), and without
@@ -89,7 +91,8 @@ settings! {
     pub struct ClientTimeouts called "the timeouts of a listener" {
         /// From the end of one exchange, or the accept, to the first byte of the next request.
         idle: Span = Span::seconds(60),
-        /// From the accept to the end of the TLS handshake (the connection is closed).
+        /// From the accept to the end of the PROXY header and of the TLS handshake, or of the client's hello where TCP goes by
+        /// it (the connection is closed).
         handshake: Span = Span::seconds(10),
         /// From the first byte of a request head to its last (408).
         head: Span = Span::seconds(10),
