@@ -20,6 +20,7 @@ mod retry;
 mod route;
 mod sticky;
 mod subset;
+mod tcp;
 mod tls;
 mod upstream;
 
@@ -66,8 +67,11 @@ pub(crate) fn bridge(document: &Document) -> Bridged {
     clash::check(listeners, admin.0.as_ref(), &mut bridge.problems);
     let here = placement::Here::of(document, &mut bridge.problems);
     idle::check(document, &mut bridge.problems);
+    tcp::check_upstreams(document, &mut bridge.problems);
+    let (http, tcp) = listener::listeners(listeners, &mut bridge);
     let plan = Plan {
-        listeners: listener::listeners(listeners, &mut bridge),
+        listeners: http,
+        tcp,
         upstreams: upstream::upstreams(upstreams, here, &mut bridge.problems),
         access_log: self::access_log(access_log),
         admin: self::admin(admin, &mut bridge.problems),

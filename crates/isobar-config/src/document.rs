@@ -4,6 +4,7 @@
 //! from that. A document holds what was written, each value valid by itself; whether the values fit together is
 //! the bridge's question ([`crate::compile`]).
 
+mod alpn;
 mod hash;
 mod header;
 mod health;
@@ -13,6 +14,7 @@ mod logging;
 mod outliers;
 mod overload;
 mod placement;
+mod proxy_protocol;
 mod reports;
 mod retry;
 mod route;
@@ -22,6 +24,7 @@ mod upstream;
 mod word;
 
 pub use crate::setting::{Named, OneOrMore, OrNone, Whole};
+pub use alpn::AlpnProtocol;
 pub use hash::HashPart;
 pub use header::{HeaderChanges, HeaderName, HeaderValue};
 pub use health::{
@@ -36,6 +39,7 @@ pub use outliers::{
 };
 pub use overload::{AdaptiveConcurrency, Queue, UpstreamLimits};
 pub use placement::{Compared, Instance, Locality, Panic, SlowStart, Spread, Subset};
+pub use proxy_protocol::ProxyProtocol;
 pub use reports::{LoadProbe, Orca, Prequal, Reports};
 pub use retry::{Backoff, Condition, Conditions, Hedge, HedgeAfter, Kept, Retry, RetryBudget, RouteRetry};
 pub use route::{Match, Route, RouteTimeouts};

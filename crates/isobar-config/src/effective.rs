@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use crate::bridge::{self, names};
 use crate::document::{
-    Document, HealthCheck, HealthKind, HealthMethod, Label, Listener, Retry, RouteRetry, RouteTimeouts, ServerTimeouts,
-    Upstream, UpstreamTls, Whole,
+    Document, HealthCheck, HealthKind, HealthMethod, Label, Listener, Protocol, Retry, RouteRetry, RouteTimeouts,
+    ServerTimeouts, Upstream, UpstreamTls, Whole,
 };
 use crate::setting::{Detail, Setting};
 use crate::yaml;
@@ -47,9 +47,21 @@ fn fill_listener(listener: &mut Listener, index: usize, upstreams: &HashMap<&Lab
         route.name = Some(name);
         route.priority.get_or_insert(listener.priority);
         if let Some(upstream) = upstreams.get(&route.upstream) {
-            route.timeouts = fill_timeouts(&route.timeouts, &upstream.timeouts);
-            route.retry = fill_retry(&route.retry, &upstream.retry);
-            route.hedge.get_or_insert_with(|| upstream.hedge.clone());
+            let (timeouts, retry) = (
+                fill_timeouts(&route.timeouts, &upstream.timeouts),
+                fill_retry(&route.retry, &upstream.retry),
+            );
+            match listener.protocol {
+                Protocol::Http => {
+                    (route.timeouts, route.retry) = (timeouts, retry);
+                    route.hedge.get_or_insert_with(|| upstream.hedge.clone());
+                }
+                Protocol::Tcp => {
+                    (route.timeouts.connect, route.timeouts.idle) = (timeouts.connect, timeouts.idle);
+                    (route.retry.attempts, route.retry.on) = (retry.attempts, retry.on);
+                    route.retry.backoff = retry.backoff;
+                }
+            }
         }
     }
 }

@@ -84,6 +84,7 @@ fn plan(servers: &[(&str, u16)]) -> Plan {
             read: second,
             idle: second,
         },
+        proxy_protocol: None,
         http_version: isobar_plan::HttpVersion::Http1,
         keep_alive: KeepAlive {
             max_idle: 0,
@@ -102,6 +103,7 @@ fn plan(servers: &[(&str, u16)]) -> Plan {
     };
     Plan {
         listeners: vec![],
+        tcp: vec![],
         upstreams: vec![upstream],
         access_log: None,
         admin: None,

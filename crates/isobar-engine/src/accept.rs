@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use isobar_l7::{Accepted, Site, Worker, serve};
 use isobar_net::listen::Listener;
 use isobar_net::stream::Stream;
 use isobar_observe::WorkerStats;
@@ -16,6 +15,7 @@ use isobar_plan::Event;
 use isobar_upstream::Sharded;
 
 use crate::EventSink;
+use crate::site::{Servers, Site};
 use crate::spread;
 use crate::worker::{Command, Mailbox};
 
@@ -24,7 +24,9 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 /// One listening socket of one worker.
 pub(crate) struct Acceptor {
-    pub(crate) worker: Rc<Worker>,
+    /// The worker's index.
+    pub(crate) id: usize,
+    pub(crate) servers: Servers,
     pub(crate) orders: Rc<Orders>,
     pub(crate) mailboxes: Rc<[Mailbox]>,
     pub(crate) events: EventSink,
@@ -34,13 +36,13 @@ pub(crate) struct Acceptor {
 /// What an acceptor is told while it runs.
 #[derive(Debug)]
 pub(crate) struct Orders {
-    site: RefCell<Arc<Site>>,
+    site: RefCell<Site>,
     closing: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
 
 impl Orders {
-    pub(crate) fn new(site: Arc<Site>) -> Self {
+    pub(crate) fn new(site: Site) -> Self {
         Self {
             site: RefCell::new(site),
             closing: Cell::new(false),
@@ -49,7 +51,7 @@ impl Orders {
     }
 
     /// From now on connections come in by these rules, perhaps under another name.
-    pub(crate) fn set_site(&self, site: Arc<Site>) {
+    pub(crate) fn set_site(&self, site: Site) {
         *self.site.borrow_mut() = site;
     }
 
@@ -61,8 +63,8 @@ impl Orders {
         }
     }
 
-    fn site(&self) -> Arc<Site> {
-        Arc::clone(&self.site.borrow())
+    fn site(&self) -> Site {
+        self.site.borrow().clone()
     }
 
     fn is_closing(&self) -> bool {
@@ -87,12 +89,11 @@ impl Acceptor {
         let mut late = 0;
         loop {
             let site = self.orders.site();
-            let limits = site.listener.limits;
             let closing = self.orders.is_closing();
-            if closing && late > limits.backlog {
+            if closing && late > site.backlog() {
                 return;
             }
-            if site.open.total() >= limits.max_connections {
+            if site.open().total() >= site.max_connections() {
                 if closing {
                     return;
                 }
@@ -107,7 +108,7 @@ impl Acceptor {
                     self.place(stream, peer).await;
                 }
                 Some(Err(_)) => {
-                    let stats = self.stats.of(self.worker.id());
+                    let stats = self.stats.of(self.id);
                     stats.accept_errors.increment();
                     if !std::mem::replace(&mut exhausted, true) {
                         stats.descriptors_exhausted.increment();
@@ -140,44 +141,39 @@ impl Acceptor {
     /// Serves a connection here, or gives it to a worker that has fewer. While the listener has all it may have, the
     /// connection waits: others may have accepted since that was looked at.
     async fn place(&self, stream: Stream, peer: SocketAddr) {
-        let mine = self.worker.id();
+        let mine = self.id;
         let mut site = self.orders.site();
-        site.stats.of(mine).connections_accepted.increment();
-        let mut chosen = spread::choose(mine, site.open.by_worker());
-        while !site.open.opens(chosen, site.listener.limits.max_connections) {
+        site.stats().of(mine).connections_accepted.increment();
+        let mut chosen = spread::choose(mine, site.open().by_worker());
+        while !site.open().opens(chosen, site.max_connections()) {
             if self.orders.is_closing() {
                 return;
             }
             tokio::time::sleep(PAUSE).await;
             site = self.orders.site();
-            chosen = spread::choose(mine, site.open.by_worker());
+            chosen = spread::choose(mine, site.open().by_worker());
         }
         if chosen == mine {
-            self.serve(Accepted { stream, peer, site });
+            self.servers.serve(stream, peer, site);
         } else {
-            self.hand_off(chosen, Accepted { stream, peer, site });
+            self.hand_off(chosen, (stream, peer, site));
         }
-    }
-
-    fn serve(&self, accepted: Accepted) {
-        tokio::task::spawn_local(serve(Rc::clone(&self.worker), accepted));
     }
 
     /// Gives a connection, counted as its own, to another worker; one that is too far behind to take it is spared.
-    fn hand_off(&self, to: usize, accepted: Accepted) {
-        let Accepted { stream, peer, site } = accepted;
-        let (open, stats) = (Arc::clone(&site.open), Arc::clone(&site.stats));
+    fn hand_off(&self, to: usize, (stream, peer, site): (Stream, SocketAddr, Site)) {
+        let (open, stats) = (Arc::clone(site.open()), Arc::clone(site.stats()));
         let (Some(mailbox), Ok(socket)) = (self.mailboxes.get(to), stream.into_std()) else {
             return open.closed(to);
         };
         match mailbox.offer(Command::Serve { socket, peer, site }) {
-            Ok(()) => stats.of(self.worker.id()).connections_handed_off.increment(),
+            Ok(()) => stats.of(self.id).connections_handed_off.increment(),
             Err(Command::Serve { socket, peer, site }) => {
                 // In this order it is never uncounted; for a moment it counts twice.
-                let _ = open.opens(self.worker.id(), u32::MAX);
+                let _ = open.opens(self.id, u32::MAX);
                 open.closed(to);
                 let stream = Stream::from_accepted(socket);
-                self.serve(Accepted { stream, peer, site });
+                self.servers.serve(stream, peer, site);
             }
             Err(_) => open.closed(to),
         }
@@ -190,7 +186,7 @@ mod tests {
     use std::net::TcpStream;
     use std::thread::JoinHandle;
 
-    use isobar_l7::{OpenConnections, Published, SiteParts, WorkerParts, World};
+    use isobar_l7::{OpenConnections, Published, SiteParts, Worker, WorkerParts, World};
     use isobar_net::listen::{ListenOptions, listen};
     use isobar_net::runtime::{self, WorkerRuntime};
     use tokio::sync::mpsc::Receiver;
@@ -204,14 +200,14 @@ mod tests {
     struct Bench {
         acceptor: Acceptor,
         socket: std::net::TcpListener,
-        site: Arc<Site>,
+        site: Arc<isobar_l7::Site>,
         /// They are full, and nobody looks into them.
         _inboxes: Vec<Receiver<Command>>,
     }
 
     impl Bench {
         fn new() -> Self {
-            let site = Arc::new(Site::new(SiteParts {
+            let site = Arc::new(isobar_l7::Site::new(SiteParts {
                 listener: listener("gone", any_port()),
                 stats: Arc::new(Sharded::new(2)),
                 open: Arc::new(OpenConnections::new(2)),
@@ -236,9 +232,25 @@ mod tests {
             assert!(mailboxes.iter().all(full));
             let wheel = worker.wheel().clone();
             tokio::task::spawn_local(async move { wheel.drive().await });
+            let tcp = isobar_l4::Worker::new(isobar_l4::WorkerParts {
+                id: 0,
+                seed: 1,
+                published: Arc::new(isobar_l4::Published::new(isobar_l4::World {
+                    generation: 1,
+                    sites: Vec::new(),
+                    drain_timeout: PATIENCE,
+                    log: None,
+                })),
+                shared: worker.shared(),
+            });
+            let servers = Servers {
+                http: worker,
+                tcp: Rc::new(tcp),
+            };
             let acceptor = Acceptor {
-                worker,
-                orders: Rc::new(Orders::new(Arc::clone(&site))),
+                id: 0,
+                servers,
+                orders: Rc::new(Orders::new(Site::Http(Arc::clone(&site)))),
                 mailboxes: mailboxes.into(),
                 events: Arc::new(|_| {}),
                 stats: Arc::new(Sharded::new(2)),

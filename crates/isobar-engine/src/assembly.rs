@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use isobar_l7::{LogHandle, OpenConnections, ServerTls, Site, SiteParts, SiteRoute, SiteTls, World};
 use isobar_observe::{ListenerStats, RouteStats};
-use isobar_plan::{AccessLog, Action, Listener, Name, Plan, Route, ServerAddress, UpstreamId};
+use isobar_plan::{AccessLog, Action, Listener, Name, Plan, Route, ServerAddress, TcpListener, UpstreamId};
 use isobar_upstream::{Sharded, Upstream};
 
 use crate::certificates::Securing;
@@ -13,6 +13,12 @@ use crate::log_writer::LogWriter;
 use crate::names::Names;
 use crate::server_tls::SecuringServers;
 use crate::{ApplyError, EventSink};
+
+/// A plan that is ready to run.
+pub(crate) struct Worlds {
+    pub(crate) http: World,
+    pub(crate) tcp: isobar_l4::World,
+}
 
 /// What outlives plans, by name.
 pub(crate) struct Registry {
@@ -58,7 +64,7 @@ impl Registry {
     /// Makes a plan ready to run.
     ///
     /// *Errors*: the access log cannot be had, or a listener cannot be secured; nothing has changed.
-    pub(crate) fn assemble(&mut self, plan: &Plan, generation: u64, events: &EventSink) -> Result<World, ApplyError> {
+    pub(crate) fn assemble(&mut self, plan: &Plan, generation: u64, events: &EventSink) -> Result<Worlds, ApplyError> {
         let prepared = self.securing.prepare(plan)?;
         self.settle_log(plan.access_log.as_ref(), events)?;
         let secured = self.securing.settle(prepared, events);
@@ -70,13 +76,26 @@ impl Registry {
             .zip(secured)
             .map(|(listener, tls)| Arc::new(self.site(listener, tls, (&upstreams, &server_tls))))
             .collect();
+        let tcp = plan.tcp.iter();
+        let tcp = tcp
+            .map(|listener| Arc::new(self.tcp_site(listener, &upstreams)))
+            .collect();
         self.forget(plan);
-        Ok(World {
-            generation,
-            sites,
-            upstreams,
-            server_tls,
-            log: self.log.as_ref().map(|log| Arc::clone(&log.handle)),
+        let log = self.log.as_ref().map(|log| Arc::clone(&log.handle));
+        Ok(Worlds {
+            tcp: isobar_l4::World {
+                generation,
+                sites: tcp,
+                drain_timeout: plan.drain_timeout,
+                log: log.clone(),
+            },
+            http: World {
+                generation,
+                sites,
+                upstreams,
+                server_tls,
+                log,
+            },
         })
     }
 
@@ -165,17 +184,11 @@ impl Registry {
         (upstreams, server_tls): (&[Arc<Upstream>], &[Option<ServerTls>]),
     ) -> Site {
         let workers = self.workers;
-        let kept = self.listeners.entry(listener.name.clone()).or_insert_with(|| Kept {
-            stats: Arc::new(Sharded::new(workers)),
-            open: Arc::new(OpenConnections::new(workers)),
-            routes: HashMap::new(),
-        });
+        let kept = self.kept(&listener.name);
         let mut parts = |route: &Route| {
-            let known = kept.routes.entry(route.name.clone());
-            let stats = Arc::clone(known.or_insert_with(|| Arc::new(Sharded::new(workers))));
             let Action::Forward(UpstreamId(upstream)) = route.action;
             SiteRoute {
-                stats,
+                stats: kept.route(&route.name, workers),
                 upstream: Arc::clone(&upstreams[upstream]),
                 tls: server_tls[upstream].clone(),
             }
@@ -191,24 +204,63 @@ impl Registry {
         })
     }
 
+    fn tcp_site(&mut self, listener: &TcpListener, upstreams: &[Arc<Upstream>]) -> isobar_l4::Site {
+        let workers = self.workers;
+        let kept = self.kept(&listener.name);
+        let routes = listener.routes.iter().map(|route| isobar_l4::SiteRoute {
+            stats: kept.route(&route.name, workers),
+            upstream: Arc::clone(&upstreams[route.upstream.0]),
+        });
+        isobar_l4::Site {
+            routes: routes.collect(),
+            listener: listener.clone(),
+            stats: Arc::clone(&kept.stats),
+            open: Arc::clone(&kept.open),
+        }
+    }
+
+    fn kept(&mut self, listener: &Name) -> &mut Kept {
+        let workers = self.workers;
+        self.listeners.entry(listener.clone()).or_insert_with(|| Kept {
+            stats: Arc::new(Sharded::new(workers)),
+            open: Arc::new(OpenConnections::new(workers)),
+            routes: HashMap::new(),
+        })
+    }
+
     /// Lets go of what the plan no longer names.
     fn forget(&mut self, plan: &Plan) {
         let leaving = &mut self.leaving;
         leaving.retain(|open| open.total() > 0);
-        self.listeners.retain(
-            |name, kept| match plan.listeners.iter().find(|listener| listener.name == *name) {
-                Some(listener) => {
-                    kept.routes
-                        .retain(|name, _| listener.routes.iter().any(|route| route.name == *name));
-                    true
-                }
-                None => {
-                    leaving.push(Arc::clone(&kept.open));
-                    false
-                }
-            },
-        );
+        self.listeners.retain(|name, kept| match routes(plan, name) {
+            Some(routes) => {
+                kept.routes.retain(|name, _| routes.contains(&name));
+                true
+            }
+            None => {
+                leaving.push(Arc::clone(&kept.open));
+                false
+            }
+        });
         self.upstreams
             .retain(|name, _| plan.upstreams.iter().any(|upstream| upstream.name == *name));
+    }
+}
+
+impl Kept {
+    fn route(&mut self, name: &Name, workers: usize) -> Arc<Sharded<RouteStats>> {
+        let known = self.routes.entry(name.clone());
+        Arc::clone(known.or_insert_with(|| Arc::new(Sharded::new(workers))))
+    }
+}
+
+/// The names of a listener's routes; none: there is no such listener.
+fn routes<'p>(plan: &'p Plan, listener: &Name) -> Option<Vec<&'p Name>> {
+    let http = plan.listeners.iter().find(|other| other.name == *listener);
+    let tcp = plan.tcp.iter().find(|other| other.name == *listener);
+    match (http, tcp) {
+        (Some(http), _) => Some(http.routes.iter().map(|route| &route.name).collect()),
+        (None, Some(tcp)) => Some(tcp.routes.iter().map(|route| &route.name).collect()),
+        (None, None) => None,
     }
 }

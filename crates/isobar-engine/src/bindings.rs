@@ -6,7 +6,7 @@
 use std::net::{SocketAddr, TcpListener};
 
 use isobar_net::listen::{ListenOptions, listen};
-use isobar_plan::{Listener, Name};
+use isobar_plan::{Endpoint, Name};
 
 use crate::ApplyError;
 
@@ -62,8 +62,8 @@ impl Binding {
     }
 
     /// Becomes the sockets of this listener. What waits to be accepted stays, also when fewer may wait from now on.
-    fn serve(self, listener: &Listener) -> Self {
-        let backlog = listener.limits.backlog;
+    fn serve(self, listener: &Endpoint<'_>) -> Self {
+        let backlog = listener.backlog;
         if backlog != self.backlog {
             for socket in &self.sockets {
                 // listen(2) fails for sockets that cannot listen, and these do.
@@ -95,12 +95,12 @@ impl Bindings {
     /// the sockets of its address also when it has a new name.
     ///
     /// *Errors*: an address cannot be had; nothing is left behind.
-    pub(crate) fn claim(&self, listeners: &[Listener], workers: usize) -> Result<Vec<Claim>, ApplyError> {
+    pub(crate) fn claim(&self, listeners: &[Endpoint<'_>], workers: usize) -> Result<Vec<Claim>, ApplyError> {
         let kept = kept(
             &self.list.iter().map(|old| (&*old.name, old.asked)).collect::<Vec<_>>(),
             &listeners
                 .iter()
-                .map(|new| (&*new.name, new.address))
+                .map(|new| (&**new.name, new.address))
                 .collect::<Vec<_>>(),
         );
         let gone = self
@@ -112,7 +112,7 @@ impl Bindings {
             .map(|(_, old)| old.address)
             .chain(self.left.iter().copied())
             .collect();
-        let claim = |(listener, kept): (&Listener, &Option<usize>)| match kept {
+        let claim = |(listener, kept): (&Endpoint<'_>, &Option<usize>)| match kept {
             Some(position) => Ok(Claim::Kept(*position)),
             None => open(listener, workers, &ours).map_err(|source| ApplyError::Listen {
                 name: listener.name.clone(),
@@ -124,7 +124,7 @@ impl Bindings {
     }
 
     /// Gives every listener what was claimed for it; *returns* those that no listener has any more, closed on this side.
-    pub(crate) fn settle(&mut self, claims: Vec<Claim>, listeners: &[Listener]) -> Vec<BindingId> {
+    pub(crate) fn settle(&mut self, claims: Vec<Claim>, listeners: &[Endpoint<'_>]) -> Vec<BindingId> {
         let mut old: Vec<_> = std::mem::take(&mut self.list).into_iter().map(Some).collect();
         for (claim, listener) in claims.into_iter().zip(listeners) {
             let binding = match claim {
@@ -140,7 +140,7 @@ impl Bindings {
                         name: listener.name.clone(),
                         address,
                         asked: listener.address,
-                        backlog: listener.limits.backlog,
+                        backlog: listener.backlog,
                         sockets,
                         fresh: Some(fresh),
                     })
@@ -179,14 +179,14 @@ fn kept(old: &[(&str, SocketAddr)], new: &[(&str, SocketAddr)]) -> Vec<Option<us
 }
 
 /// Opens one socket per worker at a listener's address; `ours` are addresses of sockets that are to be closed.
-fn open(listener: &Listener, workers: usize, ours: &[SocketAddr]) -> std::io::Result<Claim> {
+fn open(listener: &Endpoint<'_>, workers: usize, ours: &[SocketAddr]) -> std::io::Result<Claim> {
     let mut address = listener.address;
     if address.port() != 0 && !ours.iter().any(|other| overlap(*other, address)) {
         // A socket that shares nothing finds out whether somebody else is there; ours would silently share with them.
         drop(TcpListener::bind(address)?);
     }
     let options = ListenOptions {
-        backlog: listener.limits.backlog,
+        backlog: listener.backlog,
     };
     let mut sockets = Vec::with_capacity(workers);
     for _ in 0..workers {
@@ -215,7 +215,7 @@ mod tests {
     use std::net::{SocketAddr, TcpListener, TcpStream};
     use std::time::Duration;
 
-    use isobar_plan::Listener;
+    use isobar_plan::{Endpoint, Listener};
 
     use super::{Bindings, kept, overlap};
     use crate::sample::{any_port, listener};
@@ -227,6 +227,12 @@ mod tests {
     }
 
     fn apply(bindings: &mut Bindings, listeners: &[Listener]) -> Result<usize, String> {
+        let endpoints = listeners.iter().map(|listener| Endpoint {
+            name: &listener.name,
+            address: listener.address,
+            backlog: listener.limits.backlog,
+        });
+        let listeners: &[_] = &endpoints.collect::<Vec<_>>();
         let claims = bindings.claim(listeners, 1).map_err(|error| error.to_string())?;
         Ok(bindings.settle(claims, listeners).len())
     }

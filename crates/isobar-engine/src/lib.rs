@@ -22,6 +22,7 @@ mod report;
 #[cfg(test)]
 mod sample;
 mod server_tls;
+mod site;
 mod spread;
 mod upkeep;
 mod worker;
@@ -30,9 +31,8 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use isobar_l7::Published;
 use isobar_observe::WorkerStats;
-use isobar_plan::{Event, Listener, ListenerChange, Name, Plan, PlanDiff, ServerAddress};
+use isobar_plan::{Endpoint, Event, ListenerChange, Name, Plan, PlanDiff, ServerAddress};
 use isobar_upstream::Sharded;
 
 pub use certificates::TlsError;
@@ -42,7 +42,7 @@ use crate::assembly::Registry;
 use crate::bindings::{BindingId, Bindings};
 use crate::health::{Clients, Prober};
 use crate::load_probes::LoadProber;
-use crate::worker::{Command, WorkerHandle};
+use crate::worker::{Command, Published, WorkerHandle};
 
 /// How long connections whose time is up have to say so and to be logged.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -66,7 +66,7 @@ type EventSink = Arc<dyn Fn(Event) + Send + Sync>;
 pub struct Engine {
     started: Instant,
     workers: Vec<WorkerHandle>,
-    published: Arc<Published>,
+    published: Published,
     worker_stats: Arc<Sharded<WorkerStats>>,
     prober: Prober,
     events: EventSink,
@@ -149,21 +149,22 @@ impl Engine {
         let events: EventSink = Arc::from(events);
         let count = options.workers.max(1);
         let mut bindings = Bindings::default();
-        let claims = bindings.claim(&plan.listeners, count)?;
+        let endpoints: Vec<_> = plan.endpoints().collect();
+        let claims = bindings.claim(&endpoints, count)?;
         let clients = Clients::default().next(&plan)?;
         let mut load_prober = LoadProber::new();
         load_prober.prepare(&plan, &events).map_err(ApplyError::Worker)?;
         let mut registry = Registry::new(count);
-        let world = registry.assemble(&plan, 1, &events)?;
-        let published = Arc::new(Published::new(world));
+        let worlds = registry.assemble(&plan, 1, &events)?;
+        let published = Published::new(worlds);
         let worker_stats = Arc::new(Sharded::new(count));
         let workers = worker::start_all(&published, &worker_stats, &events, options.io).map_err(ApplyError::Worker)?;
-        let prober = Prober::start(published.world(), clients, Arc::clone(&events)).map_err(ApplyError::Worker)?;
-        load_prober.watch(published.world());
-        bindings.settle(claims, &plan.listeners);
-        let added = |listener: &Listener| (listener.name.clone(), ListenerChange::Added);
+        let prober = Prober::start(published.http.world(), clients, Arc::clone(&events)).map_err(ApplyError::Worker)?;
+        load_prober.watch(published.http.world());
+        bindings.settle(claims, &endpoints);
+        let added = |listener: &Endpoint<'_>| (listener.name.clone(), ListenerChange::Added);
         let all = PlanDiff {
-            listeners: plan.listeners.iter().map(added).collect(),
+            listeners: endpoints.iter().map(added).collect(),
             ..PlanDiff::default()
         };
         let news = listener_events(&bindings, &all, &[ListenerChange::Added]);
@@ -209,17 +210,18 @@ impl Engine {
         }
         let diff = PlanDiff::between(&state.plan, &plan);
         // Whatever can fail comes first.
-        let claims = state.bindings.claim(&plan.listeners, self.workers.len())?;
+        let endpoints: Vec<_> = plan.endpoints().collect();
+        let claims = state.bindings.claim(&endpoints, self.workers.len())?;
         let clients = self.prober.clients().next(&plan)?;
         state
             .load_prober
             .prepare(&plan, &self.events)
             .map_err(ApplyError::Worker)?;
         let generation = state.generation + 1;
-        let world = state.registry.assemble(&plan, generation, &self.events)?;
-        self.published.publish(world);
+        let worlds = state.registry.assemble(&plan, generation, &self.events)?;
+        self.published.publish(worlds);
         let mut news = listener_events(&state.bindings, &diff, &[ListenerChange::Removed]);
-        let gone = state.bindings.settle(claims, &plan.listeners);
+        let gone = state.bindings.settle(claims, &endpoints);
         news.extend(listener_events(
             &state.bindings,
             &diff,
@@ -229,8 +231,8 @@ impl Engine {
         state.plan = plan;
         self.listen(&mut state.bindings, &gone);
         self.tell(|| Command::LookUp);
-        self.prober.watch(self.published.world(), clients);
-        state.load_prober.watch(self.published.world());
+        self.prober.watch(self.published.http.world(), clients);
+        state.load_prober.watch(self.published.http.world());
         news.into_iter().for_each(|event| (self.events)(event));
         (self.events)(Event::Applied {
             generation,
@@ -248,7 +250,7 @@ impl Engine {
         let address = ServerAddress::Name(name.into(), port);
         // Held to the end, so that no plan comes between what is remembered and what the servers are told.
         let mut state = self.state();
-        for upstream in &self.published.world().upstreams {
+        for upstream in &self.published.http.world().upstreams {
             let mut changed = false;
             for server in &upstream.members().servers {
                 if *server.address() == address {
@@ -326,19 +328,19 @@ impl Engine {
 
     /// Has the workers accept by the rules of the published world, and no longer from the sockets that are gone.
     fn listen(&self, bindings: &mut Bindings, gone: &[BindingId]) {
-        for (binding, site) in bindings.iter_mut().zip(&self.published.world().sites) {
+        for (binding, site) in bindings.iter_mut().zip(self.published.sites()) {
             let id = binding.id;
             let Some(sockets) = binding.take_fresh() else {
                 self.tell(|| Command::Follow {
                     binding: id,
-                    site: Arc::clone(site),
+                    site: site.clone(),
                 });
                 continue;
             };
             for (worker, socket) in self.workers.iter().zip(sockets) {
                 worker.tell(Command::Listen {
                     binding: id,
-                    site: Arc::clone(site),
+                    site: site.clone(),
                     socket,
                 });
             }

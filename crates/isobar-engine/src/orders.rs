@@ -18,7 +18,7 @@ impl Engine {
         } = order;
         // Held to the end, so that no plan and no other order comes between.
         let state = self.state();
-        let world = self.published.world();
+        let world = self.published.http.world();
         let same_name = |upstream: &&std::sync::Arc<isobar_upstream::Upstream>| upstream.name() == upstream_name;
         let upstream = world.upstreams.iter().find(same_name).ok_or(OrderRefusal::NoUpstream)?;
         let members = upstream.members();

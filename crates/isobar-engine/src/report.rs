@@ -13,15 +13,16 @@ impl Engine {
     /// What is true right now.
     #[must_use]
     pub fn status(&self) -> Status {
-        let world = self.published.world();
+        let world = self.published.http.world();
         let state = self.state();
-        let listeners = world.sites.iter().filter_map(|site| {
-            let name = &site.listener.name;
+        let sites = self.published.sites();
+        let listeners = sites.iter().filter_map(|site| {
+            let name = site.name();
             let address = state.bindings.address(name)?;
             Some(ListenerStatus {
                 name: name.clone(),
                 address,
-                connections: site.open.by_worker().collect(),
+                connections: site.open().by_worker().collect(),
                 certificates: state.registry.securing().status(name),
             })
         });
@@ -46,16 +47,16 @@ impl Engine {
     /// The counters, summed over the workers.
     #[must_use]
     pub fn metrics(&self) -> Snapshot {
-        let world = self.published.world();
+        let world = self.published.http.world();
         let mut snapshot = Snapshot::default();
-        for site in &world.sites {
-            let name = &site.listener.name;
+        for site in self.published.sites() {
+            let name = site.name();
             let mut listener = ListenerSnapshot::new([Arc::clone(name)]);
-            site.stats.iter().for_each(|shard| listener.add(shard));
+            site.stats().iter().for_each(|shard| listener.add(shard));
             snapshot.listeners.push(listener);
-            for (route, counted) in site.routes() {
-                let mut series = RouteSnapshot::new([Arc::clone(name), Arc::clone(&route.name)]);
-                counted.stats.iter().for_each(|shard| series.add(shard));
+            for (route, stats) in site.routes() {
+                let mut series = RouteSnapshot::new([Arc::clone(name), Arc::clone(route)]);
+                stats.iter().for_each(|shard| series.add(shard));
                 snapshot.routes.push(series);
             }
         }

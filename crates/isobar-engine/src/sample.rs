@@ -16,6 +16,7 @@ pub(crate) fn listener(name: &str, address: SocketAddr) -> Listener {
     Listener {
         name: name.into(),
         address,
+        proxy: None,
         tls: None,
         http2: None,
         redirect_to_tls: None,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use isobar_l7::{Accepted, Published, Site, Worker, WorkerParts, serve};
+use isobar_l7::{Worker, WorkerParts};
 use isobar_net::listen::Listener;
 use isobar_net::runtime::{self, Io, WorkerRuntime};
 use isobar_net::stream::Stream;
@@ -17,13 +17,44 @@ use tokio::sync::mpsc;
 
 use crate::EventSink;
 use crate::accept::{Acceptor, Orders};
+use crate::assembly::Worlds;
 use crate::bindings::BindingId;
+use crate::site::{Servers, Site};
 
 /// Commands that wait for a worker at most; most are connections that another worker accepted.
 const MAILBOX_COMMANDS: usize = 1024;
 
 /// How long the control side waits for a worker that is behind.
 const FULL_MAILBOX_PAUSE: Duration = Duration::from_millis(1);
+
+/// Where the newest worlds are found.
+#[derive(Clone)]
+pub(crate) struct Published {
+    pub(crate) http: Arc<isobar_l7::Published>,
+    pub(crate) tcp: Arc<isobar_l4::Published>,
+}
+
+impl Published {
+    pub(crate) fn new(worlds: Worlds) -> Self {
+        Self {
+            http: Arc::new(isobar_l7::Published::new(worlds.http)),
+            tcp: Arc::new(isobar_l4::Published::new(worlds.tcp)),
+        }
+    }
+
+    pub(crate) fn publish(&self, worlds: Worlds) {
+        self.http.publish(worlds.http);
+        self.tcp.publish(worlds.tcp);
+    }
+
+    /// All listeners, in the order of the plan's endpoints.
+    pub(crate) fn sites(&self) -> Vec<Site> {
+        let (http, tcp) = (self.http.world(), self.tcp.world());
+        let http = http.sites.iter().map(|site| Site::Http(Arc::clone(site)));
+        http.chain(tcp.sites.iter().map(|site| Site::Tcp(Arc::clone(site))))
+            .collect()
+    }
+}
 
 /// What a worker can be told.
 pub(crate) enum Command {
@@ -32,7 +63,7 @@ pub(crate) enum Command {
         /// Which sockets these are.
         binding: BindingId,
         /// The listener.
-        site: Arc<Site>,
+        site: Site,
         /// This worker's socket.
         socket: TcpListener,
     },
@@ -41,7 +72,7 @@ pub(crate) enum Command {
         /// Which sockets are meant.
         binding: BindingId,
         /// The listener.
-        site: Arc<Site>,
+        site: Site,
     },
     /// Accept what waits, then close; connections go on.
     Close(BindingId),
@@ -52,7 +83,7 @@ pub(crate) enum Command {
         /// Whose it is.
         peer: SocketAddr,
         /// The listener it came in at.
-        site: Arc<Site>,
+        site: Site,
     },
     /// There is a new world.
     LookUp,
@@ -113,7 +144,7 @@ impl WorkerHandle {
 
 /// Starts the worker threads, each pinned to a core of its own as far as there are cores.
 pub(crate) fn start_all(
-    published: &Arc<Published>,
+    published: &Published,
     stats: &Arc<Sharded<WorkerStats>>,
     events: &EventSink,
     io: Io,
@@ -129,17 +160,14 @@ pub(crate) fn start_all(
         } else {
             None
         };
-        let parts = WorkerParts {
-            id,
-            seed: seed(id),
-            published: Arc::clone(published),
-        };
+        let published = published.clone();
         let surroundings = (mailboxes.clone(), Arc::clone(stats), Arc::clone(events));
         let body = move || {
             let (mailboxes, stats, events) = surroundings;
             let run = || {
                 work(
-                    parts,
+                    id,
+                    published,
                     Surroundings {
                         mailboxes: mailboxes.into(),
                         stats,
@@ -178,19 +206,16 @@ struct Surroundings {
 }
 
 /// A worker's life.
-async fn work(parts: WorkerParts, around: Surroundings, mut commands: mpsc::Receiver<Command>) {
-    let worker = Rc::new(Worker::new(parts));
-    let wheel = worker.wheel().clone();
-    tokio::task::spawn_local(async move { wheel.drive().await });
-    let chores = Rc::clone(&worker);
-    tokio::task::spawn_local(async move { chores.chores().await });
+async fn work(id: usize, published: Published, around: Surroundings, mut commands: mpsc::Receiver<Command>) {
+    let servers = servers(id, published);
+    servers.start();
     let mut acceptors: HashMap<BindingId, Rc<Orders>> = HashMap::new();
     while let Some(command) = commands.recv().await {
         match command {
             Command::Listen { binding, site, socket } => {
                 let orders = Rc::new(Orders::new(site));
                 acceptors.insert(binding, Rc::clone(&orders));
-                around.accept(&worker, orders, socket);
+                around.accept(id, &servers, orders, socket);
             }
             Command::Follow { binding, site } => {
                 if let Some(orders) = acceptors.get(&binding) {
@@ -203,25 +228,44 @@ async fn work(parts: WorkerParts, around: Surroundings, mut commands: mpsc::Rece
                 }
             }
             Command::Serve { socket, peer, site } => {
-                let stream = Stream::from_accepted(socket);
-                tokio::task::spawn_local(serve(Rc::clone(&worker), Accepted { stream, peer, site }));
+                servers.serve(Stream::from_accepted(socket), peer, site);
             }
-            Command::LookUp => worker.look_up(),
+            Command::LookUp => servers.look_up(),
             Command::Drain => {
                 acceptors.drain().for_each(|(_, orders)| orders.close());
-                worker.drain();
+                servers.http.drain();
             }
-            Command::Cut => worker.cut(),
+            Command::Cut => servers.cut(),
             Command::Stop => break,
         }
     }
-    worker.flush();
+    servers.flush();
+}
+
+fn servers(id: usize, published: Published) -> Servers {
+    let seed = seed(id);
+    let http = Worker::new(WorkerParts {
+        id,
+        seed,
+        published: published.http,
+    });
+    let tcp = isobar_l4::Worker::new(isobar_l4::WorkerParts {
+        id,
+        seed: seed.rotate_left(32),
+        published: published.tcp,
+        shared: http.shared(),
+    });
+    Servers {
+        http: Rc::new(http),
+        tcp: Rc::new(tcp),
+    }
 }
 
 impl Surroundings {
-    fn accept(&self, worker: &Rc<Worker>, orders: Rc<Orders>, socket: TcpListener) {
+    fn accept(&self, id: usize, servers: &Servers, orders: Rc<Orders>, socket: TcpListener) {
         let acceptor = Acceptor {
-            worker: Rc::clone(worker),
+            id,
+            servers: servers.clone(),
             orders,
             mailboxes: Rc::clone(&self.mailboxes),
             events: Arc::clone(&self.events),

@@ -36,6 +36,7 @@ fn upstream(name: &str, servers: &[&str]) -> Upstream {
             read: second,
             idle: second,
         },
+        proxy_protocol: None,
         http_version: isobar_plan::HttpVersion::Http1,
         keep_alive: KeepAlive {
             max_idle: 0,
@@ -56,6 +57,7 @@ fn upstream(name: &str, servers: &[&str]) -> Upstream {
 
 fn plan(upstreams: Vec<Upstream>) -> Plan {
     Plan {
+        tcp: Vec::new(),
         listeners: Vec::new(),
         upstreams,
         access_log: None,

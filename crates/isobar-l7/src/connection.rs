@@ -14,6 +14,7 @@ use crate::address::AddressText;
 use crate::carrier::Carrier;
 use crate::exchange::{self, Exchange, Next};
 use crate::http2::{self, Accepted as StreamOfClient};
+use crate::proxied;
 use crate::secure::{self, SecuredClient};
 use crate::worker::LocalSite;
 use crate::{OpenConnections, Site, Worker};
@@ -150,6 +151,9 @@ impl Session {
 
     async fn run(&mut self) {
         let Self { worker, client, .. } = self;
+        if client.site.site.listener.proxy.is_some() && !Box::pin(proxied::introduce(client, worker)).await {
+            return;
+        }
         if client.site.site.tls.is_some() && !Box::pin(secure::handshake(client, worker)).await {
             return;
         }

@@ -63,6 +63,8 @@ impl Source<'_> {
                 IpAddr::V4(address) => f(Some(&address.octets())),
                 IpAddr::V6(address) => f(Some(&address.octets())),
             },
+            // Parts of TCP connections, which the configuration does not let upstreams of HTTP have.
+            HashPart::Sni | HashPart::DestinationPort => f(None),
             HashPart::Host => with_host(request.authority.of(head), f),
             HashPart::Path => f(Some(isobar_route::path_of(self.exchange.canonical_target()))),
             HashPart::Header(name) => f(header(head, request, name.as_bytes()).next()),

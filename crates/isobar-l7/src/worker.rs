@@ -8,6 +8,7 @@ use std::task::Context;
 use std::time::{Duration, Instant};
 
 use isobar_balance::Chance;
+use isobar_l4::{Lines, Roster, Shared};
 use isobar_net::scratch::Scratch;
 use isobar_net::splice::Pipes;
 use isobar_net::wheel::Wheel;
@@ -16,9 +17,7 @@ use isobar_upstream::{Local, LocalServer, moment};
 use isobar_wire::Field;
 
 use crate::exchange::Exchange;
-use crate::log::Lines;
 use crate::pool::Pool;
-use crate::roster::Roster;
 use crate::{Published, Site, World};
 
 /// Idle exchanges kept for reuse: about as many as requests are under way at once on one worker.
@@ -39,7 +38,7 @@ pub struct Worker {
     /// Its index among the workers.
     pub(crate) id: usize,
     pub(crate) wheel: Wheel,
-    pub(crate) scratch: Scratch,
+    pub(crate) scratch: Rc<Scratch>,
     pub(crate) pipes: Pipes,
     pub(crate) chance: RefCell<Chance>,
     pub(crate) roster: Roster,
@@ -114,7 +113,7 @@ impl Worker {
         Self {
             id: parts.id,
             wheel: Wheel::new(Instant::now()),
-            scratch: Scratch::new(),
+            scratch: Rc::default(),
             pipes: Pipes::new(MAX_IDLE_PIPES),
             chance: RefCell::new(Chance::new(parts.seed)),
             roster: Roster::default(),
@@ -141,6 +140,16 @@ impl Worker {
     #[must_use]
     pub fn wheel(&self) -> &Wheel {
         &self.wheel
+    }
+
+    /// What it shares with whoever else serves connections on its thread.
+    #[must_use]
+    pub fn shared(&self) -> Shared {
+        Shared {
+            wheel: self.wheel.clone(),
+            scratch: Rc::clone(&self.scratch),
+            pipes: self.pipes.clone(),
+        }
     }
 
     /// The newest rules of a listener; none: it is gone.

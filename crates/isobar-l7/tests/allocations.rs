@@ -131,6 +131,7 @@ fn world(server: SocketAddr, balance: Balance, sticky: Option<Sticky>) -> World 
             min_servers: 1,
         }),
         timeouts,
+        proxy_protocol: None,
         http_version: isobar_plan::HttpVersion::Http1,
         keep_alive: KeepAlive {
             max_idle: 8,
@@ -185,6 +186,7 @@ fn world(server: SocketAddr, balance: Balance, sticky: Option<Sticky>) -> World 
     let listener = isobar_plan::Listener {
         name: "web".into(),
         address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        proxy: None,
         tls: None,
         http2: None,
         redirect_to_tls: None,

@@ -48,6 +48,7 @@ fn world(server: SocketAddr, hedge: Option<Hedge>, counted: &Arc<Sharded<RouteSt
         health: Vec::new(),
         outliers: None,
         timeouts,
+        proxy_protocol: None,
         http_version: isobar_plan::HttpVersion::Http1,
         keep_alive: KeepAlive {
             max_idle: 8,
@@ -98,6 +99,7 @@ fn world(server: SocketAddr, hedge: Option<Hedge>, counted: &Arc<Sharded<RouteSt
     let listener = isobar_plan::Listener {
         name: "web".into(),
         address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        proxy: None,
         tls: None,
         http2: None,
         redirect_to_tls: None,

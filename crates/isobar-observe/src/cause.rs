@@ -107,11 +107,13 @@ use Answer::{Begun, Logged, Status};
 
 causes! {
     Complete "complete" Begun, Ok, Nobody, Never,
-        "The answer was sent to its end.";
+        "The answer was sent to its end; of a TCP connection, both sides ended it.";
     RedirectedToTls "redirected_to_tls" Status(308), FailedPrecondition, Nobody, Never,
         "The listener sends its clients to the same address over TLS.";
     IdleTimeout "idle_timeout" Begun, Unavailable, Nobody, Never,
-        "An upgraded connection, or a stream, carried nothing in either direction for its idle timeout.";
+        "A TCP connection, one that was upgraded, or a stream, carried nothing in either direction for its idle timeout.";
+    Drained "drained" Begun, Unavailable, Nobody, Never,
+        "The listener or the server of a TCP connection is gone since a reload, and the time to finish was over.";
 
     ClientMalformed "client_malformed" Status(400), Internal, Client, Never,
         "The request broke the rules of HTTP; the connection is closed.";
@@ -130,9 +132,13 @@ causes! {
     ClientHeadTooLarge "client_head_too_large" Status(431), ResourceExhausted, Client, Never,
         "The request has more fields, or a longer head, than the listener takes.";
     ClientClosed "client_closed" Logged(499), Cancelled, Client, Idempotent,
-        "The client closed its connection before it had the whole answer.";
+        "The client closed its connection before it had the whole answer; of a TCP connection, it was reset by the client, or could not be given what the server sent.";
     ClientFlood "client_flood" Logged(400), Cancelled, Client, Never,
         "The client sent more of what costs it nothing than its HTTP/2 connection has a budget for; the connection is closed, with all requests on it. What it was is in `{detail}`.";
+    ProxyHeader "proxy_header" Logged(400), Internal, Client, Never,
+        "The connection did not begin with the header of the PROXY protocol that it has to begin with, or was not from a proxy that is listed; it is closed. What it was is in `{detail}` for TCP.";
+    ClientHello "client_hello" Logged(400), Internal, Client, Never,
+        "The first message of the client's TLS handshake was broken, or not complete in time; the connection is closed. What it was is in `{detail}`.";
     ClientUnsupported "client_unsupported" Status(501), Unimplemented, Client, Never,
         "The request uses a method or a transfer coding that is not supported.";
     ClientDeadline "client_deadline" Begun, DeadlineExceeded, Client, Never,
@@ -155,7 +161,7 @@ causes! {
     ServerHeadTooLarge "server_head_too_large" Status(502), Internal, Server, Idempotent,
         "The answer has more fields, or a longer head, than is taken from servers.";
     ServerAborted "server_aborted" Begun, Unavailable, Server, Idempotent,
-        "The server closed or reset its connection within the answer; the client's connection is closed too.";
+        "The server closed or reset its connection within the answer, or reset a TCP connection; the client's connection is closed too.";
     ServerRefused "server_refused" Status(503), Unavailable, Server, Always,
         "The server refused the request's stream before it did anything about it: it has enough to do.";
     NoServer "no_server" Status(503), Unavailable, Server, Always,

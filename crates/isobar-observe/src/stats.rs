@@ -66,7 +66,7 @@ shards! {
         tls_abandoned: Counter = "isobar_listener_tls_abandoned_total",
         /// Connections that should have begun with TLS and did not.
         tls_not_spoken: Counter = "isobar_listener_tls_not_spoken_total",
-        /// Requests that ended before a route took them, by cause.
+        /// Requests, or TCP connections, that ended before a route took them, by cause.
         requests_refused: Refusals = "isobar_listener_requests_refused_total",
     }
 
@@ -74,13 +74,13 @@ shards! {
     RouteStats => RouteTotals, ROUTE_METRICS, ["listener", "route"] {
         /// Answers begun, by the class of their status, whoever gave them.
         responses: ByClass = "isobar_route_responses_total",
-        /// Exchanges that ended, by cause.
+        /// Exchanges, or TCP connections, that ended, by cause.
         exchanges: ByCause = "isobar_route_exchanges_total",
         /// Calls of gRPC that ended, by the status their client was told; absent until there is one.
         grpc_calls: ByGrpcStatus = "isobar_route_grpc_calls_total",
-        /// Bytes of request bodies taken from clients.
+        /// Bytes of request bodies, or of TCP connections, taken from clients.
         request_body_bytes: Counter = "isobar_route_request_body_bytes_total",
-        /// Bytes of answer bodies given to clients.
+        /// Bytes of answer bodies, or of TCP connections, given to clients.
         response_body_bytes: Counter = "isobar_route_response_body_bytes_total",
         /// Connections upgraded to another protocol.
         upgrades: Counter = "isobar_route_upgrades_total",
@@ -92,7 +92,7 @@ shards! {
 
     /// What one worker counts of one upstream.
     UpstreamStats => UpstreamTotals, UPSTREAM_METRICS, ["upstream"] {
-        /// Requests, each once however many servers it was sent to.
+        /// Requests and TCP connections, each once however many servers it was sent to.
         requests: Counter = "isobar_upstream_requests_total",
         /// Times that a request was sent again, by why.
         retries: ByReason = "isobar_upstream_retries_total",
@@ -132,7 +132,7 @@ shards! {
 
     /// What one worker counts of one server.
     ServerStats => ServerTotals, SERVER_METRICS, ["upstream", "server"] {
-        /// Requests given to the server, retries of other servers' requests included.
+        /// Requests and TCP connections given to the server, retries of other servers' requests included.
         requests: Counter = "isobar_server_requests_total",
         /// Answers the server began, by the class of their status.
         responses: ByClass = "isobar_server_responses_total",
@@ -152,9 +152,9 @@ shards! {
         tls_failures: ByTlsReason = "isobar_server_tls_failures_total",
         /// Requests sent on a connection that had carried others before.
         connections_reused: Counter = "isobar_server_connections_reused_total",
-        /// Bytes of request bodies given to the server.
+        /// Bytes of request bodies, or of TCP connections, given to the server.
         request_body_bytes: Counter = "isobar_server_request_body_bytes_total",
-        /// Bytes of answer bodies taken from the server.
+        /// Bytes of answer bodies, or of TCP connections, taken from the server.
         response_body_bytes: Counter = "isobar_server_response_body_bytes_total",
         /// Reports of its load that were read, in its answers and when it was asked.
         reports: Counter = "isobar_server_reports_total",
@@ -168,6 +168,8 @@ shards! {
         first_byte: Histogram = "isobar_server_first_byte_seconds",
         /// Time from the start of sending a request to the last byte of the answer; upgraded connections are left out.
         duration: Histogram = "isobar_server_duration_seconds",
+        /// Time from the making of a TCP connection to the server to its end.
+        connection_duration: Histogram = "isobar_server_connection_duration_seconds",
     }
 
     /// What one worker counts of itself.

@@ -67,21 +67,32 @@ impl PlanDiff {
 
 fn listener_changes(old: &Plan, new: &Plan) -> Vec<(Name, ListenerChange)> {
     let mut changes = Vec::new();
-    for listener in &new.listeners {
-        let change = match old.listeners.iter().find(|other| other.name == listener.name) {
+    for listener in new.endpoints() {
+        let change = match old.endpoints().find(|other| other.name == listener.name) {
             None => ListenerChange::Added,
             Some(other) if other.address != listener.address => ListenerChange::Moved,
-            Some(other) if other != listener => ListenerChange::Changed,
+            Some(_) if !is_same(old, new, listener.name) => ListenerChange::Changed,
             Some(_) => continue,
         };
         changes.push((listener.name.clone(), change));
     }
-    for listener in &old.listeners {
-        if !new.listeners.iter().any(|other| other.name == listener.name) {
+    for listener in old.endpoints() {
+        if !new.endpoints().any(|other| other.name == listener.name) {
             changes.push((listener.name.clone(), ListenerChange::Removed));
         }
     }
     changes
+}
+
+/// Whether a listener has the same rules in both plans.
+fn is_same(old: &Plan, new: &Plan, name: &Name) -> bool {
+    fn http<'p>(plan: &'p Plan, name: &Name) -> Option<&'p crate::Listener> {
+        plan.listeners.iter().find(|listener| listener.name == *name)
+    }
+    fn tcp<'p>(plan: &'p Plan, name: &Name) -> Option<&'p crate::TcpListener> {
+        plan.tcp.iter().find(|listener| listener.name == *name)
+    }
+    http(old, name) == http(new, name) && tcp(old, name) == tcp(new, name)
 }
 
 fn upstream_changes(old: &Plan, new: &Plan) -> Vec<(Name, UpstreamChange)> {

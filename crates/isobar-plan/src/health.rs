@@ -5,7 +5,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use crate::Name;
+use crate::{Name, ProxyVersion};
 
 /// One thing that is asked of every server of an upstream, again and again.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub struct HealthCheck {
     pub port: Option<u16>,
     /// How the connection is secured; none: it is not.
     pub tls: Option<CheckTls>,
+    /// In which form of the PROXY protocol the server is told that nobody else is spoken for; none: it is not.
+    pub proxy_protocol: Option<ProxyVersion>,
     /// What is asked of a server.
     pub probe: HealthProbe,
     /// From the start of one probe to the start of the next; each is moved by up to a tenth of it at random.
@@ -36,7 +38,8 @@ impl HealthCheck {
             (Some(one), Some(other)) => one.asks_the_same(other),
             (one, other) => one == other,
         };
-        self.probe == other.probe && self.port == other.port && same_tls
+        let same_way = self.port == other.port && self.proxy_protocol == other.proxy_protocol;
+        self.probe == other.probe && same_way && same_tls
     }
 }
 

@@ -20,6 +20,7 @@ mod retry;
 mod service;
 mod status;
 mod sticky;
+mod tcp;
 mod tls;
 mod upstream;
 
@@ -44,6 +45,7 @@ pub use status::{
     ListenerStatus, LogStatus, PanicChange, ReportsStatus, ServerStatus, Status, UpstreamStatus, UpstreamTlsStatus,
 };
 pub use sticky::{Learned, LearnedFrom, Otherwise, Secret, Sticky, StickyBy, StickyCookie};
+pub use tcp::{ProxyOthers, ProxySources, ProxyVersion, TcpLimits, TcpListener, TcpRoute, TlsRule};
 pub use tls::{
     CertificateFiles, ClientCertificates, Hsts, ListenerTls, ServerTrust, Sessions, TicketKeys, TlsVersion,
     UnknownName, UpstreamTls, WithoutCertificate,
@@ -63,8 +65,10 @@ pub type Name = Arc<str>;
 /// *Shape*: an [`UpstreamId`] indexes `upstreams` and is in range; names are unique within their kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
-    /// Where clients come in.
+    /// Where clients of HTTP come in.
     pub listeners: Vec<Listener>,
+    /// Where connections of TCP come in.
+    pub tcp: Vec<TcpListener>,
     /// Where requests go.
     pub upstreams: Vec<Upstream>,
     /// Where finished requests are written down; none: nowhere.
@@ -82,7 +86,33 @@ pub struct Admin {
     pub address: SocketAddr,
 }
 
+/// What a listener of any kind listens on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Endpoint<'a> {
+    /// The listener's name.
+    pub name: &'a Name,
+    /// The address in the plan.
+    pub address: SocketAddr,
+    /// Connections the kernel keeps for us to accept.
+    pub backlog: u32,
+}
+
 impl Plan {
+    /// What all listeners listen on: those of HTTP, then those of TCP.
+    pub fn endpoints(&self) -> impl Iterator<Item = Endpoint<'_>> {
+        let http = self.listeners.iter().map(|listener| Endpoint {
+            name: &listener.name,
+            address: listener.address,
+            backlog: listener.limits.backlog,
+        });
+        let tcp = self.tcp.iter().map(|listener| Endpoint {
+            name: &listener.name,
+            address: listener.address,
+            backlog: listener.limits.backlog,
+        });
+        http.chain(tcp)
+    }
+
     /// The upstream an id stands for.
     ///
     /// *Panics* when the id is of another plan.

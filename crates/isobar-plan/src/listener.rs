@@ -8,7 +8,7 @@ use core::time::Duration;
 
 use isobar_route::Rule;
 
-use crate::{Hedge, Http2, ListenerTls, Name, Priority, Retry, Timeouts};
+use crate::{Hedge, Http2, ListenerTls, Name, Priority, ProxySources, Retry, Timeouts};
 
 /// The position of an upstream in [`Plan::upstreams`](crate::Plan::upstreams).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,6 +21,8 @@ pub struct Listener {
     pub name: Name,
     /// The address it listens on; port 0 asks the kernel for a free one.
     pub address: SocketAddr,
+    /// From whom it takes headers of the PROXY protocol; none: from nobody.
+    pub proxy: Option<ProxySources>,
     /// How connections are secured; none: they are not.
     pub tls: Option<ListenerTls>,
     /// How HTTP/2 is spoken, with those who ask for it (ALPN) and those who begin with it; none: only HTTP/1 is.
@@ -57,7 +59,7 @@ pub struct ListenerLimits {
 pub struct ClientTimeouts {
     /// From the end of one exchange (or the accept) to the first byte of the next.
     pub idle: Duration,
-    /// From the accept to the end of the TLS handshake (the connection is closed).
+    /// From the accept to the end of the PROXY header and of the TLS handshake (the connection is closed).
     pub handshake: Duration,
     /// From the first byte of a head to its last (408).
     pub head: Duration,

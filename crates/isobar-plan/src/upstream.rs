@@ -9,8 +9,8 @@ use core::time::Duration;
 pub use isobar_balance::{Allowance, Balance};
 
 use crate::{
-    GradientRules, HealthCheck, HttpVersion, Name, Outliers, Placement, Queue, Reports, ServiceState, Sticky,
-    UpstreamLimits, UpstreamTls,
+    GradientRules, HealthCheck, HttpVersion, Name, Outliers, Placement, ProxyVersion, Queue, Reports, ServiceState,
+    Sticky, UpstreamLimits, UpstreamTls,
 };
 
 /// A set of servers that can answer the same requests.
@@ -36,6 +36,8 @@ pub struct Upstream {
     pub outliers: Option<Outliers>,
     /// How long its servers may take.
     pub timeouts: Timeouts,
+    /// In which form its servers are told of the clients of TCP connections; none: they are not.
+    pub proxy_protocol: Option<ProxyVersion>,
     /// How connections to its servers are kept.
     pub keep_alive: KeepAlive,
     /// What is spoken with its servers.
@@ -52,11 +54,15 @@ pub struct Upstream {
     pub retry_budget: Option<Allowance>,
 }
 
-/// One thing of a request that is part of its key.
+/// One thing of a request, or of a TCP connection, that is part of its key.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum HashPart {
     /// The client's address, as trusted proxies tell it.
     ClientIp,
+    /// The name that a client of a TCP listener asks for in its TLS handshake (SNI).
+    Sni,
+    /// The port that a client of a TCP listener connected to, as the PROXY protocol tells it.
+    DestinationPort,
     /// The host asked for.
     Host,
     /// The path, in canonical form and without the query.

@@ -48,8 +48,9 @@ impl HostPattern {
         parse_name(text).map(Self::Exact)
     }
 
-    /// Whether it takes a host in [canonical](canonical_host) form.
-    pub(crate) fn matches(&self, host: &[u8]) -> bool {
+    /// Whether it takes a host that is written as patterns are: in lower case, without port and trailing dot.
+    #[must_use]
+    pub fn matches(&self, host: &[u8]) -> bool {
         match self {
             Self::Any => true,
             Self::Exact(name) => host == name.as_bytes(),

@@ -26,6 +26,7 @@ mod peers;
 mod port;
 mod process;
 mod programs;
+mod tcp_server;
 mod tls_server;
 pub mod websocket;
 
@@ -48,5 +49,6 @@ pub use programs::{
     Curl, Nginx, Wrk, WrkReport, curl, openssl, promtool_check_metrics, sslyze, testssl, varnishtest, wrk, wrk_over_tls,
 };
 pub use serde_json;
+pub use tcp_server::{TcpServer, echo};
 pub use tls_server::{TlsConduct, TlsServer};
 pub use tungstenite;

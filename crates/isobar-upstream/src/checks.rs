@@ -156,6 +156,7 @@ mod tests {
 
     fn check(name: &str, port: u16) -> Arc<HealthCheck> {
         Arc::new(HealthCheck {
+            proxy_protocol: None,
             name: name.into(),
             port: Some(port),
             tls: None,

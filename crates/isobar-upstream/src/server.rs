@@ -399,6 +399,7 @@ mod tests {
 
     fn check(probe: HealthProbe, interval_s: u64, fall: u32) -> HealthCheck {
         HealthCheck {
+            proxy_protocol: None,
             name: "check".into(),
             port: None,
             tls: None,
@@ -425,6 +426,7 @@ mod tests {
                 read: second,
                 idle: second,
             },
+            proxy_protocol: None,
             http_version: isobar_plan::HttpVersion::Http1,
             keep_alive: isobar_plan::KeepAlive {
                 max_idle: 1,

@@ -79,6 +79,19 @@ const CRATES: &[Crate] = &[
         &["isobar-balance", "isobar-plan", "isobar-observe"],
     ),
     Crate::new(
+        "isobar-l4",
+        Layer::Data,
+        &[
+            "isobar-balance",
+            "isobar-route",
+            "isobar-wire",
+            "isobar-plan",
+            "isobar-observe",
+            "isobar-net",
+            "isobar-upstream",
+        ],
+    ),
+    Crate::new(
         "isobar-l7",
         Layer::Data,
         &[
@@ -89,6 +102,7 @@ const CRATES: &[Crate] = &[
             "isobar-observe",
             "isobar-net",
             "isobar-upstream",
+            "isobar-l4",
         ],
     ),
     Crate::new(
@@ -102,6 +116,7 @@ const CRATES: &[Crate] = &[
             "isobar-observe",
             "isobar-net",
             "isobar-upstream",
+            "isobar-l4",
             "isobar-l7",
         ],
     ),

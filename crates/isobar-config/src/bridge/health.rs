@@ -120,6 +120,7 @@ fn check(
     };
     isobar_plan::HealthCheck {
         name: name.as_str().into(),
+        proxy_protocol: None,
         port: port.and_then(|port| u16::try_from(port.value()).ok()),
         tls: match securing(written, kind, of) {
             Securing::Nothing => None,

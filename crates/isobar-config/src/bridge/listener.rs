@@ -3,15 +3,19 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use isobar_plan::Forwarding;
+use isobar_plan::{Forwarding, ProxySources};
 
 use super::{Bridge, names, route};
-use crate::document::{ClientTimeouts, Label, Listener, ListenerLimits, Protocol, Route, TlsRedirect};
+use crate::document::{ClientTimeouts, Label, Listener, ListenerLimits, Protocol, ProxyProtocol, Route, TlsRedirect};
 use crate::problem::{Path, Problem, Problems, Spot};
 use crate::setting::Setting;
 use crate::units::Span;
 
-pub(super) fn listeners(written: &[Listener], bridge: &mut Bridge<'_>) -> Vec<isobar_plan::Listener> {
+/// Those of HTTP and those of TCP.
+pub(super) fn listeners(
+    written: &[Listener],
+    bridge: &mut Bridge<'_>,
+) -> (Vec<isobar_plan::Listener>, Vec<isobar_plan::TcpListener>) {
     let root = Path::ROOT.key("listeners");
     if written.is_empty() {
         let help = "listeners: [{ address: 127.0.0.1:8080, upstream: web }]";
@@ -20,11 +24,16 @@ pub(super) fn listeners(written: &[Listener], bridge: &mut Bridge<'_>) -> Vec<is
             .push(Problem::error(root, "there is no listener").on_key().help(help));
     }
     check_names(written, &mut bridge.problems);
-    written
-        .iter()
-        .enumerate()
-        .map(|(index, written)| listener(written, index, bridge))
-        .collect()
+    let (mut http, mut tcp) = (Vec::new(), Vec::new());
+    for (index, written) in written.iter().enumerate() {
+        let at = root.index(index);
+        check_destination(written, at, &mut bridge.problems);
+        match written.protocol {
+            Protocol::Http => http.push(listener(written, index, bridge)),
+            Protocol::Tcp => tcp.push(super::tcp::listener(written, index, bridge)),
+        }
+    }
+    (http, tcp)
 }
 
 fn check_names(listeners: &[Listener], problems: &mut Problems) {
@@ -46,7 +55,8 @@ fn listener(written: &Listener, index: usize, bridge: &mut Bridge<'_>) -> isobar
     let Listener {
         name: _,
         address,
-        protocol,
+        protocol: _,
+        proxy_protocol,
         tls,
         http2,
         redirect_to_https,
@@ -61,11 +71,12 @@ fn listener(written: &Listener, index: usize, bridge: &mut Bridge<'_>) -> isobar
     bridge.priority = *priority;
     let root = Path::ROOT.key("listeners");
     let at = root.index(index);
-    let Protocol::Http = protocol;
-    check_destination(written, at, &mut bridge.problems);
     isobar_plan::Listener {
         name: names::listener_name(written, index).as_str().into(),
         address: address.0,
+        proxy: proxy_protocol
+            .as_ref()
+            .map(|written| proxy_sources(written, at.key("proxy_protocol"), &mut bridge.problems)),
         tls: tls
             .as_ref()
             .map(|written| super::tls::tls(written, at.key("tls"), &mut bridge.problems)),
@@ -117,6 +128,19 @@ pub(crate) fn everything_to(upstream: Label) -> Route {
         priority,
         request_headers,
         response_headers,
+    }
+}
+
+/// From whom headers of the PROXY protocol are taken.
+pub(super) fn proxy_sources(written: &ProxyProtocol, at: Path<'_>, problems: &mut Problems) -> ProxySources {
+    let ProxyProtocol { from, others } = written;
+    if from.is_empty() {
+        let problem = Problem::error(at.key("from"), "there is no proxy to take headers from").on_key();
+        problems.push(problem.help("from: [10.0.0.0/8]"));
+    }
+    ProxySources {
+        from: from.iter().filter_map(|network| network.cidr()).collect(),
+        others: *others,
     }
 }
 

@@ -59,13 +59,17 @@ pub(crate) fn rule_name(rule: &Match) -> Label {
 }
 
 fn made(rule: &Match) -> String {
-    let Match { host, path } = rule;
+    let Match { host, path, sni, alpn } = rule;
+    let host = if *host == HostPattern::Any { sni } else { host };
     let mut text = match (host, path) {
         (HostPattern::Any, PathPattern::Any) => "default".to_owned(),
         (HostPattern::Any, path) => path.to_string(),
         (host, PathPattern::Any) => host.to_string(),
         (host, path) => format!("{host}{path}"),
     };
+    if let Some(alpn) = alpn {
+        text = format!("{text} {}", alpn.as_str()).replace(' ', "+");
+    }
     text.truncate(text.floor_char_boundary(MAX_RULE_BYTES));
     text
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use isobar_plan::{Action, UpstreamId};
-use isobar_route::Rule;
+use isobar_route::{HostPattern, Rule};
 
 use super::header::{self, Side};
 use super::{Bridge, effective_retry, names, retry, upstream};
@@ -45,10 +45,11 @@ pub(super) fn route(written: &Route, name: &Label, at: Path<'_>, bridge: &mut Br
         retry::check_hedge(hedge, &upstream.servers, at, &mut bridge.problems);
         retry::check_hedged_sessions(hedge, &upstream.sticky, at, &mut bridge.problems);
     }
+    let rule = rule(r#match, at.key("match"), &mut bridge.problems);
     let mut changes = |written, key, side| header::changes(written, at.key(key), side, &mut bridge.problems);
     isobar_plan::Route {
         name: name.as_str().into(),
-        rule: rule(r#match),
+        rule,
         action: Action::Forward(found.map_or(UpstreamId(0), |(id, _)| id)),
         timeouts: upstream::timeouts(&effective_timeouts(timeouts, &inherited)),
         retry: retry::retry(&retry),
@@ -75,15 +76,31 @@ pub(crate) fn effective_timeouts(own: &RouteTimeouts, inherited: &ServerTimeouts
     }
 }
 
-fn rule(written: &Match) -> Rule {
-    let Match { host, path } = written;
+fn rule(written: &Match, at: Path<'_>, problems: &mut Problems) -> Rule {
+    let Match {
+        host: _,
+        path: _,
+        sni,
+        alpn,
+    } = written;
+    let of_tcp = [("sni", *sni != HostPattern::Any), ("alpn", alpn.is_some())];
+    for (key, _) in of_tcp.into_iter().filter(|(_, is_written)| *is_written) {
+        let message = format!("`{key}` is for TCP: requests of HTTP go by `host` and `path`");
+        let problem = Problem::error(at.key(key), message).on_key();
+        problems.push(problem.help("write `host`, or `protocol: tcp` in the listener"));
+    }
+    pattern(written)
+}
+
+fn pattern(written: &Match) -> Rule {
+    let Match { host, path, .. } = written;
     Rule {
         host: host.clone(),
         path: path.clone(),
     }
 }
 
-fn check_names(routes: &[Route], at: Path<'_>, problems: &mut Problems) {
+pub(super) fn check_names(routes: &[Route], at: Path<'_>, problems: &mut Problems) {
     let mut first: HashMap<&Label, usize> = HashMap::with_capacity(routes.len());
     for (index, name) in routes
         .iter()
@@ -105,7 +122,7 @@ fn check_names(routes: &[Route], at: Path<'_>, problems: &mut Problems) {
 fn check_reach(routes: &[Route], at: Path<'_>, problems: &mut Problems) {
     let mut first: HashMap<Rule, usize> = HashMap::with_capacity(routes.len());
     for (index, route) in routes.iter().enumerate() {
-        let rule = rule(&route.r#match);
+        let rule = pattern(&route.r#match);
         let Some(&earlier) = first.get(&rule) else {
             first.insert(rule, index);
             continue;

@@ -1,9 +1,10 @@
 //! What does an upstream ask of the data plane?
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use isobar_balance::Balance;
-use isobar_plan::{Outliers, ServiceState, Timeouts};
+use isobar_plan::{HealthCheck, Outliers, ProxyVersion, ServiceState, Timeouts};
 
 use super::placement::{self, Here};
 use super::tls::to_servers;
@@ -56,6 +57,7 @@ fn upstream(
         health,
         outlier_detection,
         timeouts,
+        proxy_protocol,
         keep_alive,
         http_version: _,
         limits,
@@ -82,11 +84,13 @@ fn upstream(
         placement: placement::placement(written, here, at, problems),
         reports: reports::reports(written, at, problems),
         health: health.0.as_ref().map_or_else(Vec::new, |checks| {
-            health::checks(checks, tls.as_ref(), at.key("health"), problems)
+            let checks = health::checks(checks, tls.as_ref(), at.key("health"), problems);
+            introduced(checks, proxy_protocol.0)
         }),
         outliers: outliers(outlier_detection, used.len(), at.key("outlier_detection"), problems),
         tls: tls.as_ref().map(|tls| to_servers(tls, at.key("tls"), problems)),
         timeouts: self::timeouts(timeouts),
+        proxy_protocol: proxy_protocol.0,
         keep_alive: self::keep_alive(keep_alive),
         http_version: http2::version(written, at, problems),
         limits: overload::limits(limits),
@@ -200,6 +204,14 @@ fn server(written: &Server) -> isobar_plan::Server {
         zone: zone.as_ref().map(|zone| zone.as_str().into()),
         state: *state,
     }
+}
+
+/// Checks that begin as connections of clients do: where a server's own port is asked, it expects that.
+fn introduced(mut checks: Vec<Arc<HealthCheck>>, version: Option<ProxyVersion>) -> Vec<Arc<HealthCheck>> {
+    for check in checks.iter_mut().filter(|check| check.port.is_none()) {
+        Arc::make_mut(check).proxy_protocol = version;
+    }
+    checks
 }
 
 /// Requests in flight that each may have.

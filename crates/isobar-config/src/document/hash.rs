@@ -12,6 +12,18 @@ impl HashPart {
     /// The client's address.
     pub(crate) const CLIENT_IP: Self = Self(isobar_plan::HashPart::ClientIp);
 
+    /// Whether TCP connections have it.
+    pub(crate) fn is_of_tcp(&self) -> bool {
+        use isobar_plan::HashPart::{ClientIp, DestinationPort, Sni};
+        matches!(self.0, ClientIp | Sni | DestinationPort)
+    }
+
+    /// Whether requests of HTTP have it.
+    pub(crate) fn is_of_http(&self) -> bool {
+        use isobar_plan::HashPart::{DestinationPort, Sni};
+        !matches!(self.0, Sni | DestinationPort)
+    }
+
     /// As the plan has it.
     #[must_use]
     pub fn part(&self) -> isobar_plan::HashPart {
@@ -21,12 +33,14 @@ impl HashPart {
 
 impl Word for HashPart {
     fn read(text: &str) -> Result<Self, Misfit> {
-        use isobar_plan::HashPart::{ClientIp, Cookie, Header, Host, Path, Query};
+        use isobar_plan::HashPart::{ClientIp, Cookie, DestinationPort, Header, Host, Path, Query, Sni};
         let (kind, name) = text
             .split_once(':')
             .map_or((text, None), |(kind, name)| (kind, Some(name)));
         let part = match (kind, name) {
             ("client_ip", None) => ClientIp,
+            ("sni", None) => Sni,
+            ("destination_port", None) => DestinationPort,
             ("host", None) => Host,
             ("path", None) => Path,
             ("header", Some(name)) => Header(token(name)?.to_ascii_lowercase().into()),
@@ -45,6 +59,8 @@ impl Word for HashPart {
     fn write(&self) -> String {
         match &self.0 {
             isobar_plan::HashPart::ClientIp => "client_ip".to_owned(),
+            isobar_plan::HashPart::Sni => "sni".to_owned(),
+            isobar_plan::HashPart::DestinationPort => "destination_port".to_owned(),
             isobar_plan::HashPart::Host => "host".to_owned(),
             isobar_plan::HashPart::Path => "path".to_owned(),
             isobar_plan::HashPart::Header(name) => format!("header:{name}"),
@@ -60,8 +76,10 @@ impl Word for HashPart {
     fn describe() -> WordShape {
         WordShape {
             name: "part of a key",
-            expected: "`client_ip`, `host`, `path`, `header:NAME`, `cookie:NAME` or `query:NAME`".to_owned(),
-            pattern: Some("^(client_ip|host|path|(header|cookie|query):.+)$"),
+            expected: "`client_ip`, `host`, `path`, `header:NAME`, `cookie:NAME` or `query:NAME`; `sni` or \
+                       `destination_port` for TCP"
+                .to_owned(),
+            pattern: Some("^(client_ip|sni|destination_port|host|path|(header|cookie|query):.+)$"),
             examples: &["client_ip", "header:x-user", "cookie:session"],
             range: None,
             number: false,
@@ -91,6 +109,8 @@ mod tests {
     fn parts_are_written_as_they_are_read() {
         for text in [
             "client_ip",
+            "sni",
+            "destination_port",
             "host",
             "path",
             "header:x-user",

@@ -2,7 +2,7 @@
 
 use isobar_plan::Priority;
 
-use super::{Http2, Label, ListenerTls, OrNone, Route, TlsRedirect, Whole};
+use super::{Http2, Label, ListenerTls, OrNone, ProxyProtocol, Route, TlsRedirect, Whole};
 use crate::setting::choice::Choice;
 use crate::setting::section::settings;
 use crate::units::{ByteSize, ListenAddress, Network, Span};
@@ -14,8 +14,10 @@ settings! {
         name: Option<Label>,
         /// The address it listens on; `:8080` is every IPv4 address of the machine, port 0 asks for a free port.
         address: ListenAddress,
-        /// What clients speak.
+        /// What clients speak. A listener of TCP takes none of the settings that are for HTTP.
         protocol: Protocol = Protocol::Http,
+        /// Proxies in front that say who the client is with the PROXY protocol; without it, no such header is taken.
+        proxy_protocol: Option<ProxyProtocol>,
         /// How connections are secured; without it, they are not.
         tls: Option<ListenerTls>,
         /// Whether HTTP/2 is spoken beside HTTP/1, and how: with clients that ask for it in their TLS handshake (ALPN), and without
@@ -46,19 +48,23 @@ settings! {
 pub enum Protocol {
     /// HTTP/2, HTTP/1.1 and HTTP/1.0.
     Http,
+    /// Anything over TCP, which is passed on as it is.
+    Tcp,
 }
 
 impl Choice for Protocol {
     const EXPECTED: &'static str = "a protocol";
-    const OPTIONS: &'static [(Self, &'static str, &'static str)] =
-        &[(Self::Http, "http", "HTTP/2, HTTP/1.1 and HTTP/1.0")];
+    const OPTIONS: &'static [(Self, &'static str, &'static str)] = &[
+        (Self::Http, "http", "HTTP/2, HTTP/1.1 and HTTP/1.0"),
+        (Self::Tcp, "tcp", "anything over TCP, which is passed on as it is"),
+    ];
 
     fn about(word: &str) -> Option<&'static str> {
         match word.to_ascii_lowercase().as_str() {
-            "tcp" | "udp" => Some("TCP and UDP listeners are not supported yet; `http` is the only protocol"),
+            "udp" => Some("UDP listeners are not supported yet"),
             "https" | "tls" => Some("write `protocol: http`, and `tls` with a certificate beside it"),
             "h2" | "http2" | "h2c" => Some("write `protocol: http`: HTTP/2 is spoken with whoever asks for it"),
-            "h3" | "http3" | "quic" => Some("HTTP/3 is not supported yet; `http` is the only protocol"),
+            "h3" | "http3" | "quic" => Some("HTTP/3 is not supported yet; write `protocol: http`"),
             _ => None,
         }
     }
@@ -85,7 +91,8 @@ settings! {
     pub struct ClientTimeouts called "the timeouts of a listener" {
         /// From the end of one exchange, or the accept, to the first byte of the next request.
         idle: Span = Span::seconds(60),
-        /// From the accept to the end of the TLS handshake (the connection is closed).
+        /// From the accept to the end of the PROXY header and of the TLS handshake, or of the client's hello where TCP goes by
+        /// it (the connection is closed).
         handshake: Span = Span::seconds(10),
         /// From the first byte of a request head to its last (408).
         head: Span = Span::seconds(10),

@@ -3,7 +3,7 @@
 use isobar_plan::Priority;
 use isobar_route::{HostPattern, PathPattern, PatternError};
 
-use super::{HeaderChanges, Hedge, Label, OrNone, RouteRetry};
+use super::{AlpnProtocol, HeaderChanges, Hedge, Label, OrNone, RouteRetry};
 use crate::setting::section::settings;
 use crate::setting::shape::WordShape;
 use crate::setting::word::word_setting;
@@ -43,6 +43,10 @@ settings! {
         /// The path: `/login`, `/v1/*` for `/v1` and all below it, `/img-*` for all that begins with it, or `*` for
         /// every path.
         path: PathPattern = PathPattern::Any,
+        /// For TCP: the name that the client asks for in its TLS handshake (SNI), as `host` has it. Nothing is decrypted.
+        sni: HostPattern = HostPattern::Any,
+        /// For TCP: a protocol that has to be among those the client offers in its TLS handshake (ALPN).
+        alpn: Option<AlpnProtocol>,
     }
 }
 

@@ -1,7 +1,7 @@
 //! What may be written about an upstream and its servers?
 
 use isobar_balance::{Balance, Choices};
-use isobar_plan::{HttpVersion, ServiceState};
+use isobar_plan::{HttpVersion, ProxyVersion, ServiceState};
 
 use super::reports::{Orca, Prequal, Reports};
 use super::{
@@ -55,6 +55,8 @@ settings! {
         outlier_detection: OrNone<OutlierDetection> = OrNone(Some(OutlierDetection::default())),
         /// How long servers may take. A route can have timeouts of its own.
         timeouts: ServerTimeouts,
+        /// In which form of the PROXY protocol servers are told who the client is, for TCP; `none`: they are not.
+        proxy_protocol: OrNone<ProxyVersion>,
         /// How connections to servers are kept for the next request.
         keep_alive: KeepAlive,
         /// What is spoken with its servers.

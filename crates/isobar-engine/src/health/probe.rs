@@ -12,7 +12,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use isobar_net::stream::Stream;
-use isobar_plan::{HealthCheck, HealthProbe, ServerAddress};
+use isobar_plan::{HealthCheck, HealthProbe, ProxyVersion, ServerAddress};
+use isobar_wire::proxy_protocol::{self, Endpoints, ProxyHeader, Tlvs};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use self::bounded::Bounded;
@@ -55,7 +56,10 @@ async fn ask(question: Question, mut address: SocketAddr, progress: Progress) ->
     let stream = Stream::connect(address)
         .await
         .map_err(|error| format!("connect to {address}: {error}"))?;
-    let stream = Bounded::new(stream);
+    let mut stream = Bounded::new(stream);
+    if let Some(version) = check.proxy_protocol {
+        send(&mut stream, &speaks_for_itself(version)).await?;
+    }
     let mut stream: Box<dyn Duplex> = match tls {
         Some(tls) => {
             progress.now("in the TLS handshake");
@@ -83,6 +87,23 @@ async fn ask(question: Question, mut address: SocketAddr, progress: Progress) ->
             grpc::ask(stream, &format!("{scheme}://{host}"), service, &progress).await
         }
     }
+}
+
+/// The header of the PROXY protocol that says that nobody else is spoken for.
+fn speaks_for_itself(version: ProxyVersion) -> Vec<u8> {
+    let mut header = Vec::new();
+    let local = ProxyHeader {
+        version: match version {
+            ProxyVersion::V1 => proxy_protocol::ProxyVersion::V1,
+            ProxyVersion::V2 => proxy_protocol::ProxyVersion::V2,
+        },
+        endpoints: Endpoints::Local,
+        tlvs: Tlvs::default(),
+        checksum: false,
+    };
+    // It has nothing in it that could be too long.
+    let _ = local.compose(&mut header);
+    header
 }
 
 /// A connection, secured or not.

@@ -218,6 +218,7 @@ mod tests {
             }])
         };
         let asking = |probe, rise| HealthCheck {
+            proxy_protocol: None,
             name: "check".into(),
             port: None,
             tls: None,
@@ -269,6 +270,7 @@ mod tests {
             is_recovered: false,
         });
         let named = |name: &str, probe| HealthCheck {
+            proxy_protocol: None,
             name: name.into(),
             ..asking(probe, 2)
         };

@@ -269,6 +269,7 @@ fn a_retry_avoids_the_server_that_failed_wherever_a_reload_puts_it() {
 fn health_and_addresses_decide_who_is_available() {
     let second = Duration::from_secs(1);
     let check = Arc::new(HealthCheck {
+        proxy_protocol: None,
         name: "tcp".into(),
         port: None,
         tls: None,

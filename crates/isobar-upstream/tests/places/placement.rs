@@ -20,6 +20,7 @@ fn slowly(servers: Vec<Server>) -> Settings {
             ..Placement::default()
         },
         health: vec![Arc::new(HealthCheck {
+            proxy_protocol: None,
             name: "tcp".into(),
             port: None,
             tls: None,

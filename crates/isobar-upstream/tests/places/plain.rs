@@ -40,6 +40,7 @@ pub(crate) fn settings(servers: Vec<Server>) -> Upstream {
             read: second,
             idle: second,
         },
+        proxy_protocol: None,
         http_version: isobar_plan::HttpVersion::Http1,
         keep_alive: KeepAlive {
             max_idle: 1,

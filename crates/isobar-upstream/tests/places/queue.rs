@@ -210,6 +210,7 @@ fn backups_are_for_those_whom_every_primary_failed() {
 fn who_would_wait_for_nothing_is_told() {
     let second = Duration::from_secs(1);
     let check = Arc::new(HealthCheck {
+        proxy_protocol: None,
         name: "tcp".into(),
         port: None,
         tls: None,
@@ -305,6 +306,7 @@ fn a_session_does_not_wait_for_a_server_that_is_gone() {
     let servers = || vec![server("a", Some(1)), server("b", None)];
     let mut settings = sticky(servers());
     let check = Arc::new(HealthCheck {
+        proxy_protocol: None,
         name: "tcp".into(),
         port: None,
         tls: None,

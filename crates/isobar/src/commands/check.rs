@@ -81,10 +81,12 @@ fn summary(plan: &Plan) -> String {
         1 => format!("1 {noun}"),
         _ => format!("{count} {noun}s"),
     };
-    let routes = plan.listeners.iter().map(|listener| listener.routes.len()).sum();
+    let http = plan.listeners.iter().map(|listener| listener.routes.len());
+    let tcp = plan.tcp.iter().map(|listener| listener.routes.len());
+    let routes = http.chain(tcp).sum();
     let servers = plan.upstreams.iter().map(|upstream| upstream.servers.len()).sum();
     [
-        counted(plan.listeners.len(), "listener"),
+        counted(plan.endpoints().count(), "listener"),
         counted(routes, "route"),
         counted(plan.upstreams.len(), "upstream"),
         counted(servers, "server"),

@@ -164,7 +164,11 @@ fn a_request_that_stalls_ends_alone_on_a_connection_that_is_alive() {
     let mut begun = slow.receive_head().unwrap();
     assert_eq!(get(isobar.address(), "/held").unwrap().status, 504);
     assert_eq!(get(isobar.address(), "/").unwrap().status, 200);
-    assert_eq!(origin.connections_accepted(), 1, "something was heard on it a moment ago");
+    assert_eq!(
+        origin.connections_accepted(),
+        1,
+        "something was heard on it a moment ago"
+    );
     slow.receive_body(&mut begun).unwrap();
     assert_eq!(begun.body.len(), 3_000_000);
 }

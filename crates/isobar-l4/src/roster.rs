@@ -5,7 +5,7 @@ use std::task::Waker;
 
 /// The client connections of one worker.
 #[derive(Debug, Default)]
-pub(crate) struct Roster {
+pub struct Roster {
     seats: RefCell<Seats>,
 }
 
@@ -17,7 +17,7 @@ struct Seats {
 
 impl Roster {
     /// Enters a connection; its seat.
-    pub(crate) fn enter(&self) -> usize {
+    pub fn enter(&self) -> usize {
         let mut seats = self.seats.borrow_mut();
         match seats.free.pop() {
             Some(seat) => seat,
@@ -31,7 +31,7 @@ impl Roster {
     /// Notes whom to wake.
     ///
     /// *Cost*: a comparison while the task stays the same.
-    pub(crate) fn note(&self, seat: usize, waker: &Waker) {
+    pub fn note(&self, seat: usize, waker: &Waker) {
         if let Some(slot) = self.seats.borrow_mut().wakers.get_mut(seat)
             && !slot.as_ref().is_some_and(|known| known.will_wake(waker))
         {
@@ -40,7 +40,7 @@ impl Roster {
     }
 
     /// A connection ended.
-    pub(crate) fn leave(&self, seat: usize) {
+    pub fn leave(&self, seat: usize) {
         let mut seats = self.seats.borrow_mut();
         if let Some(slot) = seats.wakers.get_mut(seat) {
             *slot = None;
@@ -49,7 +49,7 @@ impl Roster {
     }
 
     /// Wakes every connection: something changed that idle ones want to know.
-    pub(crate) fn wake_all(&self) {
+    pub fn wake_all(&self) {
         // Woken tasks run later, so the borrow is over when they come here.
         for waker in self.seats.borrow().wakers.iter().flatten() {
             waker.wake_by_ref();
@@ -57,7 +57,7 @@ impl Roster {
     }
 
     /// How many connections there are.
-    pub(crate) fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         let seats = self.seats.borrow();
         seats.wakers.len() - seats.free.len()
     }

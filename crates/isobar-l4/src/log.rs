@@ -31,7 +31,7 @@ impl fmt::Debug for LogHandle {
 
 /// The lines one worker has not handed over yet.
 #[derive(Debug, Default)]
-pub(crate) struct Lines {
+pub struct Lines {
     batch: RefCell<Batch>,
 }
 
@@ -43,7 +43,7 @@ struct Batch {
 
 impl Lines {
     /// Writes a line for `record`.
-    pub(crate) fn write(&self, log: &LogHandle, record: &Record<'_>) {
+    pub fn write(&self, log: &LogHandle, record: &Record<'_>) {
         let full = {
             let mut batch = self.batch.borrow_mut();
             log.template.render(record, &mut batch.bytes);
@@ -56,7 +56,7 @@ impl Lines {
     }
 
     /// Hands over what is there.
-    pub(crate) fn flush(&self, log: &LogHandle) {
+    pub fn flush(&self, log: &LogHandle) {
         let batch = {
             let mut batch = self.batch.borrow_mut();
             if batch.count == 0 {

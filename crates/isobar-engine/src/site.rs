@@ -1,0 +1,112 @@
+//! What is a listener, whatever is spoken there?
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use isobar_l7::OpenConnections;
+use isobar_net::stream::Stream;
+use isobar_observe::{ListenerStats, RouteStats};
+use isobar_plan::Name;
+use isobar_upstream::Sharded;
+
+/// The rules of one listener.
+#[derive(Debug, Clone)]
+pub(crate) enum Site {
+    Http(Arc<isobar_l7::Site>),
+    Tcp(Arc<isobar_l4::Site>),
+}
+
+/// Who serves the connections of one worker thread.
+#[derive(Debug, Clone)]
+pub(crate) struct Servers {
+    pub(crate) http: Rc<isobar_l7::Worker>,
+    pub(crate) tcp: Rc<isobar_l4::Worker>,
+}
+
+impl Site {
+    pub(crate) fn name(&self) -> &Name {
+        match self {
+            Self::Http(site) => &site.listener.name,
+            Self::Tcp(site) => &site.listener.name,
+        }
+    }
+
+    pub(crate) fn max_connections(&self) -> u32 {
+        match self {
+            Self::Http(site) => site.listener.limits.max_connections,
+            Self::Tcp(site) => site.listener.limits.max_connections,
+        }
+    }
+
+    pub(crate) fn backlog(&self) -> u32 {
+        match self {
+            Self::Http(site) => site.listener.limits.backlog,
+            Self::Tcp(site) => site.listener.limits.backlog,
+        }
+    }
+
+    pub(crate) fn open(&self) -> &Arc<OpenConnections> {
+        match self {
+            Self::Http(site) => &site.open,
+            Self::Tcp(site) => &site.open,
+        }
+    }
+
+    pub(crate) fn stats(&self) -> &Arc<Sharded<ListenerStats>> {
+        match self {
+            Self::Http(site) => &site.stats,
+            Self::Tcp(site) => &site.stats,
+        }
+    }
+
+    /// The names of its routes, with what is counted of each.
+    pub(crate) fn routes(&self) -> Vec<(&Name, &Sharded<RouteStats>)> {
+        match self {
+            Self::Http(site) => site.routes().map(|(route, of)| (&route.name, &*of.stats)).collect(),
+            Self::Tcp(site) => site.routes().map(|(route, of)| (&route.name, &*of.stats)).collect(),
+        }
+    }
+}
+
+impl Servers {
+    /// Serves a connection on this thread, which is counted already.
+    pub(crate) fn serve(&self, stream: Stream, peer: SocketAddr, site: Site) {
+        match site {
+            Site::Http(site) => {
+                let accepted = isobar_l7::Accepted { stream, peer, site };
+                tokio::task::spawn_local(isobar_l7::serve(Rc::clone(&self.http), accepted));
+            }
+            Site::Tcp(site) => {
+                let accepted = isobar_l4::Accepted { stream, peer, site };
+                tokio::task::spawn_local(isobar_l4::serve(Rc::clone(&self.tcp), accepted));
+            }
+        }
+    }
+
+    /// Starts what goes on as long as the thread.
+    pub(crate) fn start(&self) {
+        let (wheel, http, tcp) = (self.http.wheel().clone(), Rc::clone(&self.http), Rc::clone(&self.tcp));
+        tokio::task::spawn_local(async move { wheel.drive().await });
+        tokio::task::spawn_local(async move { http.chores().await });
+        tokio::task::spawn_local(async move { tcp.chores().await });
+    }
+
+    /// A world was published.
+    pub(crate) fn look_up(&self) {
+        self.http.look_up();
+        self.tcp.look_up();
+    }
+
+    /// The time to finish is over.
+    pub(crate) fn cut(&self) {
+        self.http.cut();
+        self.tcp.cut();
+    }
+
+    /// Hands over the log lines that wait.
+    pub(crate) fn flush(&self) {
+        self.http.flush();
+        self.tcp.flush();
+    }
+}

@@ -1,0 +1,162 @@
+//! What is counted, and written down, of a connection when it is over?
+
+use std::io::Write as _;
+use std::rc::Rc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use isobar_observe::access::{Record, Secured};
+use isobar_observe::{Cause, Picked, WallTime};
+use isobar_upstream::{Local, LocalServer, Server};
+
+use crate::Worker;
+use crate::connection::Client;
+use crate::opening::Opened;
+use crate::worker::Kept;
+
+/// What a connection came to, gathered on its way.
+#[derive(Debug)]
+pub(crate) struct Report {
+    /// When it was accepted.
+    pub(crate) began: Instant,
+    /// The route, as an index into the listener's.
+    pub(crate) route: Option<usize>,
+    pub(crate) upstream: Option<Rc<Local<Kept>>>,
+    /// The server that was tried last.
+    pub(crate) server: Option<Rc<LocalServer<Kept>>>,
+    /// Why it was chosen.
+    pub(crate) picked: Option<Picked>,
+    attempts: u8,
+    /// Servers that failed, and why, as the access log has it.
+    pub(crate) tried: Vec<u8>,
+    pub(crate) retry_refused: bool,
+    pub(crate) queued: Duration,
+    /// How long the last connection took to be made.
+    pub(crate) connect: Option<Duration>,
+    /// When the server's first byte was there.
+    pub(crate) first_byte: Option<Instant>,
+    /// The name that the client asked for in its TLS handshake.
+    pub(crate) server_name: Option<Box<str>>,
+    /// What exactly was wrong with what the client sent.
+    pub(crate) detail: Option<Box<str>>,
+    bytes_in: u64,
+    bytes_out: u64,
+}
+
+impl Report {
+    pub(crate) fn begin(now: Instant) -> Self {
+        Self {
+            began: now,
+            route: None,
+            upstream: None,
+            server: None,
+            picked: None,
+            attempts: 0,
+            tried: Vec::new(),
+            retry_refused: false,
+            queued: Duration::ZERO,
+            connect: None,
+            first_byte: None,
+            server_name: None,
+            detail: None,
+            bytes_in: 0,
+            bytes_out: 0,
+        }
+    }
+
+    /// Another server is tried, or the same one once more.
+    pub(crate) fn tries(&mut self, server: &Rc<LocalServer<Kept>>) {
+        self.server = Some(Rc::clone(server));
+        self.attempts = self.attempts.saturating_add(1);
+        self.connect = None;
+    }
+}
+
+/// Takes note of a server that was not reached, and why, as the access log has it.
+pub(crate) fn note(tried: &mut Vec<u8>, server: &Server, cause: Cause) {
+    let space = if tried.is_empty() { "" } else { " " };
+    // Writing into a Vec cannot fail.
+    let _ = write!(tried, "{space}{}:{cause}", server.name());
+}
+
+/// Counts what a server carried.
+pub(crate) fn carried(worker: &Worker, client: &mut Client, opened: &Opened, cause: Cause) {
+    let (bytes_in, bytes_out) = (opened.relay.bytes_up(), opened.relay.bytes_down());
+    client.report.bytes_in = bytes_in;
+    client.report.bytes_out = bytes_out;
+    let stats = opened.place.server().server.stats(worker.id);
+    stats.request_body_bytes.add(bytes_in);
+    stats.response_body_bytes.add(bytes_out);
+    if cause == Cause::ServerAborted {
+        stats.failures.count(cause);
+    }
+    let lasted = worker.shared.wheel.now().saturating_duration_since(opened.since);
+    stats.connection_duration.observe(lasted);
+}
+
+/// Counts a connection that is over and writes its line.
+pub(crate) fn finish(worker: &Worker, client: &Client, cause: Cause) {
+    let report = &client.report;
+    let site = &client.site.site;
+    match report.route.and_then(|route| site.rules(route)) {
+        Some((_, counted)) => {
+            let stats = counted.stats.of(worker.id);
+            stats.exchanges.count(cause);
+            stats.request_body_bytes.add(report.bytes_in);
+            stats.response_body_bytes.add(report.bytes_out);
+        }
+        None => site.stats.of(worker.id).requests_refused.count(cause),
+    }
+    if let Some(log) = &worker.world().world.log {
+        worker.lines.write(log, &record(worker, client, cause));
+    }
+}
+
+fn record<'a>(worker: &Worker, client: &'a Client, cause: Cause) -> Record<'a> {
+    let report = &client.report;
+    let site = &client.site.site;
+    let route = report.route.and_then(|route| site.rules(route));
+    Record {
+        time: WallTime(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()),
+        client: client.peer.ip().to_canonical(),
+        peer: client.peer,
+        connection: client.number,
+        listener: &site.listener.name,
+        route: route.map(|(route, _)| &*route.name),
+        upstream: report.upstream.as_ref().map(|local| &**local.upstream().name()),
+        server: report.server.as_ref().map(|server| &**server.server.name()),
+        picked: report.picked,
+        method: b"",
+        host: b"",
+        target: b"",
+        protocol: "TCP",
+        tls: report.server_name.as_deref().map(asked),
+        referer: b"",
+        user_agent: b"",
+        forwarded_for: b"",
+        request_id: b"",
+        status: 0,
+        bytes_in: report.bytes_in,
+        bytes_out: report.bytes_out,
+        duration: worker.shared.wheel.now().saturating_duration_since(report.began),
+        first_byte: report.first_byte.map(|at| at.saturating_duration_since(report.began)),
+        queue: report.queued,
+        connect: report.connect,
+        attempts: report.attempts,
+        tried: &report.tried,
+        tls_error: b"",
+        grpc_status: None,
+        retry_refused: report.retry_refused,
+        upgraded: false,
+        cause,
+        detail: report.detail.as_deref().unwrap_or_default(),
+    }
+}
+
+/// What is known of a handshake of which only the first message was read.
+fn asked(name: &str) -> Secured<'_> {
+    Secured {
+        version: "",
+        cipher: None,
+        name: Some(name),
+    }
+}

@@ -1,0 +1,323 @@
+//! How do the bytes of two connections reach each other's peers?
+//!
+//! Bytes go both ways as they come; nobody looks at them. The end of one direction is passed on while the other goes on, and
+//! it is over when both have ended. How long nothing may move, its users decide.
+
+use std::io;
+use std::task::{Context, Poll};
+
+use isobar_net::scratch::Scratch;
+use isobar_net::splice::{Pipe, Pipes, SpliceError};
+use isobar_net::stream::Stream;
+
+/// A read of this size shows that bulk data is coming, which is worth a pipe.
+const BULK_BYTES: usize = 64 * 1024;
+
+/// One of two connections whose bytes are passed on.
+pub trait Side {
+    /// Reads as [`Stream::poll_read`] does.
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>>;
+
+    /// Writes as [`Stream::poll_write`] does.
+    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>>;
+
+    /// Tells the peer that no more bytes will come.
+    ///
+    /// *Errors*: the connection is gone already.
+    fn shutdown_write(&mut self) -> io::Result<()>;
+
+    /// The connection, where its bytes are what the peer means, so that the kernel can move them.
+    fn plain(&mut self) -> Option<&mut Stream>;
+}
+
+impl Side for Stream {
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        self.poll_read(cx, buf)
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write(cx, bytes)
+    }
+
+    fn shutdown_write(&mut self) -> io::Result<()> {
+        self.shutdown_write()
+    }
+
+    fn plain(&mut self) -> Option<&mut Stream> {
+        (!self.is_secured()).then_some(self)
+    }
+}
+
+/// What is lent for moving bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct Tools<'a> {
+    /// Where bytes lie that are copied.
+    pub scratch: &'a Scratch,
+    /// Pipes for those that are not.
+    pub pipes: &'a Pipes,
+}
+
+/// Both directions between a client and a server.
+#[derive(Debug)]
+pub struct Relay {
+    up: Half,
+    down: Half,
+}
+
+/// What [`Relay::poll`] came to. What is not over wakes the task when it can go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Relayed {
+    /// Both directions have ended.
+    Over,
+    /// Something moved.
+    Moved,
+    /// Nothing did.
+    Still,
+}
+
+/// Which connection broke, rather than ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Broken {
+    /// The client's, or it is gone with bytes for it on their way.
+    Client,
+    /// The server's.
+    Server,
+}
+
+impl Relay {
+    /// A relay with bytes that are on their way already.
+    #[must_use]
+    pub fn new(to_server: Vec<u8>, to_client: Vec<u8>) -> Self {
+        Self {
+            up: Half::new(to_server),
+            down: Half::new(to_client),
+        }
+    }
+
+    /// A relay with bytes for the server, of which the last so many are the client's own.
+    #[must_use]
+    pub(crate) fn introduced(to_server: Vec<u8>, of_client: u64) -> Self {
+        let mut relay = Self::new(to_server, Vec::new());
+        relay.up.bytes = of_client;
+        relay
+    }
+
+    /// Bytes read from the client.
+    #[must_use]
+    pub fn bytes_up(&self) -> u64 {
+        self.up.bytes
+    }
+
+    /// Bytes read from the server.
+    #[must_use]
+    pub fn bytes_down(&self) -> u64 {
+        self.down.bytes
+    }
+
+    /// Whose connection broke.
+    #[must_use]
+    pub fn broken(&self) -> Option<Broken> {
+        let server = self.down.source_broke || (self.up.destination_broke && !self.down.source_ended);
+        match (server, self.up.source_broke || self.down.destination_broke) {
+            (true, _) => Some(Broken::Server),
+            (false, true) => Some(Broken::Client),
+            (false, false) => None,
+        }
+    }
+
+    /// Moves bytes both ways for as long as any move.
+    ///
+    /// *Cost*: no allocation but for bytes that one side sent and the other does not take.
+    pub fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        tools: Tools<'_>,
+        client: &mut impl Side,
+        server: &mut impl Side,
+    ) -> Relayed {
+        let mut moved = Relayed::Still;
+        loop {
+            let turns = [
+                self.up.poll_turn(cx, tools, client, server),
+                self.down.poll_turn(cx, tools, server, client),
+            ];
+            // What broke takes nothing any more.
+            self.up.end_with(&self.down);
+            self.down.end_with(&self.up);
+            if self.up.state == HalfState::Ended && self.down.state == HalfState::Ended {
+                return Relayed::Over;
+            }
+            if !turns.contains(&Poll::Ready(())) {
+                return moved;
+            }
+            moved = Relayed::Moved;
+        }
+    }
+}
+
+/// One direction.
+#[derive(Debug)]
+struct Half {
+    /// Bytes that the destination has not taken.
+    pending: Vec<u8>,
+    /// How many of them it has.
+    sent: usize,
+    /// Boxed: only bulk data has one.
+    pipe: Option<Box<Pipe>>,
+    state: HalfState,
+    source_ended: bool,
+    source_broke: bool,
+    destination_broke: bool,
+    bytes: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum HalfState {
+    Open,
+    /// The source has ended, or broke; what it sent last is still on its way.
+    Ending,
+    Ended,
+}
+
+impl Half {
+    fn new(pending: Vec<u8>) -> Self {
+        Self {
+            pending,
+            sent: 0,
+            pipe: None,
+            state: HalfState::Open,
+            source_ended: false,
+            source_broke: false,
+            destination_broke: false,
+            bytes: 0,
+        }
+    }
+
+    /// Moves this direction on by one step; ready: it moved, or came nearer to its end. A source that breaks has ended; where
+    /// a destination breaks, the other direction goes on, for it may still hold the last words of the one that left.
+    fn poll_turn(
+        &mut self,
+        cx: &mut Context<'_>,
+        tools: Tools<'_>,
+        from: &mut impl Side,
+        to: &mut impl Side,
+    ) -> Poll<()> {
+        if self.state == HalfState::Ended {
+            return Poll::Pending;
+        }
+        let before = self.sent;
+        while let Some(rest) = self.pending.get(self.sent..).filter(|rest| !rest.is_empty()) {
+            match to.poll_write(cx, rest) {
+                Poll::Ready(Ok(count)) => self.sent += count,
+                Poll::Ready(Err(_)) => return self.destination_breaks(),
+                Poll::Pending if self.sent > before => return Poll::Ready(()),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        if self.sent > 0 {
+            self.pending = Vec::new();
+            self.sent = 0;
+        }
+        if self.pipe.is_some() {
+            return self.poll_splice(cx, from, to);
+        }
+        if self.state == HalfState::Ending {
+            // The other side may be gone altogether, which its own direction finds out.
+            let _ = to.shutdown_write();
+            self.state = HalfState::Ended;
+            return Poll::Ready(());
+        }
+        self.poll_copy(cx, tools, from, to)
+    }
+
+    fn poll_copy(
+        &mut self,
+        cx: &mut Context<'_>,
+        tools: Tools<'_>,
+        from: &mut impl Side,
+        to: &mut impl Side,
+    ) -> Poll<()> {
+        tools.scratch.with_input(|input| {
+            let count = match from.poll_read(cx, input) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(count)) if count > 0 => count,
+                Poll::Ready(Ok(_)) => return self.source_ends(),
+                Poll::Ready(Err(_)) => return self.source_breaks(),
+            };
+            self.bytes += count as u64;
+            if count >= BULK_BYTES && from.plain().is_some() && to.plain().is_some() {
+                self.pipe = tools.pipes.acquire().ok().map(Box::new);
+            }
+            let bytes = input.get(..count).unwrap_or_default();
+            let taken = match to.poll_write(cx, bytes) {
+                Poll::Ready(Ok(taken)) => taken,
+                Poll::Ready(Err(_)) => return self.destination_breaks(),
+                Poll::Pending => 0,
+            };
+            self.pending.extend_from_slice(bytes.get(taken..).unwrap_or_default());
+            Poll::Ready(())
+        })
+    }
+
+    fn poll_splice(&mut self, cx: &mut Context<'_>, from: &mut impl Side, to: &mut impl Side) -> Poll<()> {
+        let (Some(pipe), Some(from), Some(to)) = (&mut self.pipe, from.plain(), to.plain()) else {
+            self.pipe = None;
+            return self.source_breaks();
+        };
+        // A source that has ended is not read again; what it sent last may still be in the pipe.
+        let limit = if self.state == HalfState::Open { u64::MAX } else { 0 };
+        match pipe.poll_splice(cx, from, to, limit) {
+            Poll::Ready(Ok(spliced)) => {
+                self.bytes += spliced.read;
+                if self.state == HalfState::Ending && pipe.buffered() == 0 {
+                    self.pipe = None;
+                }
+                if spliced.eof {
+                    return self.source_ends();
+                }
+                Poll::Ready(())
+            }
+            Poll::Ready(Err(SpliceError::Write(_))) => self.destination_breaks(),
+            Poll::Ready(Err(SpliceError::Read(_))) => self.source_breaks(),
+            Poll::Pending => {
+                if pipe.buffered() == 0 {
+                    // A lull: the pipe is of more use to somebody else.
+                    self.pipe = None;
+                }
+                Poll::Pending
+            }
+        }
+    }
+
+    fn source_ends(&mut self) -> Poll<()> {
+        self.source_ended = true;
+        self.state = HalfState::Ending;
+        Poll::Ready(())
+    }
+
+    fn source_breaks(&mut self) -> Poll<()> {
+        self.source_broke = true;
+        self.state = HalfState::Ending;
+        Poll::Ready(())
+    }
+
+    fn destination_breaks(&mut self) -> Poll<()> {
+        self.destination_broke = true;
+        self.end();
+        Poll::Ready(())
+    }
+
+    /// Ends where the other direction has ended because what would take these bytes broke.
+    fn end_with(&mut self, other: &Self) {
+        if other.source_broke && other.state == HalfState::Ended && self.state != HalfState::Ended {
+            self.end();
+        }
+    }
+
+    fn end(&mut self) {
+        self.state = HalfState::Ended;
+        self.pending = Vec::new();
+        self.sent = 0;
+        self.pipe = None;
+    }
+}
