@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use isobar_balance::Balance;
-use isobar_plan::{HealthCheck, Outliers, ProxyVersion, ServiceState, Timeouts};
+use isobar_plan::{GradientRules, HealthCheck, Outliers, ProxyVersion, ServiceState, Timeouts};
 
 use super::placement::{self, Here};
 use super::tls::to_servers;
@@ -61,7 +61,7 @@ fn upstream(
         keep_alive,
         http_version: _,
         limits,
-        adaptive_concurrency,
+        adaptive_concurrency: _,
         queue,
         retry,
         sticky,
@@ -94,10 +94,7 @@ fn upstream(
         keep_alive: self::keep_alive(keep_alive),
         http_version: http2::version(written, at, problems),
         limits: overload::limits(limits),
-        adaptive_concurrency: adaptive_concurrency
-            .0
-            .as_ref()
-            .map(|written| overload::adaptive(written, limits_of(servers), at.key("adaptive_concurrency"), problems)),
+        adaptive_concurrency: adaptive(written, at, problems),
         queue: overload::queue(queue),
         sticky: sticky
             .0
@@ -106,6 +103,17 @@ fn upstream(
         retry_budget: retry::budget(&retry.budget),
         servers: used,
     }
+}
+
+fn adaptive(written: &Upstream, at: Path<'_>, problems: &mut Problems) -> Option<GradientRules> {
+    let limits = limits_of(&written.servers);
+    let rules = written.adaptive_concurrency.0.as_ref()?;
+    Some(overload::adaptive(
+        rules,
+        limits,
+        at.key("adaptive_concurrency"),
+        problems,
+    ))
 }
 
 fn check_retries(written: &Upstream, at: Path<'_>, problems: &mut Problems) {
