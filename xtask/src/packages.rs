@@ -35,6 +35,21 @@ pub(crate) const FOR_TESTS: &[Package] = &[
         why: "a server behind Isobar in the end-to-end tests",
     },
     Package {
+        program: "haproxy",
+        package: "haproxy",
+        why: "a proxy in front of Isobar in the end-to-end tests",
+    },
+    Package {
+        program: "pgbench",
+        package: "postgresql",
+        why: "a server of TCP and its load in the end-to-end tests",
+    },
+    Package {
+        program: "redis-benchmark",
+        package: "redis-tools",
+        why: "load on a server of TCP in the end-to-end tests",
+    },
+    Package {
         program: "wrk",
         package: "wrk",
         why: "load in the end-to-end tests",

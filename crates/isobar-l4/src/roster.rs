@@ -57,7 +57,8 @@ impl Roster {
     }
 
     /// How many connections there are.
-    pub fn len(&self) -> usize {
+    #[must_use]
+    pub fn connections(&self) -> usize {
         let seats = self.seats.borrow();
         seats.wakers.len() - seats.free.len()
     }

@@ -161,7 +161,7 @@ impl Worker {
     /// Open client connections.
     #[must_use]
     pub fn connections(&self) -> usize {
-        self.roster.len()
+        self.roster.connections()
     }
 
     /// Finishes what there is: idle connections close now, busy ones after their exchange.

@@ -24,6 +24,7 @@ mod origin;
 mod patience;
 mod peers;
 mod port;
+mod postgres;
 mod process;
 mod programs;
 mod tcp_server;
@@ -44,6 +45,7 @@ pub use origin::{After, Exchange, Origin};
 pub use patience::{PATIENCE, eventually, wait_for};
 pub use peers::{GrpcHealth, Redis};
 pub use port::{ClosedPort, FullPort};
+pub use postgres::{Postgres, pgbench, psql};
 pub use process::{Process, Signal};
 pub use programs::{
     Curl, Nginx, Wrk, WrkReport, curl, openssl, promtool_check_metrics, sslyze, testssl, varnishtest, wrk, wrk_over_tls,

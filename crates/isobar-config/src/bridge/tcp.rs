@@ -307,8 +307,8 @@ fn check_upstream(written: &Upstream, at: Path<'_>, listener: Path<'_>, problems
     ];
     for (key, _) in keys.into_iter().filter(|(_, is_written)| *is_written) {
         let message = match key {
-            "balance" => "TCP servers report nothing that this algorithm could go by".to_owned(),
-            "hash" => "TCP connections are told apart by `client_ip`, `sni` and `destination_port` alone".to_owned(),
+            "balance" => "servers of TCP report nothing that this algorithm could go by".to_owned(),
+            "hash" => "connections of TCP are told apart by `client_ip`, `sni` and `destination_port` alone".to_owned(),
             _ => format!("`{key}` is for requests of HTTP, and a TCP listener leads here"),
         };
         let problem = Problem::error(at.key(key), message).on_key();

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use isobar_balance::Balance;
-use isobar_plan::{GradientRules, HealthCheck, Outliers, ProxyVersion, ServiceState, Timeouts};
+use isobar_plan::{GradientRules, HealthCheck, Outliers, ServiceState, Timeouts};
 
 use super::placement::{self, Here};
 use super::tls::to_servers;
@@ -54,7 +54,7 @@ fn upstream(
         panic: _,
         slow_start: _,
         subset: _,
-        health,
+        health: _,
         outlier_detection,
         timeouts,
         proxy_protocol,
@@ -83,10 +83,7 @@ fn upstream(
         hash: key_parts(*balance, hash).0.iter().map(HashPart::part).collect(),
         placement: placement::placement(written, here, at, problems),
         reports: reports::reports(written, at, problems),
-        health: health.0.as_ref().map_or_else(Vec::new, |checks| {
-            let checks = health::checks(checks, tls.as_ref(), at.key("health"), problems);
-            introduced(checks, proxy_protocol.0)
-        }),
+        health: checks(written, at.key("health"), problems),
         outliers: outliers(outlier_detection, used.len(), at.key("outlier_detection"), problems),
         tls: tls.as_ref().map(|tls| to_servers(tls, at.key("tls"), problems)),
         timeouts: self::timeouts(timeouts),
@@ -214,10 +211,14 @@ fn server(written: &Server) -> isobar_plan::Server {
     }
 }
 
-/// Checks that begin as connections of clients do: where a server's own port is asked, it expects that.
-fn introduced(mut checks: Vec<Arc<HealthCheck>>, version: Option<ProxyVersion>) -> Vec<Arc<HealthCheck>> {
+/// How its servers are probed. Where a server's own port is asked, the check begins as connections of clients do.
+fn checks(written: &Upstream, at: Path<'_>, problems: &mut Problems) -> Vec<Arc<HealthCheck>> {
+    let Some(checks) = &written.health.0 else {
+        return Vec::new();
+    };
+    let mut checks = health::checks(checks, written.tls.as_ref(), at, problems);
     for check in checks.iter_mut().filter(|check| check.port.is_none()) {
-        Arc::make_mut(check).proxy_protocol = version;
+        Arc::make_mut(check).proxy_protocol = written.proxy_protocol.0;
     }
     checks
 }
