@@ -169,8 +169,12 @@ impl Pipe {
             let count = ready!(stream.poll_read(cx, input))?;
             let bytes = input.get(..count).unwrap_or_default();
             *turn_read += count;
-            *heard = worker.wheel.now();
-            let since = heard.saturating_duration_since(*began);
+            let at = worker.wheel.now();
+            if count > 0 {
+                // The end of the connection is no word of the peer's.
+                *heard = at;
+            }
+            let since = at.saturating_duration_since(*began);
             meter.received(bytes, u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
             if *is_greeted && (meter.excess().is_some() || meter.fault().is_some()) {
                 return Poll::Pending;

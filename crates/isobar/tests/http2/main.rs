@@ -6,6 +6,8 @@ mod conformance;
 mod flow;
 mod load;
 mod probe;
+mod scripted;
 mod servers;
+mod sharing;
 mod smuggling;
 mod websockets;
