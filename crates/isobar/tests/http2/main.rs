@@ -7,6 +7,7 @@ mod flow;
 mod load;
 mod probe;
 mod scripted;
+mod secured;
 mod servers;
 mod sharing;
 mod smuggling;
