@@ -202,7 +202,7 @@ fn many_slow_clients_hold_up_no_other() {
 
 /// Reads so many bytes, more slowly than they come.
 fn read_slowly(mut stream: &TcpStream, bytes: u64, mut look: impl FnMut()) -> io::Result<()> {
-    let mut buffer = vec![0; 64 * 1024];
+    let mut buffer = vec![0; 16 * 1024];
     let (mut read, mut looked) = (0, 0);
     while read < bytes {
         read += stream.read(&mut buffer)? as u64;
@@ -211,7 +211,7 @@ fn read_slowly(mut stream: &TcpStream, bytes: u64, mut look: impl FnMut()) -> io
             look();
         }
         // The other side has to be ahead all the time, and is in no hurry itself.
-        thread::sleep(Duration::from_millis(2));
+        thread::sleep(Duration::from_micros(100));
     }
     Ok(())
 }
@@ -228,7 +228,7 @@ fn a_client_that_is_slow_all_the_time_costs_little() {
         }
         Ok(After::Keep)
     });
-    let isobar = binary!().run(&Configuration::to(&[origin.address()]));
+    let isobar = binary!().io("epoll").run(&Configuration::to(&[origin.address()]));
     let before = resident(&isobar);
     let mut peer = FramePeer::connect(isobar.address(), &[(4, 0x7fff_ffff)]).unwrap();
     peer.frame(kind::WINDOW_UPDATE, flags::NONE, 0, [0x7f, 0, 0, 0])
@@ -242,7 +242,7 @@ fn a_client_that_is_slow_all_the_time_costs_little() {
 #[test]
 fn a_server_that_is_slow_all_the_time_costs_little() {
     const SIZE: u64 = 100 << 20;
-    let (tell, looks) = mpsc::channel();
+    let (tell, looks) = mpsc::sync_channel(32);
     let origin = Origin::raw(move |stream| {
         let mut peer = FramePeer::accept(stream, &[(4, 0x7fff_ffff)])?;
         peer.frame(kind::WINDOW_UPDATE, flags::NONE, 0, [0x7f, 0, 0, 0])?;
@@ -254,7 +254,9 @@ fn a_server_that_is_slow_all_the_time_costs_little() {
         peer.frame(kind::HEADERS, flags::WHOLE, 1, [0x88])?;
         io::copy(&mut peer.stream(), &mut io::sink()).map(drop)
     });
-    let isobar = binary!().run(&Configuration::to(&[origin.address()]).upstream("http_version: http2"));
+    let isobar = binary!()
+        .io("epoll")
+        .run(&Configuration::to(&[origin.address()]).upstream("http_version: http2"));
     let before = resident(&isobar);
     let mut client = Client::connect(isobar.address()).unwrap();
     let mut writer = client.stream().try_clone().unwrap();

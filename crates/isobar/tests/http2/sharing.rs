@@ -266,7 +266,7 @@ fn a_client_that_leaves_before_there_is_a_connection_frees_its_place() {
     let in_flight = |count: f64| {
         eventually("so many are in flight", || {
             counted(&isobar, "server_in_flight") == count
-        })
+        });
     };
     let mut first = Client::connect(isobar.address()).unwrap();
     first.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
@@ -355,6 +355,8 @@ fn a_reload_changes_the_version_of_every_request_from_then_on() {
 /// What was on its way when a request was given up is no fault of the server's.
 #[test]
 fn bursts_of_requests_that_are_given_up_end_no_connection_to_a_server() {
+    const BURST: u32 = 120;
+    const ROUNDS: usize = 20;
     let held = Arc::new(AtomicUsize::new(0));
     let (holding, given_up) = (Arc::clone(&held), Arc::new(AtomicUsize::new(0)));
     let counting = Arc::clone(&given_up);
@@ -368,10 +370,9 @@ fn bursts_of_requests_that_are_given_up_end_no_connection_to_a_server() {
                 }
                 kind::HEADERS => peer.frame(kind::HEADERS, flags::END_HEADERS, frame.stream, [0x88])?,
                 kind::RST_STREAM if frame.number(0) == 8 => {
-                    // More than the library would stand in all of these together.
-                    let late = FramePeer::bytes(kind::DATA, flags::NONE, frame.stream, b"late");
-                    peer.send(late.repeat(20))?;
-                    if counting.fetch_add(1, Ordering::SeqCst) + 1 == 3 * BURST as usize {
+                    // On more streams than the library remembers, and on more of those in all than it would stand.
+                    peer.frame(kind::DATA, flags::NONE, frame.stream, b"late")?;
+                    if counting.fetch_add(1, Ordering::SeqCst) + 1 == ROUNDS * BURST as usize {
                         answer(&mut peer, 1)?;
                     }
                 }
@@ -380,12 +381,11 @@ fn bursts_of_requests_that_are_given_up_end_no_connection_to_a_server() {
         }
         Ok(())
     });
-    const BURST: u32 = 120;
     let isobar = before(&[origin.address()], "");
     let mut waiting = Client::connect(isobar.address()).unwrap();
     waiting.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
     eventually("it is there", || held.load(Ordering::SeqCst) == 1);
-    for round in 1..=3 {
+    for round in 1..=ROUNDS {
         let mut peer = FramePeer::connect(isobar.address(), &[]).unwrap();
         let streams = (1..2 * BURST).step_by(2);
         ask(&mut peer, streams.clone(), "/");
