@@ -253,25 +253,43 @@ fn speaks_http2(ways: &Ways<'_>, server: &ServerConnection) -> bool {
 }
 
 /// Makes a connection one that others can share; *returns* its first stream.
-async fn shared(ways: &Ways<'_>, server: ServerConnection, deadline: Instant) -> Result<Box<ServerConnection>, Cause> {
+async fn shared(
+    ways: &Ways<'_>,
+    server: &Server,
+    connection: ServerConnection,
+    deadline: Instant,
+) -> Result<Box<ServerConnection>, Unconnected> {
     let ServerConnection {
         stream,
         address,
         tls,
         permit,
         ..
-    } = server;
+    } = connection;
     let Carrier::Connection(stream) = stream else {
-        return Err(Cause::Internal);
+        return Err(Cause::Internal.into());
     };
     let shared = Shared::new(ways.worker, stream, address, (tls, permit)).ok_or(Cause::ConnectFailed)?;
     match tokio::time::timeout_at(deadline.into(), shared.settled()).await {
         Ok(true) => {}
-        Ok(false) => return Err(Cause::ConnectFailed),
-        Err(_) => return Err(Cause::ConnectTimeout),
+        Ok(false) => return Err(unsettled(ways, server, &shared)),
+        Err(_) => return Err(Cause::ConnectTimeout.into()),
     }
     let opened = shared.open().ok_or(Cause::ConnectFailed)?;
     Ok(Box::new(ServerConnection::of_stream(ways.worker, opened, false)))
+}
+
+/// Why a connection ended before its server had said what it takes.
+fn unsettled(ways: &Ways<'_>, server: &Server, shared: &Shared) -> Unconnected {
+    let (Some(refusal), Some(tls)) = (shared.refusal(), ways.tls) else {
+        return Cause::ConnectFailed.into();
+    };
+    let error = ServerTlsError::refused(refusal);
+    tls.note(ways.worker, server, Err(&error));
+    Unconnected {
+        cause: Cause::TlsFailed,
+        tls_error: Some(error.words),
+    }
 }
 
 /// What connecting came to, and how long it took.
@@ -320,11 +338,11 @@ pub(crate) async fn connect(
         }
     }
     let result = match result {
-        Ok(mut server) => {
-            server.permit = Some(permit);
-            match speaks_http2(ways, &server) {
-                false => Ok(server),
-                true => Box::pin(shared(ways, *server, deadline)).await.map_err(Into::into),
+        Ok(mut connection) => {
+            connection.permit = Some(permit);
+            match speaks_http2(ways, &connection) {
+                false => Ok(connection),
+                true => Box::pin(shared(ways, server, *connection, deadline)).await,
             }
         }
         Err(failed) => Err(failed),

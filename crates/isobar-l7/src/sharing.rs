@@ -156,7 +156,8 @@ pub(crate) fn is_likely(ways: &Ways<'_>, server: &LocalServer<Pool>) -> bool {
     }
 }
 
-/// Waits for a connection that is being made, where it will have room; none: one has to be made.
+/// Waits for a connection that is being made, where it will have room; none: one has to be made, or those that are made turn out not to be
+/// shared.
 pub(crate) async fn wait(
     ways: &Ways<'_>,
     client: &mut Client,
@@ -167,10 +168,9 @@ pub(crate) async fn wait(
     let sharing = server.own.sharing();
     let timer = ways.worker.wheel.timer();
     timer.set(deadline);
-    loop {
-        let Some(waiting) = sharing.waits() else {
-            return Ok(None);
-        };
+    while is_likely(ways, server)
+        && let Some(waiting) = sharing.waits()
+    {
         if client.stream.watch().is_err() {
             return Err(Cause::OutOfResources);
         }
@@ -192,4 +192,5 @@ pub(crate) async fn wait(
             return Ok(Some(server));
         }
     }
+    Ok(None)
 }

@@ -31,8 +31,7 @@ pub(super) struct Pipe {
     /// What came and was not read yet.
     inbox: Vec<u8>,
     read: usize,
-    outbox: Vec<u8>,
-    sent: usize,
+    outbox: Outbox,
     /// Whether the library was told to wait until the socket takes more.
     is_full: bool,
     /// Bytes that the socket has taken.
@@ -45,6 +44,14 @@ pub(super) struct Pipe {
     began: Instant,
     /// When something last came.
     heard: Instant,
+}
+
+/// What is gathered for the socket.
+#[derive(Debug, Default)]
+struct Outbox {
+    bytes: Vec<u8>,
+    /// How many of them the socket has taken.
+    sent: usize,
 }
 
 /// The library's end of a pipe.
@@ -60,8 +67,7 @@ impl Pipe {
             stream,
             inbox: came,
             read: 0,
-            outbox: Vec::new(),
-            sent: 0,
+            outbox: Outbox::default(),
             is_full: false,
             taken: 0,
             turn_read: 0,
@@ -129,7 +135,7 @@ impl Pipe {
 
     /// How much the peer has been sent, where there is more that it has not taken yet.
     pub(super) fn owed_since(&self) -> Option<u64> {
-        (self.sent < self.outbox.len() || self.stream.owes()).then_some(self.taken)
+        (self.outbox.left() > 0 || self.stream.owes()).then_some(self.taken)
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
@@ -169,8 +175,12 @@ impl Pipe {
             let count = ready!(stream.poll_read(cx, input))?;
             let bytes = input.get(..count).unwrap_or_default();
             *turn_read += count;
-            *heard = worker.wheel.now();
-            let since = heard.saturating_duration_since(*began);
+            let at = worker.wheel.now();
+            if count > 0 {
+                // The end of the connection is no word of the peer's.
+                *heard = at;
+            }
+            let since = at.saturating_duration_since(*began);
             meter.received(bytes, u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
             if *is_greeted && (meter.excess().is_some() || meter.fault().is_some()) {
                 return Poll::Pending;
@@ -183,21 +193,16 @@ impl Pipe {
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        if self.outbox.len() - self.sent >= OUTBOX_BYTES {
+        if self.outbox.left() >= OUTBOX_BYTES {
             self.is_full = true;
             ready!(self.poll_out(cx))?;
             self.is_full = false;
         }
         self.meter.sent(bytes);
-        if self.outbox.capacity() == 0 {
-            mem::swap(&mut self.outbox, &mut self.worker.outbox.borrow_mut());
+        if self.outbox.bytes.capacity() == 0 {
+            mem::swap(&mut self.outbox.bytes, &mut self.worker.outbox.borrow_mut());
         }
-        if self.sent >= OUTBOX_BYTES {
-            // A socket that never takes all of it must not make it grow.
-            self.outbox.drain(..self.sent);
-            self.sent = 0;
-        }
-        self.outbox.extend_from_slice(bytes);
+        self.outbox.push(bytes);
         Poll::Ready(Ok(bytes.len()))
     }
 
@@ -213,22 +218,47 @@ impl Pipe {
     }
 
     fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while let Some(rest) = self.outbox.get(self.sent..).filter(|rest| !rest.is_empty()) {
-            let count = ready!(self.stream.poll_write_soon(cx, rest))?;
-            self.sent += count;
+        while self.outbox.left() > 0 {
+            let count = ready!(self.stream.poll_write_soon(cx, self.outbox.rest()))?;
+            self.outbox.sent += count;
             self.taken += count as u64;
         }
-        self.sent = 0;
-        if self.outbox.capacity() > 0 {
+        if self.outbox.bytes.capacity() > 0 {
             self.outbox.clear();
             let mut kept = self.worker.outbox.borrow_mut();
-            if kept.capacity() == 0 && self.outbox.capacity() <= 2 * OUTBOX_BYTES {
-                mem::swap(&mut self.outbox, &mut kept);
+            if kept.capacity() == 0 && self.outbox.bytes.capacity() <= 2 * OUTBOX_BYTES {
+                mem::swap(&mut self.outbox.bytes, &mut kept);
             } else {
-                self.outbox = Vec::new();
+                self.outbox.bytes = Vec::new();
             }
         }
         self.stream.poll_settled(cx)
+    }
+}
+
+impl Outbox {
+    /// How many bytes the socket has not taken.
+    fn left(&self) -> usize {
+        self.bytes.len().saturating_sub(self.sent)
+    }
+
+    /// Those.
+    fn rest(&self) -> &[u8] {
+        self.bytes.get(self.sent..).unwrap_or_default()
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
+        if self.sent >= OUTBOX_BYTES {
+            // A socket that never takes all of it must not make it grow.
+            self.bytes.drain(..self.sent);
+            self.sent = 0;
+        }
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.sent = 0;
     }
 }
 
@@ -255,5 +285,31 @@ impl AsyncWrite for PipeEnd {
         let mut pipe = self.0.borrow_mut();
         ready!(pipe.poll_out(cx))?;
         Poll::Ready(pipe.stream.shutdown_write())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{OUTBOX_BYTES, Outbox};
+
+    #[test]
+    fn a_socket_that_never_takes_all_makes_nothing_grow() {
+        const FRAME: [u8; 16_393] = [7; 16_393];
+        let mut outbox = Outbox::default();
+        let (mut gathered, mut taken) = (0, 0);
+        for turn in 0..10_000 {
+            while outbox.left() < OUTBOX_BYTES {
+                outbox.push(&FRAME);
+                gathered += FRAME.len();
+            }
+            // Another part of it each time, and always less than there is.
+            let count = 1 + turn * 7919 % (OUTBOX_BYTES - 1);
+            assert_eq!(outbox.rest().len(), outbox.left());
+            outbox.sent += count;
+            taken += count;
+            assert_eq!(outbox.left(), gathered - taken);
+            let capacity = outbox.bytes.capacity();
+            assert!(capacity <= 5 * OUTBOX_BYTES, "{capacity} bytes after {gathered}");
+        }
     }
 }

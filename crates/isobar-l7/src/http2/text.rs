@@ -270,7 +270,7 @@ fn websocket_key(head: &RequestHead, text: &[u8]) -> Option<Vec<u8>> {
 
 /// A path without the bytes that are no part of one, and that some clients of HTTP/1 write all the same.
 fn spelled(path: &[u8]) -> Cow<'_, [u8]> {
-    let is_fine = |byte: u8| !matches!(byte, b'<' | b'>' | b'`' | b'\\' | b'#' | 0x80..);
+    let is_fine = |byte: u8| !matches!(byte, b'"' | b'<' | b'>' | b'`' | b'\\' | b'#' | 0x80..);
     if path.iter().all(|&byte| is_fine(byte)) {
         return Cow::Borrowed(path);
     }

@@ -281,6 +281,22 @@ impl FramePeer {
         }
     }
 
+    /// The next status of whichever request; none: the connection ended, or a stream was reset.
+    pub fn next_status(&mut self) -> io::Result<Option<u16>> {
+        while let Some(frame) = self.next_of_note()? {
+            match frame.kind {
+                kind::HEADERS => {
+                    if let Some(status @ 200..) = status(&frame.payload) {
+                        return Ok(Some(status));
+                    }
+                }
+                kind::RST_STREAM | kind::GOAWAY => break,
+                _ => {}
+            }
+        }
+        Ok(None)
+    }
+
     /// The bytes of a stream whose head has come, until it ends, or until there are so many; whether it ended well.
     ///
     /// Gives the peer room for as much as comes.

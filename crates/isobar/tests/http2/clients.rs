@@ -2,10 +2,12 @@
 
 use std::net::SocketAddr;
 
-use isobar_testkit::http2::{Asked, Http2Origin, Http2Settings, fetch};
+use isobar_testkit::http2::{Asked, Http2Origin, Http2Settings, fetch, flags, headers, kind};
 use isobar_testkit::{
     After, Authority, Client, Configuration, Curl, Exchange, Fields, Isobar, Origin, Validity, binary, curl, noise,
 };
+
+use crate::scripted::{before, scripted};
 
 /// How curl speaks.
 const CLIENTS: [&[&str]; 3] = [&["--http1.1"], &["--http2-prior-knowledge"], &["--http2", "--insecure"]];
@@ -281,6 +283,65 @@ fn trailers_pass_both_ways() {
         );
         assert!(answer.heads.contains("x-sum: 1\r\n"), "{what} {}", answer.heads);
     });
+}
+
+/// In HTTP/2 a length and trailers may both be there; where one has to go, it is not the trailers.
+#[test]
+fn announced_trailers_pass_behind_a_length() {
+    for front in Front::all() {
+        let what = front.server.version();
+        let asked = Asked {
+            method: "POST",
+            path: "/echo",
+            body: b"body",
+            trailers: &[("x-sum", "77")],
+            fields: &[("te", "trailers"), ("trailer", "x-sum"), ("content-length", "4")],
+        };
+        let got = fetch(front.isobar.address(), &asked).unwrap();
+        assert_eq!((got.status, got.body.as_slice()), (200, b"body".as_slice()), "{what}");
+        assert_eq!(got.trailers.value("x-sum"), Some("77"), "{what} {got:?}");
+        let seen = front.server.last_seen();
+        assert_eq!(seen.body, b"body", "{what} {seen:?}");
+        assert_eq!(seen.trailers.value("x-sum"), Some("77"), "{what} {seen:?}");
+        assert_eq!(seen.fields.value("trailer"), Some("x-sum"), "{what} {seen:?}");
+    }
+    let head = headers(&[("content-length", "4"), ("trailer", "x-sum")]);
+    let server = scripted(move |peer, asked| {
+        let stream = asked.stream;
+        peer.frame(
+            kind::HEADERS,
+            flags::END_HEADERS,
+            stream,
+            [&[0x88], head.as_slice()].concat(),
+        )?;
+        peer.frame(kind::DATA, flags::NONE, stream, b"body")?;
+        peer.frame(kind::HEADERS, flags::WHOLE, stream, headers(&[("x-sum", "77")]))
+    });
+    let isobar = before(&[server.address()], "retry: { attempts: 0 }");
+    for te in [&[("te", "trailers")][..], &[]] {
+        let asked = Asked {
+            fields: te,
+            path: "/",
+            ..Asked::default()
+        };
+        let got = fetch(isobar.address(), &asked).unwrap();
+        assert_eq!((got.status, got.body.as_slice()), (200, b"body".as_slice()), "{got:?}");
+        assert_eq!(got.trailers.value("x-sum"), Some("77"), "{got:?}");
+    }
+    let mut client = Client::connect(isobar.address()).unwrap();
+    for _ in 0..2 {
+        let answer = client
+            .exchange("GET / HTTP/1.1\r\nhost: a\r\nte: trailers\r\nconnection: te\r\n\r\n")
+            .unwrap();
+        assert_eq!(
+            (answer.status, answer.body.as_slice()),
+            (200, b"body".as_slice()),
+            "{answer:?}"
+        );
+        assert_eq!(answer.trailers.value("x-sum"), Some("77"), "{answer:?}");
+        assert!(answer.fields.lists("transfer-encoding", "chunked"), "{answer:?}");
+        assert_eq!(answer.fields.value("content-length"), None, "{answer:?}");
+    }
 }
 
 #[test]

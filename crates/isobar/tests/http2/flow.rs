@@ -1,11 +1,14 @@
 //! Does memory stay as it is, however much waits on either side?
 
-use std::sync::Arc;
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use isobar_testkit::http2::{FramePeer, Http2Origin, Http2Settings, flags, headers, kind};
-use isobar_testkit::{After, Client, Configuration, Isobar, Origin, binary, eventually};
+use isobar_testkit::{After, Client, Configuration, Isobar, Origin, binary, eventually, get};
 
 /// What one exchange that waits may take, with all that is allocated for the first time.
 const MEMORY: u64 = 24 << 20;
@@ -101,7 +104,7 @@ fn a_slow_server_holds_its_client_up() {
     for (version, address) in [("http1", old.address()), ("http2", new.address())] {
         // One that reads nothing at all.
         let silent = Origin::raw(|stream| {
-            std::thread::sleep(Duration::from_secs(3));
+            thread::sleep(Duration::from_secs(3));
             drop(stream);
             Ok(())
         });
@@ -168,4 +171,106 @@ fn small_pieces_may_wait() {
     origin.release();
     assert_eq!(peer.end_of(1).unwrap(), isobar_testkit::http2::End::Status(200));
     eventually("all is there", || origin.last_seen().body.len() == 8 * 8_000 + 4);
+}
+
+/// Answers that their clients do not take fill no room that answers of others need, however many there are.
+#[test]
+fn many_slow_clients_hold_up_no_other() {
+    let origin = Http2Origin::start(Http2Settings::default());
+    let configuration = Configuration::to(&[origin.address()]).upstream("http_version: http2");
+    let isobar = binary!().workers(1).run(&configuration);
+    let mut slow: Vec<_> = (0..48)
+        .map(|_| {
+            let mut peer = FramePeer::connect(isobar.address(), &[]).unwrap();
+            peer.get(1, "/stream/2000000").unwrap();
+            peer
+        })
+        .collect();
+    for peer in &mut slow {
+        // It gives no more room than there is from the start.
+        assert_eq!(peer.end_of(1).unwrap(), isobar_testkit::http2::End::Status(200));
+    }
+    for _ in 0..30 {
+        assert_eq!(get(isobar.address(), "/bytes/400000").unwrap().body.len(), 400_000);
+    }
+    assert_eq!(origin.connections_accepted(), 1);
+    assert_eq!(origin.busy(), 48);
+    // And each gets all of it in the end.
+    let (data, whole) = slow[0].data_of(1, usize::MAX).unwrap();
+    assert_eq!((data.len(), whole), (2_000_000, true));
+}
+
+/// Reads so many bytes, more slowly than they come.
+fn read_slowly(mut stream: &TcpStream, bytes: u64, mut look: impl FnMut()) -> io::Result<()> {
+    let mut buffer = vec![0; 16 * 1024];
+    let (mut read, mut looked) = (0, 0);
+    while read < bytes {
+        read += stream.read(&mut buffer)? as u64;
+        if read - looked > 4 << 20 {
+            looked = read;
+            look();
+        }
+        // The other side has to be ahead all the time, and is in no hurry itself.
+        thread::sleep(Duration::from_micros(100));
+    }
+    Ok(())
+}
+
+/// What is gathered for a socket stays little, also where that is never empty.
+#[test]
+fn a_client_that_is_slow_all_the_time_costs_little() {
+    const SIZE: u64 = 100 << 20;
+    let origin = Origin::start(|exchange| {
+        exchange.send(format!("HTTP/1.1 200 OK\r\ncontent-length: {SIZE}\r\n\r\n"))?;
+        let piece = vec![b'x'; 1 << 20];
+        for _ in 0..SIZE >> 20 {
+            exchange.send(&piece)?;
+        }
+        Ok(After::Keep)
+    });
+    let isobar = binary!().io("epoll").run(&Configuration::to(&[origin.address()]));
+    let before = resident(&isobar);
+    let mut peer = FramePeer::connect(isobar.address(), &[(4, 0x7fff_ffff)]).unwrap();
+    peer.frame(kind::WINDOW_UPDATE, flags::NONE, 0, [0x7f, 0, 0, 0])
+        .unwrap();
+    peer.get(1, "/").unwrap();
+    let mut most = 0;
+    read_slowly(peer.stream(), SIZE, || most = most.max(resident(&isobar))).unwrap();
+    assert!(most < before + MEMORY, "{before} bytes became {most}");
+}
+
+#[test]
+fn a_server_that_is_slow_all_the_time_costs_little() {
+    const SIZE: u64 = 100 << 20;
+    let (tell, looks) = mpsc::sync_channel(32);
+    let origin = Origin::raw(move |stream| {
+        let mut peer = FramePeer::accept(stream, &[(4, 0x7fff_ffff)])?;
+        peer.frame(kind::WINDOW_UPDATE, flags::NONE, 0, [0x7f, 0, 0, 0])?;
+        let tell = tell.clone();
+        read_slowly(peer.stream(), SIZE, || {
+            // Whoever has seen enough listens no more.
+            let _ = tell.send(());
+        })?;
+        peer.frame(kind::HEADERS, flags::WHOLE, 1, [0x88])?;
+        io::copy(&mut peer.stream(), &mut io::sink()).map(drop)
+    });
+    let isobar = binary!()
+        .io("epoll")
+        .run(&Configuration::to(&[origin.address()]).upstream("http_version: http2"));
+    let before = resident(&isobar);
+    let mut client = Client::connect(isobar.address()).unwrap();
+    let mut writer = client.stream().try_clone().unwrap();
+    let upload = thread::spawn(move || {
+        writer.write_all(format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {SIZE}\r\n\r\n").as_bytes())?;
+        let piece = vec![b'x'; 1 << 20];
+        (0..SIZE >> 20).try_for_each(|_| writer.write_all(&piece))
+    });
+    let mut most = 0;
+    for _ in 0..(SIZE >> 22) - 2 {
+        looks.recv_timeout(isobar_testkit::PATIENCE).unwrap();
+        most = most.max(resident(&isobar));
+    }
+    assert!(most < before + MEMORY, "{before} bytes became {most}");
+    assert_eq!(client.receive().unwrap().status, 200);
+    upload.join().unwrap().unwrap();
 }

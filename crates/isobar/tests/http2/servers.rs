@@ -153,7 +153,7 @@ fn an_answer_that_breaks_off_breaks_off_for_its_client_alone() {
 #[test]
 fn a_request_that_stalls_ends_alone_on_a_connection_that_is_alive() {
     let origin = Http2Origin::start(Http2Settings::default());
-    let routes = "- { match: { path: /held }, upstream: web, timeouts: { read: 300ms } }\n- upstream: web";
+    let routes = "- { match: { path: /held }, upstream: web, timeouts: { read: 1500ms } }\n- upstream: web";
     let configuration = Configuration::to(&[origin.address()])
         .upstream("http_version: http2\nretry: { attempts: 0 }")
         .routes(routes);

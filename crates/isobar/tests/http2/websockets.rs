@@ -4,9 +4,10 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr};
+use std::time::{Duration, Instant};
 
 use isobar_testkit::http2::{End, FramePeer, Http2Origin, Http2Settings, flags, kind};
-use isobar_testkit::{Client, Configuration, Isobar, Origin, Signal, binary, eventually, noise};
+use isobar_testkit::{After, Client, Configuration, Isobar, Origin, Signal, binary, eventually, noise};
 
 /// A server of HTTP/1 that agrees to everything, proves it with this, and gives every byte back.
 fn agreeing(accept: &'static str) -> Origin {
@@ -175,6 +176,61 @@ fn a_server_that_takes_no_websockets_is_not_asked() {
     isobar.comes_to_rest();
 }
 
+/// What a server takes is known when it has sent its settings, and a connection that ends before is waited for no longer.
+#[test]
+fn a_server_that_breaks_off_before_it_says_what_it_takes_fails_at_once() {
+    // At once, and within its settings.
+    for said in [&b""[..], b"\0\0\x06\x04\0\0\0\0\0\0\x08"] {
+        let origin = Origin::raw(move |mut stream| {
+            let mut preface = [0; 24];
+            stream.read_exact(&mut preface)?;
+            stream.write_all(said)
+        });
+        let isobar = before(
+            origin.address(),
+            "http2",
+            "retry: { attempts: 0 }\ntimeouts: { connect: 10s }",
+        );
+        let began = Instant::now();
+        let mut client = Client::connect(isobar.address()).unwrap();
+        assert_eq!(client.exchange(REQUEST).unwrap().status, 502, "{said:?}");
+        let mut peer = FramePeer::connect(isobar.address(), &[]).unwrap();
+        peer.connect_websocket(1, "/").unwrap();
+        assert_eq!(peer.end_of(1).unwrap(), End::Status(502), "{said:?}");
+        assert!(
+            began.elapsed() < Duration::from_secs(4),
+            "{said:?}: {:?}",
+            began.elapsed()
+        );
+        isobar.comes_to_rest();
+    }
+}
+
+/// To a client of HTTP/2 a success says that the WebSocket is open.
+#[test]
+fn a_server_that_answers_something_else_opens_nothing() {
+    for status in ["200 OK", "204 No Content", "299 What"] {
+        let length = if status.starts_with("204") {
+            ""
+        } else {
+            "content-length: 2\r\n"
+        };
+        let body = if length.is_empty() { "" } else { "ok" };
+        let bytes = format!("HTTP/1.1 {status}\r\n{length}\r\n{body}");
+        let origin = Origin::answering(bytes, After::Keep);
+        let isobar = before(origin.address(), "http1", "");
+        let mut peer = FramePeer::connect(isobar.address(), &[]).unwrap();
+        for stream in [1, 3] {
+            peer.connect_websocket(stream, "/").unwrap();
+            assert_eq!(peer.end_of(stream).unwrap(), End::Status(502), "{status}");
+        }
+        // To one of HTTP/1 it is what it is.
+        let answer = Client::connect(isobar.address()).unwrap().exchange(REQUEST).unwrap();
+        assert_eq!(answer.status.to_string(), status[..3]);
+        eventually("nothing is open", || open(&isobar) == 0.0);
+    }
+}
+
 #[test]
 fn a_refused_websocket_is_an_ordinary_answer() {
     let origin = Origin::failing(403);
@@ -215,11 +271,11 @@ fn a_websocket_outlives_the_timeouts_of_requests_and_not_a_silence() {
         for client in ["http1", "http2"] {
             let mut socket = Socket::connect(client, isobar.address());
             // Longer than a request may take, with less than the silence between two words.
-            let began = std::time::Instant::now();
+            let began = Instant::now();
             while began.elapsed().as_millis() < 800 {
                 socket.say(b"word");
                 assert_eq!(socket.hear(4), b"word");
-                std::thread::sleep(std::time::Duration::from_millis(20));
+                std::thread::sleep(Duration::from_millis(20));
             }
             assert_eq!(open(&isobar), 1.0, "{client} to {server}");
             eventually("the silence ends it", || open(&isobar) == 0.0);
@@ -261,5 +317,5 @@ fn reloads_and_drains_leave_open_websockets_alone() {
         assert_eq!(socket.hear(7), b"and now");
         socket.finish();
     }
-    assert!(isobar.ends(std::time::Duration::from_secs(10)).success());
+    assert!(isobar.ends(Duration::from_secs(10)).success());
 }
