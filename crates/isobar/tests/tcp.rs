@@ -110,7 +110,7 @@ fn half_closed_connections_go_on() {
     client.shutdown(Shutdown::Write).unwrap();
     assert!(rest(&mut client) == sent);
     // It ends at once, and receives all the same.
-    let (told, heard) = std::sync::mpsc::channel();
+    let (told, heard) = std::sync::mpsc::sync_channel(1);
     let early = TcpServer::start(move |mut stream| {
         stream.write_all(b"bye")?;
         stream.shutdown(Shutdown::Write)?;
