@@ -90,8 +90,7 @@ impl Session {
         let Self { worker, client, .. } = self;
         // Boxed: what it takes to open a connection is given back before the connection waits for hours.
         let cause = match Box::pin(opening::open(worker, client)).await {
-            Ok(opened) => {
-                let mut opened = opened;
+            Ok(mut opened) => {
                 let cause = opened.carry(worker, client).await;
                 record::carried(worker, client, &opened, cause);
                 cause
@@ -170,5 +169,20 @@ impl Client {
             Some(at) if at <= worker.shared.wheel.now() => Cause::Drained,
             _ => Cause::IdleTimeout,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is in the future of an idle connection is there once for each of very many.
+    #[test]
+    fn an_idle_connection_is_small() {
+        fn of<F: Future>(_: impl Fn(Rc<Worker>, Accepted) -> F) -> usize {
+            size_of::<F>() + size_of::<Opened>()
+        }
+        let bytes = of(serve);
+        assert!(bytes <= 768, "{bytes}");
     }
 }

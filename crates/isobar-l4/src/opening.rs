@@ -24,7 +24,7 @@ use crate::relay::Relay;
 use crate::waiting;
 use crate::worker::Kept;
 
-/// A connection that a server has taken.
+/// A connection that a server has taken. Boxed: on its way out of `open` it would be in the connection's task twice.
 #[derive(Debug)]
 pub(crate) struct Opened {
     pub(crate) relay: Relay,
@@ -56,7 +56,7 @@ pub(crate) struct Ways<'a> {
 }
 
 /// Finds out who the client is, its route, and a server that takes it.
-pub(crate) async fn open(worker: &Rc<Worker>, client: &mut Client) -> Result<Opened, Cause> {
+pub(crate) async fn open(worker: &Rc<Worker>, client: &mut Client) -> Result<Box<Opened>, Cause> {
     let site = Rc::clone(&client.site);
     let told = match &site.site.listener.proxy {
         Some(sources) => told(worker, client, sources).await?,
@@ -88,14 +88,14 @@ pub(crate) async fn open(worker: &Rc<Worker>, client: &mut Client) -> Result<Ope
         introduce(version, client, told.as_ref(), &mut first);
     }
     first.extend_from_slice(&begun.bytes);
-    Ok(Opened {
+    Ok(Box::new(Opened {
         relay: Relay::introduced(first, begun.bytes.len() as u64),
         server,
         place,
         idle: rules.timeouts.idle,
         since: worker.shared.wheel.now(),
         _permit: permit,
-    })
+    }))
 }
 
 /// Reads whom a proxy in front speaks for; none: the client speaks for itself. From then on that is who the client is.
