@@ -86,6 +86,7 @@ fn upstream(port: u16) -> Upstream {
         name: "api".into(),
         balance: Balance::RoundRobin,
         hash: Vec::new(),
+        proxy_protocol: None,
         placement: Default::default(),
         servers: vec![Server {
             name: "named".into(),
@@ -154,6 +155,7 @@ fn listener() -> Listener {
     Listener {
         name: "web".into(),
         address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        proxy: None,
         tls: None,
         http2: None,
         redirect_to_tls: None,
@@ -197,6 +199,7 @@ fn a_shared_connection_takes_no_requests_to_an_address_that_is_gone() {
     let [(old, asked_old), (new, asked_new)] = pair();
     let plan = Plan {
         listeners: vec![listener()],
+        tcp: Vec::new(),
         upstreams: vec![upstream(old.port())],
         access_log: None,
         admin: None,
