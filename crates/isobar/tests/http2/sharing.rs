@@ -355,13 +355,21 @@ fn a_reload_changes_the_version_of_every_request_from_then_on() {
 /// What was on its way when a request was given up is no fault of the server's.
 #[test]
 fn bursts_of_requests_that_are_given_up_end_no_connection_to_a_server() {
-    const BURST: u32 = 120;
-    const ROUNDS: usize = 20;
+    const BURST: u32 = 240;
+    const ROUNDS: usize = 7;
     let held = Arc::new(AtomicUsize::new(0));
     let (holding, given_up) = (Arc::clone(&held), Arc::new(AtomicUsize::new(0)));
     let counting = Arc::clone(&given_up);
     let origin = Origin::raw(move |stream| {
+        let mut talks = stream.try_clone()?;
         let mut peer = FramePeer::accept(stream, &[])?;
+        // It is never silent for so long that it would be taken for dead.
+        thread::spawn(move || {
+            let ping = FramePeer::bytes(kind::PING, flags::NONE, 0, [0; 8]);
+            while talks.write_all(&ping).is_ok() {
+                thread::sleep(Duration::from_millis(100));
+            }
+        });
         while let Some(frame) = peer.next_of_note()? {
             match frame.kind {
                 // The first waits for the end of all others.
@@ -381,7 +389,12 @@ fn bursts_of_requests_that_are_given_up_end_no_connection_to_a_server() {
         }
         Ok(())
     });
-    let isobar = before(&[origin.address()], "");
+    let limits = "http2: { max_concurrent_streams: 250, budgets: { resets: 1000 } }";
+    let isobar = binary!().workers(1).run(
+        &Configuration::to(&[origin.address()])
+            .upstream("http_version: http2")
+            .listener(limits),
+    );
     let mut waiting = Client::connect(isobar.address()).unwrap();
     waiting.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
     eventually("it is there", || held.load(Ordering::SeqCst) == 1);
