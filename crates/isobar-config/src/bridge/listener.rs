@@ -104,6 +104,7 @@ pub(crate) fn everything_to(upstream: Label) -> Route {
         retry,
         hedge,
         priority,
+        grpc_web,
         request_headers,
         response_headers,
     } = Route::placeholder();
@@ -115,6 +116,7 @@ pub(crate) fn everything_to(upstream: Label) -> Route {
         retry,
         hedge,
         priority,
+        grpc_web,
         request_headers,
         response_headers,
     }
