@@ -4,7 +4,8 @@
 use isobar_wire::exchange::{Exchange, ResponseFraming, ResponseStep};
 use isobar_wire::{
     BodyDecoder, BodyError, BodyKind, Field, HeadError, HeadLimits, Known, LoadReport, LoadReportError, Method, Parsed,
-    RequestHead, RequestKind, ResponseHead, Span, TargetForm, Version, grpc_health as health, is_hop_by_hop, write,
+    RequestHead, RequestKind, ResponseHead, Span, TargetForm, Version, grpc_health as health, grpc_web as web,
+    is_hop_by_hop, write,
 };
 
 /// Small, so that inputs reach them.
@@ -31,6 +32,35 @@ pub(crate) fn grpc_health(input: &[u8]) {
     let length = u32::try_from(longer.len() - 5).unwrap();
     longer[1..5].copy_from_slice(&length.to_be_bytes());
     assert_eq!(health::answer(&longer), Ok(status));
+}
+
+/// Text reads the same however it is cut, and what it says can be said again. The first byte says where it is cut.
+pub(crate) fn grpc_web(input: &[u8]) {
+    let Some((&at, text)) = input.split_first() else {
+        return;
+    };
+    let read = |pieces: &[&[u8]]| {
+        let (mut decoder, mut out) = (web::TextDecoder::default(), Vec::new());
+        let read = pieces.iter().try_for_each(|piece| decoder.decode(piece, &mut out));
+        (read.and_then(|()| decoder.finish()), out)
+    };
+    let (front, back) = text.split_at(text.len().min(at.into()));
+    let whole = read(&[text]);
+    assert_eq!(read(&[front, back]), whole);
+    let mut again = Vec::new();
+    web::encode_text(&mut again, &whole.1);
+    assert_eq!(again.len(), web::text_len(whole.1.len()));
+    assert_eq!(read(&[&again]), (Ok(()), whole.1));
+    if let Some(content_type) = web::ContentType::read(text) {
+        let mut field = Vec::new();
+        content_type.write(&mut field);
+        let value = field
+            .strip_prefix(b"Content-Type: ")
+            .unwrap()
+            .strip_suffix(b"\r\n")
+            .unwrap();
+        assert_eq!(web::ContentType::read(value), Some(content_type));
+    }
 }
 
 /// A request head reads the same however it is split, keeps to its bytes, and is understood the same by the server it

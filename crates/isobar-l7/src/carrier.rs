@@ -4,6 +4,7 @@
 //! way: what is on a stream is put into that form, and out of it, by [`crate::http2`].
 
 use std::io::{self, IoSlice};
+use std::mem;
 use std::task::{Context, Poll};
 
 use isobar_net::stream::{Agreed, HandshakeError, Peeked, Stream};
@@ -11,9 +12,11 @@ use isobar_observe::access::Secured;
 use isobar_wire::Version;
 
 use crate::http2::{Accepted, Opened};
+use crate::record::Detail;
 use crate::secure;
+use crate::web::{Manner, Web};
 
-/// What carries messages. Both kinds behave as a [`Stream`] does.
+/// What carries messages. All kinds behave as a [`Stream`] does.
 #[derive(Debug)]
 pub(crate) enum Carrier {
     /// A connection.
@@ -24,14 +27,38 @@ pub(crate) enum Carrier {
     Opened(Box<Opened>),
     /// A connection whose streams carry the messages, and which carries none itself.
     Shared,
+    /// What carries a client's messages, where the client speaks gRPC-Web.
+    Web(Box<Web>),
 }
 
 impl Carrier {
+    /// Puts something around it.
+    pub(crate) fn wrap(&mut self, around: impl FnOnce(Self) -> Web) {
+        let carrier = mem::replace(self, Self::Shared);
+        *self = Self::Web(Box::new(around(carrier)));
+    }
+
+    /// Takes off what was put around it for one exchange.
+    pub(crate) fn unwrap_web(&mut self) {
+        if let Self::Web(web) = self {
+            *self = mem::replace(&mut web.carrier, Self::Shared);
+        }
+    }
+
+    /// Why a peer's messages cannot be read any further; none: the connection is at fault.
+    pub(crate) fn fault(&self) -> Option<Detail> {
+        match self {
+            Self::Web(web) => web.fault(),
+            Self::Connection(_) | Self::Accepted(_) | Self::Opened(_) | Self::Shared => None,
+        }
+    }
+
     /// The version that the peer speaks; none: what it says in its messages.
     pub(crate) fn version(&self) -> Option<Version> {
         match self {
             Self::Connection(_) => None,
             Self::Accepted(_) | Self::Opened(_) | Self::Shared => Some(Version::Http2),
+            Self::Web(web) => web.carrier.version(),
         }
     }
 
@@ -39,7 +66,7 @@ impl Carrier {
     pub(crate) fn connection(&mut self) -> Option<&mut Stream> {
         match self {
             Self::Connection(stream) => Some(stream),
-            Self::Accepted(_) | Self::Opened(_) | Self::Shared => None,
+            Self::Accepted(_) | Self::Opened(_) | Self::Shared | Self::Web(_) => None,
         }
     }
 
@@ -47,7 +74,7 @@ impl Carrier {
     pub(crate) fn opened(&self) -> Option<&Opened> {
         match self {
             Self::Opened(stream) => Some(stream),
-            Self::Connection(_) | Self::Accepted(_) | Self::Shared => None,
+            Self::Connection(_) | Self::Accepted(_) | Self::Shared | Self::Web(_) => None,
         }
     }
 
@@ -62,6 +89,7 @@ impl Carrier {
             Self::Accepted(stream) => stream.poll_read(cx, buf),
             Self::Opened(stream) => stream.poll_read(cx, buf),
             Self::Shared => nothing(),
+            Self::Web(web) => web.poll_read(cx, buf),
         }
     }
 
@@ -71,6 +99,7 @@ impl Carrier {
             Self::Accepted(stream) => stream.poll_write(cx, bytes),
             Self::Opened(stream) => stream.poll_write(cx, bytes),
             Self::Shared => nothing(),
+            Self::Web(web) => web.poll_write(cx, bytes, Manner::Now),
         }
     }
 
@@ -81,6 +110,7 @@ impl Carrier {
             Self::Accepted(stream) => stream.poll_write(cx, bytes),
             Self::Opened(stream) => stream.poll_write(cx, bytes),
             Self::Shared => nothing(),
+            Self::Web(web) => web.poll_write(cx, bytes, Manner::Last),
         }
     }
 
@@ -91,6 +121,7 @@ impl Carrier {
             Self::Accepted(stream) => stream.poll_write(cx, bytes),
             Self::Opened(stream) => stream.poll_write(cx, bytes),
             Self::Shared => nothing(),
+            Self::Web(web) => web.poll_write(cx, bytes, Manner::Soon),
         }
     }
 
@@ -101,7 +132,7 @@ impl Carrier {
     ) -> Poll<io::Result<usize>> {
         match self {
             Self::Connection(stream) => stream.poll_write_vectored(cx, &[IoSlice::new(head), IoSlice::new(data)]),
-            Self::Accepted(_) | Self::Opened(_) | Self::Shared => match self.poll_write(cx, head) {
+            Self::Accepted(_) | Self::Opened(_) | Self::Shared | Self::Web(_) => match self.poll_write(cx, head) {
                 Poll::Ready(Ok(taken)) if taken == head.len() => match self.poll_write(cx, data) {
                     Poll::Ready(Ok(more)) => Poll::Ready(Ok(taken + more)),
                     // What failed fails again.
@@ -118,6 +149,7 @@ impl Carrier {
             Self::Connection(stream) => stream.poll_event(cx),
             Self::Accepted(stream) => stream.poll_given_up(cx),
             Self::Opened(_) | Self::Shared => Poll::Pending,
+            Self::Web(web) => web.carrier.poll_event(cx),
         }
     }
 
@@ -127,6 +159,7 @@ impl Carrier {
             // Of a stream nothing but its end is an event.
             Self::Accepted(_) => Peeked::Broken,
             Self::Opened(_) | Self::Shared => Peeked::Nothing,
+            Self::Web(web) => web.carrier.peek(cx),
         }
     }
 
@@ -138,6 +171,7 @@ impl Carrier {
                 Ok(())
             }
             Self::Opened(_) | Self::Shared => Ok(()),
+            Self::Web(web) => web.carrier.watch(),
         }
     }
 
@@ -146,6 +180,7 @@ impl Carrier {
             Self::Connection(stream) => stream.is_watched(),
             Self::Accepted(stream) => stream.is_watched(),
             Self::Opened(_) | Self::Shared => true,
+            Self::Web(web) => web.carrier.is_watched(),
         }
     }
 
@@ -153,6 +188,7 @@ impl Carrier {
         match self {
             Self::Connection(stream) => stream.is_quiet(),
             Self::Accepted(_) | Self::Opened(_) | Self::Shared => false,
+            Self::Web(web) => web.carrier.is_quiet(),
         }
     }
 
@@ -160,6 +196,7 @@ impl Carrier {
         match self {
             Self::Connection(stream) => stream.is_silent(),
             Self::Accepted(_) | Self::Opened(_) | Self::Shared => false,
+            Self::Web(web) => web.carrier.is_silent(),
         }
     }
 
@@ -168,6 +205,7 @@ impl Carrier {
         match self {
             Self::Connection(stream) => stream.owes(),
             Self::Accepted(_) | Self::Opened(_) | Self::Shared => false,
+            Self::Web(web) => web.carrier.owes(),
         }
     }
 
@@ -175,6 +213,7 @@ impl Carrier {
         match self {
             Self::Connection(stream) => stream.poll_settled(cx),
             Self::Accepted(_) | Self::Opened(_) | Self::Shared => Poll::Ready(Ok(())),
+            Self::Web(web) => web.carrier.poll_settled(cx),
         }
     }
 
@@ -185,6 +224,7 @@ impl Carrier {
             Self::Connection(_) => true,
             Self::Accepted(stream) => stream.is_proof(proof),
             Self::Opened(_) | Self::Shared => false,
+            Self::Web(web) => web.carrier.is_proof(proof),
         }
     }
 
@@ -195,6 +235,7 @@ impl Carrier {
             Self::Accepted(stream) => stream.shutdown_write(),
             Self::Opened(stream) => stream.shutdown_write(),
             Self::Shared => Ok(()),
+            Self::Web(web) => web.carrier.shutdown_write(),
         }
     }
 
@@ -205,13 +246,16 @@ impl Carrier {
             Self::Connection(stream) => drop(stream.reset_on_close()),
             // One that has not come to its end is reset anyway.
             Self::Accepted(_) | Self::Opened(_) | Self::Shared => {}
+            Self::Web(web) => web.carrier.reset_on_close(),
         }
     }
 
     /// Moves bytes as they are from now on.
     pub(crate) fn unsecure(&mut self) {
-        if let Self::Connection(stream) = self {
-            stream.unsecure();
+        match self {
+            Self::Connection(stream) => stream.unsecure(),
+            Self::Web(web) => web.carrier.unsecure(),
+            Self::Accepted(_) | Self::Opened(_) | Self::Shared => {}
         }
     }
 
@@ -219,6 +263,7 @@ impl Carrier {
         match self {
             Self::Connection(stream) => stream.poll_handshake(cx),
             Self::Accepted(_) | Self::Opened(_) | Self::Shared => Poll::Ready(Ok(())),
+            Self::Web(web) => web.carrier.poll_handshake(cx),
         }
     }
 
@@ -228,6 +273,7 @@ impl Carrier {
             Self::Connection(stream) => stream.refusal(),
             Self::Opened(stream) => stream.shared().refusal(),
             Self::Accepted(_) | Self::Shared => None,
+            Self::Web(web) => web.carrier.refusal(),
         }
     }
 
@@ -236,6 +282,7 @@ impl Carrier {
         match self {
             Self::Connection(stream) => stream.agreed(),
             Self::Accepted(_) | Self::Opened(_) | Self::Shared => None,
+            Self::Web(web) => web.carrier.agreed(),
         }
     }
 
@@ -243,6 +290,7 @@ impl Carrier {
         match self {
             Self::Connection(stream) => stream.say_goodbye(),
             Self::Accepted(_) | Self::Opened(_) | Self::Shared => {}
+            Self::Web(web) => web.carrier.say_goodbye(),
         }
     }
 
@@ -252,6 +300,7 @@ impl Carrier {
             Self::Accepted(stream) => stream.link().is_secured(),
             Self::Opened(stream) => stream.shared().is_secured(),
             Self::Shared => false,
+            Self::Web(web) => web.carrier.is_secured(),
         }
     }
 
@@ -261,6 +310,7 @@ impl Carrier {
             Self::Connection(stream) => stream.agreed().map(secure::logged),
             Self::Accepted(stream) => stream.link().secured(),
             Self::Opened(_) | Self::Shared => None,
+            Self::Web(web) => web.carrier.secured(),
         }
     }
 }

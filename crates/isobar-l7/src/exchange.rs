@@ -23,7 +23,7 @@ use crate::forward::{Ways, forward};
 use crate::record::{Detail, Report};
 use crate::sticky::Session;
 use crate::worker::LocalSite;
-use crate::{Worker, answer, deadline, grpc, key, record, request, sticky};
+use crate::{Worker, answer, deadline, grpc, key, record, request, sticky, web};
 
 /// Buffers that grew past this are given back when their exchange ends.
 pub(crate) const KEPT_BUFFER_BYTES: usize = 8 * 1024;
@@ -290,6 +290,7 @@ pub(crate) async fn run(worker: &Rc<Worker>, client: &mut Client, exchange: &mut
         Err(cause) => answer::refuse(worker, client, exchange, cause).await,
     };
     client.idle_since = record::finish(worker, client, exchange);
+    client.stream.unwrap_web();
     next
 }
 
@@ -306,7 +307,14 @@ async fn serve(worker: &Rc<Worker>, client: &mut Client, exchange: &mut Exchange
     };
     let (key, reports, deadline) = {
         let view = local.view();
-        exchange.report.call = grpc::call(exchange, view.settings().http_version);
+        let fits = request::check_body(&exchange.request, &site.site.listener.limits);
+        let version = view.settings().http_version;
+        let reads = match rules.grpc_web {
+            true => web::bridge(client, exchange, version),
+            false => Ok(()),
+        };
+        exchange.report.call = grpc::call(exchange, version);
+        fits.and(reads)?;
         let now = exchange.report.claims(worker);
         if exchange.report.call_until().is_some_and(|until| until <= now) {
             return Err(Cause::ClientDeadline);
@@ -389,7 +397,7 @@ fn poll_more(
     read
 }
 
-/// Finds the route and refuses what the listener does not take.
+/// Finds the route.
 fn admit(site: &Rc<LocalSite>, exchange: &mut Exchange) -> Result<usize, Cause> {
     let Exchange {
         request,
@@ -409,6 +417,5 @@ fn admit(site: &Rc<LocalSite>, exchange: &mut Exchange) -> Result<usize, Cause> 
     let route = site.site.route(host, path).ok_or(Cause::NoRoute)?;
     exchange.report.route = Some(route);
     exchange.report.site = Some(Rc::clone(site));
-    request::check_body(&exchange.request, &site.site.listener.limits)?;
     Ok(route)
 }

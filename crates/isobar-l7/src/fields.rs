@@ -73,6 +73,14 @@ pub(crate) fn values<'h>(
         .map(|field| field.value.of(head))
 }
 
+/// The values of all fields of this name, in order.
+pub(crate) fn named<'h>(head: &'h [u8], fields: &'h [Field], name: &'h [u8]) -> impl Iterator<Item = &'h [u8]> {
+    fields
+        .iter()
+        .filter(move |field| field.name.of(head).eq_ignore_ascii_case(name))
+        .map(|field| field.value.of(head))
+}
+
 #[cfg(test)]
 mod tests {
     use super::{apply, copy};

@@ -40,6 +40,7 @@ mod sharing;
 mod sticky;
 mod tunnel;
 mod upload;
+mod web;
 mod worker;
 mod world;
 

@@ -9,6 +9,7 @@ use isobar_balance::Outcome;
 use isobar_observe::access::Record;
 use isobar_observe::{Cause, Fault, GrpcStatus, Picked, WallTime};
 use isobar_upstream::{Local, LocalServer, Server};
+use isobar_wire::grpc_web::TextError;
 use isobar_wire::http2::meter::Excess;
 use isobar_wire::{BodyError, HeadError, Known, Version};
 
@@ -75,6 +76,7 @@ pub(crate) struct Report {
 pub(crate) enum Detail {
     Head(HeadError),
     Body(BodyError),
+    Text(TextError),
     Excess(Excess),
 }
 
@@ -83,6 +85,7 @@ impl fmt::Display for Detail {
         match self {
             Self::Head(error) => error.fmt(f),
             Self::Body(error) => error.fmt(f),
+            Self::Text(error) => error.fmt(f),
             Self::Excess(excess) => write!(f, "too many {}", excess.text()),
         }
     }
@@ -265,7 +268,12 @@ impl Report {
 
     /// The request's body broke its framing.
     pub(crate) fn malformed(&mut self, error: BodyError) -> Cause {
-        self.detail = Some(Detail::Body(error));
+        self.refuses(Detail::Body(error))
+    }
+
+    /// The client does not speak as it should.
+    pub(crate) fn refuses(&mut self, detail: Detail) -> Cause {
+        self.detail = Some(detail);
         Cause::ClientMalformed
     }
 }

@@ -148,7 +148,11 @@ impl Flow<'_> {
             let count = match client.stream.poll_read(cx, input) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(count)) if count > 0 => count,
-                Poll::Ready(_) => return Poll::Ready(Err(Cause::ClientClosed)),
+                Poll::Ready(_) => {
+                    let fault = client.stream.fault();
+                    let cause = fault.map_or(Cause::ClientClosed, |detail| exchange.report.refuses(detail));
+                    return Poll::Ready(Err(cause));
+                }
             };
             let bytes = input.get(..count).unwrap_or_default();
             let (range, taken) = exchange.forward_more(bytes, output)?;

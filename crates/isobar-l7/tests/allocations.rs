@@ -180,6 +180,7 @@ fn world(server: SocketAddr, balance: Balance, sticky: Option<Sticky>) -> World 
         },
         hedge: None,
         priority: Priority::Normal,
+        grpc_web: false,
         request_headers: vec![isobar_plan::HeaderOp::Set("x-env".into(), "test".into())],
         response_headers: vec![isobar_plan::HeaderOp::Remove("server".into())],
     };

@@ -93,6 +93,7 @@ fn world(server: SocketAddr, hedge: Option<Hedge>, counted: &Arc<Sharded<RouteSt
         },
         hedge,
         priority: Priority::Normal,
+        grpc_web: false,
         request_headers: vec![],
         response_headers: vec![],
     };

@@ -135,6 +135,8 @@ pub struct Route {
     pub hedge: Option<Hedge>,
     /// How much its requests matter when not all can be served.
     pub priority: Priority,
+    /// Whether requests of gRPC-Web are made calls of gRPC for servers that speak HTTP/2.
+    pub grpc_web: bool,
     /// Changes to the request's fields, in order, after the forwarding fields are set.
     pub request_headers: Vec<HeaderOp>,
     /// Changes to the response's fields, in order.

@@ -22,6 +22,7 @@ extern crate std;
 pub mod client_hello;
 pub mod exchange;
 pub mod grpc_health;
+pub mod grpc_web;
 mod head;
 mod http1;
 pub mod http2;

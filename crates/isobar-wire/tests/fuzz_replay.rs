@@ -60,6 +60,11 @@ fn answers_of_the_health_protocol() {
 }
 
 #[test]
+fn text_of_grpc_web() {
+    replay("grpc_web", checks::grpc_web);
+}
+
+#[test]
 fn load_reports() {
     replay("load_report", checks::load_report);
 }

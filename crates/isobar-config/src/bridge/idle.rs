@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use isobar_plan::{Priority, QueueOrder};
+use isobar_plan::{HttpVersion, Priority, QueueOrder};
 
 use super::{effective_conditions, effective_retry};
 use crate::document::{
@@ -131,7 +131,19 @@ fn listener(listener: &Listener, known: &HashMap<&Label, (&Upstream, Use)>, at: 
                 .related(root.key(name), Spot::Key, "nothing here limits its servers");
             problems.push(problem.help(GIVE_LIMITS));
         }
+        grpc_web(route, upstream, at, problems);
         route_retries(route, upstream, at.key("retry"), problems);
+    }
+}
+
+fn grpc_web(route: &Route, upstream: &Upstream, at: Path<'_>, problems: &mut Problems) {
+    if route.grpc_web && upstream.http_version != HttpVersion::Http2 {
+        let root = Path::ROOT.key("upstreams");
+        let message = "`grpc_web` has no effect: gRPC is spoken to servers over HTTP/2";
+        let problem = Problem::warning(at.key("grpc_web"), message).on_key();
+        let servers = root.key(route.upstream.as_str());
+        let problem = problem.related(servers, Spot::Key, "these need not speak it");
+        problems.push(problem.help("give the upstream `http_version: http2`, or remove the key"));
     }
 }
 

@@ -115,6 +115,7 @@ pub(crate) fn everything_to(upstream: Label) -> Route {
         retry,
         hedge,
         priority,
+        grpc_web,
         request_headers,
         response_headers,
     } = Route::placeholder();
@@ -126,6 +127,7 @@ pub(crate) fn everything_to(upstream: Label) -> Route {
         retry,
         hedge,
         priority,
+        grpc_web,
         request_headers,
         response_headers,
     }

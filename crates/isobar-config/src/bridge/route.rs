@@ -31,6 +31,7 @@ pub(super) fn route(written: &Route, name: &Label, at: Path<'_>, bridge: &mut Br
         retry: own_retry,
         hedge,
         priority,
+        grpc_web,
         request_headers,
         response_headers,
     } = written;
@@ -55,6 +56,7 @@ pub(super) fn route(written: &Route, name: &Label, at: Path<'_>, bridge: &mut Br
         retry: retry::retry(&retry),
         hedge: retry::hedge(hedge.as_ref().unwrap_or(&inherited_hedge)),
         priority: priority.unwrap_or(bridge.priority),
+        grpc_web: *grpc_web,
         request_headers: changes(request_headers, "request_headers", Side::Request),
         response_headers: changes(response_headers, "response_headers", Side::Response),
     }

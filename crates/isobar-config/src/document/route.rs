@@ -28,6 +28,9 @@ settings! {
         hedge: Option<OrNone<Hedge>>,
         /// How much its requests matter when not all can be served, in place of the listener's priority.
         priority: Option<Priority>,
+        /// Whether clients that speak gRPC-Web are understood: what they ask becomes a call of gRPC, for servers of an upstream
+        /// with `http_version: http2`.
+        grpc_web: bool = false,
         /// Changes to the header fields of requests, after the forwarding fields are set.
         request_headers: HeaderChanges,
         /// Changes to the header fields of responses.
