@@ -122,6 +122,7 @@ fn upstream(port: u16) -> Upstream {
 
 fn route() -> Route {
     Route {
+        grpc_web: false,
         name: "all".into(),
         rule: Rule {
             host: HostPattern::parse("*").unwrap(),

@@ -159,6 +159,7 @@ fn route(written: &Route, name: &Label, at: Path<'_>, bridge: &mut Bridge<'_>) -
         timeouts,
         retry: own_retry,
         hedge,
+        grpc_web,
         priority,
         request_headers,
         response_headers,
@@ -166,6 +167,7 @@ fn route(written: &Route, name: &Label, at: Path<'_>, bridge: &mut Bridge<'_>) -
     let changes = |changes: &HeaderChanges| *changes != HeaderChanges::placeholder();
     let of_http = [
         ("hedge", hedge.is_some()),
+        ("grpc_web", *grpc_web),
         ("request_headers", changes(request_headers)),
         ("response_headers", changes(response_headers)),
     ];

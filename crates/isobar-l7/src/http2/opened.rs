@@ -246,7 +246,7 @@ impl Drop for Opened {
             Answer::Begun(inflow) => inflow.is_over(),
         };
         if !is_over {
-            self.shared.gave_up();
+            self.shared.gave_up(self.asked);
         }
         self.shared.ended();
     }

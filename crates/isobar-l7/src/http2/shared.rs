@@ -211,8 +211,10 @@ impl Shared {
 
     /// A request was given up. A connection on which nothing comes takes no more of them: if it is dead, nobody would notice as long as
     /// requests are written to it.
-    pub(super) fn gave_up(&self) {
-        if Instant::now().saturating_duration_since(self.heard()) >= SILENCE {
+    pub(super) fn gave_up(&self, asked: Option<Instant>) {
+        // Before it was asked there was nothing to say.
+        let silent_since = asked.map_or(self.heard(), |asked| asked.max(self.heard()));
+        if Instant::now().saturating_duration_since(silent_since) >= SILENCE {
             self.state.leaving.set(true);
         }
     }
