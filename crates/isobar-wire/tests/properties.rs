@@ -136,6 +136,11 @@ proptest! {
     }
 
     #[test]
+    fn text_of_grpc_web(cut in 0_u8..32, text in "[AQgw+/=*]{0,32}|application/[gG]rpc-web(-text)?(\\+[a-z]{0,3})?[; a]{0,3}") {
+        checks::grpc_web(&[&[cut][..], text.as_bytes()].concat());
+    }
+
+    #[test]
     fn long_request_heads_of_any_bytes(head in long_heads()) {
         checks::request_head(&head);
     }

@@ -222,3 +222,62 @@ fn is_of_grpc(head: &[u8], response: &ResponseHead) -> bool {
             || (field.known == Known::ContentType && begins().is_some_and(|begin| begin.eq_ignore_ascii_case(GRPC)))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Outward, Spelling};
+
+    /// What an answer becomes that comes in these pieces.
+    fn written(spelling: Spelling, pieces: &[&str]) -> String {
+        let mut outward = Outward::new(spelling, b"+proto".as_slice().into());
+        let mut written = Vec::new();
+        for piece in pieces {
+            outward.take(piece.as_bytes()).unwrap();
+            written.extend_from_slice(outward.rest());
+            outward.settle();
+        }
+        String::from_utf8(written)
+            .unwrap()
+            .replace("\r\n", "|")
+            .replace('\0', "_")
+    }
+
+    const BEGUN: &str =
+        "HTTP/1.1 200 OK\r\nContent-Type: application/grpc\r\nTransfer-Encoding: chunked\r\nTrailer: x\r\nx: y\r\n\r\n";
+
+    #[test]
+    fn every_piece_is_written_as_it_comes() {
+        let head = |text| {
+            format!("HTTP/1.1 200 OK|x: y|Content-Type: application/grpc-web{text}+proto|Transfer-Encoding: chunked||")
+        };
+        let binary = written(
+            Spelling::Binary,
+            &[BEGUN, "3\r\nab", "c\r\n1\r\nd\r\n", "0\r\n", "\r\n"],
+        );
+        assert_eq!(binary, head("") + "2|ab|2|cd|0||");
+        let text = written(Spelling::Text, &[BEGUN, "3\r\nab", "c\r\n1\r\nd\r\n0\r\n\r\n"]);
+        assert_eq!(text, head("-text") + "4|YWI=|4|Y2Q=|0||");
+        let text = written(Spelling::Text, &[BEGUN, "0\r\nGrpc-Status: 0\r\n", "\r\n"]);
+        assert_eq!(text, head("-text") + "1c|gAAAABBncnBjLXN0YXR1czogMA0K|0||");
+    }
+
+    #[test]
+    fn a_head_that_is_all_tells_its_outcome_behind_itself() {
+        let alone = "HTTP/1.1 200 OK\r\nContent-Type: application/grpc\r\ngrpc-status: 5\r\nwho: a\r\nContent-Length: 0\r\n\r\n";
+        let written = written(Spelling::Text, &["HTTP/1.1 100 Continue\r\n\r\n", alone]);
+        let (interim, rest) = written.split_once("||").unwrap();
+        assert_eq!(interim, "HTTP/1.1 100 Continue");
+        let expected = "HTTP/1.1 200 OK|who: a|Content-Type: application/grpc-web-text+proto|Transfer-Encoding: chunked||\
+                        1c|gAAAABBncnBjLXN0YXR1czogNQ0K|0||";
+        assert_eq!(rest, expected);
+    }
+
+    #[test]
+    fn what_is_no_answer_to_a_call_goes_as_it_is() {
+        let page = "HTTP/1.1 503 Busy\r\nContent-Type: text/html\r\nContent-Length: 5\r\n\r\n";
+        assert_eq!(
+            written(Spelling::Text, &[page, "sorry"]),
+            (page.to_owned() + "sorry").replace("\r\n", "|")
+        );
+    }
+}
