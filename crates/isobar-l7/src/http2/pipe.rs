@@ -294,7 +294,7 @@ mod tests {
 
     #[test]
     fn a_socket_that_never_takes_all_makes_nothing_grow() {
-        const FRAME: [u8; 16_393] = [7; 16_393];
+        static FRAME: [u8; 16_393] = [7; 16_393];
         let mut outbox = Outbox::default();
         let (mut gathered, mut taken) = (0, 0);
         for turn in 0..10_000 {
