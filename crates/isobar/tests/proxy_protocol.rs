@@ -106,7 +106,8 @@ fn what_is_no_header_is_closed_and_counted() {
     for (count, (header, detail)) in broken.iter().enumerate() {
         let mut client = connect(&isobar);
         client.write_all(header).unwrap();
-        client.shutdown(Shutdown::Write).unwrap();
+        // It may have been closed at once.
+        let _ = client.shutdown(Shutdown::Write);
         assert_eq!(rest(&mut client), b"");
         let lines = lines(&isobar, count + 1);
         let line = &lines[count];

@@ -131,7 +131,9 @@ impl Opened {
         let ends = asked.key.is_none() && matches!(head.body, BodyKind::None | BodyKind::Length(0));
         let sent = self.shared.sender().send_request(asked.request, ends);
         let (response, send) = sent.map_err(|error| self.failed(&error))?;
-        self.asked = Some(Instant::now());
+        let now = Instant::now();
+        self.asked = Some(now);
+        self.shared.asks(now);
         self.request = Request::Begun(match asked.key {
             Some(_) => Outflow::tunnel(send, Reason::CANCEL),
             None => Outflow::new(send, head.body, Reason::CANCEL),
@@ -246,7 +248,7 @@ impl Drop for Opened {
             Answer::Begun(inflow) => inflow.is_over(),
         };
         if !is_over {
-            self.shared.gave_up(self.asked);
+            self.shared.gave_up();
         }
         self.shared.ended();
     }

@@ -75,6 +75,8 @@ struct State {
     leaving: Cell<bool>,
     /// When something was last heard of the server.
     heard: Cell<Instant>,
+    /// When the first request was sent after that; earlier: none was.
+    unanswered_since: Cell<Instant>,
     /// Whether nobody has it any more, and who has to know.
     abandoned: Cell<bool>,
     driver: RefCell<Option<Waker>>,
@@ -92,6 +94,7 @@ impl State {
         Self {
             leaving: Cell::new(false),
             heard: Cell::new(now),
+            unanswered_since: Cell::new(now),
             abandoned: Cell::new(false),
             driver: RefCell::default(),
             waiting: RefCell::default(),
@@ -209,11 +212,18 @@ impl Shared {
         self.state.heard.get()
     }
 
+    /// A request was sent.
+    pub(super) fn asks(&self, now: Instant) {
+        if self.state.unanswered_since.get() <= self.heard() {
+            self.state.unanswered_since.set(now);
+        }
+    }
+
     /// A request was given up. A connection on which nothing comes takes no more of them: if it is dead, nobody would notice as long as
     /// requests are written to it.
-    pub(super) fn gave_up(&self, asked: Option<Instant>) {
-        // Before it was asked there was nothing to say.
-        let silent_since = asked.map_or(self.heard(), |asked| asked.max(self.heard()));
+    pub(super) fn gave_up(&self) {
+        // Before anybody was waiting there was nothing to say.
+        let silent_since = self.state.unanswered_since.get().max(self.heard());
         if Instant::now().saturating_duration_since(silent_since) >= SILENCE {
             self.state.leaving.set(true);
         }
