@@ -109,7 +109,7 @@ impl Outgoing {
         Ok(())
     }
 
-    /// Leaves a small message with the worker's ring where it may ([`Stream::poll_write_soon`]), and keeps what the peer does
+    /// Leaves a small message with the worker's ring where it may ([`Carrier::poll_write_soon`]), and keeps what the peer does
     /// not take. How many bytes it took.
     pub(crate) fn write_soon(
         &mut self,
