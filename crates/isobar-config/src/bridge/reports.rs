@@ -200,7 +200,7 @@ fn effective_reports(written: Option<&document::Reports>) -> document::Reports {
     written.cloned().unwrap_or_else(Setting::placeholder)
 }
 
-fn effective_prequal(written: Option<&Prequal>) -> Prequal {
+pub(super) fn effective_prequal(written: Option<&Prequal>) -> Prequal {
     written.cloned().unwrap_or_else(Setting::placeholder)
 }
 
