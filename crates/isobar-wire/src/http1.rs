@@ -4,7 +4,7 @@
 
 pub(crate) mod authority;
 pub(crate) mod body;
-mod bytes;
+pub(crate) mod bytes;
 mod chunked;
 pub(crate) mod connection;
 mod facts;

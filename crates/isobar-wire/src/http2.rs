@@ -1,9 +1,10 @@
-//! What of HTTP/2 can be told from its frames alone, without their contents?
+//! What of HTTP/2 can be told without knowing its streams?
 //!
-//! Streams, flow control and header compression are a library's business. What is here looks at the heads of the frames that
-//! pass, because that library does not count what a peer makes it do for nothing.
+//! Streams and flow control are a library's business. What is here looks at the heads of the frames that pass, because that library
+//! does not count what a peer makes it do for nothing; and [`hpack`] is header compression for whoever does without it.
 
 pub mod frames;
+pub mod hpack;
 pub mod meter;
 
 /// What a client sends first.
