@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use isobar_wire::client_hello::{ClientHello, ClientHelloError, Seen};
 use isobar_wire::exchange::Exchange;
+use isobar_wire::http2::hpack::{Class, Decoder, Encoder};
 use isobar_wire::proxy_protocol::{Endpoints, ProxyHeader, ProxyVersion, Tlvs, Transport};
 use isobar_wire::socks5::{Authentication, Reply, Socks5, Step};
 use isobar_wire::udp::{Answer, Datagram, FlowLimits, Flows, Handled, KeyedBy, QuicIds};
@@ -173,4 +174,77 @@ fn nothing_is_allocated_by_datagrams() {
     while flows.handle_timeout(Duration::from_secs(10)).is_some() {}
     assert!(flows.is_empty() && flows.counts().moved > 0 && flows.counts().evicted > 0);
     assert_eq!(ALLOCATIONS.get(), before);
+}
+
+struct Connection {
+    encoder: Encoder,
+    /// Decodes what that encodes.
+    ours: Decoder,
+    /// Decodes what others encode.
+    others: Decoder,
+    out: Vec<u8>,
+}
+
+/// One message after the other: some fields come again and some do not.
+fn header_blocks(turn: u32, connection: &mut Connection) {
+    let Connection {
+        encoder,
+        ours,
+        others,
+        out,
+    } = connection;
+    out.clear();
+    encoder.begin(out);
+    encoder.pseudo(Class::Method, b"GET", out);
+    encoder.pseudo(Class::Authority, b"example.com", out);
+    encoder.pseudo(Class::Path, b"/a?b", out);
+    encoder.field(b"Accept", b"application/json", out);
+    encoder.field(b"X-Request-Id", &turn.to_be_bytes(), out);
+    encoder.field(b"X-Shard", &[turn.to_be_bytes()[3] / 4], out);
+    encoder.field(b"Cookie", b"a=b", out);
+    let mut fields = 0;
+    ours.decode(out, |_| fields += 1).unwrap();
+    // What others write: a compressed string (RFC 7541 appendix C.4.1), and one that goes into the table.
+    out.clear();
+    out.extend_from_slice(b"\x01\x8c\xf1\xe3\xc2\xe5\xf2\x3a\x6b\xa0\xab\x90\xf4\xff\x41\x04");
+    out.extend_from_slice(&turn.to_be_bytes());
+    others.decode(out, |_| fields += 1).unwrap();
+    assert_eq!(fields, 9);
+}
+
+#[test]
+fn nothing_is_allocated_by_header_blocks() {
+    let before = ALLOCATIONS.get();
+    let mut connection = Connection {
+        encoder: Encoder::new(),
+        ours: Decoder::new(4_096),
+        others: Decoder::new(4_096),
+        out: Vec::new(),
+    };
+    connection.others.decode(b"\x82\x04\x04/a?b", |_| ()).unwrap();
+    connection.encoder.limit_table(8_192);
+    assert_eq!(
+        ALLOCATIONS.get(),
+        before,
+        "nothing before there is something for a table"
+    );
+
+    // Until all tables have been full, and their oldest entries have gone for some time.
+    (0..1_000).for_each(|turn| header_blocks(turn, &mut connection));
+    let before = ALLOCATIONS.get();
+    (1_000..3_000).for_each(|turn| header_blocks(turn, &mut connection));
+    assert_eq!(ALLOCATIONS.get(), before);
+}
+
+/// However a block is made, buffers grow a few times and no more.
+#[test]
+fn hostile_header_blocks_allocate_little() {
+    let compressed = [[0x00, 0x00, 0x7f, 0x81, 0x7e].as_slice(), &[0x07; 16_384 - 5]].concat();
+    let large = [[0x40, 0x00, 0x7f, 0x81, 0x7e].as_slice(), &[b'v'; 16_384 - 5]].concat();
+    for block in [compressed, large, [0x40, 0x00, 0x00].repeat(5_000)] {
+        let mut decoder = Decoder::new(4_096);
+        let before = ALLOCATIONS.get();
+        _ = decoder.decode(&block, |_| ());
+        assert!(ALLOCATIONS.get() - before < 16, "{}", ALLOCATIONS.get() - before);
+    }
 }

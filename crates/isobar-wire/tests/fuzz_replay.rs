@@ -6,6 +6,8 @@ use std::path::Path;
 mod checks;
 #[path = "../../../fuzz/src/flows.rs"]
 mod flows;
+#[path = "../../../fuzz/src/hpack.rs"]
+mod hpack;
 #[path = "../../../fuzz/src/http2.rs"]
 mod http2;
 #[path = "../../../fuzz/src/layer4.rs"]
@@ -97,4 +99,9 @@ fn flows_of_udp() {
 #[test]
 fn frames_of_http2() {
     replay("http2_frames", http2::http2_frames);
+}
+
+#[test]
+fn header_blocks() {
+    replay("hpack", hpack::hpack);
 }

@@ -14,7 +14,7 @@ pub enum HpackError {
     /// The block ends within a field.
     #[error("a header block ends within a field")]
     Truncated,
-    /// A number has more than 32 bits, or is written with more bytes than those need.
+    /// A number has more than the 28 bits that are in four bytes.
     #[error("a header block has a number that is too large")]
     Integer,
     /// An index is 0, or behind the last entry of the table.
@@ -241,14 +241,14 @@ fn integer(first: u8, mask: u8, rest: &mut &[u8]) -> Result<u32, HpackError> {
 
 /// Reads a number whose first bits are all set.
 fn longer_integer(mask: u8, rest: &mut &[u8]) -> Result<u32, HpackError> {
-    let mut number = u64::from(mask);
-    // Five times seven bits are enough for 32.
-    for shift in [0, 7, 14, 21, 28] {
+    let mut number = u32::from(mask);
+    // No length and no size has more than 28 bits.
+    for shift in [0, 7, 14, 21] {
         let (&byte, behind) = rest.split_first().ok_or(HpackError::Truncated)?;
         *rest = behind;
-        number += u64::from(byte & 0x7f) << shift;
+        number += u32::from(byte & 0x7f) << shift;
         if byte & 0x80 == 0 {
-            return u32::try_from(number).map_err(|_| HpackError::Integer);
+            return Ok(number);
         }
     }
     Err(HpackError::Integer)

@@ -167,7 +167,7 @@ impl Encoder {
             return literal.write(PASSING, out);
         }
         let cache = self.cache.get_or_insert_with(|| Box::new(Cache::new(self.limit)));
-        let hash = seen::hash(literal.name, literal.value);
+        let hash = seen::hash(literal.index, literal.name, literal.value);
         if let Some(before) = cache.find(hash, literal) {
             integer(INDEXED, static_table::LEN + 1 + before, out);
         } else if cache.seen.is_again(hash) {

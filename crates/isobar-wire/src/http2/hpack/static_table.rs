@@ -21,7 +21,35 @@ pub(super) fn of_name(name: &[u8]) -> Option<u8> {
     let (&first, &last) = (name.first()?, name.last()?);
     let index = SLOTS[slot(name.len(), first, last)];
     let found = at(index.into())?.name;
-    (name == found || name.eq_ignore_ascii_case(found)).then_some(index)
+    is_but_for_case(name, found).then_some(index)
+}
+
+/// Whether a name is this one, which is in lower case, when its case is not looked at.
+#[inline]
+fn is_but_for_case(name: &[u8], lower: &[u8]) -> bool {
+    if name.len() != lower.len() {
+        return false;
+    }
+    let (blocks, lower_blocks) = (name.as_chunks::<8>().0, lower.as_chunks::<8>().0);
+    let other = blocks.iter().zip(lower_blocks).fold(0, |other, (block, lower)| {
+        other | difference(u64::from_le_bytes(*block), u64::from_le_bytes(*lower))
+    });
+    // Twice looked at does no harm.
+    let rest = if let (Some(last), Some(lower)) = (name.last_chunk(), lower.last_chunk()) {
+        difference(u64::from_le_bytes(*last), u64::from_le_bytes(*lower))
+    } else {
+        name.iter().zip(lower).fold(0, |other, (&byte, &lower)| {
+            other | difference(byte.into(), lower.into())
+        })
+    };
+    other | rest == 0
+}
+
+/// What is different in eight bytes but for case. Of the bytes of these names only letters have the bit 0x40, and in lower case they have
+/// 0x20.
+#[inline(always)]
+fn difference(bytes: u64, lower: u64) -> u64 {
+    (bytes ^ lower) & !((lower & u64::from_le_bytes([0x40; 8])) >> 1)
 }
 
 /// Where in [`SLOTS`] a name is, whatever its case. The factors are ones for which no two names meet, found by trying.

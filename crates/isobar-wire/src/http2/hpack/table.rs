@@ -13,8 +13,9 @@ use super::ENTRY_OVERHEAD;
 /// Bytes of a gap that is worth closing instead of growing. A buffer is not longer than its table, and this.
 const GAP: usize = 1_024;
 
-/// The least that a buffer grows by.
-const GROWTH: usize = 256;
+/// What there is room for at first: the bytes of a few fields, and the entries of a usual message.
+const FIRST_BYTES: usize = 512;
+const FIRST_ENTRIES: usize = 16;
 
 /// A dynamic table, whose entries have a note each that only one side sees.
 #[derive(Debug)]
@@ -114,6 +115,9 @@ impl<T: Copy> Table<T> {
         let at = self.base.wrapping_add(self.bytes.len() as u32);
         self.bytes.extend_from_slice(entry.name);
         self.bytes.extend_from_slice(entry.value);
+        if self.entries.capacity() == 0 {
+            self.entries.reserve(FIRST_ENTRIES);
+        }
         self.entries.push_back(Slot {
             at,
             name,
@@ -163,7 +167,10 @@ impl<T: Copy> Table<T> {
     fn grow(&mut self, more: usize) {
         let needed = self.bytes.len() + more;
         let most = self.limit as usize + GAP;
-        let wanted = (self.bytes.capacity() * 2).max(needed + GROWTH).min(most.max(needed));
+        let wanted = (self.bytes.capacity() * 2)
+            .max(needed)
+            .max(FIRST_BYTES)
+            .min(most.max(needed));
         self.bytes.reserve_exact(wanted - self.bytes.len());
     }
 }

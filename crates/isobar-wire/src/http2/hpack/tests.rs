@@ -29,6 +29,29 @@ fn table(decoder: &mut Decoder) -> Vec<String> {
         .collect()
 }
 
+/// Whether a string is written in the code of appendix B.
+#[derive(Debug, Clone, Copy)]
+enum Compressed {
+    No,
+    Yes,
+}
+
+/// Appends a string of less than 16 KiB.
+fn string(text: &str, compressed: Compressed, out: &mut Vec<u8>) {
+    let (bit, text) = match compressed {
+        Compressed::No => (0, text.into()),
+        Compressed::Yes => (0x80, huffman::encode(text.as_bytes())),
+    };
+    let len = u16::try_from(text.len()).unwrap();
+    if len < 127 {
+        out.push(bit | (len & 0x7f) as u8);
+    } else {
+        let rest = len - 127;
+        out.extend([bit | 127, (rest & 0x7f) as u8 | 0x80, (rest >> 7 & 0x7f) as u8]);
+    }
+    out.extend(text);
+}
+
 /// Blocks, each with its fields and what is in the table behind it.
 type Exchange = [(&'static str, &'static [&'static str], &'static [&'static str])];
 
@@ -217,3 +240,6 @@ fn what_comes_again_is_in_the_table() {
     let once = 1 + 12 + 22 + 32 + 6 + 1 + 1;
     assert_eq!(lens, [once, once - 1, once - 32]);
 }
+
+mod differential;
+mod hostile;
