@@ -1,11 +1,13 @@
 //! How long does it take to read a head and to follow a chunked body? Prints nanoseconds a call; run with
 //! `cargo bench -p isobar-wire`. It is a figure to compare with itself before and after a change, not a test.
-#![allow(clippy::print_stdout, reason = "printing is what it is for")]
 
 use std::hint::black_box;
-use std::time::Instant;
 
 use isobar_wire::{BodyDecoder, BodyKind, HeadLimits, Method, RequestHead, RequestKind, ResponseHead};
+use rounds::measure;
+
+#[path = "measure/rounds.rs"]
+mod rounds;
 
 const LIMITS: HeadLimits = HeadLimits {
     max_bytes: 16_384,
@@ -53,22 +55,4 @@ fn main() {
     measure("16 chunks of 4 KiB, forwarded", chunks.len(), || {
         assert!(BodyDecoder::new(BodyKind::Chunked).forward(black_box(&chunks)).is_ok());
     });
-}
-
-/// Prints the fastest and the median of 31 rounds: the first is the code, the second the machine as well.
-fn measure(name: &str, bytes: usize, mut call: impl FnMut()) {
-    const CALLS: u32 = 20_000;
-    let mut rounds: Vec<f64> = (0..31)
-        .map(|_| {
-            let start = Instant::now();
-            (0..CALLS).for_each(|_| call());
-            start.elapsed().as_nanos() as f64 / f64::from(CALLS)
-        })
-        .collect();
-    rounds.sort_by(f64::total_cmp);
-    println!(
-        "{name:32} {bytes:6} bytes {:8.1} ns, median {:8.1}",
-        rounds[0],
-        rounds[rounds.len() / 2]
-    );
 }

@@ -19,7 +19,7 @@ const AT_ONCE: usize = 5;
 
 /// Appends what `text` stands for.
 ///
-/// *Cost*: some ten instructions for each byte of the result.
+/// *Cost*: some twelve instructions for each byte of the result, and 150 for each string (callgrind, x86-64).
 ///
 /// *Errors*: [`HpackError::Huffman`], for EOS, for padding that is not its beginning or has a whole byte, and for half a code. What has
 /// been appended means nothing then.

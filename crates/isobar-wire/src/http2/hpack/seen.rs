@@ -1,5 +1,7 @@
 //! Has this field been there before? Knows numbers that fields are told apart by, and not the fields.
 
+use super::static_table::short_ends;
+
 /// How many fields are remembered.
 const REMEMBERED: usize = 32;
 
@@ -87,15 +89,7 @@ fn ends(bytes: &[u8]) -> (u64, u64) {
     if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
         return (u64::from_le_bytes(*first), u64::from_le_bytes(*last));
     }
-    if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
-        return (u32::from_le_bytes(*first).into(), u32::from_le_bytes(*last).into());
-    }
-    match *bytes {
-        [a, b, c] => (a.into(), u16::from_le_bytes([b, c]).into()),
-        [a, b] => (a.into(), b.into()),
-        [a] => (a.into(), 0),
-        _ => (0, 0),
-    }
+    short_ends(bytes)
 }
 
 /// The two halves of a product, as one.

@@ -30,19 +30,31 @@ fn is_but_for_case(name: &[u8], lower: &[u8]) -> bool {
     if name.len() != lower.len() {
         return false;
     }
-    let (blocks, lower_blocks) = (name.as_chunks::<8>().0, lower.as_chunks::<8>().0);
-    let other = blocks.iter().zip(lower_blocks).fold(0, |other, (block, lower)| {
-        other | difference(u64::from_le_bytes(*block), u64::from_le_bytes(*lower))
-    });
-    // Twice looked at does no harm.
-    let rest = if let (Some(last), Some(lower)) = (name.last_chunk(), lower.last_chunk()) {
-        difference(u64::from_le_bytes(*last), u64::from_le_bytes(*lower))
-    } else {
-        name.iter().zip(lower).fold(0, |other, (&byte, &lower)| {
-            other | difference(byte.into(), lower.into())
-        })
-    };
-    other | rest == 0
+    // What is looked at twice does no harm.
+    if let (Some(last), Some(lower_last)) = (name.last_chunk(), lower.last_chunk()) {
+        let mut other = difference(u64::from_le_bytes(*last), u64::from_le_bytes(*lower_last));
+        for (block, lower) in name.as_chunks().0.iter().zip(lower.as_chunks().0) {
+            other |= difference(u64::from_le_bytes(*block), u64::from_le_bytes(*lower));
+        }
+        return other == 0;
+    }
+    let (first, last) = short_ends(name);
+    let (lower_first, lower_last) = short_ends(lower);
+    difference(first, lower_first) | difference(last, lower_last) == 0
+}
+
+/// All of up to seven bytes, as two numbers.
+#[inline(always)]
+pub(super) fn short_ends(bytes: &[u8]) -> (u64, u64) {
+    if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
+        return (u32::from_le_bytes(*first).into(), u32::from_le_bytes(*last).into());
+    }
+    match *bytes {
+        [a, b, c] => (a.into(), u16::from_le_bytes([b, c]).into()),
+        [a, b] => (a.into(), b.into()),
+        [a] => (a.into(), 0),
+        _ => (0, 0),
+    }
 }
 
 /// What is different in eight bytes but for case. Of the bytes of these names only letters have the bit 0x40, and in lower case they have
