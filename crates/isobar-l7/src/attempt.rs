@@ -269,7 +269,7 @@ async fn shared(
     let Carrier::Connection(stream) = stream else {
         return Err(Cause::Internal.into());
     };
-    let shared = Shared::new(ways.worker, stream, address, (tls, permit)).ok_or(Cause::ConnectFailed)?;
+    let shared = Shared::new(ways.worker, stream, address, (tls, permit));
     match tokio::time::timeout_at(deadline.into(), shared.settled()).await {
         Ok(true) => {}
         Ok(false) => return Err(unsettled(ways, server, &shared)),

@@ -78,6 +78,8 @@ pub(crate) enum Detail {
     Body(BodyError),
     Text(TextError),
     Excess(Excess),
+    /// How HTTP/2 was not spoken.
+    Protocol(&'static str),
 }
 
 impl fmt::Display for Detail {
@@ -87,6 +89,7 @@ impl fmt::Display for Detail {
             Self::Body(error) => error.fmt(f),
             Self::Text(error) => error.fmt(f),
             Self::Excess(excess) => write!(f, "too many {}", excess.text()),
+            Self::Protocol(why) => f.write_str(why),
         }
     }
 }
@@ -345,10 +348,10 @@ pub(crate) fn finish(worker: &Worker, client: &Client, exchange: &Exchange) -> I
 }
 
 /// Counts, and writes down, a connection that ends for what its client did, or did too much of.
-pub(crate) fn end(worker: &Worker, client: &Client, cause: Cause, excess: Option<Excess>) {
+pub(crate) fn end(worker: &Worker, client: &Client, cause: Cause, detail: Option<Detail>) {
     let mut exchange = worker.exchange();
     exchange.report.begin();
-    exchange.report.detail = excess.map(Detail::Excess);
+    exchange.report.detail = detail;
     exchange.report.end(cause);
     finish(worker, client, &exchange);
     worker.recycle(exchange);

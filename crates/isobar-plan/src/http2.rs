@@ -23,7 +23,7 @@ pub struct Http2 {
     pub stream_window: u32,
     /// The same for all requests of a connection together: what such a connection can make us hold at most.
     pub connection_window: u32,
-    /// Bytes of one answer that are held for a client.
+    /// Bytes of answers that are held for a client.
     pub send_buffer: u32,
     /// What a client may send that costs it nothing.
     pub budgets: Http2Budgets,

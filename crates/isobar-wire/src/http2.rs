@@ -1,11 +1,28 @@
-//! What of HTTP/2 can be told without knowing its streams?
+//! What do the bytes of an HTTP/2 connection mean?
 //!
-//! Streams and flow control are a library's business. What is here looks at the heads of the frames that pass, because that library
-//! does not count what a peer makes it do for nothing; and [`hpack`] is header compression for whoever does without it.
+//! A [`Connection`] is one side of a connection as a sans-IO machine: bytes in, and bytes to send out. What its streams carry is read and
+//! written in the form of HTTP/1: a head is that of a request or a response there, a body has the framing that its head says. So whoever
+//! exchanges messages does so in one form, and all that comes passes the same strict reading.
+//!
+//! *Source*: RFC 9113, RFC 7541, RFC 8441.
 
-pub mod frames;
+mod block;
+mod code;
+mod connection;
+mod frame;
+mod head;
 pub mod hpack;
 pub mod meter;
+mod reader;
+mod settings;
+mod stream;
+mod streams;
+mod text;
+
+pub use code::ErrorCode;
+pub use connection::{Answer, Asked, Connection, Ended, Reading, StreamError};
+pub use settings::Settings;
+pub use streams::StreamKey;
 
 /// What a client sends first.
 ///

@@ -97,8 +97,8 @@ fn flows_of_udp() {
 }
 
 #[test]
-fn frames_of_http2() {
-    replay("http2_frames", http2::http2_frames);
+fn connections_of_http2() {
+    replay("http2_connection", http2::http2_connection);
 }
 
 #[test]

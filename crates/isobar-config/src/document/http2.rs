@@ -19,7 +19,7 @@ settings! {
         /// The same for all requests of a connection together: what is held of them at most. Where it is less than `stream_window` for
         /// each stream, uploads that servers do not take can hold up others of their connection.
         connection_window: ByteSize<65_535, 0x7fff_ffff> = ByteSize::of(8 << 20),
-        /// Bytes of one answer that are held for a client which does not take them.
+        /// Bytes of answers that are held for a client which does not take them; what is beyond waits.
         send_buffer: ByteSize<1_024, 0x7fff_ffff> = ByteSize::of(64 << 10),
         /// How much a client may send that costs it nothing. Past a budget the connection ends (`GOAWAY` with `ENHANCE_YOUR_CALM`).
         budgets: Http2Budgets,

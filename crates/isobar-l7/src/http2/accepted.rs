@@ -5,20 +5,21 @@ use std::io::{self, ErrorKind};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
-use h2::server::SendResponse;
-use h2::{Reason, RecvStream};
-use http::{Request, Response, StatusCode};
 use isobar_observe::access::Secured;
-use isobar_wire::{BodyKind, Method, RequestKind, ResponseHead};
+use isobar_wire::http2::{Answer as Head, ErrorCode, StreamKey};
+use isobar_wire::{BodyKind, Method, Parsed, RequestKind, ResponseHead};
 
-use super::inflow::{Framing, Inflow};
 use super::outflow::Outflow;
-use super::{text, websocket};
+use super::pipe::Pipe;
+use super::{OWN_HEAD, websocket};
 
-/// What all streams of a connection have in common.
+/// The status of a server that says yes to a WebSocket in a way that this client would take for its own.
+const BAD_GATEWAY: u16 = 502;
+
+/// What all streams of a client's connection have in common.
 #[derive(Debug)]
 pub(crate) struct Link {
+    pub(super) pipe: Rc<Pipe>,
     secured: Option<LinkSecured>,
     /// Room for the head that is sent next.
     head: RefCell<ResponseHead>,
@@ -32,15 +33,32 @@ struct LinkSecured {
     name: Option<Box<str>>,
 }
 
-impl Link {
-    /// Of a connection that is secured as the access log has it; none: it is not.
-    pub(super) fn new(secured: Option<Secured<'_>>) -> Self {
+impl LinkSecured {
+    fn of(Secured { version, cipher, name }: Secured<'_>) -> Self {
         Self {
-            secured: secured.map(|Secured { version, cipher, name }| LinkSecured {
-                version,
-                cipher,
-                name: name.map(Box::from),
-            }),
+            version,
+            cipher,
+            name: name.map(Box::from),
+        }
+    }
+}
+
+/// What is kept of how a connection is secured, while its socket is the pipe's.
+#[derive(Debug)]
+pub(super) struct Securing(Option<LinkSecured>);
+
+impl Securing {
+    /// As the access log has it; none: it is not.
+    pub(super) fn of(secured: Option<Secured<'_>>) -> Self {
+        Self(secured.map(LinkSecured::of))
+    }
+}
+
+impl Link {
+    pub(super) fn new(pipe: Rc<Pipe>, Securing(secured): Securing) -> Self {
+        Self {
+            pipe,
+            secured,
             head: RefCell::default(),
         }
     }
@@ -61,7 +79,7 @@ impl Link {
 /// A stream that a client opened: its request is read, and its answer written, in the form of HTTP/1.
 #[derive(Debug)]
 pub(crate) struct Accepted {
-    inflow: Inflow,
+    key: StreamKey,
     answer: Answer,
     kind: RequestKind,
     /// What the server has to answer where the client wants a WebSocket.
@@ -75,7 +93,7 @@ pub(crate) struct Accepted {
 #[derive(Debug)]
 enum Answer {
     /// Its head has not been sent.
-    Waited(SendResponse<Bytes>),
+    Waited,
     /// It has.
     Begun(Outflow),
     /// What was to be sent made no sense.
@@ -84,39 +102,23 @@ enum Answer {
 
 impl Accepted {
     /// A request that has come. `chance` is what a key of a WebSocket is made of.
-    pub(super) fn new(
-        request: Request<RecvStream>,
-        respond: SendResponse<Bytes>,
-        link: &Rc<Link>,
-        chance: impl FnOnce() -> [u64; 2],
-    ) -> Self {
-        let (parts, recv) = request.into_parts();
-        let request = Request::from_parts(parts, ());
-        let key = text::wants_websocket(&request).then(|| websocket::key(chance()));
-        let body = match recv.is_end_stream() {
-            true => text::Body::None,
-            // What comes is no body: it belongs to the other protocol.
-            false if key.is_some() => text::Body::Length,
-            false if text::has_length(request.headers()) => text::Body::Length,
-            false => text::Body::Unknown,
-        };
-        let mut head = Vec::with_capacity(512);
-        text::write_request(&mut head, &request, body, key.as_deref());
-        let framing = match body {
-            text::Body::Unknown => Framing::Chunks,
-            text::Body::None | text::Body::Length => Framing::Data,
-        };
+    pub(super) fn new(key: StreamKey, link: &Rc<Link>, chance: impl FnOnce() -> [u64; 2]) -> Self {
+        let (is_head, upgrade) = link
+            .pipe
+            .ask(|connection| (connection.is_head(key), connection.is_websocket(key)));
+        let nonce = upgrade.then(|| websocket::key(chance()));
+        if let Some(nonce) = &nonce {
+            link.pipe
+                .tell(|connection, _| connection.add_field(key, b"sec-websocket-key", nonce.as_bytes()));
+        }
         Self {
-            inflow: Inflow::new(head, (body != text::Body::None).then_some(recv), framing),
-            answer: Answer::Waited(respond),
+            key,
+            answer: Answer::Waited,
             kind: RequestKind {
-                method: match *request.method() {
-                    http::Method::HEAD => Method::Head,
-                    _ => Method::Get,
-                },
-                upgrade: key.is_some(),
+                method: if is_head { Method::Head } else { Method::Get },
+                upgrade,
             },
-            accept: key.map(|key| websocket::accept(key.as_bytes()).into()),
+            accept: nonce.map(|nonce| websocket::accept(nonce.as_bytes()).into()),
             watched: false,
             link: Rc::clone(link),
         }
@@ -127,13 +129,13 @@ impl Accepted {
     }
 
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        self.inflow.poll_read(cx, buf)
+        self.link.pipe.poll_read(self.key, cx, buf).map_err(io::Error::other)
     }
 
     /// Takes heads as a whole, and as much of a body as the client has room for.
     pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let mut taken = 0;
-        while let (Answer::Waited(_), Some(rest)) = (&self.answer, bytes.get(taken..).filter(|rest| !rest.is_empty())) {
+        while let (Answer::Waited, Some(rest)) = (&self.answer, bytes.get(taken..).filter(|rest| !rest.is_empty())) {
             match self.take_head(rest) {
                 Ok(count) => taken += count,
                 Err(error) => {
@@ -145,8 +147,8 @@ impl Accepted {
         let rest = bytes.get(taken..).unwrap_or_default();
         let written = match &mut self.answer {
             _ if rest.is_empty() => return Poll::Ready(Ok(taken)),
-            Answer::Begun(outflow) => outflow.poll_write(cx, rest),
-            Answer::Waited(_) | Answer::Broken => Poll::Ready(Err(ErrorKind::BrokenPipe.into())),
+            Answer::Begun(outflow) => outflow.poll_write(&self.link.pipe, cx, rest),
+            Answer::Waited | Answer::Broken => Poll::Ready(Err(ErrorKind::BrokenPipe.into())),
         };
         match written {
             Poll::Ready(Ok(count)) => Poll::Ready(Ok(taken + count)),
@@ -158,31 +160,32 @@ impl Accepted {
 
     /// Sends the head in front of `bytes`; how long it is.
     fn take_head(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let Answer::Waited(respond) = &mut self.answer else {
-            return Ok(0);
-        };
         let mut head = self.link.head.borrow_mut();
-        let response = text::response(bytes, self.kind, &mut head)?;
-        // Heads are written as a whole.
-        let response = response.ok_or(ErrorKind::UnexpectedEof)?;
-        if head.is_interim() {
-            respond.send_informational(response).map_err(io::Error::other)?;
-            return Ok(head.len);
+        match head.parse(bytes, self.kind, OWN_HEAD).map_err(io::Error::other)? {
+            // Heads are written as a whole.
+            Parsed::Partial => return Err(ErrorKind::UnexpectedEof.into()),
+            Parsed::Complete => {}
         }
-        let outflow = if head.upgrade {
-            let send = respond.send_response(switched(response), false);
-            Outflow::tunnel(send.map_err(io::Error::other)?, Reason::CANCEL)
-        } else {
-            let mut response = response;
-            if self.accept.is_some() && response.status().is_success() {
-                // To this client that would say that the server goes on with a WebSocket (RFC 8441 section 5).
-                *response.status_mut() = StatusCode::BAD_GATEWAY;
-            }
-            let ends = matches!(head.body, BodyKind::None | BodyKind::Length(0));
-            let send = respond.send_response(response, ends).map_err(io::Error::other)?;
-            Outflow::new(send, head.body, Reason::INTERNAL_ERROR)
+        let status = match head.status {
+            _ if head.upgrade => 200,
+            // To this client that would say that the server goes on with a WebSocket (RFC 8441 section 5).
+            200..300 if self.accept.is_some() => BAD_GATEWAY,
+            status => status,
         };
-        self.answer = Answer::Begun(outflow);
+        let ends = !head.upgrade && matches!(head.body, BodyKind::None | BodyKind::Length(0));
+        let answer = Head {
+            head: &head,
+            text: bytes,
+            status,
+            ends,
+        };
+        self.link.pipe.respond(self.key, answer).map_err(io::Error::other)?;
+        if status >= 200 {
+            self.answer = Answer::Begun(match head.upgrade {
+                true => Outflow::tunnel(self.key, ErrorCode::CANCEL),
+                false => Outflow::new(self.key, head.body, ErrorCode::INTERNAL_ERROR),
+            });
+        }
         Ok(head.len)
     }
 
@@ -195,8 +198,8 @@ impl Accepted {
     /// Ends what is sent.
     pub(crate) fn shutdown_write(&mut self) -> io::Result<()> {
         match &mut self.answer {
-            Answer::Begun(outflow) => outflow.finish(),
-            Answer::Waited(_) | Answer::Broken => Ok(()),
+            Answer::Begun(outflow) => outflow.finish(&self.link.pipe),
+            Answer::Waited | Answer::Broken => Ok(()),
         }
     }
 
@@ -211,28 +214,20 @@ impl Accepted {
 
     /// Ready when the client gave the request up, or its connection broke; never, unless that is [watched](Self::watch).
     pub(crate) fn poll_given_up(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        match &mut self.answer {
-            _ if !self.watched => Poll::Pending,
-            Answer::Waited(respond) => respond.poll_reset(cx).map(drop),
-            Answer::Begun(outflow) => outflow.poll_given_up(cx),
-            Answer::Broken => Poll::Ready(()),
+        match self.watched {
+            true => self.link.pipe.poll_failed(self.key, cx),
+            false => Poll::Pending,
         }
     }
 }
 
-/// What a client is told of a server that goes on in another protocol.
-///
-/// *Source*: RFC 8441 section 5.
-fn switched(mut response: Response<()>) -> Response<()> {
-    response.headers_mut().remove("sec-websocket-accept");
-    *response.status_mut() = StatusCode::OK;
-    response
-}
-
 impl Drop for Accepted {
+    /// What ends before its time must not look like an end.
     fn drop(&mut self) {
-        if let Answer::Waited(respond) = &mut self.answer {
-            respond.send_reset(Reason::INTERNAL_ERROR);
-        }
+        let code = match &self.answer {
+            Answer::Begun(outflow) => outflow.abandoned(),
+            Answer::Waited | Answer::Broken => ErrorCode::INTERNAL_ERROR,
+        };
+        self.link.pipe.close(self.key, code);
     }
 }

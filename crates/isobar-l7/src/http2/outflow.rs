@@ -3,27 +3,18 @@
 use std::io::{self, ErrorKind};
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
-use h2::{Reason, SendStream};
+use isobar_wire::http2::{ErrorCode, StreamKey};
 use isobar_wire::{BodyDecoder, BodyKind};
 
-use super::text;
-
-/// So many first bytes the library takes in any case: most bodies are not longer, and asking costs as much as sending.
-const UNASKED: usize = 16 * 1024;
-
-/// Less room than this is not worth a frame where more is wanted.
-const LITTLE: usize = 4 * 1024;
+use super::pipe::Pipe;
 
 /// What goes out on a stream, behind a head.
 #[derive(Debug)]
 pub(super) struct Outflow {
-    send: SendStream<Bytes>,
+    key: StreamKey,
     body: Body,
     /// What the peer is told when it ends before its time.
-    abandoned: Reason,
-    /// Bytes that go to the library without asking whether the peer has room.
-    unasked: usize,
+    abandoned: ErrorCode,
 }
 
 #[derive(Debug)]
@@ -37,38 +28,41 @@ enum Body {
 
 impl Outflow {
     /// A body of this kind; its head has been sent, with the end of the stream where there is none.
-    pub(super) fn new(send: SendStream<Bytes>, kind: BodyKind, abandoned: Reason) -> Self {
+    pub(super) fn new(key: StreamKey, kind: BodyKind, abandoned: ErrorCode) -> Self {
         let body = BodyDecoder::new(kind);
         Self {
-            send,
+            key,
             body: if body.is_done() {
                 Body::Ended
             } else {
                 Body::Framed(body)
             },
             abandoned,
-            unasked: UNASKED,
         }
     }
 
     /// Bytes of another protocol.
-    pub(super) fn tunnel(send: SendStream<Bytes>, abandoned: Reason) -> Self {
+    pub(super) fn tunnel(key: StreamKey, abandoned: ErrorCode) -> Self {
         Self {
-            send,
+            key,
             body: Body::Tunnel,
             abandoned,
-            unasked: UNASKED,
         }
+    }
+
+    /// What the peer is told when it ends before its time.
+    pub(super) fn abandoned(&self) -> ErrorCode {
+        self.abandoned
     }
 
     /// Takes as much as the peer has room for, at least a byte, or waits for room.
     ///
     /// *Errors*: the peer gave the stream up, or the bytes are not what the head says.
-    pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    pub(super) fn poll_write(&mut self, pipe: &Pipe, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let mut taken = 0;
         while taken < bytes.len() {
             let rest = bytes.get(taken..).unwrap_or_default();
-            match self.poll_piece(cx, rest) {
+            match self.poll_piece(pipe, cx, rest) {
                 Poll::Ready(Ok(count)) => taken += count,
                 // What failed fails again with the next piece.
                 Poll::Ready(Err(_)) | Poll::Pending if taken > 0 => break,
@@ -80,137 +74,82 @@ impl Outflow {
     }
 
     /// Takes framing, or data and the framing behind it.
-    fn poll_piece(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match &mut self.body {
+    fn poll_piece(&mut self, pipe: &Pipe, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let body = match &mut self.body {
             Body::Ended => return Poll::Ready(Err(ErrorKind::WriteZero.into())),
-            Body::Tunnel => {
-                return self.poll_room(cx, bytes.len()).map(|room| {
-                    let piece = bytes.get(..room?.min(bytes.len())).unwrap_or_default();
-                    self.send(piece, End::No)?;
-                    Ok(piece.len())
-                });
-            }
-            Body::Framed(body) => {
-                let framing = pass_framing(body, bytes)?;
-                if framing == bytes.len() || body.is_done() {
-                    return Poll::Ready(self.end_if_done(framing));
-                }
-                if framing > 0 {
-                    return Poll::Ready(Ok(framing));
-                }
-            }
+            Body::Tunnel => return pipe.poll_data(self.key, cx, (bytes, false)),
+            Body::Framed(body) => body,
+        };
+        let framing = pass_framing(body, bytes)?;
+        if framing == bytes.len() || body.is_done() {
+            return Poll::Ready(self.end_if_done(pipe, framing));
         }
-        let room = match self.poll_room(cx, bytes.len()) {
-            Poll::Ready(room) => room?,
+        if framing > 0 {
+            return Poll::Ready(Ok(framing));
+        }
+        // What it would come to, if there is room for all of it.
+        let mut ahead = body.clone();
+        let decoded = ahead.decode(bytes).map_err(io::Error::other)?;
+        let piece = bytes.get(decoded.data).unwrap_or_default();
+        let behind = pass_framing(&mut ahead, bytes.get(decoded.consumed..).unwrap_or_default())?;
+        // The end goes along with the last of the data, unless trailers follow.
+        let ends = ahead.is_done() && ahead.trailers().is_empty();
+        let sent = match pipe.poll_data(self.key, cx, (piece, ends)) {
+            Poll::Ready(sent) => sent?,
             Poll::Pending => return Poll::Pending,
         };
-        let Body::Framed(body) = &mut self.body else {
-            return Poll::Ready(Ok(0));
-        };
-        let within = bytes.get(..room.min(bytes.len())).unwrap_or_default();
-        let decoded = body.decode(within).map_err(io::Error::other)?;
-        let piece = within.get(decoded.data).unwrap_or_default();
-        let rest = bytes.get(decoded.consumed..).unwrap_or_default();
-        let taken = decoded.consumed + pass_framing(body, rest)?;
-        // The end goes along with the last of the data, unless trailers follow.
-        let end = if body.is_done() && body.trailers().is_empty() {
-            End::Yes
+        if sent < piece.len() {
+            // So much of it is data.
+            body.decode(bytes.get(..sent).unwrap_or_default())
+                .map_err(io::Error::other)?;
+            return Poll::Ready(Ok(sent));
+        }
+        if ends {
+            self.body = Body::Ended;
         } else {
-            End::No
-        };
-        self.send(piece, end)?;
-        Poll::Ready(self.end_if_done(taken))
+            *body = ahead;
+        }
+        Poll::Ready(self.end_if_done(pipe, decoded.consumed + behind))
     }
 
     /// Ends the stream where its body has ended.
-    fn end_if_done(&mut self, taken: usize) -> io::Result<usize> {
+    fn end_if_done(&mut self, pipe: &Pipe, taken: usize) -> io::Result<usize> {
         if let Body::Framed(body) = &self.body
             && body.is_done()
         {
             let trailers = body.trailers();
             if trailers.is_empty() {
-                self.send(&[], End::Yes)?;
+                self.end(pipe)?;
             } else {
-                let trailers = text::trailers(trailers)?;
+                let sent = pipe.tell(|connection, out| connection.send_trailers(self.key, trailers, out));
                 self.body = Body::Ended;
-                self.send.send_trailers(trailers).map_err(io::Error::other)?;
+                sent.map_err(io::Error::other)?;
             }
         }
         Ok(taken)
     }
 
-    fn send(&mut self, piece: &[u8], end: End) -> io::Result<()> {
-        if piece.is_empty() && end == End::No {
-            return Ok(());
-        }
-        if end == End::Yes {
-            self.body = Body::Ended;
-        }
-        self.unasked = self.unasked.saturating_sub(piece.len());
-        let data = Bytes::copy_from_slice(piece);
-        self.send.send_data(data, end == End::Yes).map_err(io::Error::other)
-    }
-
-    /// How much the peer has room for.
-    fn poll_room(&mut self, cx: &mut Context<'_>, wanted: usize) -> Poll<io::Result<usize>> {
-        if self.unasked > 0 {
-            return Poll::Ready(Ok(self.unasked));
-        }
-        if self.send.capacity() < wanted.min(LITTLE) {
-            self.send.reserve_capacity(wanted);
-        }
-        let room = self.send.capacity();
-        if room > 0 {
-            return Poll::Ready(Ok(room));
-        }
-        loop {
-            match self.send.poll_capacity(cx) {
-                Poll::Ready(Some(Ok(0))) => {}
-                Poll::Ready(Some(Ok(room))) => return Poll::Ready(Ok(room)),
-                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(io::Error::other(error))),
-                Poll::Ready(None) => return Poll::Ready(Err(ErrorKind::BrokenPipe.into())),
-                Poll::Pending => return Poll::Pending,
-            }
-        }
+    fn end(&mut self, pipe: &Pipe) -> io::Result<()> {
+        self.body = Body::Ended;
+        let sent = pipe.tell(|connection, out| connection.send_data(self.key, (&[], true), 0, out));
+        sent.map_err(io::Error::other).map(drop)
     }
 
     /// Ends a tunnel.
-    pub(super) fn finish(&mut self) -> io::Result<()> {
+    pub(super) fn finish(&mut self, pipe: &Pipe) -> io::Result<()> {
         match self.body {
             Body::Ended => Ok(()),
-            Body::Tunnel | Body::Framed(_) => self.send(&[], End::Yes),
+            Body::Tunnel | Body::Framed(_) => self.end(pipe),
         }
     }
 
     /// Ends a tunnel that did not come about.
-    pub(super) fn end_tunnel(&mut self) {
+    pub(super) fn end_tunnel(&mut self, pipe: &Pipe) {
         if let Body::Tunnel = self.body {
             // A stream that is gone needs no end.
-            let _ = self.send(&[], End::Yes);
+            let _ = self.end(pipe);
         }
     }
-
-    /// Ready when the peer gave the stream up, or the connection broke.
-    pub(super) fn poll_given_up(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.send.poll_reset(cx).map(drop)
-    }
-}
-
-impl Drop for Outflow {
-    /// What ends before its time must not look like an end.
-    fn drop(&mut self) {
-        match self.body {
-            Body::Ended => {}
-            Body::Framed(_) | Body::Tunnel => self.send.send_reset(self.abandoned),
-        }
-    }
-}
-
-/// Whether a piece is the last.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
-    Yes,
-    No,
 }
 
 /// Passes over framing, up to where data begins. How many bytes that is.

@@ -1,315 +1,359 @@
-//! What is between the library and the socket?
+//! What is between the streams of a connection and its socket?
 //!
-//! The library asks to write piece by piece. What it writes is gathered here, and sent when it has nothing more to do in this turn. Nothing
-//! is held while the connection is idle.
+//! Streams read and write here, each in its own task, and the one task that drives the connection moves bytes. What the streams have to
+//! say is gathered, and sent when the driver's turn comes. Nothing is held while the connection is idle.
 
 use std::cell::RefCell;
+use std::fmt;
 use std::io;
-use std::mem;
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Instant;
 
 use isobar_net::stream::Stream;
-use isobar_wire::http2::frames::Fault;
-use isobar_wire::http2::meter::{Excess, Meter};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use isobar_wire::http2::{Answer, Asked, Connection, ErrorCode, Reading, StreamError, StreamKey};
 
+use super::outbox::Outbox;
 use crate::Worker;
-
-/// Bytes that are gathered before the socket has to take some.
-const OUTBOX_BYTES: usize = 64 * 1024;
 
 /// Bytes that are read in one turn at most: a peer that sends faster than it is served must not have the worker to itself.
 const TURN_BYTES: usize = 256 * 1024;
 
-/// A connection, below the library.
+/// Bytes of data that a stream sends in its turn, where several wait.
+const TURN_DATA: usize = 16 * 1024;
+
+/// Room of an outbox that is kept for others.
+const KEPT: usize = 128 * 1024;
+
+/// What all streams of a connection have in common.
 pub(super) struct Pipe {
     worker: Rc<Worker>,
-    stream: Stream,
-    /// What came and was not read yet.
-    inbox: Vec<u8>,
-    read: usize,
+    inner: RefCell<Inner>,
+    /// Bytes that are gathered before those who have data to send wait.
+    outbox_max: usize,
+}
+
+struct Inner {
+    /// None: it has been taken back.
+    stream: Option<Stream>,
+    connection: Connection,
     outbox: Outbox,
-    /// Whether the library was told to wait until the socket takes more.
-    is_full: bool,
     /// Bytes that the socket has taken.
     taken: u64,
-    /// Bytes read in this turn.
-    turn_read: usize,
-    /// Whether the peer has said its first words, without which the library could not tell it what is wrong.
-    is_greeted: bool,
-    meter: Meter,
     began: Instant,
     /// When something last came.
     heard: Instant,
+    /// Who holds a stream, by its slot.
+    holders: Vec<Option<Waker>>,
+    driver: Option<Waker>,
 }
 
-/// What is gathered for the socket.
-#[derive(Debug, Default)]
-struct Outbox {
-    bytes: Vec<u8>,
-    /// How many of them the socket has taken.
-    sent: usize,
-}
+/// Holders that a connection without streams remembers.
+const HOLDERS_KEPT: usize = 4;
 
-/// The library's end of a pipe.
-pub(super) struct PipeEnd(pub(super) Rc<RefCell<Pipe>>);
+impl fmt::Debug for Pipe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pipe").finish_non_exhaustive()
+    }
+}
 
 impl Pipe {
-    /// Over a connection of which some bytes were read already.
-    pub(super) fn new(worker: Rc<Worker>, stream: Stream, mut meter: Meter, came: Vec<u8>) -> Self {
-        meter.received(&came, 0);
+    /// Over a socket. `begin` makes the connection, and appends what it says first.
+    pub(super) fn new(
+        worker: &Rc<Worker>,
+        stream: Stream,
+        outbox_max: usize,
+        begin: impl FnOnce(&mut Vec<u8>) -> Connection,
+    ) -> Rc<Self> {
+        let mut outbox = Outbox::default();
+        let connection = begin(outbox.end(&mut worker.outbox.borrow_mut()));
         let began = worker.wheel.now();
-        Self {
-            worker,
-            stream,
-            inbox: came,
-            read: 0,
-            outbox: Outbox::default(),
-            is_full: false,
-            taken: 0,
-            turn_read: 0,
-            is_greeted: false,
-            meter,
-            began,
-            heard: began,
+        Rc::new(Self {
+            worker: Rc::clone(worker),
+            inner: RefCell::new(Inner {
+                stream: Some(stream),
+                connection,
+                outbox,
+                taken: 0,
+                began,
+                heard: began,
+                holders: Vec::new(),
+                driver: None,
+            }),
+            outbox_max,
+        })
+    }
+
+    /// What is known of the connection.
+    pub(super) fn ask<T>(&self, question: impl FnOnce(&Connection) -> T) -> T {
+        question(&self.inner.borrow().connection)
+    }
+
+    /// Has something done about the connection; what it says then is sent with the driver's next turn.
+    pub(super) fn tell<T>(&self, act: impl FnOnce(&mut Connection, &mut Vec<u8>) -> T) -> T {
+        let inner = &mut *self.inner.borrow_mut();
+        let mut out = Vec::new();
+        let result = act(&mut inner.connection, &mut out);
+        if !out.is_empty() {
+            inner.out(&self.worker).extend_from_slice(&out);
+            inner.wake_driver();
         }
-    }
-
-    /// The peer has said its first words, or has none to say.
-    pub(super) fn greeted(&mut self) {
-        self.is_greeted = true;
-    }
-
-    /// The connection, whose streams have ended.
-    pub(super) fn into_stream(self) -> Stream {
-        self.stream
+        inner.wake_holders();
+        result
     }
 
     /// What a server said against a TLS handshake that was complete on this side.
     pub(super) fn refusal(&self) -> Option<String> {
-        self.stream.refusal()
+        self.inner.borrow().stream.as_ref().and_then(Stream::refusal)
     }
 
     /// When something last came.
     pub(super) fn heard(&self) -> Instant {
-        self.heard
+        self.inner.borrow().heard
     }
 
     /// Whether, as far as the kernel knows, the peer has neither sent nor closed.
+    ///
+    /// *Cost*: a system call.
     pub(super) fn is_silent(&self) -> bool {
-        self.stream.is_silent()
-    }
-
-    /// How many heads of messages have begun to come.
-    pub(super) fn heads(&self) -> u64 {
-        self.meter.heads()
-    }
-
-    /// Whether the peer has sent its settings.
-    pub(super) fn has_settings(&self) -> bool {
-        self.meter.has_settings()
-    }
-
-    /// What the peer has sent too much of.
-    pub(super) fn excess(&self) -> Option<Excess> {
-        self.meter.excess()
-    }
-
-    /// What is wrong with a frame of the peer's.
-    pub(super) fn fault(&self) -> Option<Fault> {
-        self.meter.fault()
-    }
-
-    /// Whether nothing more is taken from the peer.
-    pub(super) fn is_deaf(&self) -> bool {
-        self.meter.excess().is_some() || self.meter.fault().is_some()
-    }
-
-    /// Whether the head of a message has begun to come, and its end has not.
-    pub(super) fn is_within_head(&self) -> bool {
-        self.meter.is_within_head()
+        self.inner.borrow().stream.as_ref().is_some_and(Stream::is_silent)
     }
 
     /// How much the peer has been sent, where there is more that it has not taken yet.
     pub(super) fn owed_since(&self) -> Option<u64> {
-        (self.outbox.left() > 0 || self.stream.owes()).then_some(self.taken)
+        let inner = self.inner.borrow();
+        let owes = inner.outbox.left() > 0 || inner.stream.as_ref().is_some_and(Stream::owes);
+        owes.then_some(inner.taken)
     }
 
-    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.is_greeted && self.is_deaf() {
-            // Whatever else it wants is not looked at.
-            self.inbox = Vec::new();
-            self.read = 0;
-            return Poll::Pending;
-        }
-        let held = self.inbox.get(self.read..).unwrap_or_default();
-        if !held.is_empty() {
-            let count = held.len().min(buf.remaining());
-            buf.put_slice(held.get(..count).unwrap_or_default());
-            self.read += count;
-            if self.read == self.inbox.len() {
-                self.inbox = Vec::new();
-                self.read = 0;
+    /// Wakes the driver.
+    pub(super) fn wake_driver(&self) {
+        self.inner.borrow_mut().wake_driver();
+    }
+
+    /// Takes the socket back. Those who still hold a stream are told that it is lost.
+    pub(super) fn into_stream(self: Rc<Self>) -> Option<Stream> {
+        let inner = &mut *self.inner.borrow_mut();
+        inner.connection.lost();
+        inner.wake_holders();
+        inner.driver = None;
+        inner.stream.take()
+    }
+
+    /// Takes in what has been read already.
+    pub(super) fn receive(&self, bytes: &[u8]) {
+        self.inner.borrow_mut().receive(&self.worker, bytes);
+    }
+
+    /// Takes in what has come, until nothing more has, or it was a lot.
+    pub(super) fn poll_receive(&self, cx: &mut Context<'_>) {
+        let inner = &mut *self.inner.borrow_mut();
+        inner.driver = Some(cx.waker().clone());
+        let mut turn = 0;
+        // A peer that does not take what it is sent is not heard.
+        while inner.connection.over().is_none() && inner.outbox.left() < self.outbox_max.max(TURN_DATA) {
+            if turn >= TURN_BYTES {
+                return cx.waker().wake_by_ref();
             }
+            let read = self.worker.scratch.with_input(|input| {
+                let Some(stream) = &mut inner.stream else {
+                    return Poll::Ready(Ok(0));
+                };
+                let read = stream.poll_read(cx, input);
+                if let Poll::Ready(Ok(count @ 1..)) = read {
+                    inner.receive(&self.worker, input.get(..count).unwrap_or_default());
+                }
+                read
+            });
+            match read {
+                Poll::Ready(Ok(count @ 1..)) => turn += count,
+                Poll::Ready(_) => {
+                    inner.connection.lost();
+                    inner.wake_holders();
+                }
+                Poll::Pending => return,
+            }
+        }
+    }
+
+    /// Sends what was gathered, and lets those go on who wait for room. Ready when the socket has all of it.
+    pub(super) fn poll_send(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let inner = &mut *self.inner.borrow_mut();
+        let was_full = inner.outbox.left() >= self.outbox_max.max(TURN_DATA);
+        let sent = inner.poll_out(cx, &self.worker);
+        let room = self.outbox_max.saturating_sub(inner.outbox.left());
+        if was_full && inner.outbox.left() < self.outbox_max.max(TURN_DATA) {
+            // The peer is heard again.
+            cx.waker().wake_by_ref();
+        }
+        if room > 0 && inner.connection.has_queue() {
+            let turns = (room / TURN_DATA).max(1);
+            let given = (0..turns).take_while(|_| inner.connection.give_turn()).count();
+            if given > 0 {
+                inner.wake_holders();
+                // Whoever does not use its turn leaves it to the next.
+                cx.waker().wake_by_ref();
+            }
+        }
+        sent
+    }
+
+    /// The next stream that the client opened.
+    pub(super) fn accept(&self) -> Option<StreamKey> {
+        self.inner.borrow_mut().connection.accept()
+    }
+
+    /// Reads the message that comes on a stream into a buffer that is not empty, or waits; 0 is the end.
+    ///
+    /// *Errors*: the stream was cut off.
+    pub(super) fn poll_read(
+        &self,
+        key: StreamKey,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<Result<usize, StreamError>> {
+        let inner = &mut *self.inner.borrow_mut();
+        let mut out = Vec::new();
+        let reading = inner.connection.read(key, buf, &mut out);
+        if !out.is_empty() {
+            inner.out(&self.worker).extend_from_slice(&out);
+            inner.wake_driver();
+        }
+        match reading {
+            Reading::Bytes(count) => Poll::Ready(Ok(count)),
+            Reading::End => Poll::Ready(Ok(0)),
+            Reading::Failed(error) => Poll::Ready(Err(error)),
+            Reading::Wait => {
+                inner.wait(key, cx);
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Sends data; with `ends`, and all of it taken, the stream ends behind it. Takes as much as there is room for, at least a byte, or
+    /// waits for room.
+    ///
+    /// *Errors*: the stream was cut off.
+    pub(super) fn poll_data(
+        &self,
+        key: StreamKey,
+        cx: &mut Context<'_>,
+        (bytes, ends): (&[u8], bool),
+    ) -> Poll<io::Result<usize>> {
+        let inner = &mut *self.inner.borrow_mut();
+        let room = self.outbox_max.saturating_sub(inner.outbox.left());
+        let out = inner.outbox.end(&mut self.worker.outbox.borrow_mut());
+        let sent = inner.connection.send_data(key, (bytes, ends), room, out);
+        match sent.map_err(io::Error::other)? {
+            0 if !bytes.is_empty() => {
+                inner.outbox.rests(&mut self.worker.outbox.borrow_mut(), KEPT);
+                inner.connection.wait_for_room(key);
+                inner.wait(key, cx);
+                Poll::Pending
+            }
+            count => {
+                inner.wake_driver();
+                Poll::Ready(Ok(count))
+            }
+        }
+    }
+
+    /// Sends the head of a response.
+    pub(super) fn respond(&self, key: StreamKey, answer: Answer<'_>) -> Result<(), StreamError> {
+        let inner = &mut *self.inner.borrow_mut();
+        let out = inner.outbox.end(&mut self.worker.outbox.borrow_mut());
+        inner.connection.respond(key, answer, out)?;
+        inner.wake_driver();
+        Ok(())
+    }
+
+    /// Opens a stream with a request.
+    pub(super) fn open(&self, asked: Asked<'_>) -> Result<StreamKey, StreamError> {
+        let inner = &mut *self.inner.borrow_mut();
+        let out = inner.outbox.end(&mut self.worker.outbox.borrow_mut());
+        let key = inner.connection.open(asked, out)?;
+        inner.wake_driver();
+        Ok(key)
+    }
+
+    /// Ready when a stream was cut off.
+    pub(super) fn poll_failed(&self, key: StreamKey, cx: &mut Context<'_>) -> Poll<()> {
+        let inner = &mut *self.inner.borrow_mut();
+        if inner.connection.failed(key).is_some() {
+            return Poll::Ready(());
+        }
+        inner.wait(key, cx);
+        Poll::Pending
+    }
+
+    /// Lets go of a stream; one that has not come to its end is reset.
+    pub(super) fn close(&self, key: StreamKey, code: ErrorCode) {
+        self.tell(|connection, out| connection.close(key, code, out));
+        let inner = &mut *self.inner.borrow_mut();
+        if let Some(holder) = inner.holders.get_mut(key.slot()) {
+            *holder = None;
+        }
+        if !inner.connection.has_streams() {
+            if inner.holders.capacity() > HOLDERS_KEPT {
+                inner.holders = Vec::new();
+            }
+            // It may have waited for that.
+            inner.wake_driver();
+        }
+    }
+}
+
+impl Inner {
+    /// Where to append what is to be sent.
+    fn out(&mut self, worker: &Worker) -> &mut Vec<u8> {
+        self.outbox.end(&mut worker.outbox.borrow_mut())
+    }
+
+    fn receive(&mut self, worker: &Worker, bytes: &[u8]) {
+        self.heard = worker.wheel.now();
+        let since = self.heard.saturating_duration_since(self.began);
+        let now_ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+        let out = self.outbox.end(&mut worker.outbox.borrow_mut());
+        self.connection.receive(bytes, now_ms, out);
+        self.wake_holders();
+    }
+
+    fn wake_driver(&mut self) {
+        if let Some(driver) = self.driver.take() {
+            driver.wake();
+        }
+    }
+
+    fn wake_holders(&mut self) {
+        while let Some(key) = self.connection.next_news() {
+            if let Some(holder) = self.holders.get_mut(key.slot()).and_then(Option::take) {
+                holder.wake();
+            }
+        }
+    }
+
+    /// Has the holder of a stream woken with the next news of it.
+    fn wait(&mut self, key: StreamKey, cx: &Context<'_>) {
+        if self.holders.len() <= key.slot() {
+            self.holders.resize_with(key.slot() + 1, || None);
+        }
+        if let Some(holder) = self.holders.get_mut(key.slot())
+            && !holder.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()))
+        {
+            *holder = Some(cx.waker().clone());
+        }
+    }
+
+    fn poll_out(&mut self, cx: &mut Context<'_>, worker: &Worker) -> Poll<io::Result<()>> {
+        let Some(stream) = &mut self.stream else {
             return Poll::Ready(Ok(()));
-        }
-        if self.turn_read >= TURN_BYTES {
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        let Self {
-            worker,
-            stream,
-            inbox,
-            meter,
-            began,
-            turn_read,
-            is_greeted,
-            heard,
-            ..
-        } = self;
-        worker.scratch.with_input(|input| {
-            let count = ready!(stream.poll_read(cx, input))?;
-            let bytes = input.get(..count).unwrap_or_default();
-            *turn_read += count;
-            let at = worker.wheel.now();
-            if count > 0 {
-                // The end of the connection is no word of the peer's.
-                *heard = at;
-            }
-            let since = at.saturating_duration_since(*began);
-            meter.received(bytes, u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
-            if *is_greeted && (meter.excess().is_some() || meter.fault().is_some()) {
-                return Poll::Pending;
-            }
-            let (now, later) = bytes.split_at(bytes.len().min(buf.remaining()));
-            buf.put_slice(now);
-            inbox.extend_from_slice(later);
-            Poll::Ready(Ok(()))
-        })
-    }
-
-    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        if self.outbox.left() >= OUTBOX_BYTES {
-            self.is_full = true;
-            ready!(self.poll_out(cx))?;
-            self.is_full = false;
-        }
-        self.meter.sent(bytes);
-        if self.outbox.bytes.capacity() == 0 {
-            mem::swap(&mut self.outbox.bytes, &mut self.worker.outbox.borrow_mut());
-        }
-        self.outbox.push(bytes);
-        Poll::Ready(Ok(bytes.len()))
-    }
-
-    /// Ends a turn of the library's: sends what was gathered. Ready when the socket has all of it.
-    pub(super) fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.turn_read = 0;
-        let sent = ready!(self.poll_out(cx));
-        if mem::take(&mut self.is_full) {
-            // The library has more to write, and nothing else would tell it that there is room.
-            cx.waker().wake_by_ref();
-        }
-        Poll::Ready(sent)
-    }
-
-    fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        };
         while self.outbox.left() > 0 {
-            let count = ready!(self.stream.poll_write_soon(cx, self.outbox.rest()))?;
-            self.outbox.sent += count;
+            let count = ready!(stream.poll_write_soon(cx, self.outbox.rest()))?;
+            self.outbox.took(count);
             self.taken += count as u64;
         }
-        if self.outbox.bytes.capacity() > 0 {
-            self.outbox.clear();
-            let mut kept = self.worker.outbox.borrow_mut();
-            if kept.capacity() == 0 && self.outbox.bytes.capacity() <= 2 * OUTBOX_BYTES {
-                mem::swap(&mut self.outbox.bytes, &mut kept);
-            } else {
-                self.outbox.bytes = Vec::new();
-            }
-        }
-        self.stream.poll_settled(cx)
-    }
-}
-
-impl Outbox {
-    /// How many bytes the socket has not taken.
-    fn left(&self) -> usize {
-        self.bytes.len().saturating_sub(self.sent)
-    }
-
-    /// Those.
-    fn rest(&self) -> &[u8] {
-        self.bytes.get(self.sent..).unwrap_or_default()
-    }
-
-    fn push(&mut self, bytes: &[u8]) {
-        if self.sent >= OUTBOX_BYTES {
-            // A socket that never takes all of it must not make it grow.
-            self.bytes.drain(..self.sent);
-            self.sent = 0;
-        }
-        self.bytes.extend_from_slice(bytes);
-    }
-
-    fn clear(&mut self) {
-        self.bytes.clear();
-        self.sent = 0;
-    }
-}
-
-impl AsyncRead for PipeEnd {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if buf.remaining() == 0 {
-            return Poll::Ready(Ok(()));
-        }
-        self.0.borrow_mut().poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for PipeEnd {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.0.borrow_mut().poll_write(cx, bytes)
-    }
-
-    /// What was gathered is sent when the library's turn is over.
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut pipe = self.0.borrow_mut();
-        ready!(pipe.poll_out(cx))?;
-        Poll::Ready(pipe.stream.shutdown_write())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{OUTBOX_BYTES, Outbox};
-
-    #[test]
-    fn a_socket_that_never_takes_all_makes_nothing_grow() {
-        static FRAME: [u8; 16_393] = [7; 16_393];
-        let mut outbox = Outbox::default();
-        let (mut gathered, mut taken) = (0, 0);
-        for turn in 0..10_000 {
-            while outbox.left() < OUTBOX_BYTES {
-                outbox.push(&FRAME);
-                gathered += FRAME.len();
-            }
-            // Another part of it each time, and always less than there is.
-            let count = 1 + turn * 7919 % (OUTBOX_BYTES - 1);
-            assert_eq!(outbox.rest().len(), outbox.left());
-            outbox.sent += count;
-            taken += count;
-            assert_eq!(outbox.left(), gathered - taken);
-            let capacity = outbox.bytes.capacity();
-            assert!(capacity <= 5 * OUTBOX_BYTES, "{capacity} bytes after {gathered}");
-        }
+        self.outbox.rests(&mut worker.outbox.borrow_mut(), KEPT);
+        stream.poll_settled(cx)
     }
 }

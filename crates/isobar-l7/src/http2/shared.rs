@@ -2,22 +2,21 @@
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use h2::client::{Builder, Connection, SendRequest};
 use isobar_net::stream::Stream;
 use isobar_net::wheel::Timer;
 use isobar_upstream::Permit;
-use isobar_wire::http2::meter::{Budgets, Meter};
+use isobar_wire::HeadLimits;
+use isobar_wire::http2::meter::Budgets;
+use isobar_wire::http2::{Connection, ErrorCode, Settings};
 
 use super::opened::Opened;
-use super::pipe::{Pipe, PipeEnd};
+use super::pipe::Pipe;
 use crate::{ServerTls, Worker};
 
 /// What a server may do that costs it nothing, before its connection is taken for broken.
@@ -48,16 +47,24 @@ const SILENCE: Duration = Duration::from_secs(1);
 /// How long a connection may take to end that nobody has any more.
 const GOODBYE: Duration = Duration::from_secs(2);
 
-/// Bytes of one request that are held for a server, and of the head of an answer that are taken.
-const SEND_BUFFER: usize = 64 * 1024;
-const HEAD_BYTES: u32 = 64 * 1024 - 1;
+/// Bytes of requests that are held for a server.
+const OUTBOX: usize = 64 * 1024;
 
-/// What unread pieces of answers may cost beside what is in them: 256 bytes each, less what is in them.
-const SMALL_DATA: usize = 16 << 20;
+/// What we allow a server.
+const SETTINGS: Settings = Settings {
+    // Servers open none.
+    max_concurrent_streams: 0,
+    stream_window: STREAM_WINDOW,
+    connection_window: CONNECTION_WINDOW,
+    head: HeadLimits {
+        max_bytes: 64 * 1024 - 1,
+        max_fields: 256,
+    },
+};
 
 /// A connection to a server that carries several requests at once. It closes when nobody has it any more.
 pub(crate) struct Shared {
-    send: RefCell<SendRequest<Bytes>>,
+    pipe: Rc<Pipe>,
     address: SocketAddr,
     state: Rc<State>,
     streams: Cell<usize>,
@@ -65,7 +72,6 @@ pub(crate) struct Shared {
     idle_since: Cell<Option<Instant>>,
     /// What it is secured by; none: it is not.
     tls: Option<ServerTls>,
-    pipe: Weak<RefCell<Pipe>>,
 }
 
 /// What is known of a connection.
@@ -77,9 +83,8 @@ struct State {
     heard: Cell<Instant>,
     /// When the first request was sent after that; earlier: none was.
     unanswered_since: Cell<Instant>,
-    /// Whether nobody has it any more, and who has to know.
+    /// Whether nobody has it any more.
     abandoned: Cell<bool>,
-    driver: RefCell<Option<Waker>>,
     /// Who waits for what the server says first: the one who made the connection.
     waiting: RefCell<Option<Waker>>,
     settled: Cell<bool>,
@@ -96,7 +101,6 @@ impl State {
             heard: Cell::new(now),
             unanswered_since: Cell::new(now),
             abandoned: Cell::new(false),
-            driver: RefCell::default(),
             waiting: RefCell::default(),
             settled: Cell::new(false),
             refusal: RefCell::default(),
@@ -122,41 +126,18 @@ impl fmt::Debug for Shared {
 }
 
 impl Shared {
-    /// Speaks HTTP/2 on a new connection from now on; none: it is of no use.
+    /// Speaks HTTP/2 on a new connection from now on.
     pub(crate) fn new(
         worker: &Rc<Worker>,
         stream: Stream,
         address: SocketAddr,
         (tls, permit): (Option<ServerTls>, Option<Permit>),
-    ) -> Option<Rc<Self>> {
-        let pipe = Rc::new(RefCell::new(Pipe::new(
-            Rc::clone(worker),
-            stream,
-            Meter::of_server(BUDGETS),
-            Vec::new(),
-        )));
-        pipe.borrow_mut().greeted();
-        let handshake = Builder::new()
-            .enable_push(false)
-            .initial_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_send_buffer_size(SEND_BUFFER)
-            .max_header_list_size(HEAD_BYTES)
-            .data_frame_budget(SMALL_DATA)
-            // Frames of requests that were given up are on their way for a while; that is no fault of the server's.
-            .max_concurrent_reset_streams(MAX_STREAMS as usize)
-            .max_local_error_reset_streams(None)
-            .handshake(PipeEnd(Rc::clone(&pipe)));
-        // It only writes, and the pipe takes what is written.
-        let mut unwoken = Context::from_waker(Waker::noop());
-        let Poll::Ready(Ok((send, connection))) = pin!(handshake).poll(&mut unwoken) else {
-            return None;
-        };
+    ) -> Rc<Self> {
+        let begin = |out: &mut Vec<u8>| Connection::of_client(SETTINGS, BUDGETS, out);
+        let pipe = Pipe::new(worker, stream, OUTBOX, begin);
         let state = Rc::new(State::new(worker.wheel.now()));
-        let weak = Rc::downgrade(&pipe);
         let driver = Driver {
-            connection,
-            pipe,
+            pipe: Rc::clone(&pipe),
             state: Rc::clone(&state),
             timer: worker.wheel.timer(),
             worker: Rc::clone(worker),
@@ -164,15 +145,18 @@ impl Shared {
             _permit: permit,
         };
         tokio::task::spawn_local(driver.run());
-        Some(Rc::new(Self {
-            send: RefCell::new(send),
+        Rc::new(Self {
+            pipe,
             address,
             state,
             streams: Cell::new(0),
             idle_since: Cell::new(None),
             tls,
-            pipe: weak,
-        }))
+        })
+    }
+
+    pub(super) fn pipe(&self) -> &Pipe {
+        &self.pipe
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -194,17 +178,14 @@ impl Shared {
 
     /// Whether it takes more requests, as far as is known.
     pub(crate) fn is_open(&self) -> bool {
-        let mut unwoken = Context::from_waker(Waker::noop());
-        let broken = matches!(self.send.borrow_mut().poll_ready(&mut unwoken), Poll::Ready(Err(_)));
-        !self.state.leaving.get() && !broken
+        !self.state.leaving.get() && self.pipe.ask(Connection::is_open)
     }
 
     /// Whether, as far as the kernel knows, the server has neither closed it nor said anything.
     ///
     /// *Cost*: a system call.
     pub(crate) fn is_silent(&self) -> bool {
-        let pipe = self.pipe.upgrade();
-        pipe.is_some_and(|pipe| pipe.try_borrow().is_ok_and(|pipe| pipe.is_silent()))
+        self.pipe.is_silent()
     }
 
     /// When something was last heard of the server.
@@ -263,7 +244,7 @@ impl Shared {
 
     /// How many requests it carries at once.
     pub(crate) fn room(&self) -> usize {
-        self.send.borrow().current_max_send_streams().min(MAX_STREAMS as usize)
+        self.pipe.ask(Connection::max_streams).min(MAX_STREAMS) as usize
     }
 
     /// A stream ended.
@@ -271,13 +252,9 @@ impl Shared {
         self.streams.set(self.streams.get() - 1);
     }
 
-    pub(super) fn sender(&self) -> SendRequest<Bytes> {
-        self.send.borrow().clone()
-    }
-
     /// Whether the server takes WebSockets on streams (RFC 8441).
     pub(super) fn takes_websockets(&self) -> bool {
-        self.send.borrow().is_extended_connect_protocol_enabled()
+        self.pipe.ask(Connection::takes_websockets)
     }
 
     /// Waits until the server has said how much it takes, before which nobody knows how many may share the connection; false: it
@@ -297,16 +274,13 @@ impl Shared {
 impl Drop for Shared {
     fn drop(&mut self) {
         self.state.abandoned.set(true);
-        if let Some(waker) = self.state.driver.take() {
-            waker.wake();
-        }
+        self.pipe.wake_driver();
     }
 }
 
-/// What moves the frames of a connection.
+/// What moves the bytes of a connection.
 struct Driver {
-    connection: Connection<PipeEnd, Bytes>,
-    pipe: Rc<RefCell<Pipe>>,
+    pipe: Rc<Pipe>,
     state: Rc<State>,
     worker: Rc<Worker>,
     timer: Timer,
@@ -317,33 +291,41 @@ struct Driver {
 }
 
 impl Driver {
-    /// Moves frames until the connection ends.
+    /// Moves bytes until the connection ends.
     async fn run(mut self) {
         poll_fn(|cx| self.poll(cx)).await;
         self.state.leaving.set(true);
-        *self.state.refusal.borrow_mut() = self.pipe.borrow().refusal();
+        *self.state.refusal.borrow_mut() = self.pipe.refusal();
         self.state.tell();
+        drop(self.pipe.into_stream());
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let ended = Pin::new(&mut self.connection).poll(cx).is_ready();
-        let mut pipe = self.pipe.borrow_mut();
-        let broken = matches!(pipe.poll_send(cx), Poll::Ready(Err(_)));
-        self.state.heard.set(pipe.heard());
-        if pipe.has_settings() && !self.state.settled.replace(true) {
+        self.pipe.poll_receive(cx);
+        if self.state.abandoned.get() && !std::mem::replace(&mut self.leaves, true) {
+            // A server that does not listen is not waited for.
+            self.timer.set(self.worker.wheel.now() + GOODBYE);
+            self.pipe
+                .tell(|connection, out| connection.end(ErrorCode::NO_ERROR, out));
+        }
+        let sent = self.pipe.poll_send(cx);
+        self.state.heard.set(self.pipe.heard());
+        let (has_settings, is_over) = self.pipe.ask(|connection| {
+            (
+                connection.has_settings(),
+                connection.over().is_some() || connection.is_done(),
+            )
+        });
+        if has_settings && !self.state.settled.replace(true) {
             self.state.tell();
         }
-        if ended || broken || pipe.is_deaf() {
-            return Poll::Ready(());
+        match sent {
+            Poll::Ready(Err(_)) => Poll::Ready(()),
+            // Whoever broke the protocol is told so, as far as it listens at once.
+            _ if is_over && !self.leaves => Poll::Ready(()),
+            Poll::Ready(Ok(())) if is_over => Poll::Ready(()),
+            _ if self.leaves => self.timer.poll_expired(cx),
+            _ => Poll::Pending,
         }
-        if !self.state.abandoned.get() {
-            *self.state.driver.borrow_mut() = Some(cx.waker().clone());
-            return Poll::Pending;
-        }
-        // The library says goodbye, and a server that does not listen is not waited for.
-        if !std::mem::replace(&mut self.leaves, true) {
-            self.timer.set(self.worker.wheel.now() + GOODBYE);
-        }
-        self.timer.poll_expired(cx)
     }
 }
