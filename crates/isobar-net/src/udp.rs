@@ -258,8 +258,9 @@ fn send_all(socket: impl AsFd, parcels: &[Parcel<'_>]) -> (usize, Option<io::Err
     (taken, failure)
 }
 
-/// Whether an error is what the network said of an earlier datagram.
-fn is_of_the_peer(error: &io::Error) -> bool {
+/// Whether an error is what was said of an earlier datagram (ICMP): that nobody is there, or that no way leads there.
+#[must_use]
+pub fn is_of_the_peer(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         ErrorKind::ConnectionRefused | ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable

@@ -29,6 +29,7 @@ mod process;
 mod programs;
 mod tcp_server;
 mod tls_server;
+mod udp_server;
 pub mod websocket;
 
 pub use authority::{Authority, Certified, Validity};
@@ -54,3 +55,4 @@ pub use serde_json;
 pub use tcp_server::{TcpServer, echo};
 pub use tls_server::{TlsConduct, TlsServer};
 pub use tungstenite;
+pub use udp_server::{ClosedUdpPort, UdpServer};
