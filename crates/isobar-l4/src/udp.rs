@@ -164,6 +164,7 @@ impl Udp {
             return;
         }
         let world = self.worker.world();
+        world.refresh();
         let last = std::mem::replace(&mut self.site, world.udp_site_or_orphan(&self.orders.site()));
         let (old, new) = (&last.site.listener.flows, &self.site.site.listener.flows);
         if (old.keyed_by, old.quic) != (new.keyed_by, new.quic) {

@@ -216,7 +216,7 @@ impl LocalWorld {
     }
 
     /// Has what is kept for servers that left retired.
-    fn refresh(&self) {
+    pub(crate) fn refresh(&self) {
         for local in &self.upstreams {
             local.view();
         }

@@ -145,9 +145,10 @@ pub(crate) struct Envelope {
 }
 
 /// A datagram that is to be sent, in two parts, of which either may be empty.
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Parcel<'a> {
     /// Where it goes; none: where the socket is connected to.
-    pub(crate) envelope: Option<Envelope>,
+    pub(crate) envelope: Option<&'a Envelope>,
     pub(crate) parts: [&'a [u8]; 2],
 }
 
@@ -214,7 +215,7 @@ pub(crate) fn send_datagrams(socket: BorrowedFd<'_>, parcels: &[Parcel<'_>]) -> 
         let header = &mut message.msg_hdr;
         header.msg_iov = parts.as_mut_ptr();
         header.msg_iovlen = parts.len();
-        if let Some(envelope) = &parcel.envelope {
+        if let Some(envelope) = parcel.envelope {
             header.msg_name = envelope.name.as_ptr().cast_mut().cast();
             header.msg_namelen = envelope.name_len;
             header.msg_control = envelope.control.as_ptr().cast_mut().cast();

@@ -21,6 +21,9 @@ use crate::kernel::{DATAGRAMS, Envelope, Parcel, Watched, receive_datagrams, sen
 /// Datagrams that are received or sent at a time at most.
 pub const BATCH: usize = DATAGRAMS;
 
+/// Datagrams that are received from one peer at a time: mostly there are few, and each that there could be costs a little.
+const OF_ONE_PEER: usize = 8;
+
 /// Bytes of the largest datagram there is.
 const MAX_BYTES: usize = 65_535;
 
@@ -139,9 +142,10 @@ impl Inbox {
         self.room.get(start..start.saturating_add(len)).unwrap_or_default()
     }
 
-    /// Receives what waits behind what is here; how many datagrams that were.
-    fn receive(&mut self, socket: impl AsFd) -> io::Result<usize> {
-        let free = self.envelopes.get_mut(self.count..).unwrap_or_default();
+    /// Receives what waits behind what is here, so many datagrams at most; how many that were.
+    fn receive(&mut self, socket: impl AsFd, most: usize) -> io::Result<usize> {
+        let end = self.count.saturating_add(most).min(BATCH);
+        let free = self.envelopes.get_mut(self.count..end).unwrap_or_default();
         let room = self.room.get_mut(self.count * MAX_BYTES..).unwrap_or_default();
         let received = receive_datagrams(socket.as_fd(), free, room, MAX_BYTES)?;
         self.count += received;
@@ -177,7 +181,7 @@ impl Socket {
         loop {
             let mut readiness = ready!(watch.poll_read_ready(cx))?;
             inbox.clear();
-            match inbox.receive(self.socket.socket()) {
+            match inbox.receive(self.socket.socket(), BATCH) {
                 Ok(received) if received > 0 => {
                     if !inbox.is_full() {
                         readiness.clear_ready();
@@ -211,18 +215,19 @@ impl Socket {
     /// Sends datagrams; how many the kernel took. Of the others nobody can be told.
     ///
     /// *Cost*: one system call for each [`BATCH`], and for each that is not taken; no allocation.
-    pub fn send<'a>(&self, datagrams: impl Iterator<Item = Departure<'a>>) -> usize {
+    pub fn send<'a>(&self, mut datagrams: impl Iterator<Item = Departure<'a>>) -> usize {
         let is_any = self.local.ip().is_unspecified();
-        let mut datagrams = datagrams.map(|departure| Parcel {
-            envelope: Some(Envelope::to(departure.to, is_any.then(|| departure.from.ip()))),
-            parts: [departure.payload, &[]],
-        });
         let mut sent = 0;
         loop {
-            let mut batch: [Parcel<'_>; BATCH] = std::array::from_fn(|_| Parcel::EMPTY);
+            let mut envelopes = [Envelope::EMPTY; BATCH];
+            let mut batch = [Parcel::EMPTY; BATCH];
             let mut count = 0;
-            for (place, parcel) in batch.iter_mut().zip(&mut datagrams) {
-                *place = parcel;
+            for ((parcel, envelope), departure) in batch.iter_mut().zip(&mut envelopes).zip(&mut datagrams) {
+                *envelope = Envelope::to(departure.to, is_any.then(|| departure.from.ip()));
+                *parcel = Parcel {
+                    envelope: Some(envelope),
+                    parts: [departure.payload, &[]],
+                };
                 count += 1;
             }
             if count == 0 {
@@ -281,12 +286,12 @@ impl Peer {
         Ok(Self(socket))
     }
 
-    /// Receives what waits behind what is in the inbox; how many datagrams that were.
+    /// Receives what waits behind what is in the inbox, some datagrams at a time; how many that were.
     ///
     /// *Cost*: one system call; no allocation. *Errors*: the server, or something on the way, says that it is not there.
     pub fn receive(&self, inbox: &mut Inbox) -> io::Result<usize> {
         loop {
-            match inbox.receive(&self.0) {
+            match inbox.receive(&self.0, OF_ONE_PEER) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(0),
                 received => return received,
@@ -304,7 +309,7 @@ impl Peer {
         });
         let (mut sent, mut failure) = (0, None);
         loop {
-            let mut batch: [Parcel<'_>; BATCH] = std::array::from_fn(|_| Parcel::EMPTY);
+            let mut batch = [Parcel::EMPTY; BATCH];
             let mut count = 0;
             for (place, parcel) in batch.iter_mut().zip(&mut payloads) {
                 *place = parcel;
