@@ -135,6 +135,11 @@ pub(crate) const FOR_BENCH: &[Package] = &[
         why: "a peer",
     },
     Package {
+        program: "dnsdist",
+        package: "dnsdist",
+        why: "a peer where DNS is asked over UDP; nginx is one there with the package libnginx-mod-stream",
+    },
+    Package {
         program: "pip3",
         package: "python3-pip",
         why: "brings Envoy, a peer where HTTP/2 goes on to the server",

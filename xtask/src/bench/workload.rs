@@ -41,6 +41,10 @@ pub(super) enum Row {
     Http2Idle,
     /// HTTP/2 on both sides in the clear: unary calls of gRPC, 16 connections with 4 streams each.
     Grpc,
+    /// DNS over UDP, 64 clients that ask from the same port again, as some resolvers do.
+    UdpDns,
+    /// The same, each question from a port of its own.
+    UdpDnsOnce,
 }
 
 /// How one row is measured, and what has to come out.
@@ -85,6 +89,10 @@ pub(super) enum Listener {
     Http2Plain,
     /// The same, and HTTP/2 to the server as well.
     Grpc,
+    /// UDP; flows last as long as questions are asked.
+    Udp,
+    /// UDP; a flow ends with the answer.
+    UdpOnce,
 }
 
 /// What is spoken with a proxy.
@@ -96,6 +104,8 @@ pub(super) enum Protocol {
     Http2 { streams: usize },
     /// Unary calls, so many at once on each connection.
     Grpc { streams: usize },
+    /// DNS over UDP, one question at a time from each port.
+    Dns,
 }
 
 /// What is measured.
@@ -197,7 +207,19 @@ impl Bounds {
 
 impl Listener {
     /// All of them, each at the index of its number.
-    pub(super) const ALL: [Self; 4] = [Self::Plain, Self::Tls, Self::Http2Plain, Self::Grpc];
+    pub(super) const ALL: [Self; 6] = [
+        Self::Plain,
+        Self::Tls,
+        Self::Http2Plain,
+        Self::Grpc,
+        Self::Udp,
+        Self::UdpOnce,
+    ];
+
+    /// Whether datagrams come there.
+    pub(super) const fn is_udp(self) -> bool {
+        matches!(self, Self::Udp | Self::UdpOnce)
+    }
 }
 
 impl Row {
@@ -206,7 +228,9 @@ impl Row {
         match proxy {
             Proxy::Floor => self.workload().listener == Listener::Plain,
             Proxy::Envoy => self == Self::Grpc,
-            Proxy::Isobar | Proxy::Haproxy | Proxy::Nginx => true,
+            Proxy::Dnsdist => self.workload().listener.is_udp(),
+            Proxy::Haproxy => !self.workload().listener.is_udp(),
+            Proxy::Isobar | Proxy::Nginx => true,
         }
     }
 
@@ -216,6 +240,28 @@ impl Row {
             Self::Small | Self::Medium | Self::Large | Self::NewConnection | Self::Busy | Self::Idle => self.in_clear(),
             Self::Tls | Self::TlsHandshake | Self::TlsHandshakeHybrid | Self::TlsIdle => self.within_tls(),
             Self::Http2 | Self::Http2Plain | Self::Http2Idle | Self::Grpc => self.over_http2(),
+            Self::UdpDns | Self::UdpDnsOnce => self.over_udp(),
+        }
+    }
+
+    const fn over_udp(self) -> Workload {
+        let same_port = Workload {
+            title: "DNS over UDP, 64 clients",
+            listener: Listener::Udp,
+            protocol: Protocol::Dns,
+            must: Bounds::peer(1.0),
+            aim: Bounds::NONE,
+            ..SMALL
+        };
+        match self {
+            Self::UdpDnsOnce => Workload {
+                title: "DNS over UDP, 64 clients, each question from another port",
+                listener: Listener::UdpOnce,
+                reuse: Reuse::Never,
+                traced_requests: 2_000,
+                ..same_port
+            },
+            _ => same_port,
         }
     }
 
