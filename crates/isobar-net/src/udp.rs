@@ -6,6 +6,7 @@
 
 mod envelope;
 
+use std::cell::Cell;
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, UdpSocket};
@@ -21,8 +22,8 @@ use crate::kernel::{DATAGRAMS, Envelope, Parcel, Watched, receive_datagrams, sen
 /// Datagrams that are received or sent at a time at most.
 pub const BATCH: usize = DATAGRAMS;
 
-/// Datagrams that are received from one peer at a time: mostly there are few, and each that there could be costs a little.
-const OF_ONE_PEER: usize = 8;
+/// Datagrams that are received from one peer at a time at most: mostly there are few, and each that there could be costs a little.
+pub const OF_ONE_PEER: usize = 8;
 
 /// Bytes of the largest datagram there is.
 const MAX_BYTES: usize = 65_535;
@@ -125,10 +126,10 @@ impl Inbox {
         self.count == 0
     }
 
-    /// Whether there is room for no more.
+    /// For how many more there is room.
     #[must_use]
-    pub fn is_full(&self) -> bool {
-        self.count >= BATCH
+    pub fn room(&self) -> usize {
+        BATCH.saturating_sub(self.count)
     }
 
     /// What a datagram says; nothing where there is none.
@@ -183,7 +184,7 @@ impl Socket {
             inbox.clear();
             match inbox.receive(self.socket.socket(), BATCH) {
                 Ok(received) if received > 0 => {
-                    if !inbox.is_full() {
+                    if inbox.room() > 0 {
                         readiness.clear_ready();
                     }
                     return Poll::Ready(Ok(()));
@@ -288,6 +289,8 @@ impl Peer {
 
     /// Receives what waits behind what is in the inbox, some datagrams at a time; how many that were.
     ///
+    /// *Shape*: fewer than [`OF_ONE_PEER`] where there was room for so many say that nothing waits any more.
+    ///
     /// *Cost*: one system call; no allocation. *Errors*: the server, or something on the way, says that it is not there.
     pub fn receive(&self, inbox: &mut Inbox) -> io::Result<usize> {
         loop {
@@ -329,6 +332,8 @@ impl Peer {
 #[derive(Debug)]
 pub struct Peers {
     watch: Watched<OwnedFd>,
+    /// Whether there may be more than was told of, whatever the reactor says.
+    has_more: Cell<bool>,
 }
 
 /// The numbers of peers that have something.
@@ -375,7 +380,10 @@ impl Peers {
     pub fn new() -> io::Result<Self> {
         let mut watch = Watched::new(epoll::create(epoll::CreateFlags::CLOEXEC)?);
         watch.watch_for(Interest::READABLE)?;
-        Ok(Self { watch })
+        Ok(Self {
+            watch,
+            has_more: Cell::new(false),
+        })
     }
 
     /// Watches over a peer, until it is dropped; `number` is what it is called by.
@@ -386,7 +394,8 @@ impl Peers {
         Ok(epoll::add(self.watch.socket(), &peer.0, data, epoll::EventFlags::IN)?)
     }
 
-    /// Ready with some of the peers that have something, which they have again the next time unless it is received.
+    /// Ready with some of the peers that have something. What of theirs is not received they have the next time, if that is
+    /// said to [`is_not_empty`](Self::is_not_empty).
     ///
     /// *Cost*: one system call; no allocation.
     pub fn poll(&self, cx: &mut Context<'_>, found: &mut ReadyPeers) -> Poll<io::Result<()>> {
@@ -395,16 +404,27 @@ impl Peers {
             return Poll::Pending;
         };
         loop {
-            let mut readiness = ready!(watch.poll_read_ready(cx))?;
+            if !self.has_more.get() {
+                // Cleared first: what comes from now on makes the reactor tell again.
+                ready!(watch.poll_read_ready(cx))?.clear_ready();
+            }
             found.count = match epoll::wait(self.watch.socket(), &mut found.events, Some(&at_once)) {
                 Ok(count) => count,
-                Err(rustix::io::Errno::INTR) => continue,
+                Err(rustix::io::Errno::INTR) => {
+                    self.has_more.set(true);
+                    continue;
+                }
                 Err(error) => return Poll::Ready(Err(error.into())),
             };
+            self.has_more.set(found.count == BATCH);
             if found.count > 0 {
                 return Poll::Ready(Ok(()));
             }
-            readiness.clear_ready();
         }
+    }
+
+    /// A peer that was told of may have more than was received.
+    pub fn is_not_empty(&self) {
+        self.has_more.set(true);
     }
 }

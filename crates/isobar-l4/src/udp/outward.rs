@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use isobar_net::udp::{Departure, Inbox};
+use isobar_net::udp::{Departure, Inbox, OF_ONE_PEER};
 use isobar_observe::{Cause, DropReason};
 use isobar_wire::udp::{Answer, ConnectionId, QuicHeader};
 
@@ -24,7 +24,7 @@ impl Udp {
         flows.extend(self.ready.iter());
         inbox.clear();
         for &flow in &flows {
-            if inbox.is_full() {
+            if inbox.room() < OF_ONE_PEER {
                 self.give(inbox);
             }
             self.hear(flow, inbox);
@@ -41,8 +41,14 @@ impl Udp {
         };
         let Some(served) = &carried.served else { return };
         let first = inbox.len();
-        if let Err(error) = served.peer.receive(inbox) {
-            carried.failed(&self.worker, &error);
+        match served.peer.receive(inbox) {
+            Ok(count) if count < OF_ONE_PEER => {}
+            Ok(_) => self.peers.is_not_empty(),
+            // Behind it may be datagrams, unless the socket is closed for it.
+            Err(error) => {
+                carried.failed(&self.worker, &error);
+                self.peers.is_not_empty();
+            }
         }
         let bytes = (first..inbox.len())
             .map(|datagram| inbox.payload(datagram).len() as u64)

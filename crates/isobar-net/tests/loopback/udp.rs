@@ -110,6 +110,7 @@ fn peers_are_told_apart() {
         let mut refused = None;
         while heard != [3; 3] || refused.is_none() {
             poll_fn(|cx| watch.poll(cx, &mut found)).await.unwrap();
+            watch.is_not_empty();
             for number in found.iter() {
                 match heard.get_mut(number) {
                     Some(heard) => *heard += peers[number].receive(&mut inbox).unwrap(),

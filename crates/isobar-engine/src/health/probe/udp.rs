@@ -37,6 +37,7 @@ pub(super) async fn ask(
             },
         }
         inbox.clear();
+        watch.is_not_empty();
         let count = peer.receive(&mut inbox).map_err(failed)?;
         let Some(expect) = &probe.expect else { return Ok(()) };
         for index in 0..count {
