@@ -352,3 +352,15 @@ fn header(begun: &Begun<'_>) -> Box<[u8]> {
     }
     bytes.into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is held for a flow is there once for each of very many.
+    #[test]
+    fn a_flow_is_small() {
+        let bytes = size_of::<Carried>();
+        assert!(bytes <= 640, "{bytes}");
+    }
+}

@@ -262,3 +262,25 @@ fn garbage_is_passed_on_and_does_no_harm() {
         assert!(!isobar.log().contains("panic"), "{}", isobar.log());
     }
 }
+
+/// Each flow takes a descriptor. Where none is left no flow begins, those there are go on, and it is over when they are.
+#[test]
+fn out_of_descriptors_it_recovers_when_pressure_ends() {
+    let server = UdpServer::echo("");
+    let configuration = udp(&[server.address()]).listener("udp: { idle_timeout: 1s }");
+    let isobar = binary!().through(&["prlimit", "--nofile=96:96"]).run(&configuration);
+    let clients: Vec<_> = (0..120).map(|_| client(isobar.address())).collect();
+    for client in &clients {
+        client.send(b"x").unwrap();
+    }
+    eventually("some flows have found no descriptor", || {
+        let text = std::fs::read_to_string(isobar.directory().join("access.log")).unwrap_or_default();
+        text.contains("\"out_of_resources\"")
+    });
+    assert_eq!(heard(&clients[0]), "x");
+    assert_eq!(ask(&clients[0], "y"), "y", "a flow that is there goes on");
+    eventually("flows are over", || open_flows(&isobar) == 0.0);
+    for client in &clients[..20] {
+        while super::ask_again(client, "z") != "z" {}
+    }
+}

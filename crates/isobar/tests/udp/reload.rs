@@ -121,3 +121,25 @@ fn tcp_and_udp_share_a_port() {
     assert_eq!(ask(&flow, "x"), "ux");
     assert!(is_left_alone(&flow));
 }
+
+/// Somebody else's socket is not shared with, and half of a file is not taken.
+#[test]
+fn an_address_that_cannot_be_had_refuses_the_whole_file() {
+    let server = UdpServer::echo("");
+    let isobar = binary!().run(&udp(&[server.address()]));
+    let flow = client(isobar.address());
+    assert_eq!(ask(&flow, "x"), "x");
+    let holder = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let taken = holder.local_addr().unwrap();
+    let said = isobar.reload(&udp(&[server.address()]).address(&taken.to_string()).yaml());
+    assert!(
+        said.contains("configuration refused") && said.contains(&taken.to_string()),
+        "{said}"
+    );
+    assert_eq!(ask(&flow, "y"), "y");
+    // A port that is free is taken, and the old one given back.
+    drop(holder);
+    isobar.reload(&udp(&[server.address()]).address(&taken.to_string()).yaml());
+    assert_eq!(ask(&client(taken), "z"), "z");
+    assert_eq!(isobar.address(), taken);
+}
