@@ -37,7 +37,7 @@ impl Ports {
         let mut ports = held.iter().map(|socket| Ok(socket.local_addr()?.port()));
         let mut port = || ports.next().context("too few ports").flatten();
         Ok(Self {
-            listeners: [port()?, port()?, port()?, port()?, port()?, port()?],
+            listeners: [port()?, port()?, port()?, port()?, port()?, port()?, port()?],
             admin: port()?,
         })
     }
@@ -75,6 +75,7 @@ impl Template<'_> {
             ("@listen_tls@", port(Listener::Tls)),
             ("@listen_http2@", port(Listener::Http2Plain)),
             ("@listen_grpc@", port(Listener::Grpc)),
+            ("@listen_tcp@", port(Listener::Tcp)),
             ("@listen_udp@", port(Listener::Udp)),
             ("@listen_udp_once@", port(Listener::UdpOnce)),
             ("@admin@", self.ports.admin.to_string()),
@@ -108,7 +109,7 @@ mod tests {
         let origin = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let template = Template {
             ports: Ports {
-                listeners: [1001, 1002, 1003, 1004, 1008, 1009],
+                listeners: [1001, 1002, 1003, 1004, 1011, 1008, 1009],
                 admin: 1005,
             },
             origins: Origins {
@@ -133,6 +134,13 @@ mod tests {
             }
             // Envoy's configuration says types so.
             assert!(!text.replace("\"@type\"", "").contains('@'), "{text}");
+        }
+    }
+
+    #[test]
+    fn those_that_pass_connections_on_have_a_listener_for_it() {
+        for name in ["haproxy.cfg", "isobar.yaml"] {
+            assert!(filled(name).contains("1011"), "{name}");
         }
     }
 
@@ -164,7 +172,7 @@ mod tests {
         let mut all = [&ports.listeners[..], &[ports.admin]].concat();
         all.sort_unstable();
         all.dedup();
-        assert_eq!(all.len(), 7);
+        assert_eq!(all.len(), 8);
         for listener in Listener::ALL {
             assert_eq!(
                 ports.address(listener).port(),

@@ -111,6 +111,7 @@ fn a_row_has_the_proxies_that_it_is_for() {
     check_wanted("", Row::Small, &[Floor, Isobar, Haproxy, Nginx]);
     check_wanted("", Row::Tls, &[Isobar, Haproxy, Nginx]);
     check_wanted("", Row::Grpc, &[Isobar, Haproxy, Nginx, Envoy]);
+    check_wanted("", Row::Tcp, &[Floor, Isobar, Haproxy]);
     check_wanted("", Row::UdpDns, &[Isobar, Nginx, Dnsdist]);
     check_wanted("--proxies floor,isobar,envoy", Row::Small, &[Floor, Isobar, Envoy]);
     check_wanted("--proxies floor,isobar,envoy", Row::Tls, &[Isobar, Envoy]);

@@ -41,6 +41,12 @@ pub(super) enum Row {
     Http2Idle,
     /// HTTP/2 on both sides in the clear: unary calls of gRPC, 16 connections with 4 streams each.
     Grpc,
+    /// A TCP listener: 64 keep-alive connections, 1 KiB.
+    Tcp,
+    /// A TCP listener: 16 keep-alive connections, 1 MiB answers.
+    TcpLarge,
+    /// 7,500 idle connections of a TCP listener, memory for each.
+    TcpIdle,
     /// DNS over UDP, 64 clients that ask from the same port again, as some resolvers do.
     UdpDns,
     /// The same, each question from a port of its own.
@@ -89,6 +95,8 @@ pub(super) enum Listener {
     Http2Plain,
     /// The same, and HTTP/2 to the server as well.
     Grpc,
+    /// In the clear, passed on as it is.
+    Tcp,
     /// UDP; flows last as long as questions are asked.
     Udp,
     /// UDP; a flow ends with the answer.
@@ -207,11 +215,12 @@ impl Bounds {
 
 impl Listener {
     /// All of them, each at the index of its number.
-    pub(super) const ALL: [Self; 6] = [
+    pub(super) const ALL: [Self; 7] = [
         Self::Plain,
         Self::Tls,
         Self::Http2Plain,
         Self::Grpc,
+        Self::Tcp,
         Self::Udp,
         Self::UdpOnce,
     ];
@@ -226,11 +235,13 @@ impl Row {
     /// Whether a proxy can be measured in it at all; Envoy is a peer where HTTP/2 goes on to the server.
     pub(super) fn is_for(self, proxy: Proxy) -> bool {
         match proxy {
-            Proxy::Floor => self.workload().listener == Listener::Plain,
+            Proxy::Floor => matches!(self.workload().listener, Listener::Plain | Listener::Tcp),
             Proxy::Envoy => self == Self::Grpc,
             Proxy::Dnsdist => self.workload().listener.is_udp(),
             Proxy::Haproxy => !self.workload().listener.is_udp(),
-            Proxy::Isobar | Proxy::Nginx => true,
+            // Debian's nginx passes connections on with a module that the other rows do without.
+            Proxy::Nginx => self.workload().listener != Listener::Tcp,
+            Proxy::Isobar => true,
         }
     }
 
@@ -240,7 +251,35 @@ impl Row {
             Self::Small | Self::Medium | Self::Large | Self::NewConnection | Self::Busy | Self::Idle => self.in_clear(),
             Self::Tls | Self::TlsHandshake | Self::TlsHandshakeHybrid | Self::TlsIdle => self.within_tls(),
             Self::Http2 | Self::Http2Plain | Self::Http2Idle | Self::Grpc => self.over_http2(),
+            Self::Tcp | Self::TcpLarge | Self::TcpIdle => self.passed_on(),
             Self::UdpDns | Self::UdpDnsOnce => self.over_udp(),
+        }
+    }
+
+    const fn passed_on(self) -> Workload {
+        let small = Workload {
+            title: "TCP passed on, 64 connections, 1 KiB",
+            listener: Listener::Tcp,
+            must: Bounds::floor(1.05),
+            aim: Bounds::NONE,
+            ..SMALL
+        };
+        match self {
+            Self::TcpLarge => Workload {
+                title: "TCP passed on, 16 connections, 1 MiB",
+                path: "/1m",
+                connections: 16,
+                tuning: Tuning::LargeAnswers,
+                traced_requests: 200,
+                must: Bounds::floor(0.85),
+                ..small
+            },
+            Self::TcpIdle => Workload {
+                title: "idle connection of TCP that is passed on, memory",
+                must: Bounds::bytes(1024.0),
+                ..small.idle()
+            },
+            _ => small,
         }
     }
 
