@@ -40,6 +40,9 @@ use crate::worker::LocalUdpSite;
 /// Batches that are carried, in each direction, before other tasks have their turn.
 const MAX_BATCHES: usize = 16;
 
+/// Idle flows that end before other tasks have their turn.
+const MAX_ENDS: usize = 1024;
+
 /// One listener on one worker.
 struct Udp {
     worker: Rc<Worker>,
@@ -121,7 +124,9 @@ impl Udp {
                 break;
             }
         }
-        self.expire();
+        if self.expire() {
+            cx.waker().wake_by_ref();
+        }
         if self.orders.is_closing() && self.flows.is_empty() && batches == 0 {
             return Poll::Ready(());
         }
@@ -193,12 +198,21 @@ impl Udp {
             .min();
     }
 
-    /// Ends flows whose time is over.
-    fn expire(&mut self) {
+    /// Ends flows whose time is over; whether there may be more of them.
+    fn expire(&mut self) -> bool {
         let now = self.now();
-        while let Some(flow) = self.flows.handle_timeout(now) {
+        for _ in 0..MAX_ENDS {
+            let Some(flow) = self.flows.handle_timeout(now) else {
+                self.expire_leaving();
+                return false;
+            };
             self.over(flow.index(), Cause::IdleTimeout);
         }
+        true
+    }
+
+    /// Ends flows whose listener or server is gone, when they had their time.
+    fn expire_leaving(&mut self) {
         let now = self.worker.shared.wheel.now();
         if self.leaves_at.is_none_or(|at| at > now) {
             return;

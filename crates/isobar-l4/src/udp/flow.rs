@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use isobar_balance::{Otherwise, Outcome};
 use isobar_net::udp::Peer;
@@ -233,8 +233,8 @@ impl Carried {
     fn unreachable(&mut self, worker: &Worker, place: &Place<Kept>) {
         let server = &place.server().server;
         server.stats(worker.id).failures.count(Cause::ConnectFailed);
-        let now = worker.shared.wheel.now();
-        place.unreachable(now, now.saturating_duration_since(self.report.began));
+        // How long it took to find out nobody has measured; it is no longer than the way there and back.
+        place.unreachable(worker.shared.wheel.now(), Duration::ZERO);
         record::note(&mut self.report.tried, server, Cause::ConnectFailed);
         if self.failed.len() >= MAX_TRIES {
             self.failed.clear();
@@ -286,12 +286,10 @@ impl Carried {
         if let Some(served) = self.served.take() {
             self.close(worker, &served);
             if cause == Cause::ReadTimeout {
-                let now = worker.shared.wheel.now();
-                let waited = now.saturating_duration_since(served.since);
+                let waited = self.site.site.listener.flows.idle_timeout;
+                let failure = Outcome::Failure { retry_after: None };
                 served.place.server().server.stats(worker.id).failures.count(cause);
-                served
-                    .place
-                    .finished(now, waited, Outcome::Failure { retry_after: None });
+                served.place.finished(worker.shared.wheel.now(), waited, failure);
             }
         }
         let site = &self.site.site;
