@@ -61,7 +61,11 @@ impl Udp {
         );
         let (flow, ends) = match handled {
             Handled::Forward { flow, ends } => {
-                self.goes_on(flow, &told.ends)?;
+                let goes_on = self.goes_on(flow, &told.ends);
+                if goes_on.is_err() && ends {
+                    self.over(flow.index(), Cause::Complete);
+                }
+                goes_on?;
                 (flow, ends)
             }
             Handled::New { flow, id, ends, .. } => {
@@ -98,17 +102,19 @@ impl Udp {
             is_told: false,
         };
         let sources = self.site.site.listener.proxy.as_ref();
-        let is_expected = sources.is_some_and(|sources| !matches!(proxy::is_expected(sources, from), Ok(false)));
-        if !is_expected {
-            return Ok(Told {
-                ends: own,
-                header: None,
-                payload,
-            });
+        match sources.map(|sources| proxy::is_expected(sources, from)) {
+            None | Some(Ok(false)) => {
+                return Ok(Told {
+                    ends: own,
+                    header: None,
+                    payload,
+                });
+            }
+            Some(Ok(true)) => {}
+            Some(Err(_)) => return Err(DropReason::ProxyHeader),
         }
-        let is_listed = sources.is_some_and(|sources| proxy::is_expected(sources, from).is_ok());
         let header = ProxyHeader::parse(payload).ok().flatten();
-        let header = header.filter(|(header, _)| is_listed && is_of_datagrams(header));
+        let header = header.filter(|(header, _)| is_of_datagrams(header));
         let (header, len) = header.ok_or(DropReason::ProxyHeader)?;
         let ends = Ends {
             client: header.endpoints.source().unwrap_or(from),
