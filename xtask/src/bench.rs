@@ -6,6 +6,7 @@
 
 mod client;
 mod config;
+mod dns;
 mod floor;
 mod frames;
 mod grpc;
@@ -23,7 +24,7 @@ mod transport;
 mod workload;
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -112,11 +113,12 @@ pub(crate) fn run(options: &BenchOptions) -> Result<Outcome> {
     };
     let (_http1, http1) = start_origin("bench-origin")?;
     let (_grpc, grpc) = start_origin("bench-grpc-origin")?;
+    let (_dns, dns) = start_origin("bench-dns-origin")?;
     let directory = tempfile::tempdir()?;
     let built = std::env::current_exe()?.with_file_name("isobar");
     let bench = Bench {
         setting: Setting {
-            origins: Origins { http1, grpc },
+            origins: Origins { http1, grpc, dns },
             identity: Identity::create(directory.path())?,
             isobar: options.isobar.clone().unwrap_or(built),
         },
@@ -157,6 +159,15 @@ pub(crate) fn run_origin() -> Result<Outcome> {
 pub(crate) fn run_grpc_origin() -> Result<Outcome> {
     let listener = announced()?;
     grpc::run(&listener)?;
+    Ok(Outcome::Passed)
+}
+
+/// Answers questions of DNS until it is killed.
+pub(crate) fn run_dns_origin() -> Result<Outcome> {
+    process::end_with_parent()?;
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+    println!("{}", socket.local_addr()?);
+    dns::run(&socket)?;
     Ok(Outcome::Passed)
 }
 

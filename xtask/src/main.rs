@@ -44,6 +44,9 @@ enum Command {
     /// The same for gRPC.
     #[command(hide = true)]
     BenchGrpcOrigin,
+    /// The same for DNS.
+    #[command(hide = true)]
+    BenchDnsOrigin,
     /// The proxy that parses nothing.
     #[command(hide = true)]
     BenchFloor(bench::FloorOptions),
@@ -78,6 +81,7 @@ fn main() -> ExitCode {
         Command::Bench(options) => bench::run(&options),
         Command::BenchOrigin => bench::run_origin(),
         Command::BenchGrpcOrigin => bench::run_grpc_origin(),
+        Command::BenchDnsOrigin => bench::run_dns_origin(),
         Command::BenchFloor(options) => bench::run_floor(&options),
     };
     match outcome {

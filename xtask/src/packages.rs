@@ -110,6 +110,16 @@ pub(crate) const FOR_TESTS: &[Package] = &[
         package: "redis-server",
         why: "keeps the sessions of examples/sessions, and is asked whether it is well",
     },
+    Package {
+        program: "nsd",
+        package: "nsd",
+        why: "a server of UDP in the end-to-end tests",
+    },
+    Package {
+        program: "dnsperf",
+        package: "dnsperf",
+        why: "load on a server of UDP in the end-to-end tests",
+    },
 ];
 
 /// What the benchmark measures itself against; each may be missing.
@@ -123,6 +133,11 @@ pub(crate) const FOR_BENCH: &[Package] = &[
         program: "nginx",
         package: "nginx",
         why: "a peer",
+    },
+    Package {
+        program: "dnsdist",
+        package: "dnsdist",
+        why: "a peer where DNS is asked over UDP; nginx is one there with the package libnginx-mod-stream",
     },
     Package {
         program: "pip3",

@@ -20,10 +20,11 @@ pub(crate) struct Packages {
     packages: &'static [&'static str],
 }
 
-/// gRPC of another make with its services, a judge of TLS, and both ends of a WebSocket; the testkit looks for them there.
+/// QUIC, gRPC of another make with its services, a judge of TLS, and both ends of a WebSocket; the testkit looks for them there.
 pub(crate) const FOR_TESTS: Packages = Packages {
     directory: "python",
     packages: &[
+        "aioquic==1.7.2",
         "grpcio==1.85.3",
         "grpcio-health-checking==1.85.1",
         "grpcio-reflection==1.85.1",

@@ -22,6 +22,7 @@ mod sticky;
 mod subset;
 mod tcp;
 mod tls;
+mod udp;
 mod upstream;
 
 use std::collections::HashMap;
@@ -68,10 +69,12 @@ pub(crate) fn bridge(document: &Document) -> Bridged {
     let here = placement::Here::of(document, &mut bridge.problems);
     idle::check(document, &mut bridge.problems);
     tcp::check_upstreams(document, &mut bridge.problems);
-    let (http, tcp) = listener::listeners(listeners, &mut bridge);
+    udp::check_upstreams(document, &mut bridge.problems);
+    let listener::Listeners { http, tcp, udp } = listener::listeners(listeners, &mut bridge);
     let plan = Plan {
         listeners: http,
         tcp,
+        udp,
         upstreams: upstream::upstreams(upstreams, here, &mut bridge.problems),
         access_log: self::access_log(access_log),
         admin: self::admin(admin, &mut bridge.problems),

@@ -20,6 +20,7 @@ mod retry;
 mod route;
 mod sticky;
 mod tls;
+mod udp;
 mod upstream;
 mod word;
 
@@ -45,6 +46,7 @@ pub use retry::{Backoff, Condition, Conditions, Hedge, HedgeAfter, Kept, Retry, 
 pub use route::{Match, Route, RouteTimeouts};
 pub use sticky::{CookieDomain, CookieName, CookiePath, SameSite, SecretFile, Sticky};
 pub use tls::{Certificate, ClientCertificates, Hsts, ListenerTls, TlsRedirect, UpstreamTls};
+pub use udp::{QuicIds, UdpFlows};
 pub use upstream::{KeepAlive, Server, ServerTimeouts, Upstream};
 pub use word::Label;
 

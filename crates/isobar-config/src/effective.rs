@@ -61,6 +61,7 @@ fn fill_listener(listener: &mut Listener, index: usize, upstreams: &HashMap<&Lab
                     (route.retry.attempts, route.retry.on) = (retry.attempts, retry.on);
                     route.retry.backoff = retry.backoff;
                 }
+                Protocol::Udp => {}
             }
         }
     }

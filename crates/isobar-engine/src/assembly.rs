@@ -3,9 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use isobar_l4::udp::ServerIds;
 use isobar_l7::{LogHandle, OpenConnections, ServerTls, Site, SiteParts, SiteRoute, SiteTls, World};
 use isobar_observe::{ListenerStats, RouteStats};
-use isobar_plan::{AccessLog, Action, Listener, Name, Plan, Route, ServerAddress, TcpListener, UpstreamId};
+use isobar_plan::{
+    AccessLog, Action, Listener, Name, Plan, Route, ServerAddress, TcpListener, UdpListener, UpstreamId,
+};
 use isobar_upstream::{Sharded, Upstream};
 
 use crate::certificates::Securing;
@@ -37,6 +40,7 @@ pub(crate) struct Registry {
 struct Kept {
     stats: Arc<Sharded<ListenerStats>>,
     open: Arc<OpenConnections>,
+    ids: Arc<ServerIds>,
     routes: HashMap<Name, Arc<Sharded<RouteStats>>>,
 }
 
@@ -80,12 +84,17 @@ impl Registry {
         let tcp = tcp
             .map(|listener| Arc::new(self.tcp_site(listener, &upstreams)))
             .collect();
+        let udp = plan.udp.iter();
+        let udp = udp
+            .map(|listener| Arc::new(self.udp_site(listener, &upstreams)))
+            .collect();
         self.forget(plan);
         let log = self.log.as_ref().map(|log| Arc::clone(&log.handle));
         Ok(Worlds {
             tcp: isobar_l4::World {
                 generation,
                 sites: tcp,
+                udp,
                 drain_timeout: plan.drain_timeout,
                 log: log.clone(),
             },
@@ -219,11 +228,27 @@ impl Registry {
         }
     }
 
+    fn udp_site(&mut self, listener: &UdpListener, upstreams: &[Arc<Upstream>]) -> isobar_l4::UdpSite {
+        let workers = self.workers;
+        let kept = self.kept(&listener.name);
+        isobar_l4::UdpSite {
+            route: isobar_l4::SiteRoute {
+                stats: kept.route(&listener.route.name, workers),
+                upstream: Arc::clone(&upstreams[listener.route.upstream.0]),
+            },
+            listener: listener.clone(),
+            stats: Arc::clone(&kept.stats),
+            open: Arc::clone(&kept.open),
+            ids: Arc::clone(&kept.ids),
+        }
+    }
+
     fn kept(&mut self, listener: &Name) -> &mut Kept {
         let workers = self.workers;
         self.listeners.entry(listener.clone()).or_insert_with(|| Kept {
             stats: Arc::new(Sharded::new(workers)),
             open: Arc::new(OpenConnections::new(workers)),
+            ids: Arc::default(),
             routes: HashMap::new(),
         })
     }
@@ -258,9 +283,8 @@ impl Kept {
 fn routes<'p>(plan: &'p Plan, listener: &Name) -> Option<Vec<&'p Name>> {
     let http = plan.listeners.iter().find(|other| other.name == *listener);
     let tcp = plan.tcp.iter().find(|other| other.name == *listener);
-    match (http, tcp) {
-        (Some(http), _) => Some(http.routes.iter().map(|route| &route.name).collect()),
-        (None, Some(tcp)) => Some(tcp.routes.iter().map(|route| &route.name).collect()),
-        (None, None) => None,
-    }
+    let udp = plan.udp.iter().find(|other| other.name == *listener);
+    let http = http.map(|http| http.routes.iter().map(|route| &route.name).collect());
+    let tcp = || tcp.map(|tcp| tcp.routes.iter().map(|route| &route.name).collect());
+    http.or_else(tcp).or_else(|| udp.map(|udp| vec![&udp.route.name]))
 }

@@ -3,10 +3,12 @@
 //! Sockets belong to an address. What the listener there is called and by which rules it serves may change without the
 //! kernel noticing, so that nothing that waits to be accepted is lost. Who accepts from the sockets is not known here.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::os::fd::OwnedFd;
 
 use isobar_net::listen::{ListenOptions, listen};
-use isobar_plan::{Endpoint, Name};
+use isobar_net::udp;
+use isobar_plan::{Endpoint, Name, Transport};
 
 use crate::ApplyError;
 
@@ -23,11 +25,11 @@ pub(crate) struct Binding {
     pub(crate) address: SocketAddr,
     /// The address in the plan.
     asked: SocketAddr,
-    backlog: u32,
+    transport: Transport,
     /// Duplicates of what the workers accept from: here the backlog can be changed.
-    sockets: Vec<TcpListener>,
+    sockets: Vec<OwnedFd>,
     /// What the workers have not been given yet.
-    fresh: Option<Vec<TcpListener>>,
+    fresh: Option<Vec<OwnedFd>>,
 }
 
 /// The sockets of all listeners, in the plan's order.
@@ -35,8 +37,15 @@ pub(crate) struct Binding {
 pub(crate) struct Bindings {
     list: Vec<Binding>,
     /// The addresses that the last plan gave up: their sockets may still be closing.
-    left: Vec<SocketAddr>,
+    left: Vec<Spot>,
     next_id: u64,
+}
+
+/// An address, and whether it is one for datagrams: those of TCP and UDP are no matter of each other.
+type Spot = (SocketAddr, bool);
+
+fn spot(address: SocketAddr, transport: Transport) -> Spot {
+    (address, transport == Transport::Udp)
 }
 
 /// Where a listener's sockets come from.
@@ -49,22 +58,23 @@ pub(crate) enum Claim {
         /// The address they really have.
         address: SocketAddr,
         /// One per worker.
-        sockets: Vec<TcpListener>,
+        sockets: Vec<OwnedFd>,
         /// The same once more.
-        fresh: Vec<TcpListener>,
+        fresh: Vec<OwnedFd>,
     },
 }
 
 impl Binding {
     /// The sockets, for the workers to accept from; none: they were taken before.
-    pub(crate) fn take_fresh(&mut self) -> Option<Vec<TcpListener>> {
+    pub(crate) fn take_fresh(&mut self) -> Option<Vec<OwnedFd>> {
         self.fresh.take()
     }
 
     /// Becomes the sockets of this listener. What waits to be accepted stays, also when fewer may wait from now on.
     fn serve(self, listener: &Endpoint<'_>) -> Self {
-        let backlog = listener.backlog;
-        if backlog != self.backlog {
+        if let Transport::Tcp { backlog } = listener.transport
+            && listener.transport != self.transport
+        {
             for socket in &self.sockets {
                 // listen(2) fails for sockets that cannot listen, and these do.
                 let _ = rustix::net::listen(socket, i32::try_from(backlog).unwrap_or(i32::MAX));
@@ -73,7 +83,7 @@ impl Binding {
         Self {
             name: listener.name.clone(),
             asked: listener.address,
-            backlog,
+            transport: listener.transport,
             ..self
         }
     }
@@ -97,10 +107,14 @@ impl Bindings {
     /// *Errors*: an address cannot be had; nothing is left behind.
     pub(crate) fn claim(&self, listeners: &[Endpoint<'_>], workers: usize) -> Result<Vec<Claim>, ApplyError> {
         let kept = kept(
-            &self.list.iter().map(|old| (&*old.name, old.asked)).collect::<Vec<_>>(),
+            &self
+                .list
+                .iter()
+                .map(|old| (&*old.name, spot(old.asked, old.transport)))
+                .collect::<Vec<_>>(),
             &listeners
                 .iter()
-                .map(|new| (&**new.name, new.address))
+                .map(|new| (&**new.name, spot(new.address, new.transport)))
                 .collect::<Vec<_>>(),
         );
         let gone = self
@@ -109,7 +123,7 @@ impl Bindings {
             .enumerate()
             .filter(|(at, _)| !kept.contains(&Some(*at)));
         let ours: Vec<_> = gone
-            .map(|(_, old)| old.address)
+            .map(|(_, old)| spot(old.address, old.transport))
             .chain(self.left.iter().copied())
             .collect();
         let claim = |(listener, kept): (&Endpoint<'_>, &Option<usize>)| match kept {
@@ -140,7 +154,7 @@ impl Bindings {
                         name: listener.name.clone(),
                         address,
                         asked: listener.address,
-                        backlog: listener.backlog,
+                        transport: listener.transport,
                         sockets,
                         fresh: Some(fresh),
                     })
@@ -149,8 +163,10 @@ impl Bindings {
             self.list.extend(binding.map(|binding| binding.serve(listener)));
         }
         let gone = old.into_iter().flatten();
-        let (ids, addresses) = gone.map(|binding| (binding.id, binding.address)).unzip();
-        self.left = addresses;
+        let (ids, spots) = gone
+            .map(|binding| (binding.id, spot(binding.address, binding.transport)))
+            .unzip();
+        self.left = spots;
         ids
     }
 
@@ -165,7 +181,7 @@ impl Bindings {
 
 /// For each new listener the position of the old one whose sockets it keeps: the one of its name and address, or else
 /// one of its address.
-fn kept(old: &[(&str, SocketAddr)], new: &[(&str, SocketAddr)]) -> Vec<Option<usize>> {
+fn kept<P: PartialEq>(old: &[(&str, P)], new: &[(&str, P)]) -> Vec<Option<usize>> {
     let mut kept: Vec<_> = new
         .iter()
         .map(|listener| old.iter().position(|other| other == listener))
@@ -178,23 +194,34 @@ fn kept(old: &[(&str, SocketAddr)], new: &[(&str, SocketAddr)]) -> Vec<Option<us
     kept
 }
 
-/// Opens one socket per worker at a listener's address; `ours` are addresses of sockets that are to be closed.
-fn open(listener: &Endpoint<'_>, workers: usize, ours: &[SocketAddr]) -> std::io::Result<Claim> {
+/// Opens one socket per worker at a listener's address; `ours` are those of sockets that are to be closed.
+fn open(listener: &Endpoint<'_>, workers: usize, ours: &[Spot]) -> std::io::Result<Claim> {
     let mut address = listener.address;
-    if address.port() != 0 && !ours.iter().any(|other| overlap(*other, address)) {
+    let (_, is_udp) = spot(address, listener.transport);
+    let is_ours = |(other, other_is_udp): &Spot| *other_is_udp == is_udp && overlap(*other, address);
+    if address.port() != 0 && !ours.iter().any(is_ours) {
         // A socket that shares nothing finds out whether somebody else is there; ours would silently share with them.
-        drop(TcpListener::bind(address)?);
+        match listener.transport {
+            Transport::Tcp { .. } => drop(TcpListener::bind(address)?),
+            Transport::Udp => drop(UdpSocket::bind(address)?),
+        }
     }
-    let options = ListenOptions {
-        backlog: listener.backlog,
-    };
     let mut sockets = Vec::with_capacity(workers);
     for _ in 0..workers {
-        let socket = listen(address, options)?;
-        address = socket.local_addr()?;
-        sockets.push(socket);
+        match listener.transport {
+            Transport::Tcp { backlog } => {
+                let socket = listen(address, ListenOptions { backlog })?;
+                address = socket.local_addr()?;
+                sockets.push(OwnedFd::from(socket));
+            }
+            Transport::Udp => {
+                let socket = udp::bind(address)?;
+                address = socket.local_addr()?;
+                sockets.push(OwnedFd::from(socket));
+            }
+        }
     }
-    let fresh = sockets.iter().map(TcpListener::try_clone).collect::<Result<_, _>>()?;
+    let fresh = sockets.iter().map(OwnedFd::try_clone).collect::<Result<_, _>>()?;
     Ok(Claim::Opened {
         address,
         sockets,
@@ -215,7 +242,7 @@ mod tests {
     use std::net::{SocketAddr, TcpListener, TcpStream};
     use std::time::Duration;
 
-    use isobar_plan::{Endpoint, Listener};
+    use isobar_plan::{Endpoint, Listener, Transport};
 
     use super::{Bindings, kept, overlap};
     use crate::sample::{any_port, listener};
@@ -230,7 +257,9 @@ mod tests {
         let endpoints = listeners.iter().map(|listener| Endpoint {
             name: &listener.name,
             address: listener.address,
-            backlog: listener.limits.backlog,
+            transport: Transport::Tcp {
+                backlog: listener.limits.backlog,
+            },
         });
         let listeners: &[_] = &endpoints.collect::<Vec<_>>();
         let claims = bindings.claim(listeners, 1).map_err(|error| error.to_string())?;
@@ -288,6 +317,26 @@ mod tests {
         assert!(error.is_err(), "{mine} is shared without anybody's wish");
     }
 
+    #[test]
+    fn tcp_and_udp_share_an_address() {
+        let mut bindings = Bindings::default();
+        let (name, any) = ("a".into(), any_port());
+        let claim = |bindings: &mut Bindings, name, address, transport| {
+            let endpoints = [Endpoint {
+                name,
+                address,
+                transport,
+            }];
+            let claims = bindings.claim(&endpoints, 2).unwrap();
+            bindings.settle(claims, &endpoints).len()
+        };
+        claim(&mut bindings, &name, any, Transport::Udp);
+        let address = bindings.address("a").unwrap();
+        assert_eq!(claim(&mut bindings, &name, address, Transport::Tcp { backlog: 1 }), 1);
+        assert_eq!(claim(&mut bindings, &name, address, Transport::Udp), 1);
+        assert_eq!(claim(&mut bindings, &name, address, Transport::Udp), 0);
+    }
+
     /// Listeners are written `name@port`; the outcome is the old position for each, `-` for none.
     #[test]
     fn sockets_stay_with_their_address() {
@@ -296,7 +345,9 @@ mod tests {
                 let (name, port) = listener.split_once('@').unwrap();
                 (name, format!("127.0.0.1:{port}").parse().unwrap())
             };
-            let list = |text: &str| text.to_owned().leak().split_whitespace().map(parse).collect::<Vec<_>>();
+            let list = |text: &str| -> Vec<(&str, SocketAddr)> {
+                text.to_owned().leak().split_whitespace().map(parse).collect()
+            };
             let found = kept(&list(old), &list(new));
             let found: Vec<_> = found
                 .iter()

@@ -15,6 +15,7 @@ use isobar_upstream::Sharded;
 pub(crate) enum Site {
     Http(Arc<isobar_l7::Site>),
     Tcp(Arc<isobar_l4::Site>),
+    Udp(Arc<isobar_l4::UdpSite>),
 }
 
 /// Who serves the connections of one worker thread.
@@ -29,6 +30,7 @@ impl Site {
         match self {
             Self::Http(site) => &site.listener.name,
             Self::Tcp(site) => &site.listener.name,
+            Self::Udp(site) => &site.listener.name,
         }
     }
 
@@ -36,6 +38,7 @@ impl Site {
         match self {
             Self::Http(site) => site.listener.limits.max_connections,
             Self::Tcp(site) => site.listener.limits.max_connections,
+            Self::Udp(site) => site.listener.flows.max_flows,
         }
     }
 
@@ -43,6 +46,7 @@ impl Site {
         match self {
             Self::Http(site) => site.listener.limits.backlog,
             Self::Tcp(site) => site.listener.limits.backlog,
+            Self::Udp(_) => 0,
         }
     }
 
@@ -50,6 +54,7 @@ impl Site {
         match self {
             Self::Http(site) => &site.open,
             Self::Tcp(site) => &site.open,
+            Self::Udp(site) => &site.open,
         }
     }
 
@@ -57,6 +62,7 @@ impl Site {
         match self {
             Self::Http(site) => &site.stats,
             Self::Tcp(site) => &site.stats,
+            Self::Udp(site) => &site.stats,
         }
     }
 
@@ -65,6 +71,7 @@ impl Site {
         match self {
             Self::Http(site) => site.routes().map(|(route, of)| (&route.name, &*of.stats)).collect(),
             Self::Tcp(site) => site.routes().map(|(route, of)| (&route.name, &*of.stats)).collect(),
+            Self::Udp(site) => vec![(&site.listener.route.name, &*site.route.stats)],
         }
     }
 }
@@ -81,6 +88,8 @@ impl Servers {
                 let accepted = isobar_l4::Accepted { stream, peer, site };
                 tokio::task::spawn_local(isobar_l4::serve(Rc::clone(&self.tcp), accepted));
             }
+            // Nobody accepts connections for it.
+            Site::Udp(_) => {}
         }
     }
 

@@ -1,17 +1,20 @@
 //! What does a worker thread do, and how is it told?
 
 use std::collections::HashMap;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use isobar_l4::udp;
 use isobar_l7::{Worker, WorkerParts};
 use isobar_net::listen::Listener;
 use isobar_net::runtime::{self, Io, WorkerRuntime};
 use isobar_net::stream::Stream;
 use isobar_observe::WorkerStats;
+use isobar_plan::Event;
 use isobar_upstream::Sharded;
 use tokio::sync::mpsc;
 
@@ -51,21 +54,23 @@ impl Published {
     pub(crate) fn sites(&self) -> Vec<Site> {
         let (http, tcp) = (self.http.world(), self.tcp.world());
         let http = http.sites.iter().map(|site| Site::Http(Arc::clone(site)));
+        let udp = tcp.udp.iter().map(|site| Site::Udp(Arc::clone(site)));
         http.chain(tcp.sites.iter().map(|site| Site::Tcp(Arc::clone(site))))
+            .chain(udp)
             .collect()
     }
 }
 
 /// What a worker can be told.
 pub(crate) enum Command {
-    /// Accept connections for a listener.
+    /// Accept connections, or take datagrams, for a listener.
     Listen {
         /// Which sockets these are.
         binding: BindingId,
         /// The listener.
         site: Site,
         /// This worker's socket.
-        socket: TcpListener,
+        socket: OwnedFd,
     },
     /// Accept by new rules, perhaps for a listener of another name.
     Follow {
@@ -209,22 +214,20 @@ struct Surroundings {
 async fn work(id: usize, published: Published, around: Surroundings, mut commands: mpsc::Receiver<Command>) {
     let servers = servers(id, published);
     servers.start();
-    let mut acceptors: HashMap<BindingId, Rc<Orders>> = HashMap::new();
+    let mut acceptors: HashMap<BindingId, Taking> = HashMap::new();
     while let Some(command) = commands.recv().await {
         match command {
             Command::Listen { binding, site, socket } => {
-                let orders = Rc::new(Orders::new(site));
-                acceptors.insert(binding, Rc::clone(&orders));
-                around.accept(id, &servers, orders, socket);
+                acceptors.insert(binding, around.take(id, &servers, (site, socket)));
             }
             Command::Follow { binding, site } => {
-                if let Some(orders) = acceptors.get(&binding) {
-                    orders.set_site(site);
+                if let Some(taking) = acceptors.get(&binding) {
+                    taking.set_site(site);
                 }
             }
             Command::Close(binding) => {
-                if let Some(orders) = acceptors.remove(&binding) {
-                    orders.close();
+                if let Some(taking) = acceptors.remove(&binding) {
+                    taking.close();
                 }
             }
             Command::Serve { socket, peer, site } => {
@@ -232,7 +235,7 @@ async fn work(id: usize, published: Published, around: Surroundings, mut command
             }
             Command::LookUp => servers.look_up(),
             Command::Drain => {
-                acceptors.drain().for_each(|(_, orders)| orders.close());
+                acceptors.drain().for_each(|(_, taking)| taking.close());
                 servers.http.drain();
             }
             Command::Cut => servers.cut(),
@@ -261,7 +264,49 @@ fn servers(id: usize, published: Published) -> Servers {
     }
 }
 
+/// Who takes what comes to a socket, and is told how.
+enum Taking {
+    Connections(Rc<Orders>),
+    Datagrams(Rc<udp::Orders>),
+}
+
+impl Taking {
+    fn set_site(&self, site: Site) {
+        match (self, site) {
+            (Self::Connections(orders), site) => orders.set_site(site),
+            (Self::Datagrams(orders), Site::Udp(site)) => orders.set_site(site),
+            // Sockets of UDP are never those of another kind of listener.
+            (Self::Datagrams(_), Site::Http(_) | Site::Tcp(_)) => {}
+        }
+    }
+
+    fn close(&self) {
+        match self {
+            Self::Connections(orders) => orders.close(),
+            Self::Datagrams(orders) => orders.close(),
+        }
+    }
+}
+
 impl Surroundings {
+    fn take(&self, id: usize, servers: &Servers, (site, socket): (Site, OwnedFd)) -> Taking {
+        match site {
+            Site::Udp(site) => {
+                let orders = Rc::new(udp::Orders::new(site));
+                match udp::serve(Rc::clone(&servers.tcp), Rc::clone(&orders), UdpSocket::from(socket)) {
+                    Ok(task) => drop(tokio::task::spawn_local(task)),
+                    Err(_) => (self.events)(Event::OutOfDescriptors),
+                }
+                Taking::Datagrams(orders)
+            }
+            Site::Http(_) | Site::Tcp(_) => {
+                let orders = Rc::new(Orders::new(site));
+                self.accept(id, servers, Rc::clone(&orders), TcpListener::from(socket));
+                Taking::Connections(orders)
+            }
+        }
+    }
+
     fn accept(&self, id: usize, servers: &Servers, orders: Rc<Orders>, socket: TcpListener) {
         let acceptor = Acceptor {
             id,

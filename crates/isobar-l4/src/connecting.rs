@@ -91,7 +91,7 @@ async fn permit(ways: &Ways<'_>, client: &Client) -> Result<(Permit, Cause), Cau
 }
 
 /// Whether a connection failed for lack of descriptors, local ports or memory.
-fn is_ours(error: &io::Error) -> bool {
+pub(crate) fn is_ours(error: &io::Error) -> bool {
     use io::ErrorKind;
     // EMFILE, ENFILE and ENOBUFS have no kind of their own.
     matches!(error.kind(), ErrorKind::AddrNotAvailable | ErrorKind::OutOfMemory)

@@ -1,11 +1,12 @@
 //! What is counted, and written down, of a connection when it is over?
 
 use std::io::Write as _;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use isobar_observe::access::{Record, Secured};
-use isobar_observe::{Cause, Picked, WallTime};
+use isobar_observe::{Cause, Picked, RouteStats, WallTime};
 use isobar_upstream::{Local, LocalServer, Server};
 
 use crate::Worker;
@@ -38,8 +39,8 @@ pub(crate) struct Report {
     pub(crate) server_name: Option<Box<str>>,
     /// What exactly was wrong with what the client sent.
     pub(crate) detail: Option<Box<str>>,
-    bytes_in: u64,
-    bytes_out: u64,
+    pub(crate) bytes_in: u64,
+    pub(crate) bytes_out: u64,
 }
 
 impl Report {
@@ -97,38 +98,59 @@ pub(crate) fn carried(worker: &Worker, client: &mut Client, opened: &Opened, cau
 pub(crate) fn finish(worker: &Worker, client: &Client, cause: Cause) {
     let report = &client.report;
     let site = &client.site.site;
-    match report.route.and_then(|route| site.rules(route)) {
-        Some((_, counted)) => {
-            let stats = counted.stats.of(worker.id);
-            stats.exchanges.count(cause);
-            stats.request_body_bytes.add(report.bytes_in);
-            stats.response_body_bytes.add(report.bytes_out);
-        }
+    let rules = report.route.and_then(|route| site.rules(route));
+    match rules {
+        Some((_, counted)) => count(counted.stats.of(worker.id), report, cause),
         None => site.stats.of(worker.id).requests_refused.count(cause),
     }
+    let of = Of {
+        protocol: "TCP",
+        listener: &site.listener.name,
+        route: rules.map(|(route, _)| &*route.name),
+        client: client.peer,
+        number: client.number,
+    };
+    write(worker, (&of, report), cause);
+}
+
+/// Counts what ended for its route.
+pub(crate) fn count(stats: &RouteStats, report: &Report, cause: Cause) {
+    stats.exchanges.count(cause);
+    stats.request_body_bytes.add(report.bytes_in);
+    stats.response_body_bytes.add(report.bytes_out);
+}
+
+/// Whose report it is.
+pub(crate) struct Of<'a> {
+    pub(crate) protocol: &'static str,
+    pub(crate) listener: &'a str,
+    pub(crate) route: Option<&'a str>,
+    pub(crate) client: SocketAddr,
+    pub(crate) number: u64,
+}
+
+/// Writes the line of what is over.
+pub(crate) fn write(worker: &Worker, (of, report): (&Of<'_>, &Report), cause: Cause) {
     if let Some(log) = &worker.world().world.log {
-        worker.lines.write(log, &record(worker, client, cause));
+        worker.lines.write(log, &record(worker, (of, report), cause));
     }
 }
 
-fn record<'a>(worker: &Worker, client: &'a Client, cause: Cause) -> Record<'a> {
-    let report = &client.report;
-    let site = &client.site.site;
-    let route = report.route.and_then(|route| site.rules(route));
+fn record<'a>(worker: &Worker, (of, report): (&'a Of<'a>, &'a Report), cause: Cause) -> Record<'a> {
     Record {
         time: WallTime(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()),
-        client: client.peer.ip().to_canonical(),
-        peer: client.peer,
-        connection: client.number,
-        listener: &site.listener.name,
-        route: route.map(|(route, _)| &*route.name),
+        client: of.client.ip().to_canonical(),
+        peer: of.client,
+        connection: of.number,
+        listener: of.listener,
+        route: of.route,
         upstream: report.upstream.as_ref().map(|local| &**local.upstream().name()),
         server: report.server.as_ref().map(|server| &**server.server.name()),
         picked: report.picked,
         method: b"",
         host: b"",
         target: b"",
-        protocol: "TCP",
+        protocol: of.protocol,
         tls: report.server_name.as_deref().map(asked),
         referer: b"",
         user_agent: b"",

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use isobar_balance::Chance;
+use isobar_net::udp::Inbox;
 use isobar_upstream::{Local, Retire, Upstream};
 
-use crate::{Lines, Published, Roster, Shared, Site, World};
+use crate::{Lines, Published, Roster, Shared, Site, UdpSite, World};
 
 /// How often log lines are handed over, and servers that left are noticed.
 const CHORES_INTERVAL: Duration = Duration::from_millis(250);
@@ -22,6 +23,8 @@ pub struct Worker {
     pub(crate) chance: RefCell<Chance>,
     pub(crate) roster: Roster,
     pub(crate) lines: Lines,
+    /// Where datagrams are received into; none: none was yet.
+    pub(crate) inbox: RefCell<Option<Inbox>>,
     published: Arc<Published>,
     world: RefCell<Rc<LocalWorld>>,
     cutting: Cell<bool>,
@@ -64,6 +67,7 @@ impl Retire for Kept {
 pub(crate) struct LocalWorld {
     pub(crate) world: Arc<World>,
     sites: Vec<Rc<LocalSite>>,
+    udp: Vec<Rc<LocalUdpSite>>,
     upstreams: Vec<Rc<Local<Kept>>>,
 }
 
@@ -73,6 +77,22 @@ pub(crate) struct LocalSite {
     pub(crate) site: Arc<Site>,
     /// The upstream of each route.
     routes: Box<[Rc<Local<Kept>>]>,
+}
+
+/// The rules of a listener of UDP, as one worker sees them.
+#[derive(Debug)]
+pub(crate) struct LocalUdpSite {
+    pub(crate) site: Arc<UdpSite>,
+    pub(crate) upstream: Rc<Local<Kept>>,
+}
+
+impl LocalUdpSite {
+    fn new(site: &Arc<UdpSite>, known: &mut Vec<Rc<Local<Kept>>>) -> Self {
+        Self {
+            site: Arc::clone(site),
+            upstream: local(&site.route.upstream, known),
+        }
+    }
 }
 
 impl LocalSite {
@@ -98,6 +118,7 @@ impl Worker {
             chance: RefCell::new(Chance::new(parts.seed)),
             roster: Roster::default(),
             lines: Lines::default(),
+            inbox: RefCell::new(None),
             published: parts.published,
             world: RefCell::new(Rc::new(world)),
             cutting: Cell::new(false),
@@ -178,20 +199,24 @@ impl LocalWorld {
         let mut known = last.to_vec();
         let sites = world.sites.iter();
         let sites: Vec<_> = sites.map(|site| Rc::new(LocalSite::new(site, &mut known))).collect();
+        let udp = world.udp.iter();
+        let udp: Vec<_> = udp.map(|site| Rc::new(LocalUdpSite::new(site, &mut known))).collect();
         let is_used = |local: &Rc<_>| {
-            let mut routes = sites.iter().flat_map(|site| &site.routes);
+            let routes = sites.iter().flat_map(|site| &site.routes);
+            let mut routes = routes.chain(udp.iter().map(|site| &site.upstream));
             routes.any(|used| Rc::ptr_eq(used, local))
         };
         known.retain(is_used);
         Self {
             world,
             sites,
+            udp,
             upstreams: known,
         }
     }
 
     /// Has what is kept for servers that left retired.
-    fn refresh(&self) {
+    pub(crate) fn refresh(&self) {
         for local in &self.upstreams {
             local.view();
         }
@@ -205,6 +230,17 @@ impl LocalWorld {
     /// The rules of a listener; none: it is gone.
     pub(crate) fn site(&self, name: &str) -> Option<&Rc<LocalSite>> {
         self.sites.iter().find(|site| &*site.site.listener.name == name)
+    }
+
+    /// The rules of a listener of UDP; none: it is gone.
+    pub(crate) fn udp_site(&self, name: &str) -> Option<&Rc<LocalUdpSite>> {
+        self.udp.iter().find(|site| &*site.site.listener.name == name)
+    }
+
+    /// The rules of a listener of UDP, also of one that is gone.
+    pub(crate) fn udp_site_or_orphan(&self, site: &Arc<UdpSite>) -> Rc<LocalUdpSite> {
+        let orphan = || Rc::new(LocalUdpSite::new(site, &mut self.upstreams.clone()));
+        self.udp_site(&site.listener.name).map_or_else(orphan, Rc::clone)
     }
 
     /// The rules of a listener, also of one that is gone.

@@ -4,22 +4,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use isobar_observe::{ListenerStats, RouteStats};
-use isobar_plan::{TcpListener, TcpRoute};
+use isobar_plan::{TcpListener, TcpRoute, UdpListener};
 use isobar_upstream::{Sharded, Upstream};
 
 use crate::published::{self, Generation};
+use crate::udp::ServerIds;
 use crate::{LogHandle, OpenConnections};
 
 /// Where the newest world is found.
 pub type Published = published::Published<World>;
 
-/// Everything the workers serve of TCP: one plan, made ready to run. Immutable; a reload publishes another.
+/// Everything the workers serve of TCP and UDP: one plan, made ready to run. Immutable; a reload publishes another.
 #[derive(Debug)]
 pub struct World {
     /// Counts the worlds, from 1.
     pub generation: u64,
     /// The listeners, in the plan's order.
     pub sites: Vec<Arc<Site>>,
+    /// The listeners of UDP, in the plan's order.
+    pub udp: Vec<Arc<UdpSite>>,
     /// How long connections go on whose listener or server is gone.
     pub drain_timeout: Duration,
     /// The access log; none: nothing is written.
@@ -43,6 +46,21 @@ pub struct Site {
     pub open: Arc<OpenConnections>,
     /// Its routes, in the listener's order.
     pub routes: Vec<SiteRoute>,
+}
+
+/// The rules of one listener of UDP.
+#[derive(Debug)]
+pub struct UdpSite {
+    /// What was asked of it.
+    pub listener: UdpListener,
+    /// What is counted; kept across reloads by the listener's name.
+    pub stats: Arc<Sharded<ListenerStats>>,
+    /// Its flows; kept likewise.
+    pub open: Arc<OpenConnections>,
+    /// Which server chose which connection ID of QUIC; kept likewise.
+    pub ids: Arc<ServerIds>,
+    /// Where its flows go.
+    pub route: SiteRoute,
 }
 
 /// Where the connections of a route go, and what is counted of it.

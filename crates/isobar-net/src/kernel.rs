@@ -2,7 +2,7 @@
 //!
 //! The only file of the workspace with `unsafe`. tokio asks that a descriptor stays open for as long as its reactor watches
 //! it, and io_uring that memory stays where it is for as long as an operation may touch it; the types here keep both
-//! promises by owning what they are about. One call that rustix does not have is made here too. What sockets and bytes
+//! promises by owning what they are about. Calls that rustix does not have are made here too. What sockets and bytes
 //! are for is not known.
 #![expect(
     unsafe_code,
@@ -11,7 +11,7 @@
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::io;
-use std::net::{TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::ptr::NonNull;
 use std::slice;
@@ -39,11 +39,15 @@ pub(crate) trait Socket: AsRawFd + sealed::Sealed {}
 
 impl Socket for TcpListener {}
 impl Socket for TcpStream {}
+impl Socket for UdpSocket {}
+impl Socket for OwnedFd {}
 
 mod sealed {
     pub(crate) trait Sealed {}
     impl Sealed for std::net::TcpListener {}
     impl Sealed for std::net::TcpStream {}
+    impl Sealed for std::net::UdpSocket {}
+    impl Sealed for std::os::fd::OwnedFd {}
 }
 
 impl<S: Socket> Watched<S> {
@@ -119,6 +123,121 @@ pub(crate) fn waiting_connections(listener: &TcpListener) -> io::Result<u32> {
     };
     if result == 0 {
         Ok(info[UNACKED])
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// Datagrams that one call receives or sends at most.
+pub(crate) const DATAGRAMS: usize = 32;
+
+/// What goes with a datagram: the address of the other end, and control messages, as the kernel spells them.
+#[derive(Debug, Clone, Copy)]
+#[repr(C, align(8))]
+pub(crate) struct Envelope {
+    pub(crate) control: [u8; 64],
+    /// A `sockaddr_in` or a `sockaddr_in6`.
+    pub(crate) name: [u8; 28],
+    pub(crate) name_len: u32,
+    pub(crate) control_len: usize,
+    /// Bytes of the datagram, once it was received.
+    pub(crate) len: usize,
+}
+
+/// A datagram that is to be sent, in two parts, of which either may be empty.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Parcel<'a> {
+    /// Where it goes; none: where the socket is connected to.
+    pub(crate) envelope: Option<&'a Envelope>,
+    pub(crate) parts: [&'a [u8]; 2],
+}
+
+/// Receives the datagrams that wait, as many as there are envelopes at most, each into `each` bytes of the room.
+///
+/// *Cost*: one system call, recvmmsg(2); no allocation. *Errors*: those of recvmsg(2) where there was none before; none waits.
+pub(crate) fn receive_datagrams(
+    socket: BorrowedFd<'_>,
+    envelopes: &mut [Envelope],
+    room: &mut [u8],
+    each: usize,
+) -> io::Result<usize> {
+    // SAFETY: both are made of numbers and pointers, for which zero is a value.
+    let (mut parts, mut messages): ([libc::iovec; DATAGRAMS], [libc::mmsghdr; DATAGRAMS]) =
+        unsafe { (std::mem::zeroed(), std::mem::zeroed()) };
+    let mut count = 0;
+    let slots = envelopes.iter_mut().zip(room.chunks_exact_mut(each));
+    for ((envelope, room), (part, message)) in slots.zip(parts.iter_mut().zip(&mut messages)) {
+        part.iov_base = room.as_mut_ptr().cast();
+        part.iov_len = room.len();
+        let header = &mut message.msg_hdr;
+        header.msg_iov = part;
+        header.msg_iovlen = 1;
+        header.msg_name = envelope.name.as_mut_ptr().cast();
+        header.msg_namelen = u32::try_from(envelope.name.len()).unwrap_or(0);
+        header.msg_control = envelope.control.as_mut_ptr().cast();
+        header.msg_controllen = envelope.control.len();
+        count += 1;
+    }
+    let messages_at = messages.as_mut_ptr();
+    // SAFETY: `count` headers were filled in above. Each points to room that is borrowed for longer than this call lasts, that no
+    // other header points to, and that any bytes may stand in.
+    let received = unsafe {
+        libc::recvmmsg(
+            socket.as_raw_fd(),
+            messages_at,
+            count,
+            libc::MSG_DONTWAIT,
+            std::ptr::null_mut(),
+        )
+    };
+    let received = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
+    for (envelope, message) in envelopes.iter_mut().zip(messages.iter().take(received)) {
+        envelope.name_len = message.msg_hdr.msg_namelen;
+        envelope.control_len = message.msg_hdr.msg_controllen;
+        envelope.len = message.msg_len as usize;
+    }
+    Ok(received)
+}
+
+/// Sends datagrams in order, and says how many; [`DATAGRAMS`] at most.
+///
+/// *Cost*: one system call, sendmmsg(2); no allocation. *Errors*: the first one could not be sent, as sendmsg(2) says.
+pub(crate) fn send_datagrams(socket: BorrowedFd<'_>, parcels: &[Parcel<'_>]) -> io::Result<usize> {
+    // SAFETY: both are made of numbers and pointers, for which zero is a value.
+    let (mut parts, mut messages): ([[libc::iovec; 2]; DATAGRAMS], [libc::mmsghdr; DATAGRAMS]) =
+        unsafe { (std::mem::zeroed(), std::mem::zeroed()) };
+    let mut count = 0;
+    for (parcel, (parts, message)) in parcels.iter().zip(parts.iter_mut().zip(&mut messages)) {
+        for (part, bytes) in parts.iter_mut().zip(parcel.parts) {
+            part.iov_base = bytes.as_ptr().cast_mut().cast();
+            part.iov_len = bytes.len();
+        }
+        let header = &mut message.msg_hdr;
+        header.msg_iov = parts.as_mut_ptr();
+        header.msg_iovlen = parts.len();
+        if let Some(envelope) = parcel.envelope {
+            header.msg_name = envelope.name.as_ptr().cast_mut().cast();
+            header.msg_namelen = envelope.name_len;
+            header.msg_control = envelope.control.as_ptr().cast_mut().cast();
+            header.msg_controllen = envelope.control_len;
+        }
+        count += 1;
+    }
+    let messages_at = messages.as_mut_ptr();
+    // SAFETY: `count` headers were filled in above, with pointers to bytes that are borrowed for longer than this call lasts and that
+    // sending only reads; the lengths are those of what is pointed to, or less.
+    let sent = unsafe { libc::sendmmsg(socket.as_raw_fd(), messages_at, count, libc::MSG_DONTWAIT) };
+    usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+}
+
+/// Has the kernel tell of each datagram of a socket which address it was sent to.
+pub(crate) fn tell_destination(socket: BorrowedFd<'_>, level: libc::c_int, option: libc::c_int) -> io::Result<()> {
+    let on: libc::c_int = 1;
+    let len = libc::socklen_t::try_from(size_of_val(&on)).unwrap_or(0);
+    // SAFETY: the kernel reads `len` bytes of `on`, which has as many.
+    let result = unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const on).cast(), len) };
+    if result == 0 {
+        Ok(())
     } else {
         Err(io::Error::last_os_error())
     }

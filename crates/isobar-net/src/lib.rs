@@ -16,4 +16,5 @@ pub mod scratch;
 pub mod splice;
 pub mod stream;
 pub mod tls;
+pub mod udp;
 pub mod wheel;

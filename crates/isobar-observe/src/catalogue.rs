@@ -133,7 +133,7 @@ macro_rules! state_metrics {
 }
 
 state_metrics! {
-    /// Client connections that are open.
+    /// Client connections, or flows of UDP, that are open.
     LISTENER_CONNECTIONS: Gauge "isobar_listener_connections" ["listener"];
     /// When a certificate in use ends to be valid, in seconds since 1970.
     LISTENER_CERTIFICATE_EXPIRY: Gauge "isobar_listener_certificate_expiry_timestamp_seconds" ["listener", "certificate"];

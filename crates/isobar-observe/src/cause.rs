@@ -107,13 +107,13 @@ use Answer::{Begun, Logged, Status};
 
 causes! {
     Complete "complete" Begun, Ok, Nobody, Never,
-        "The answer was sent to its end; of a TCP connection, both sides ended it.";
+        "The answer was sent to its end; of a TCP connection, both sides ended it; of a flow of UDP, the last expected datagram came.";
     RedirectedToTls "redirected_to_tls" Status(308), FailedPrecondition, Nobody, Never,
         "The listener sends its clients to the same address over TLS.";
     IdleTimeout "idle_timeout" Begun, Unavailable, Nobody, Never,
-        "A TCP connection, one that was upgraded, or a stream, carried nothing in either direction for its idle timeout.";
+        "A TCP connection, one that was upgraded, a stream, or a flow of UDP, carried nothing in either direction for its idle timeout.";
     Drained "drained" Begun, Unavailable, Nobody, Never,
-        "The listener or the server of a TCP connection is gone since a reload, and the time to finish was over.";
+        "The listener or the server of a TCP connection, or of a flow of UDP, is gone since a reload, and the time to finish was over.";
 
     ClientMalformed "client_malformed" Status(400), Internal, Client, Never,
         "The request broke the rules of HTTP; the connection is closed.";
@@ -149,7 +149,7 @@ causes! {
         "The client did not take the answer in time.";
 
     ConnectFailed "connect_failed" Status(502), Unavailable, Server, Always,
-        "No connection to the server could be made.";
+        "No connection to the server could be made; of a flow of UDP, it was said that the server is not there (ICMP).";
     TlsFailed "tls_failed" Status(502), Unavailable, Server, Always,
         "The connection to the server could not be secured; the access log has the reason (`tls_error`).";
     TlsUnusable "tls_unusable" Status(502), Unavailable, Isobar, Always,
@@ -177,7 +177,7 @@ causes! {
     MaxConnections "max_connections" Status(503), Unavailable, Server, Always,
         "The upstream has as many connections to its servers as it may, and none became free.";
     Displaced "displaced" Status(503), Unavailable, Server, Always,
-        "Every server is at its limit, and another request has this one's place in the full queue.";
+        "Every server is at its limit, and another request has this one's place in the full queue; or the listener has as many flows of UDP as it may, and another has this one's place.";
     TooLate "too_late" Status(503), Unavailable, Server, Always,
         "No server could have answered the request before its deadline.";
     ConnectTimeout "connect_timeout" Status(504), Unavailable, Server, Always,
@@ -185,7 +185,7 @@ causes! {
     SendTimeout "send_timeout" Status(504), DeadlineExceeded, Server, Idempotent,
         "The server did not take the request in time.";
     ReadTimeout "read_timeout" Status(504), DeadlineExceeded, Server, Idempotent,
-        "The server did not answer, or not go on with its answer, in time.";
+        "The server did not answer, or not go on with its answer, in time; of a flow of UDP, fewer datagrams came than were expected.";
     TryTimeout "try_timeout" Status(504), DeadlineExceeded, Server, Idempotent,
         "The server did not begin its answer within the time that one try may take.";
     DeadlineExceeded "deadline_exceeded" Status(504), DeadlineExceeded, Server, Idempotent,

@@ -18,6 +18,7 @@ pub mod catalogue;
 mod cause;
 mod cell;
 mod counter;
+mod datagrams;
 mod grpc;
 mod histogram;
 mod picked;
@@ -33,6 +34,7 @@ pub use by::{
 };
 pub use cause::{Cause, Fault, RetrySafe, errors_markdown};
 pub use counter::{Counter, Level};
+pub use datagrams::{ByDropReason, DropReason, DropTotals};
 pub use grpc::{ByGrpcStatus, GrpcStatus, GrpcTotals};
 pub use histogram::{Histogram, HistogramTotals};
 pub use picked::Picked;

@@ -6,7 +6,8 @@
 
 use crate::catalogue::{Cell, Measured, metric_of};
 use crate::{
-    ByCause, ByClass, ByGrpcStatus, ByReason, ByTlsReason, Counter, Failures, Histogram, Level, Overloads, Refusals,
+    ByCause, ByClass, ByDropReason, ByGrpcStatus, ByReason, ByTlsReason, Counter, Failures, Histogram, Level,
+    Overloads, Refusals,
 };
 
 /// Declares a shard, the sum of shards, and their metrics.
@@ -52,7 +53,7 @@ macro_rules! shards {
 shards! {
     /// What one worker counts of one listener.
     ListenerStats => ListenerTotals, LISTENER_METRICS, ["listener"] {
-        /// Connections taken from clients.
+        /// Connections taken from clients, or flows of UDP that they began.
         connections_accepted: Counter = "isobar_listener_connections_accepted_total",
         /// Connections given to another worker because it had fewer.
         connections_handed_off: Counter = "isobar_listener_connections_handed_off_total",
@@ -68,19 +69,25 @@ shards! {
         tls_not_spoken: Counter = "isobar_listener_tls_not_spoken_total",
         /// Requests, or TCP connections, that ended before a route took them, by cause.
         requests_refused: Refusals = "isobar_listener_requests_refused_total",
+        /// Datagrams of UDP taken from clients.
+        datagrams_received: Counter = "isobar_listener_datagrams_received_total",
+        /// Datagrams of UDP given to clients.
+        datagrams_sent: Counter = "isobar_listener_datagrams_sent_total",
+        /// Datagrams of UDP that went nowhere, by why.
+        datagrams_dropped: ByDropReason = "isobar_listener_datagrams_dropped_total",
     }
 
     /// What one worker counts of one route.
     RouteStats => RouteTotals, ROUTE_METRICS, ["listener", "route"] {
         /// Answers begun, by the class of their status, whoever gave them.
         responses: ByClass = "isobar_route_responses_total",
-        /// Exchanges, or TCP connections, that ended, by cause.
+        /// Exchanges, TCP connections or flows of UDP that ended, by cause.
         exchanges: ByCause = "isobar_route_exchanges_total",
         /// Calls of gRPC that ended, by the status their client was told; absent until there is one.
         grpc_calls: ByGrpcStatus = "isobar_route_grpc_calls_total",
-        /// Bytes of request bodies, or of TCP connections, taken from clients.
+        /// Bytes of request bodies, or of TCP connections and datagrams, taken from clients.
         request_body_bytes: Counter = "isobar_route_request_body_bytes_total",
-        /// Bytes of answer bodies, or of TCP connections, given to clients.
+        /// Bytes of answer bodies, or of TCP connections and datagrams, given to clients.
         response_body_bytes: Counter = "isobar_route_response_body_bytes_total",
         /// Connections upgraded to another protocol.
         upgrades: Counter = "isobar_route_upgrades_total",
@@ -92,7 +99,7 @@ shards! {
 
     /// What one worker counts of one upstream.
     UpstreamStats => UpstreamTotals, UPSTREAM_METRICS, ["upstream"] {
-        /// Requests and TCP connections, each once however many servers it was sent to.
+        /// Requests, TCP connections and flows of UDP, each once however many servers it was sent to.
         requests: Counter = "isobar_upstream_requests_total",
         /// Times that a request was sent again, by why.
         retries: ByReason = "isobar_upstream_retries_total",
@@ -132,7 +139,7 @@ shards! {
 
     /// What one worker counts of one server.
     ServerStats => ServerTotals, SERVER_METRICS, ["upstream", "server"] {
-        /// Requests and TCP connections given to the server, retries of other servers' requests included.
+        /// Requests, TCP connections and flows of UDP given to the server, retries of other servers' requests included.
         requests: Counter = "isobar_server_requests_total",
         /// Answers the server began, by the class of their status.
         responses: ByClass = "isobar_server_responses_total",
@@ -152,10 +159,14 @@ shards! {
         tls_failures: ByTlsReason = "isobar_server_tls_failures_total",
         /// Requests sent on a connection that had carried others before.
         connections_reused: Counter = "isobar_server_connections_reused_total",
-        /// Bytes of request bodies, or of TCP connections, given to the server.
+        /// Bytes of request bodies, or of TCP connections and datagrams, given to the server.
         request_body_bytes: Counter = "isobar_server_request_body_bytes_total",
-        /// Bytes of answer bodies, or of TCP connections, taken from the server.
+        /// Bytes of answer bodies, or of TCP connections and datagrams, taken from the server.
         response_body_bytes: Counter = "isobar_server_response_body_bytes_total",
+        /// Datagrams of UDP given to the server.
+        datagrams_sent: Counter = "isobar_server_datagrams_sent_total",
+        /// Datagrams of UDP taken from the server.
+        datagrams_received: Counter = "isobar_server_datagrams_received_total",
         /// Reports of its load that were read, in its answers and when it was asked.
         reports: Counter = "isobar_server_reports_total",
         /// Reports of its load that could not be understood, and were left aside.
@@ -168,7 +179,7 @@ shards! {
         first_byte: Histogram = "isobar_server_first_byte_seconds",
         /// Time from the start of sending a request to the last byte of the answer; upgraded connections are left out.
         duration: Histogram = "isobar_server_duration_seconds",
-        /// Time from the making of a TCP connection to the server to its end.
+        /// Time from the making of a TCP connection, or of the socket of a flow of UDP, to the server to its end.
         connection_duration: Histogram = "isobar_server_connection_duration_seconds",
     }
 

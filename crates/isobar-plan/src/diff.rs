@@ -70,7 +70,7 @@ fn listener_changes(old: &Plan, new: &Plan) -> Vec<(Name, ListenerChange)> {
     for listener in new.endpoints() {
         let change = match old.endpoints().find(|other| other.name == listener.name) {
             None => ListenerChange::Added,
-            Some(other) if other.address != listener.address => ListenerChange::Moved,
+            Some(other) if !other.has_sockets_of(listener) => ListenerChange::Moved,
             Some(_) if !is_same(old, new, listener.name) => ListenerChange::Changed,
             Some(_) => continue,
         };
@@ -92,7 +92,10 @@ fn is_same(old: &Plan, new: &Plan, name: &Name) -> bool {
     fn tcp<'p>(plan: &'p Plan, name: &Name) -> Option<&'p crate::TcpListener> {
         plan.tcp.iter().find(|listener| listener.name == *name)
     }
-    http(old, name) == http(new, name) && tcp(old, name) == tcp(new, name)
+    fn udp<'p>(plan: &'p Plan, name: &Name) -> Option<&'p crate::UdpListener> {
+        plan.udp.iter().find(|listener| listener.name == *name)
+    }
+    http(old, name) == http(new, name) && tcp(old, name) == tcp(new, name) && udp(old, name) == udp(new, name)
 }
 
 fn upstream_changes(old: &Plan, new: &Plan) -> Vec<(Name, UpstreamChange)> {

@@ -117,6 +117,8 @@ impl Authorities {
 pub enum HealthProbe {
     /// That it takes a connection, and says what is expected of it.
     Tcp(Vec<TcpStep>),
+    /// That it answers a datagram.
+    Udp(UdpProbe),
     /// That it answers an HTTP request.
     Http(HttpProbe),
     /// That it says that it serves, in the health checking protocol of gRPC.
@@ -152,6 +154,15 @@ pub struct TcpStep {
     pub send: Box<[u8]>,
     /// What the server's words have to contain.
     pub expect: Box<[u8]>,
+}
+
+/// A datagram, and how the answer has to begin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UdpProbe {
+    /// What is sent.
+    pub send: Box<[u8]>,
+    /// What the answer has to begin with; none: no answer is wanted, only that nobody says that the server is not there.
+    pub expect: Option<Box<[u8]>>,
 }
 
 /// A set of status codes, as inclusive ranges.

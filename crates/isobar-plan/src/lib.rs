@@ -22,10 +22,13 @@ mod status;
 mod sticky;
 mod tcp;
 mod tls;
+mod udp;
 mod upstream;
 
 pub use diff::{ListenerChange, PlanDiff, UpstreamChange};
-pub use health::{Authorities, CheckTls, HealthCheck, HealthProbe, HealthTls, HttpProbe, StatusRanges, TcpStep, Trust};
+pub use health::{
+    Authorities, CheckTls, HealthCheck, HealthProbe, HealthTls, HttpProbe, StatusRanges, TcpStep, Trust, UdpProbe,
+};
 pub use http2::{Http2, Http2Budgets, HttpVersion};
 pub use isobar_balance::{Bound, SlowStart, Tier};
 pub use listener::{
@@ -50,6 +53,7 @@ pub use tls::{
     CertificateFiles, ClientCertificates, Hsts, ListenerTls, ServerTrust, Sessions, TicketKeys, TlsVersion,
     UnknownName, UpstreamTls, WithoutCertificate,
 };
+pub use udp::{FlowKey, FlowRules, QuicRules, UdpListener, UdpRoute};
 pub use upstream::{Allowance, Balance, HashPart, KeepAlive, Server, ServerAddress, Timeouts, Upstream};
 
 use alloc::sync::Arc;
@@ -69,6 +73,8 @@ pub struct Plan {
     pub listeners: Vec<Listener>,
     /// Where connections of TCP come in.
     pub tcp: Vec<TcpListener>,
+    /// Where datagrams come in.
+    pub udp: Vec<UdpListener>,
     /// Where requests go.
     pub upstreams: Vec<Upstream>,
     /// Where finished requests are written down; none: nowhere.
@@ -93,24 +99,53 @@ pub struct Endpoint<'a> {
     pub name: &'a Name,
     /// The address in the plan.
     pub address: SocketAddr,
-    /// Connections the kernel keeps for us to accept.
-    pub backlog: u32,
+    /// What carries what comes there.
+    pub transport: Transport,
+}
+
+/// What carries what comes to a listener. Two that differ in it can have the same address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// Connections, of which the kernel keeps so many for us to accept.
+    Tcp {
+        /// How many.
+        backlog: u32,
+    },
+    /// Datagrams.
+    Udp,
+}
+
+impl Endpoint<'_> {
+    /// Whether the sockets of another one could be its own.
+    #[must_use]
+    pub fn has_sockets_of(self, other: Endpoint<'_>) -> bool {
+        self.address == other.address && (self.transport == Transport::Udp) == (other.transport == Transport::Udp)
+    }
 }
 
 impl Plan {
-    /// What all listeners listen on: those of HTTP, then those of TCP.
+    /// What all listeners listen on: those of HTTP, then those of TCP, then those of UDP.
     pub fn endpoints(&self) -> impl Iterator<Item = Endpoint<'_>> {
         let http = self.listeners.iter().map(|listener| Endpoint {
             name: &listener.name,
             address: listener.address,
-            backlog: listener.limits.backlog,
+            transport: Transport::Tcp {
+                backlog: listener.limits.backlog,
+            },
         });
         let tcp = self.tcp.iter().map(|listener| Endpoint {
             name: &listener.name,
             address: listener.address,
-            backlog: listener.limits.backlog,
+            transport: Transport::Tcp {
+                backlog: listener.limits.backlog,
+            },
         });
-        http.chain(tcp)
+        let udp = self.udp.iter().map(|listener| Endpoint {
+            name: &listener.name,
+            address: listener.address,
+            transport: Transport::Udp,
+        });
+        http.chain(tcp).chain(udp)
     }
 
     /// The upstream an id stands for.

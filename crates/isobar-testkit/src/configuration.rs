@@ -9,6 +9,8 @@ use std::net::SocketAddr;
 #[derive(Debug, Clone, Default)]
 pub struct Configuration {
     top: String,
+    /// Where the listener listens; empty: on a free port of 127.0.0.1.
+    address: String,
     listener: String,
     upstream: String,
     upstreams: String,
@@ -44,6 +46,13 @@ impl Configuration {
     #[must_use]
     pub fn listener(mut self, lines: impl AsRef<str>) -> Self {
         indent(&mut self.listener, 4, lines.as_ref());
+        self
+    }
+
+    /// Has it listen at this address, whose port the tests' other sockets do not have: 0 is a free one.
+    #[must_use]
+    pub fn address(mut self, address: &str) -> Self {
+        address.clone_into(&mut self.address);
         self
     }
 
@@ -84,9 +93,14 @@ impl Configuration {
             Routed::All => "    upstream: web\n",
             Routed::ByRoutes => "",
         };
+        let address = match self.address.as_str() {
+            "" => "127.0.0.1:0",
+            address => address,
+        };
         format!(
-            "listeners:\n  - name: web\n    address: 127.0.0.1:0\n{}{route}upstreams:\n  web:\n    servers: [ {} ]\n{}{}\
+            "listeners:\n  - name: web\n    address: \"{}\"\n{}{route}upstreams:\n  web:\n    servers: [ {} ]\n{}{}\
              admin: {{ address: 127.0.0.1:0 }}\n{}",
+            address,
             self.listener,
             self.servers.join(", "),
             self.upstream,

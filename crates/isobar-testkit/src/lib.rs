@@ -13,6 +13,7 @@ mod authority;
 mod bytes;
 mod client;
 mod configuration;
+mod dns;
 mod gate;
 mod grpc;
 pub mod http2;
@@ -27,14 +28,17 @@ mod port;
 mod postgres;
 mod process;
 mod programs;
+mod quic;
 mod tcp_server;
 mod tls_server;
+mod udp_server;
 pub mod websocket;
 
 pub use authority::{Authority, Certified, Validity};
 pub use bytes::noise;
 pub use client::{Answer, CLOSED_WITHOUT_ANSWER, Client, answer_to, get};
 pub use configuration::Configuration;
+pub use dns::{DnsperfReport, Nsd};
 pub use gate::Gate;
 pub use grpc::{GrpcClient, GrpcServer};
 pub use isobar::{Binary, Isobar, Outcome};
@@ -50,7 +54,9 @@ pub use process::{Process, Signal};
 pub use programs::{
     Curl, Nginx, Wrk, WrkReport, curl, openssl, promtool_check_metrics, sslyze, testssl, varnishtest, wrk, wrk_over_tls,
 };
+pub use quic::{QuicServer, quic_clients_that_move};
 pub use serde_json;
 pub use tcp_server::{TcpServer, echo};
 pub use tls_server::{TlsConduct, TlsServer};
 pub use tungstenite;
+pub use udp_server::{ClosedUdpPort, UdpServer};

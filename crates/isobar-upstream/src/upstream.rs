@@ -128,7 +128,10 @@ impl Members {
     /// The server that a request belongs to, where it is here.
     pub(crate) fn preference(&self, home: Option<Home<'_>>) -> Option<Preference> {
         let Home { server, otherwise } = home?;
-        let slot = self.sessions.as_ref()?.slot(server.number())?;
+        let slot = match &self.sessions {
+            Some(sessions) => sessions.slot(server.number())?,
+            None => self.slot(server)?,
+        };
         Some(Preference { slot, otherwise })
     }
 

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use rustls::ClientConfig;
 
+use super::dns;
 use super::http1;
 use super::http2::{Call, Scheme, Session};
 use super::poll::{Poll, Ready};
@@ -44,6 +45,8 @@ pub(super) enum Speech {
     Http1(&'static str),
     /// HTTP/2: this call on so many streams at once.
     Http2(Call, usize),
+    /// DNS over UDP: one question after the other, each from the same port unless that is used once.
+    Dns,
 }
 
 /// How often a connection is used.
@@ -75,6 +78,7 @@ impl Client {
         let request = match load.speech {
             Speech::Http1(path) => http1::request(path, load.reuse),
             Speech::Http2(..) => Vec::new(),
+            Speech::Dns => dns::QUESTION.to_vec(),
         };
         let poll = Poll::new()?;
         let mut connections = Vec::with_capacity(load.connections);
@@ -136,12 +140,20 @@ enum Exchange {
     Http1(http1::Answer),
     /// The session, and what it has to send.
     Http2(Box<Session>, Vec<u8>),
+    Dns,
 }
 
 impl Connection {
     fn open(load: &Load, request: &[u8], poll: &Poll, token: usize) -> Result<Self> {
-        let mut transport = Transport::open(load.address, load.tls.as_ref())?;
+        let mut transport = match load.speech {
+            Speech::Dns => Transport::of_datagrams(load.address)?,
+            Speech::Http1(_) | Speech::Http2(..) => Transport::open(load.address, load.tls.as_ref())?,
+        };
         let exchange = match load.speech {
+            Speech::Dns => {
+                transport.send(request)?;
+                Exchange::Dns
+            }
             Speech::Http1(_) => {
                 transport.send(request)?;
                 Exchange::Http1(http1::Answer::default())
@@ -175,6 +187,13 @@ impl Connection {
                         }
                         return Ok(1);
                     }
+                }
+                Exchange::Dns => {
+                    dns::check(&buffer[..count])?;
+                    if reuse == Reuse::KeepAlive {
+                        self.transport.send(request)?;
+                    }
+                    return Ok(1);
                 }
                 Exchange::Http2(session, out) => {
                     answers += session.take(&buffer[..count], out)?;

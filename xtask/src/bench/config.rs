@@ -16,6 +16,8 @@ pub(super) struct Origins {
     pub(super) http1: SocketAddr,
     /// HTTP/2 in the clear, gRPC.
     pub(super) grpc: SocketAddr,
+    /// DNS over UDP.
+    pub(super) dns: SocketAddr,
 }
 
 /// Where a proxy listens: for those who are measured, and for those who administer it.
@@ -35,7 +37,7 @@ impl Ports {
         let mut ports = held.iter().map(|socket| Ok(socket.local_addr()?.port()));
         let mut port = || ports.next().context("too few ports").flatten();
         Ok(Self {
-            listeners: [port()?, port()?, port()?, port()?],
+            listeners: [port()?, port()?, port()?, port()?, port()?, port()?, port()?],
             admin: port()?,
         })
     }
@@ -52,6 +54,8 @@ pub(super) struct Template<'a> {
     pub(super) ports: Ports,
     /// The servers'.
     pub(super) origins: Origins,
+    /// The listener that is measured.
+    pub(super) listener: Listener,
     /// Sizes of buffers.
     pub(super) tuning: Tuning,
     /// The certificate with its key.
@@ -71,9 +75,13 @@ impl Template<'_> {
             ("@listen_tls@", port(Listener::Tls)),
             ("@listen_http2@", port(Listener::Http2Plain)),
             ("@listen_grpc@", port(Listener::Grpc)),
+            ("@listen_tcp@", port(Listener::Tcp)),
+            ("@listen_udp@", port(Listener::Udp)),
+            ("@listen_udp_once@", port(Listener::UdpOnce)),
             ("@admin@", self.ports.admin.to_string()),
             ("@origin@", self.origins.http1.port().to_string()),
             ("@origin_grpc@", self.origins.grpc.port().to_string()),
+            ("@origin_dns@", self.origins.dns.port().to_string()),
             ("@certificate@", self.certificate.to_string_lossy().into_owned()),
             (
                 "@haproxy_buffer@",
@@ -101,13 +109,15 @@ mod tests {
         let origin = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let template = Template {
             ports: Ports {
-                listeners: [1001, 1002, 1003, 1004],
+                listeners: [1001, 1002, 1003, 1004, 1011, 1008, 1009],
                 admin: 1005,
             },
             origins: Origins {
                 http1: origin(1006),
                 grpc: origin(1007),
+                dns: origin(1010),
             },
+            listener: Listener::Plain,
             tuning: Tuning::LargeAnswers,
             certificate: Path::new("/somewhere/site.pem"),
             directory: directory.path(),
@@ -128,12 +138,32 @@ mod tests {
     }
 
     #[test]
-    fn our_configuration_is_valid() {
-        let source = isobar_config::Source {
-            name: "isobar.yaml".into(),
-            text: filled("isobar.yaml"),
-        };
-        assert!(isobar_config::load(&source).is_ok());
+    fn those_that_pass_connections_on_have_a_listener_for_it() {
+        for name in ["haproxy.cfg", "isobar.yaml"] {
+            assert!(filled(name).contains("1011"), "{name}");
+        }
+    }
+
+    #[test]
+    fn every_place_is_filled_where_datagrams_are_measured() {
+        for name in ["isobar-udp.yaml", "nginx-udp.conf", "dnsdist.conf"] {
+            let text = filled(name);
+            for value in ["1008", "1009", "1010"] {
+                assert!(text.contains(value), "{value} in {text}");
+            }
+            assert!(!text.contains('@'), "{text}");
+        }
+    }
+
+    #[test]
+    fn our_configurations_are_valid() {
+        for name in ["isobar.yaml", "isobar-udp.yaml"] {
+            let source = isobar_config::Source {
+                name: name.into(),
+                text: filled(name),
+            };
+            assert!(isobar_config::load(&source).is_ok(), "{name}");
+        }
     }
 
     #[test]
@@ -142,7 +172,7 @@ mod tests {
         let mut all = [&ports.listeners[..], &[ports.admin]].concat();
         all.sort_unstable();
         all.dedup();
-        assert_eq!(all.len(), 5);
+        assert_eq!(all.len(), 8);
         for listener in Listener::ALL {
             assert_eq!(
                 ports.address(listener).port(),

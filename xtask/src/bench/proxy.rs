@@ -52,6 +52,8 @@ pub(super) enum Proxy {
     Nginx,
     /// Envoy, from PyPI; where HTTP/2 goes on to the server, and in the other rows if it is named.
     Envoy,
+    /// The distribution's dnsdist; in the rows of DNS.
+    Dnsdist,
 }
 
 impl fmt::Display for Proxy {
@@ -62,6 +64,7 @@ impl fmt::Display for Proxy {
             Self::Haproxy => "HAProxy",
             Self::Nginx => "nginx",
             Self::Envoy => "Envoy",
+            Self::Dnsdist => "dnsdist",
         })
     }
 }
@@ -87,6 +90,7 @@ impl Setting {
             Protocol::Http1 => (Speech::Http1(workload.path), "http/1.1"),
             Protocol::Http2 { streams } => (Speech::Http2(get(workload.path)?, streams), "h2"),
             Protocol::Grpc { streams } => (Speech::Http2(Call::Grpc, streams), "h2"),
+            Protocol::Dns => (Speech::Dns, ""),
         };
         let within_tls = workload.listener == Listener::Tls;
         let tls = within_tls.then(|| self.identity.client(workload.key_exchange, alpn));
@@ -103,14 +107,14 @@ impl Setting {
 impl Proxy {
     /// Whether it is one of those that Isobar is compared with.
     pub(super) const fn is_peer(self) -> bool {
-        matches!(self, Self::Haproxy | Self::Nginx | Self::Envoy)
+        matches!(self, Self::Haproxy | Self::Nginx | Self::Envoy | Self::Dnsdist)
     }
 
     /// Whether this machine has it.
     pub(super) fn is_here(self) -> bool {
         match self {
             Self::Floor | Self::Isobar => true,
-            Self::Haproxy | Self::Nginx | Self::Envoy => self.program().is_some(),
+            Self::Haproxy | Self::Nginx | Self::Envoy | Self::Dnsdist => self.program().is_some(),
         }
     }
 
@@ -119,7 +123,7 @@ impl Proxy {
         let flag = match self {
             Self::Floor | Self::Isobar => return env!("CARGO_PKG_VERSION").to_owned(),
             Self::Haproxy | Self::Nginx => "-v",
-            Self::Envoy => "--version",
+            Self::Envoy | Self::Dnsdist => "--version",
         };
         let output = self
             .program()
@@ -140,6 +144,7 @@ impl Proxy {
             Self::Haproxy => find("haproxy"),
             Self::Nginx => find("nginx"),
             Self::Envoy => python::envoy(),
+            Self::Dnsdist => find("dnsdist"),
         }
     }
 
@@ -154,6 +159,7 @@ impl Proxy {
         let config = Template {
             ports,
             origins: setting.origins,
+            listener: workload.listener,
             tuning: workload.tuning,
             certificate: setting.identity.file(),
             directory: directory.path(),
@@ -171,7 +177,8 @@ impl Proxy {
             connections: 1,
             ..load.clone()
         };
-        wait_until_it_answers(&mut running, &plain, PATIENCE)
+        let first = if workload.listener.is_udp() { &once } else { &plain };
+        wait_until_it_answers(&mut running, first, PATIENCE)
             .with_context(|| format!("{self} said `{}`", said(directory.path())))?;
         wait_until_it_answers(&mut running, &once, PATIENCE_ONCE_UP)?;
         Ok(Started {
@@ -186,10 +193,11 @@ impl Proxy {
             self.program()
                 .with_context(|| format!("the program of {self} is not installed"))
         };
+        let is_udp = config.listener.is_udp();
         match self {
             Self::Floor => bail!("the floor has no configuration"),
             Self::Isobar => {
-                let file = config.write("isobar.yaml")?;
+                let file = config.write(if is_udp { "isobar-udp.yaml" } else { "isobar.yaml" })?;
                 start(&setting.isobar, &["run", &file, "--workers", "1"], config.directory)
             }
             Self::Haproxy => {
@@ -197,7 +205,7 @@ impl Proxy {
                 start(&installed()?, &["-f", &file], config.directory)
             }
             Self::Nginx => {
-                let file = config.write("nginx.conf")?;
+                let file = config.write(if is_udp { "nginx-udp.conf" } else { "nginx.conf" })?;
                 let prefix = config.directory.to_string_lossy();
                 start(&installed()?, &["-p", &prefix, "-c", &file], config.directory)
             }
@@ -205,6 +213,11 @@ impl Proxy {
                 let file = config.write("envoy.yaml")?;
                 let mut arguments = vec!["-c", &file, "--concurrency", "1"];
                 arguments.extend(["--disable-hot-restart", "--log-level", "error"]);
+                start(&installed()?, &arguments, config.directory)
+            }
+            Self::Dnsdist => {
+                let file = config.write("dnsdist.conf")?;
+                let arguments = ["--supervised", "--disable-syslog", "-C", &file];
                 start(&installed()?, &arguments, config.directory)
             }
         }

@@ -66,6 +66,24 @@ fn calls_come_whole_through_the_floor() {
     }
 }
 
+#[test]
+fn questions_are_answered() {
+    let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = server.local_addr().unwrap();
+    thread::spawn(move || dns::run(&server));
+    for reuse in [Reuse::KeepAlive, Reuse::Never] {
+        let load = Load {
+            address,
+            tls: None,
+            connections: 8,
+            speech: Speech::Dns,
+            reuse,
+        };
+        check(load, 500);
+    }
+    assert!(dns::check(dns::QUESTION).is_err());
+}
+
 #[track_caller]
 fn check_fails(load: Load, why: &str) {
     let error = Client::start(load)
@@ -89,10 +107,12 @@ fn check_wanted(arguments: &str, row: Row, expected: &[Proxy]) {
 
 #[test]
 fn a_row_has_the_proxies_that_it_is_for() {
-    use Proxy::{Envoy, Floor, Haproxy, Isobar, Nginx};
+    use Proxy::{Dnsdist, Envoy, Floor, Haproxy, Isobar, Nginx};
     check_wanted("", Row::Small, &[Floor, Isobar, Haproxy, Nginx]);
     check_wanted("", Row::Tls, &[Isobar, Haproxy, Nginx]);
     check_wanted("", Row::Grpc, &[Isobar, Haproxy, Nginx, Envoy]);
+    check_wanted("", Row::Tcp, &[Floor, Isobar, Haproxy]);
+    check_wanted("", Row::UdpDns, &[Isobar, Nginx, Dnsdist]);
     check_wanted("--proxies floor,isobar,envoy", Row::Small, &[Floor, Isobar, Envoy]);
     check_wanted("--proxies floor,isobar,envoy", Row::Tls, &[Isobar, Envoy]);
     check_wanted("--proxies floor", Row::Grpc, &[]);

@@ -1,9 +1,9 @@
-//! How do bytes get to a proxy and back: as they are, or within TLS?
+//! How do bytes get to a proxy and back: as they are, within TLS, or in datagrams?
 //!
 //! It knows nothing of what they say.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
@@ -13,11 +13,14 @@ use rustls::{ClientConfig, ClientConnection};
 use super::identity::NAME;
 use super::poll;
 
-/// A connection to a proxy.
-pub(super) struct Transport {
-    stream: TcpStream,
-    /// None: in the clear.
-    tls: Option<Box<ClientConnection>>,
+/// A way to a proxy.
+pub(super) enum Transport {
+    /// A connection, in the clear.
+    Plain(TcpStream),
+    /// A connection within TLS.
+    Secured(TcpStream, Box<ClientConnection>),
+    /// A socket of its own for datagrams.
+    Datagrams(UdpSocket),
 }
 
 impl Transport {
@@ -26,37 +29,48 @@ impl Transport {
         let stream = TcpStream::connect(address).with_context(|| format!("failed to connect to {address}"))?;
         stream.set_nodelay(true)?;
         stream.set_nonblocking(true)?;
-        let session = |config: &Arc<ClientConfig>| -> Result<_> {
-            let name = NAME.try_into().context("odd name of the server")?;
-            Ok(Box::new(ClientConnection::new(Arc::clone(config), name)?))
+        let Some(config) = tls else {
+            return Ok(Self::Plain(stream));
         };
-        Ok(Self {
-            stream,
-            tls: tls.map(session).transpose()?,
-        })
+        let name = NAME.try_into().context("odd name of the server")?;
+        let session = ClientConnection::new(Arc::clone(config), name)?;
+        Ok(Self::Secured(stream, Box::new(session)))
+    }
+
+    /// Takes a port from which datagrams are sent.
+    pub(super) fn of_datagrams(address: SocketAddr) -> Result<Self> {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).context("no port is left")?;
+        socket.connect(address)?;
+        socket.set_nonblocking(true)?;
+        Ok(Self::Datagrams(socket))
     }
 
     /// Sends all of it; during a handshake it goes out with the last message of that.
     pub(super) fn send(&mut self, bytes: &[u8]) -> Result<()> {
-        if let Some(session) = &mut self.tls {
-            session.writer().write_all(bytes).context("failed to encrypt")?;
-            return flush(session, &mut self.stream);
-        }
-        let sent = self.stream.write(bytes).context("failed to send a request")?;
+        let sent = match self {
+            Self::Plain(stream) => stream.write(bytes),
+            Self::Datagrams(socket) => socket.send(bytes),
+            Self::Secured(stream, session) => {
+                session.writer().write_all(bytes).context("failed to encrypt")?;
+                return flush(session, stream);
+            }
+        };
+        let sent = sent.context("failed to send a request")?;
         ensure!(sent == bytes.len(), "a request did not fit into an empty socket");
         Ok(())
     }
 
-    /// Whether a read of `count` bytes into a buffer of `room` has left nothing to read: a short one has, in the clear.
+    /// Whether a read of `count` bytes into a buffer of `room` has left nothing to read: a short one of a stream has, in the clear.
     pub(super) const fn is_empty_after(&self, count: usize, room: usize) -> bool {
-        self.tls.is_none() && count < room
+        matches!(self, Self::Plain(_)) && count < room
     }
 
     /// Reads what there is; none: nothing more now. Ends in an error when the connection does.
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> Result<Option<usize>> {
-        let read = match &mut self.tls {
-            None => poll::now(self.stream.read(buffer)),
-            Some(session) => return read_tls(session, &mut self.stream, buffer),
+        let read = match self {
+            Self::Plain(stream) => poll::now(stream.read(buffer)),
+            Self::Datagrams(socket) => poll::now(socket.recv(buffer)),
+            Self::Secured(stream, session) => return read_tls(session, stream, buffer),
         };
         match read.context("failed to read an answer")? {
             Some(0) => bail!(CLOSED),
@@ -67,7 +81,10 @@ impl Transport {
 
 impl AsFd for Transport {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.stream.as_fd()
+        match self {
+            Self::Plain(stream) | Self::Secured(stream, _) => stream.as_fd(),
+            Self::Datagrams(socket) => socket.as_fd(),
+        }
     }
 }
 

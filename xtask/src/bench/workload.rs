@@ -41,6 +41,16 @@ pub(super) enum Row {
     Http2Idle,
     /// HTTP/2 on both sides in the clear: unary calls of gRPC, 16 connections with 4 streams each.
     Grpc,
+    /// A TCP listener: 64 keep-alive connections, 1 KiB.
+    Tcp,
+    /// A TCP listener: 16 keep-alive connections, 1 MiB answers.
+    TcpLarge,
+    /// 7,500 idle connections of a TCP listener, memory for each.
+    TcpIdle,
+    /// DNS over UDP, 64 clients that ask from the same port again, as some resolvers do.
+    UdpDns,
+    /// The same, each question from a port of its own.
+    UdpDnsOnce,
 }
 
 /// How one row is measured, and what has to come out.
@@ -85,6 +95,12 @@ pub(super) enum Listener {
     Http2Plain,
     /// The same, and HTTP/2 to the server as well.
     Grpc,
+    /// In the clear, passed on as it is.
+    Tcp,
+    /// UDP; flows last as long as questions are asked.
+    Udp,
+    /// UDP; a flow ends with the answer.
+    UdpOnce,
 }
 
 /// What is spoken with a proxy.
@@ -96,6 +112,8 @@ pub(super) enum Protocol {
     Http2 { streams: usize },
     /// Unary calls, so many at once on each connection.
     Grpc { streams: usize },
+    /// DNS over UDP, one question at a time from each port.
+    Dns,
 }
 
 /// What is measured.
@@ -197,16 +215,33 @@ impl Bounds {
 
 impl Listener {
     /// All of them, each at the index of its number.
-    pub(super) const ALL: [Self; 4] = [Self::Plain, Self::Tls, Self::Http2Plain, Self::Grpc];
+    pub(super) const ALL: [Self; 7] = [
+        Self::Plain,
+        Self::Tls,
+        Self::Http2Plain,
+        Self::Grpc,
+        Self::Tcp,
+        Self::Udp,
+        Self::UdpOnce,
+    ];
+
+    /// Whether datagrams come there.
+    pub(super) const fn is_udp(self) -> bool {
+        matches!(self, Self::Udp | Self::UdpOnce)
+    }
 }
 
 impl Row {
     /// Whether a proxy can be measured in it at all; Envoy is a peer where HTTP/2 goes on to the server.
     pub(super) fn is_for(self, proxy: Proxy) -> bool {
         match proxy {
-            Proxy::Floor => self.workload().listener == Listener::Plain,
+            Proxy::Floor => matches!(self.workload().listener, Listener::Plain | Listener::Tcp),
             Proxy::Envoy => self == Self::Grpc,
-            Proxy::Isobar | Proxy::Haproxy | Proxy::Nginx => true,
+            Proxy::Dnsdist => self.workload().listener.is_udp(),
+            Proxy::Haproxy => !self.workload().listener.is_udp(),
+            // Debian's nginx passes connections on with a module that the other rows do without.
+            Proxy::Nginx => self.workload().listener != Listener::Tcp,
+            Proxy::Isobar => true,
         }
     }
 
@@ -216,6 +251,56 @@ impl Row {
             Self::Small | Self::Medium | Self::Large | Self::NewConnection | Self::Busy | Self::Idle => self.in_clear(),
             Self::Tls | Self::TlsHandshake | Self::TlsHandshakeHybrid | Self::TlsIdle => self.within_tls(),
             Self::Http2 | Self::Http2Plain | Self::Http2Idle | Self::Grpc => self.over_http2(),
+            Self::Tcp | Self::TcpLarge | Self::TcpIdle => self.passed_on(),
+            Self::UdpDns | Self::UdpDnsOnce => self.over_udp(),
+        }
+    }
+
+    const fn passed_on(self) -> Workload {
+        let small = Workload {
+            title: "TCP passed on, 64 connections, 1 KiB",
+            listener: Listener::Tcp,
+            must: Bounds::floor(1.05),
+            aim: Bounds::NONE,
+            ..SMALL
+        };
+        match self {
+            Self::TcpLarge => Workload {
+                title: "TCP passed on, 16 connections, 1 MiB",
+                path: "/1m",
+                connections: 16,
+                tuning: Tuning::LargeAnswers,
+                traced_requests: 200,
+                must: Bounds::floor(0.85),
+                ..small
+            },
+            Self::TcpIdle => Workload {
+                title: "idle connection of TCP that is passed on, memory",
+                must: Bounds::bytes(1024.0),
+                ..small.idle()
+            },
+            _ => small,
+        }
+    }
+
+    const fn over_udp(self) -> Workload {
+        let same_port = Workload {
+            title: "DNS over UDP, 64 clients",
+            listener: Listener::Udp,
+            protocol: Protocol::Dns,
+            must: Bounds::peer(1.0),
+            aim: Bounds::NONE,
+            ..SMALL
+        };
+        match self {
+            Self::UdpDnsOnce => Workload {
+                title: "DNS over UDP, 64 clients, each question from another port",
+                listener: Listener::UdpOnce,
+                reuse: Reuse::Never,
+                traced_requests: 2_000,
+                ..same_port
+            },
+            _ => same_port,
         }
     }
 

@@ -3,17 +3,22 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use crate::document::{Admin, Listener};
+use crate::document::{Admin, Listener, Protocol};
 use crate::problem::{Path, Problem, Problems, Spot};
 
-/// Reports every address that an earlier listener has already, also as part of every address of its family.
+/// Reports every address that an earlier listener has already, also as part of every address of its family. TCP and UDP are no
+/// matter of each other.
 ///
 /// An IPv6 address never clashes with an IPv4 one: `[::]` is the IPv6 addresses only where both are listened on.
 pub(super) fn check(listeners: &[Listener], admin: Option<&Admin>, problems: &mut Problems) {
     let root = Path::ROOT.key("listeners");
-    let mut taken = Taken::default();
+    let (mut tcp, mut udp) = (Taken::default(), Taken::default());
     for (index, listener) in listeners.iter().enumerate() {
         let address = listener.address.0;
+        let taken = match listener.protocol {
+            Protocol::Http | Protocol::Tcp => &mut tcp,
+            Protocol::Udp => &mut udp,
+        };
         if let Some((other, first)) = taken.clash(address) {
             let at = root.index(index);
             problems.push(twice(at.key("address"), address, other, first));
@@ -21,7 +26,7 @@ pub(super) fn check(listeners: &[Listener], admin: Option<&Admin>, problems: &mu
         taken.add(address, index);
     }
     if let Some(Admin { address }) = admin
-        && let Some((other, first)) = taken.clash(address.0)
+        && let Some((other, first)) = tcp.clash(address.0)
     {
         let at = Path::ROOT.key("admin");
         problems.push(twice(at.key("address"), address.0, other, first));

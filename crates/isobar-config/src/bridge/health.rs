@@ -5,7 +5,7 @@ mod fit;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use isobar_plan::{Authorities, CheckTls, HealthProbe, HealthTls, HttpProbe, Trust};
+use isobar_plan::{Authorities, CheckTls, HealthProbe, HealthTls, HttpProbe, Trust, UdpProbe};
 
 use super::names;
 use crate::document::{
@@ -113,6 +113,7 @@ fn check(
                 .as_ref()
                 .map(|BodyExpectation { contains }| contains.bytes().into()),
         }),
+        HealthKind::Udp => HealthProbe::Udp(udp_probe(written, at, problems)),
         HealthKind::Grpc => HealthProbe::Grpc {
             service: service.as_ref().map_or("", ServiceName::as_str).into(),
             host,
@@ -181,7 +182,7 @@ pub(crate) enum Securing {
 pub(crate) fn securing(written: &HealthCheck, kind: HealthKind, of: Option<&UpstreamTls>) -> Securing {
     let is_secured = match kind {
         HealthKind::Https => true,
-        HealthKind::Http => false,
+        HealthKind::Http | HealthKind::Udp => false,
         HealthKind::Tcp | HealthKind::Grpc => written.tls == Some(true) || inherits(written, of),
     };
     match of {
@@ -229,6 +230,22 @@ fn statuses(written: &HealthCheck, at: Path<'_>, problems: &mut Problems) -> Sta
             problems.push(Problem::error(at.key("expect"), message).help(help));
             default_expect()
         }
+    }
+}
+
+fn udp_probe(written: &HealthCheck, at: Path<'_>, problems: &mut Problems) -> UdpProbe {
+    if written.send.is_none() {
+        let problem = Problem::error(at.key("send"), "a udp probe sends something");
+        problems.push(problem.help("{ type: udp, send: 'ping', expect: pong }"));
+    }
+    let expect = written.expect.as_ref();
+    if expect.is_some_and(|expect| expect.text().is_none()) {
+        let problem = Problem::error(at.key("expect"), "a udp probe expects a text, found a list");
+        problems.push(problem.help("write what the answer begins with"));
+    }
+    UdpProbe {
+        send: written.send.as_ref().map_or(&[][..], Text::bytes).into(),
+        expect: expect.and_then(|expect| expect.text()).map(|text| text.bytes().into()),
     }
 }
 

@@ -11,11 +11,15 @@ use crate::problem::{Path, Problem, Problems, Spot};
 use crate::setting::Setting;
 use crate::units::Span;
 
-/// Those of HTTP and those of TCP.
-pub(super) fn listeners(
-    written: &[Listener],
-    bridge: &mut Bridge<'_>,
-) -> (Vec<isobar_plan::Listener>, Vec<isobar_plan::TcpListener>) {
+/// The listeners, by what is spoken there.
+#[derive(Default)]
+pub(super) struct Listeners {
+    pub(super) http: Vec<isobar_plan::Listener>,
+    pub(super) tcp: Vec<isobar_plan::TcpListener>,
+    pub(super) udp: Vec<isobar_plan::UdpListener>,
+}
+
+pub(super) fn listeners(written: &[Listener], bridge: &mut Bridge<'_>) -> Listeners {
     let root = Path::ROOT.key("listeners");
     if written.is_empty() {
         let help = "listeners: [{ address: 127.0.0.1:8080, upstream: web }]";
@@ -24,16 +28,17 @@ pub(super) fn listeners(
             .push(Problem::error(root, "there is no listener").on_key().help(help));
     }
     check_names(written, &mut bridge.problems);
-    let (mut http, mut tcp) = (Vec::new(), Vec::new());
+    let mut listeners = Listeners::default();
     for (index, written) in written.iter().enumerate() {
         let at = root.index(index);
         check_destination(written, at, &mut bridge.problems);
         match written.protocol {
-            Protocol::Http => http.push(listener(written, index, bridge)),
-            Protocol::Tcp => tcp.push(super::tcp::listener(written, index, bridge)),
+            Protocol::Http => listeners.http.push(listener(written, index, bridge)),
+            Protocol::Tcp => listeners.tcp.push(super::tcp::listener(written, index, bridge)),
+            Protocol::Udp => listeners.udp.push(super::udp::listener(written, index, bridge)),
         }
     }
-    (http, tcp)
+    listeners
 }
 
 fn check_names(listeners: &[Listener], problems: &mut Problems) {
@@ -60,6 +65,7 @@ fn listener(written: &Listener, index: usize, bridge: &mut Bridge<'_>) -> isobar
         tls,
         http2,
         redirect_to_https,
+        udp,
         limits,
         timeouts,
         trusted_proxies,
@@ -71,6 +77,7 @@ fn listener(written: &Listener, index: usize, bridge: &mut Bridge<'_>) -> isobar
     bridge.priority = *priority;
     let root = Path::ROOT.key("listeners");
     let at = root.index(index);
+    super::udp::refuse_elsewhere(udp, at, &mut bridge.problems);
     isobar_plan::Listener {
         name: names::listener_name(written, index).as_str().into(),
         address: address.0,

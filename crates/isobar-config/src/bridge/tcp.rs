@@ -27,6 +27,7 @@ pub(super) fn listener(written: &Listener, index: usize, bridge: &mut Bridge<'_>
         tls,
         http2,
         redirect_to_https,
+        udp,
         limits,
         timeouts,
         trusted_proxies,
@@ -36,6 +37,7 @@ pub(super) fn listener(written: &Listener, index: usize, bridge: &mut Bridge<'_>
         upstream,
     } = written;
     bridge.priority = *priority;
+    super::udp::refuse_elsewhere(udp, at, &mut bridge.problems);
     let of_http = [
         ("tls", tls.is_some()),
         ("http2", *http2 != Http2::placeholder()),
@@ -261,6 +263,7 @@ pub(super) fn check_upstreams(document: &Document, problems: &mut Problems) {
             match listener.protocol {
                 Protocol::Tcp => drop(tcp.entry(upstream).or_insert(index)),
                 Protocol::Http => drop(http.insert(upstream, ())),
+                Protocol::Udp => {}
             }
         }
     }

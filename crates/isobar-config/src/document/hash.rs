@@ -18,6 +18,12 @@ impl HashPart {
         matches!(self.0, ClientIp | Sni | DestinationPort)
     }
 
+    /// Whether flows of UDP have it.
+    pub(crate) fn is_of_udp(&self) -> bool {
+        use isobar_plan::HashPart::{ClientIp, DestinationPort};
+        matches!(self.0, ClientIp | DestinationPort)
+    }
+
     /// Whether requests of HTTP have it.
     pub(crate) fn is_of_http(&self) -> bool {
         use isobar_plan::HashPart::{DestinationPort, Sni};
@@ -77,7 +83,7 @@ impl Word for HashPart {
         WordShape {
             name: "part of a key",
             expected: "`client_ip`, `host`, `path`, `header:NAME`, `cookie:NAME` or `query:NAME`; `sni` or \
-                       `destination_port` for TCP"
+                       `destination_port` for TCP and UDP"
                 .to_owned(),
             pattern: Some("^(client_ip|sni|destination_port|host|path|(header|cookie|query):.+)$"),
             examples: &["client_ip", "header:x-user", "cookie:session"],

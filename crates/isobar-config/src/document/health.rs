@@ -37,11 +37,12 @@ settings! {
         /// Further header fields of the request. For `http` and `https`.
         headers: Named<HeaderName, HeaderValue>,
         /// What counts as good. For `http` and `https` the statuses, such as `200-399` or `[200, 204]`; `200-399` where
-        /// nothing else is written. For `tcp` a text the server has to say, such as `+PONG`.
+        /// nothing else is written. For `tcp` a text the server has to say, such as `+PONG`; for `udp` one that its answer has to
+        /// begin with.
         expect: Option<Expectation>,
         /// What the body of the answer has to be like. For `http` and `https`.
         body: Option<BodyExpectation>,
-        /// What is sent once the connection is there, such as `PING\r\n`. For `tcp`.
+        /// What is sent once the connection is there, such as `PING\r\n`. For `tcp`, and for `udp`, where it is one datagram.
         send: Option<Text>,
         /// What is sent and expected, step by step, in place of `send` and `expect`. For `tcp`.
         steps: Vec<TcpStep>,
@@ -99,6 +100,8 @@ pub enum HealthKind {
     Tcp,
     /// That it says that it serves.
     Grpc,
+    /// That it answers a datagram.
+    Udp,
 }
 
 impl HealthKind {
@@ -110,6 +113,7 @@ impl HealthKind {
             Self::Https => "https",
             Self::Tcp => "tcp",
             Self::Grpc => "grpc",
+            Self::Udp => "udp",
         }
     }
 }
@@ -132,6 +136,11 @@ impl Choice for HealthKind {
             Self::Grpc,
             "grpc",
             "it says that it serves, in the health checking protocol of gRPC",
+        ),
+        (
+            Self::Udp,
+            "udp",
+            "it answers a datagram as expected; without `expect`, nobody says that it is not there",
         ),
     ];
 

@@ -2,7 +2,7 @@
 
 use isobar_plan::Priority;
 
-use super::{Http2, Label, ListenerTls, OrNone, ProxyProtocol, Route, TlsRedirect, Whole};
+use super::{Http2, Label, ListenerTls, OrNone, ProxyProtocol, Route, TlsRedirect, UdpFlows, Whole};
 use crate::setting::choice::Choice;
 use crate::setting::section::settings;
 use crate::units::{ByteSize, ListenAddress, Network, Span};
@@ -14,7 +14,7 @@ settings! {
         name: Option<Label>,
         /// The address it listens on; `:8080` is every IPv4 address of the machine, port 0 asks for a free port.
         address: ListenAddress,
-        /// What clients speak. A listener of TCP takes none of the settings that are for HTTP.
+        /// What clients speak. A listener of TCP or UDP takes none of the settings that are for HTTP.
         protocol: Protocol = Protocol::Http,
         /// Proxies in front that say who the client is with the PROXY protocol; without it, no such header is taken.
         proxy_protocol: Option<ProxyProtocol>,
@@ -25,6 +25,8 @@ settings! {
         http2: Http2,
         /// Sends every client to the same address over TLS, at this port; without it, clients are served here.
         redirect_to_https: Option<TlsRedirect>,
+        /// Which datagrams belong together, and for how long. For `protocol: udp`.
+        udp: UdpFlows,
         /// What it takes at most. Past a limit clients get the stated answer.
         limits: ListenerLimits,
         /// How long a client may take.
@@ -50,6 +52,8 @@ pub enum Protocol {
     Http,
     /// Anything over TCP, which is passed on as it is.
     Tcp,
+    /// Anything over UDP, likewise.
+    Udp,
 }
 
 impl Choice for Protocol {
@@ -57,14 +61,20 @@ impl Choice for Protocol {
     const OPTIONS: &'static [(Self, &'static str, &'static str)] = &[
         (Self::Http, "http", "HTTP/2, HTTP/1.1 and HTTP/1.0"),
         (Self::Tcp, "tcp", "anything over TCP, which is passed on as it is"),
+        (
+            Self::Udp,
+            "udp",
+            "anything over UDP, such as DNS or QUIC, which is passed on as it is",
+        ),
     ];
 
     fn about(word: &str) -> Option<&'static str> {
         match word.to_ascii_lowercase().as_str() {
-            "udp" => Some("UDP listeners are not supported yet"),
             "https" | "tls" => Some("write `protocol: http`, and `tls` with a certificate beside it"),
             "h2" | "http2" | "h2c" => Some("write `protocol: http`: HTTP/2 is spoken with whoever asks for it"),
-            "h3" | "http3" | "quic" => Some("HTTP/3 is not supported yet; write `protocol: http`"),
+            "h3" | "http3" => Some("HTTP/3 is not supported yet; `protocol: udp` passes it on as it is"),
+            "quic" => Some("write `protocol: udp`, and `udp: { quic: {} }` beside it"),
+            "dns" => Some("write `protocol: udp`, and another listener with `protocol: tcp`"),
             _ => None,
         }
     }

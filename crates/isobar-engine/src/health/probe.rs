@@ -7,6 +7,7 @@ mod grpc;
 mod heard;
 mod http;
 mod tcp;
+mod udp;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -52,13 +53,17 @@ async fn ask(question: Question, mut address: SocketAddr, progress: Progress) ->
     if let Some(port) = check.port {
         address.set_port(port);
     }
+    let header = check.proxy_protocol.map(speaks_for_itself).unwrap_or_default();
+    if let HealthProbe::Udp(probe) = &check.probe {
+        return udp::ask(address, (&header, probe), (check.timeout / 2, &progress)).await;
+    }
     progress.now(format!("connecting to {address}"));
     let stream = Stream::connect(address)
         .await
         .map_err(|error| format!("connect to {address}: {error}"))?;
     let mut stream = Bounded::new(stream);
-    if let Some(version) = check.proxy_protocol {
-        send(&mut stream, &speaks_for_itself(version)).await?;
+    if !header.is_empty() {
+        send(&mut stream, &header).await?;
     }
     let mut stream: Box<dyn Duplex> = match tls {
         Some(tls) => {
@@ -76,6 +81,8 @@ async fn ask(question: Question, mut address: SocketAddr, progress: Progress) ->
     };
     match &check.probe {
         HealthProbe::Tcp(steps) => tcp::ask(&mut *stream, steps, &progress).await,
+        // It has no connection.
+        HealthProbe::Udp(_) => Ok(()),
         HealthProbe::Http(probe) => {
             let own = || authority(&server, usual_port);
             let host = probe.host.as_deref().map_or_else(own, str::to_owned);

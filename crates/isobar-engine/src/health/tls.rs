@@ -92,7 +92,7 @@ impl Key {
 impl Protocol {
     fn of(probe: &HealthProbe) -> Self {
         match probe {
-            HealthProbe::Tcp(_) => Self::Unsaid,
+            HealthProbe::Tcp(_) | HealthProbe::Udp(_) => Self::Unsaid,
             HealthProbe::Http(_) => Self::Http11,
             HealthProbe::Grpc { .. } => Self::Http2,
         }
@@ -150,7 +150,7 @@ impl Secures {
 /// Whose certificate is wanted: what is written, or else the host that is asked for, or else the server itself.
 fn certified(tls: &HealthTls, probe: &HealthProbe, server: &ServerAddress) -> Result<ServerName, String> {
     let host = match probe {
-        HealthProbe::Tcp(_) => None,
+        HealthProbe::Tcp(_) | HealthProbe::Udp(_) => None,
         HealthProbe::Http(probe) => probe.host.as_deref(),
         HealthProbe::Grpc { host, .. } => host.as_deref(),
     };

@@ -12,6 +12,7 @@ mod ring;
 mod secured;
 mod splice;
 mod stream;
+mod udp;
 
 use std::future::{Future, poll_fn};
 use std::io;

@@ -97,6 +97,7 @@ impl Service {
             HealthProbe::Tcp(steps) => {
                 ejection.reason.is_unreachable() || steps.iter().any(|step| !step.expect.is_empty())
             }
+            HealthProbe::Udp(probe) => ejection.reason.is_unreachable() || probe.expect.is_some(),
             HealthProbe::Http(_) | HealthProbe::Grpc { .. } => true,
         };
         if !says_enough {

@@ -52,15 +52,15 @@ fn times(written: &HealthCheck, at: Path<'_>, problems: &mut Problems) {
 
 /// Reports keys that are for other kinds of probes.
 fn strangers(written: &HealthCheck, kind: HealthKind, at: Path<'_>, problems: &mut Problems) {
-    use HealthKind::{Grpc, Http, Https, Tcp};
+    use HealthKind::{Grpc, Http, Https, Tcp, Udp};
     let keys: [(&str, bool, &[HealthKind]); 9] = [
         ("method", written.method.is_some(), &[Http, Https]),
         ("path", written.path.is_some(), &[Http, Https]),
         ("host", written.host.is_some(), &[Http, Https, Grpc]),
         ("headers", !written.headers.0.is_empty(), &[Http, Https]),
-        ("expect", written.expect.is_some(), &[Http, Https, Tcp]),
+        ("expect", written.expect.is_some(), &[Http, Https, Tcp, Udp]),
         ("body", written.body.is_some(), &[Http, Https]),
-        ("send", written.send.is_some(), &[Tcp]),
+        ("send", written.send.is_some(), &[Tcp, Udp]),
         ("steps", !written.steps.is_empty(), &[Tcp]),
         ("service", written.service.is_some(), &[Grpc]),
     ];
@@ -94,6 +94,10 @@ fn tls((written, kind): (&HealthCheck, HealthKind), of: Option<&UpstreamTls>, at
             let problem = Problem::error(at.key("tls"), "an https probe is always secured").on_key();
             problems.push(problem.help("write `type: http`, or remove the key"));
         }
+        (HealthKind::Udp, Some(true)) => {
+            let problem = Problem::error(at.key("tls"), "a udp probe is not secured").on_key();
+            problems.push(problem.help("remove the key"));
+        }
         _ => {}
     }
     let keys = [
@@ -109,6 +113,7 @@ fn tls((written, kind): (&HealthCheck, HealthKind), of: Option<&UpstreamTls>, at
         );
         let help = match kind {
             HealthKind::Http => "write `type: https`, or remove the key",
+            HealthKind::Udp => "remove the key",
             _ => "write `tls: true`, or remove the key",
         };
         problems.push(problem.on_key().help(help));
@@ -135,7 +140,7 @@ fn fields(written: &HealthCheck, at: Path<'_>, problems: &mut Problems) {
 fn a(kind: HealthKind) -> String {
     let article = match kind {
         HealthKind::Http | HealthKind::Https => "an",
-        HealthKind::Tcp | HealthKind::Grpc => "a",
+        HealthKind::Tcp | HealthKind::Grpc | HealthKind::Udp => "a",
     };
     format!("{article} {}", kind.word())
 }

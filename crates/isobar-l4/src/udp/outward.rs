@@ -1,0 +1,116 @@
+//! What becomes of the datagrams that servers send?
+
+use std::net::SocketAddr;
+
+use isobar_net::udp::{Departure, Inbox, OF_ONE_PEER};
+use isobar_observe::{Cause, DropReason};
+use isobar_wire::udp::{Answer, ConnectionId, QuicHeader};
+
+use super::Udp;
+
+/// Whom the datagrams of a batch are for, so that all of them are sent with one call.
+#[derive(Debug, Default)]
+pub(super) struct Answers {
+    /// By their place in the batch; none: its flow is over.
+    for_whom: Vec<Option<(SocketAddr, SocketAddr)>>,
+    /// The numbers of flows with something to receive.
+    flows: Vec<usize>,
+}
+
+impl Udp {
+    /// Takes what the servers of some flows have sent to their clients.
+    pub(super) fn pass_back(&mut self, inbox: &mut Inbox) {
+        let mut flows = std::mem::take(&mut self.answers.flows);
+        flows.extend(self.ready.iter());
+        inbox.clear();
+        for &flow in &flows {
+            if inbox.room() < OF_ONE_PEER {
+                self.give(inbox);
+            }
+            self.hear(flow, inbox);
+        }
+        self.give(inbox);
+        flows.clear();
+        self.answers.flows = flows;
+    }
+
+    /// Receives what the server of a flow has sent, as far as there is room.
+    fn hear(&mut self, index: usize, inbox: &mut Inbox) {
+        let Some(carried) = self.carried.get_mut(index).and_then(Option::as_mut) else {
+            return;
+        };
+        let Some(served) = &carried.served else { return };
+        let first = inbox.len();
+        match served.peer.receive(inbox) {
+            Ok(count) if count < OF_ONE_PEER => {}
+            Ok(_) => self.peers.is_not_empty(),
+            // Behind it may be datagrams, unless the socket is closed for it.
+            Err(error) => {
+                carried.failed(&self.worker, &error);
+                self.peers.is_not_empty();
+            }
+        }
+        let bytes = (first..inbox.len())
+            .map(|datagram| inbox.payload(datagram).len() as u64)
+            .sum();
+        if inbox.len() > first {
+            carried.answered(&self.worker, ((inbox.len() - first) as u64, bytes));
+        }
+        for datagram in first..inbox.len() {
+            let to = self.answer(index, inbox.payload(datagram));
+            self.answers.for_whom.push(to);
+        }
+    }
+
+    /// Whom a datagram of a server is for, and where it comes from; none: its flow is over.
+    fn answer(&mut self, index: usize, payload: &[u8]) -> Option<(SocketAddr, SocketAddr)> {
+        let now = self.now();
+        let carried = self.carried.get_mut(index)?.as_mut()?;
+        let ends = carried.ends;
+        let answer = self.flows.handle_response(carried.flow, payload, now);
+        let Answer::PassOn { ends: is_last, .. } = answer else {
+            return None;
+        };
+        if let Some(id) = self
+            .site
+            .site
+            .listener
+            .flows
+            .quic
+            .and_then(|quic| chosen(payload, quic.id_bytes))
+        {
+            carried.goes_by(id);
+        }
+        if is_last {
+            self.over(index, Cause::Complete);
+        }
+        Some((ends.peer, ends.local))
+    }
+
+    /// Sends the batch to the clients.
+    fn give(&mut self, inbox: &mut Inbox) {
+        let for_whom = self.answers.for_whom.iter().enumerate();
+        let departures = for_whom.filter_map(|(datagram, for_whom)| {
+            let (to, from) = (*for_whom)?;
+            let payload = inbox.payload(datagram);
+            Some(Departure { to, from, payload })
+        });
+        let wanted = self.answers.for_whom.iter().flatten().count();
+        let sent = self.socket.send(departures);
+        self.stats().datagrams_sent.add(sent as u64);
+        if sent < wanted {
+            let lost = (wanted - sent) as u64;
+            self.stats().datagrams_dropped.count(DropReason::ToClient, lost);
+        }
+        self.answers.for_whom.clear();
+        inbox.clear();
+    }
+}
+
+/// The connection ID that a server of QUIC wants to be called by, where the datagram tells it.
+fn chosen(payload: &[u8], id_bytes: u8) -> Option<ConnectionId> {
+    match QuicHeader::parse(payload, id_bytes)? {
+        QuicHeader::Long { source, .. } => ConnectionId::new(source),
+        QuicHeader::Short { .. } => None,
+    }
+}
