@@ -104,6 +104,7 @@ fn plan(servers: &[(&str, u16)]) -> Plan {
     Plan {
         listeners: vec![],
         tcp: vec![],
+        forward: vec![],
         upstreams: vec![upstream],
         access_log: None,
         admin: None,

@@ -3,9 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use isobar_forward::Standing;
 use isobar_l7::{LogHandle, OpenConnections, ServerTls, Site, SiteParts, SiteRoute, SiteTls, World};
 use isobar_observe::{ListenerStats, RouteStats};
-use isobar_plan::{AccessLog, Action, Listener, Name, Plan, Route, ServerAddress, TcpListener, UpstreamId};
+use isobar_plan::{
+    AccessLog, Action, ForwardProxy, Listener, Name, Plan, Route, ServerAddress, TcpListener, UpstreamId,
+};
 use isobar_upstream::{Sharded, Upstream};
 
 use crate::certificates::Securing;
@@ -18,6 +21,7 @@ use crate::{ApplyError, EventSink};
 pub(crate) struct Worlds {
     pub(crate) http: World,
     pub(crate) tcp: isobar_l4::World,
+    pub(crate) forward: isobar_forward::World,
 }
 
 /// What outlives plans, by name.
@@ -38,6 +42,8 @@ struct Kept {
     stats: Arc<Sharded<ListenerStats>>,
     open: Arc<OpenConnections>,
     routes: HashMap<Name, Arc<Sharded<RouteStats>>>,
+    /// What a forward proxy knows of names and users.
+    standing: Option<Standing>,
 }
 
 /// The access log in use.
@@ -80,12 +86,20 @@ impl Registry {
         let tcp = tcp
             .map(|listener| Arc::new(self.tcp_site(listener, &upstreams)))
             .collect();
+        let forward = plan.forward.iter();
+        let forward = forward.map(|listener| Arc::new(self.forward_site(listener))).collect();
         self.forget(plan);
         let log = self.log.as_ref().map(|log| Arc::clone(&log.handle));
         Ok(Worlds {
             tcp: isobar_l4::World {
                 generation,
                 sites: tcp,
+                drain_timeout: plan.drain_timeout,
+                log: log.clone(),
+            },
+            forward: isobar_forward::World {
+                generation,
+                sites: forward,
                 drain_timeout: plan.drain_timeout,
                 log: log.clone(),
             },
@@ -219,12 +233,28 @@ impl Registry {
         }
     }
 
+    fn forward_site(&mut self, listener: &ForwardProxy) -> isobar_forward::Site {
+        let workers = self.workers;
+        let kept = self.kept(&listener.name);
+        let standing = Standing::next(kept.standing.as_ref(), listener);
+        kept.standing = Some(standing.clone());
+        let rules = listener.rule_names.iter().map(|name| kept.route(name, workers));
+        isobar_forward::Site {
+            rules: rules.collect(),
+            listener: listener.clone(),
+            stats: Arc::clone(&kept.stats),
+            open: Arc::clone(&kept.open),
+            standing,
+        }
+    }
+
     fn kept(&mut self, listener: &Name) -> &mut Kept {
         let workers = self.workers;
         self.listeners.entry(listener.clone()).or_insert_with(|| Kept {
             stats: Arc::new(Sharded::new(workers)),
             open: Arc::new(OpenConnections::new(workers)),
             routes: HashMap::new(),
+            standing: None,
         })
     }
 
@@ -258,9 +288,11 @@ impl Kept {
 fn routes<'p>(plan: &'p Plan, listener: &Name) -> Option<Vec<&'p Name>> {
     let http = plan.listeners.iter().find(|other| other.name == *listener);
     let tcp = plan.tcp.iter().find(|other| other.name == *listener);
-    match (http, tcp) {
-        (Some(http), _) => Some(http.routes.iter().map(|route| &route.name).collect()),
-        (None, Some(tcp)) => Some(tcp.routes.iter().map(|route| &route.name).collect()),
-        (None, None) => None,
+    let forward = plan.forward.iter().find(|other| other.name == *listener);
+    match (http, tcp, forward) {
+        (Some(http), ..) => Some(http.routes.iter().map(|route| &route.name).collect()),
+        (_, Some(tcp), _) => Some(tcp.routes.iter().map(|route| &route.name).collect()),
+        (.., Some(forward)) => Some(forward.rule_names.iter().collect()),
+        (None, None, None) => None,
     }
 }

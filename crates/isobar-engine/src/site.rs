@@ -15,6 +15,7 @@ use isobar_upstream::Sharded;
 pub(crate) enum Site {
     Http(Arc<isobar_l7::Site>),
     Tcp(Arc<isobar_l4::Site>),
+    Forward(Arc<isobar_forward::Site>),
 }
 
 /// Who serves the connections of one worker thread.
@@ -22,6 +23,7 @@ pub(crate) enum Site {
 pub(crate) struct Servers {
     pub(crate) http: Rc<isobar_l7::Worker>,
     pub(crate) tcp: Rc<isobar_l4::Worker>,
+    pub(crate) forward: Rc<isobar_forward::Worker>,
 }
 
 impl Site {
@@ -29,6 +31,7 @@ impl Site {
         match self {
             Self::Http(site) => &site.listener.name,
             Self::Tcp(site) => &site.listener.name,
+            Self::Forward(site) => &site.listener.name,
         }
     }
 
@@ -36,6 +39,7 @@ impl Site {
         match self {
             Self::Http(site) => site.listener.limits.max_connections,
             Self::Tcp(site) => site.listener.limits.max_connections,
+            Self::Forward(site) => site.listener.limits.max_connections,
         }
     }
 
@@ -43,6 +47,7 @@ impl Site {
         match self {
             Self::Http(site) => site.listener.limits.backlog,
             Self::Tcp(site) => site.listener.limits.backlog,
+            Self::Forward(site) => site.listener.limits.backlog,
         }
     }
 
@@ -50,6 +55,7 @@ impl Site {
         match self {
             Self::Http(site) => &site.open,
             Self::Tcp(site) => &site.open,
+            Self::Forward(site) => &site.open,
         }
     }
 
@@ -57,6 +63,7 @@ impl Site {
         match self {
             Self::Http(site) => &site.stats,
             Self::Tcp(site) => &site.stats,
+            Self::Forward(site) => &site.stats,
         }
     }
 
@@ -65,6 +72,7 @@ impl Site {
         match self {
             Self::Http(site) => site.routes().map(|(route, of)| (&route.name, &*of.stats)).collect(),
             Self::Tcp(site) => site.routes().map(|(route, of)| (&route.name, &*of.stats)).collect(),
+            Self::Forward(site) => site.rules().collect(),
         }
     }
 }
@@ -81,32 +89,47 @@ impl Servers {
                 let accepted = isobar_l4::Accepted { stream, peer, site };
                 tokio::task::spawn_local(isobar_l4::serve(Rc::clone(&self.tcp), accepted));
             }
+            Site::Forward(site) => {
+                let accepted = isobar_forward::Accepted { stream, peer, site };
+                tokio::task::spawn_local(isobar_forward::serve(Rc::clone(&self.forward), accepted));
+            }
         }
     }
 
     /// Starts what goes on as long as the thread.
     pub(crate) fn start(&self) {
         let (wheel, http, tcp) = (self.http.wheel().clone(), Rc::clone(&self.http), Rc::clone(&self.tcp));
+        let forward = Rc::clone(&self.forward);
         tokio::task::spawn_local(async move { wheel.drive().await });
         tokio::task::spawn_local(async move { http.chores().await });
         tokio::task::spawn_local(async move { tcp.chores().await });
+        tokio::task::spawn_local(async move { forward.chores().await });
     }
 
     /// A world was published.
     pub(crate) fn look_up(&self) {
         self.http.look_up();
         self.tcp.look_up();
+        self.forward.look_up();
+    }
+
+    /// Nothing more is accepted, and what there is finishes. Connections of TCP do so by themselves.
+    pub(crate) fn drain(&self) {
+        self.http.drain();
+        self.forward.drain();
     }
 
     /// The time to finish is over.
     pub(crate) fn cut(&self) {
         self.http.cut();
         self.tcp.cut();
+        self.forward.cut();
     }
 
     /// Hands over the log lines that wait.
     pub(crate) fn flush(&self) {
         self.http.flush();
         self.tcp.flush();
+        self.forward.flush();
     }
 }

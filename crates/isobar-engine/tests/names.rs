@@ -58,6 +58,7 @@ fn upstream(name: &str, servers: &[&str]) -> Upstream {
 fn plan(upstreams: Vec<Upstream>) -> Plan {
     Plan {
         tcp: Vec::new(),
+        forward: Vec::new(),
         listeners: Vec::new(),
         upstreams,
         access_log: None,

@@ -125,6 +125,7 @@ fn record<'a>(worker: &Worker, client: &'a Client, cause: Cause) -> Record<'a> {
         upstream: report.upstream.as_ref().map(|local| &**local.upstream().name()),
         server: report.server.as_ref().map(|server| &**server.server.name()),
         picked: report.picked,
+        user: None,
         method: b"",
         host: b"",
         target: b"",

@@ -9,6 +9,7 @@
 extern crate alloc;
 
 mod diff;
+mod forward;
 mod health;
 mod http2;
 mod listener;
@@ -25,6 +26,10 @@ mod tls;
 mod upstream;
 
 pub use diff::{ListenerChange, PlanDiff, UpstreamChange};
+pub use forward::{
+    ForwardProxy, ForwardWaits, NameRules, Pac, ParentLogin, ParentProtocol, ParentProxy, ProxyUser, ProxyUsers,
+    RequestRate, Reveals, Speaks, UserLimits,
+};
 pub use health::{Authorities, CheckTls, HealthCheck, HealthProbe, HealthTls, HttpProbe, StatusRanges, TcpStep, Trust};
 pub use http2::{Http2, Http2Budgets, HttpVersion};
 pub use isobar_balance::{Bound, SlowStart, Tier};
@@ -69,6 +74,8 @@ pub struct Plan {
     pub listeners: Vec<Listener>,
     /// Where connections of TCP come in.
     pub tcp: Vec<TcpListener>,
+    /// Where clients of HTTP and SOCKS come in that name their destinations themselves.
+    pub forward: Vec<ForwardProxy>,
     /// Where requests go.
     pub upstreams: Vec<Upstream>,
     /// Where finished requests are written down; none: nowhere.
@@ -98,7 +105,7 @@ pub struct Endpoint<'a> {
 }
 
 impl Plan {
-    /// What all listeners listen on: those of HTTP, then those of TCP.
+    /// What all listeners listen on: those of HTTP, then those of TCP, then forward proxies.
     pub fn endpoints(&self) -> impl Iterator<Item = Endpoint<'_>> {
         let http = self.listeners.iter().map(|listener| Endpoint {
             name: &listener.name,
@@ -110,7 +117,12 @@ impl Plan {
             address: listener.address,
             backlog: listener.limits.backlog,
         });
-        http.chain(tcp)
+        let forward = self.forward.iter().map(|listener| Endpoint {
+            name: &listener.name,
+            address: listener.address,
+            backlog: listener.limits.backlog,
+        });
+        http.chain(tcp).chain(forward)
     }
 
     /// The upstream an id stands for.

@@ -5,17 +5,22 @@ use std::sync::Arc;
 
 use isobar_plan::{Forwarding, ProxySources};
 
-use super::{Bridge, names, route};
+use super::{Bridge, forward, names, route};
 use crate::document::{ClientTimeouts, Label, Listener, ListenerLimits, Protocol, ProxyProtocol, Route, TlsRedirect};
 use crate::problem::{Path, Problem, Problems, Spot};
 use crate::setting::Setting;
 use crate::units::Span;
 
-/// Those of HTTP and those of TCP.
-pub(super) fn listeners(
-    written: &[Listener],
-    bridge: &mut Bridge<'_>,
-) -> (Vec<isobar_plan::Listener>, Vec<isobar_plan::TcpListener>) {
+/// Listeners by what is spoken there.
+#[derive(Default)]
+pub(super) struct Listeners {
+    pub(super) http: Vec<isobar_plan::Listener>,
+    pub(super) tcp: Vec<isobar_plan::TcpListener>,
+    pub(super) forward: Vec<isobar_plan::ForwardProxy>,
+}
+
+/// All of them.
+pub(super) fn listeners(written: &[Listener], bridge: &mut Bridge<'_>) -> Listeners {
     let root = Path::ROOT.key("listeners");
     if written.is_empty() {
         let help = "listeners: [{ address: 127.0.0.1:8080, upstream: web }]";
@@ -24,16 +29,20 @@ pub(super) fn listeners(
             .push(Problem::error(root, "there is no listener").on_key().help(help));
     }
     check_names(written, &mut bridge.problems);
-    let (mut http, mut tcp) = (Vec::new(), Vec::new());
+    let mut listeners = Listeners::default();
     for (index, written) in written.iter().enumerate() {
         let at = root.index(index);
-        check_destination(written, at, &mut bridge.problems);
+        if written.protocol != Protocol::ForwardProxy {
+            check_destination(written, at, &mut bridge.problems);
+            forward::refuse_elsewhere(written, at, &mut bridge.problems);
+        }
         match written.protocol {
-            Protocol::Http => http.push(listener(written, index, bridge)),
-            Protocol::Tcp => tcp.push(super::tcp::listener(written, index, bridge)),
+            Protocol::Http => listeners.http.push(listener(written, index, bridge)),
+            Protocol::Tcp => listeners.tcp.push(super::tcp::listener(written, index, bridge)),
+            Protocol::ForwardProxy => listeners.forward.push(forward::listener(written, index, bridge)),
         }
     }
-    (http, tcp)
+    listeners
 }
 
 fn check_names(listeners: &[Listener], problems: &mut Problems) {
@@ -56,6 +65,7 @@ fn listener(written: &Listener, index: usize, bridge: &mut Bridge<'_>) -> isobar
         name: _,
         address,
         protocol: _,
+        forward_proxy: _,
         proxy_protocol,
         tls,
         http2,
@@ -194,7 +204,8 @@ fn check_redirect(listener: &Listener, at: Path<'_>, problems: &mut Problems) {
     }
 }
 
-fn limits(limits: &ListenerLimits) -> isobar_plan::ListenerLimits {
+/// What a listener takes at most.
+pub(super) fn limits(limits: &ListenerLimits) -> isobar_plan::ListenerLimits {
     let ListenerLimits {
         max_connections,
         max_head_bytes,
@@ -212,7 +223,8 @@ fn limits(limits: &ListenerLimits) -> isobar_plan::ListenerLimits {
     }
 }
 
-fn timeouts(timeouts: &ClientTimeouts) -> isobar_plan::ClientTimeouts {
+/// How long clients may take.
+pub(super) fn timeouts(timeouts: &ClientTimeouts) -> isobar_plan::ClientTimeouts {
     let ClientTimeouts {
         idle,
         handshake,

@@ -2,7 +2,7 @@
 
 use isobar_plan::Priority;
 
-use super::{Http2, Label, ListenerTls, OrNone, ProxyProtocol, Route, TlsRedirect, Whole};
+use super::{ForwardProxy, Http2, Label, ListenerTls, OrNone, ProxyProtocol, Route, TlsRedirect, Whole};
 use crate::setting::choice::Choice;
 use crate::setting::section::settings;
 use crate::units::{ByteSize, ListenAddress, Network, Span};
@@ -16,6 +16,8 @@ settings! {
         address: ListenAddress,
         /// What clients speak. A listener of TCP takes none of the settings that are for HTTP.
         protocol: Protocol = Protocol::Http,
+        /// How clients get to where they say they want to go, for `protocol: forward_proxy`.
+        forward_proxy: Option<ForwardProxy>,
         /// Proxies in front that say who the client is with the PROXY protocol; without it, no such header is taken.
         proxy_protocol: Option<ProxyProtocol>,
         /// How connections are secured; without it, they are not.
@@ -50,6 +52,8 @@ pub enum Protocol {
     Http,
     /// Anything over TCP, which is passed on as it is.
     Tcp,
+    /// HTTP to a proxy, and SOCKS 5.
+    ForwardProxy,
 }
 
 impl Choice for Protocol {
@@ -57,6 +61,11 @@ impl Choice for Protocol {
     const OPTIONS: &'static [(Self, &'static str, &'static str)] = &[
         (Self::Http, "http", "HTTP/2, HTTP/1.1 and HTTP/1.0"),
         (Self::Tcp, "tcp", "anything over TCP, which is passed on as it is"),
+        (
+            Self::ForwardProxy,
+            "forward_proxy",
+            "HTTP to a proxy (CONNECT and absolute-form), and SOCKS 5: clients say where they want to go",
+        ),
     ];
 
     fn about(word: &str) -> Option<&'static str> {
@@ -64,6 +73,7 @@ impl Choice for Protocol {
             "udp" => Some("UDP listeners are not supported yet"),
             "https" | "tls" => Some("write `protocol: http`, and `tls` with a certificate beside it"),
             "h2" | "http2" | "h2c" => Some("write `protocol: http`: HTTP/2 is spoken with whoever asks for it"),
+            "socks" | "socks5" | "connect" | "proxy" | "forward" => Some("did you mean `forward_proxy`?"),
             "h3" | "http3" | "quic" => Some("HTTP/3 is not supported yet; write `protocol: http`"),
             _ => None,
         }
