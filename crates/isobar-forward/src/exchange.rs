@@ -106,6 +106,11 @@ impl<'a> Exchange<'a> {
         }
         let mut waits = None;
         let result = poll_fn(|cx| self.poll(cx, worker, (is_for_parent, &mut waits))).await;
+        if matches!(result, Err(Cause::ServerAborted)) {
+            // What came before is the client's, as far as it takes it at once.
+            let (out, stream) = (&mut self.to_client, &mut self.client.stream);
+            let _ = poll_fn(|cx| Poll::Ready(out.poll_flush(cx, stream).is_ready())).await;
+        }
         result.map_err(|cause| self.failed(cause))
     }
 
