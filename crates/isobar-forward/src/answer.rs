@@ -111,6 +111,7 @@ fn sentence(cause: Cause) -> &'static str {
         Cause::LookupFailed => "The name of the destination stands for no address.",
         Cause::LookupTimeout => "It was not found out in time where the destination is.",
         Cause::ConnectFailed | Cause::ConnectTimeout => "The destination could not be reached.",
+        Cause::OutOfResources => "This proxy has too much to do.",
         Cause::ParentRefused => "The proxy behind this one did not take you on.",
         other => other.meaning(),
     }

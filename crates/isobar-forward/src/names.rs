@@ -54,14 +54,21 @@ impl Names {
         &self.rules
     }
 
-    /// What a name stands for, perhaps as remembered. Waits without bound: the caller has a deadline.
-    pub(crate) async fn look_up(self: Arc<Self>, name: Arc<str>, background: Arc<dyn Background>) -> Outcome {
+    /// What a name stands for, perhaps as remembered; calls `asks` where the name service is asked. Waits without bound: the
+    /// caller has a deadline.
+    pub(crate) async fn look_up(
+        self: Arc<Self>,
+        name: Arc<str>,
+        background: Arc<dyn Background>,
+        asks: impl FnOnce(),
+    ) -> Outcome {
         let asked = self.cache().ask(&name, Instant::now());
         let answer = match asked {
             Asked::Known(outcome) => return outcome,
             Asked::Full => return Err(LookupError::Failed("too many names are being looked up".to_owned())),
             Asked::Again(answer) => answer,
             Asked::First(answer) => {
+                asks();
                 background.look_up(Question {
                     names: Arc::clone(&self),
                     name,

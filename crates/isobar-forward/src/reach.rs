@@ -182,7 +182,12 @@ fn leads_back(here: SocketAddr, there: SocketAddr) -> bool {
 async fn look_up(worker: &Worker, client: &mut Client, name: &Arc<str>) -> Result<Arc<[IpAddr]>, Cause> {
     let names = Arc::clone(&client.site.standing.names);
     client.timer.set(deadline(worker, client.site.listener.waits.lookup));
-    let asked = names.look_up(Arc::clone(name), Arc::clone(&worker.background));
+    let site = Arc::clone(&client.site);
+    let stats = site.stats.of(worker.id);
+    stats.names_needed.increment();
+    let asked = names.look_up(Arc::clone(name), Arc::clone(&worker.background), || {
+        stats.names_asked.increment();
+    });
     match client.during(worker, Cause::LookupTimeout, asked).await? {
         Ok(addresses) => Ok(addresses),
         Err(LookupError::NoAddress(why) | LookupError::Failed(why)) => {

@@ -394,6 +394,9 @@ fn answers_are_remembered() {
             assert_eq!(ask(isobar.address(), request).status, status, "{name}");
         }
     }
+    let metrics = isobar.metrics();
+    assert_eq!(metrics.sum("isobar_listener_names_needed_total", &[]), Some(40.0));
+    assert_eq!(metrics.sum("isobar_listener_names_asked_total", &[]), Some(2.0));
     let counts = counts.lock().unwrap();
     // One for each family of addresses.
     assert!(counts["a.test"] <= 2 && counts["none.test"] <= 2, "{counts:?}");

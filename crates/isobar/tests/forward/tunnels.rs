@@ -15,7 +15,7 @@ fn very_many_tunnels_leave_nothing_behind() {
     const IDLE: usize = 1000;
     const BUSY: usize = 200;
     let server = TcpServer::echo("");
-    let isobar = run(&format!("{HERE}\ntimeouts: {{ idle: 60s }}"));
+    let isobar = run(&format!("{HERE}\ntimeouts: {{ idle: 5m }}"));
     let to = server.address();
     let round = |seconds: u64| {
         let idle: Vec<_> = (0..IDLE)
