@@ -4,7 +4,7 @@
 
 use std::net::SocketAddr;
 
-use isobar_plan::{ForwardProxy, Speaks};
+use isobar_plan::ForwardProxy;
 
 /// The ranges that browsers are told of, as `isInNet` wants them.
 const DIRECT: [(&str, &str); 6] = [
@@ -27,18 +27,14 @@ pub(crate) fn script(listener: &ForwardProxy, here: Option<SocketAddr>) -> Strin
         (None, Some(here)) => SocketAddr::new(here.ip().to_canonical(), here.port()).to_string(),
         (None, None) => listener.address.to_string(),
     };
-    let way = match listener.speaks {
-        Speaks::Both | Speaks::Http => format!("PROXY {address}"),
-        Speaks::Socks5 => format!("SOCKS5 {address}"),
-    };
     let direct =
         DIRECT.map(|(network, mask)| format!("    if (isInNet(host, \"{network}\", \"{mask}\")) return \"DIRECT\";\n"));
     format!(
         "function FindProxyForURL(url, host) {{\n  \
-           if (isPlainHostName(host)) return \"DIRECT\";\n  \
+           if (host.indexOf(\":\") < 0 && isPlainHostName(host)) return \"DIRECT\";\n  \
            if (/^[0-9.]+$/.test(host)) {{\n{}  }}\n  \
            if (/^\\[?(::1?|f[cdef][0-9a-f]{{2}}:.*)\\]?$/i.test(host)) return \"DIRECT\";\n  \
-           return \"{way}\";\n}}\n",
+           return \"PROXY {address}\";\n}}\n",
         direct.concat()
     )
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use isobar_plan::{
     ForwardWaits, NameRules, ParentLogin, ParentProxy, Priority, ProxyUsers, RequestRate, Reveals, Secret,
-    ServerAddress, UserLimits,
+    ServerAddress, Speaks, UserLimits,
 };
 use isobar_route::destination::{
     Access, AddressRange, DestinationHost, DestinationRule, DestinationRules, special_purpose,
@@ -105,6 +105,16 @@ fn proxy(written: &ForwardProxy, at: Path<'_>, base: Base, problems: &mut Proble
         timeouts,
     } = written;
     check_rules(written, at, problems);
+    if pac.0.is_some() && *speaks == Speaks::Socks5 {
+        let problem = Problem::error(
+            at.key("pac"),
+            "the PAC file is asked for over HTTP, which is not spoken here",
+        );
+        let problem = problem
+            .on_key()
+            .related(at.key("speaks"), Spot::Value, "what is spoken");
+        problems.push(problem.help("write `speaks: both`, or remove it"));
+    }
     isobar_plan::ForwardProxy {
         name: base.name.as_str().into(),
         address: base.address,

@@ -289,10 +289,12 @@ fn the_pac_file_leads_to_the_proxy() {
         assert_eq!(answer.status, 404, "{path}");
         assert!(answer.text().contains("this is a proxy"), "{}", answer.text());
     }
-    let isobar = run("pac: { path: /wpad.dat, address: \"proxy.example:8080\" }\nspeaks: socks5");
+    let isobar = run("pac: { path: /wpad.dat, address: \"proxy.example:8080\" }");
+    let answer = isobar_testkit::get(isobar.address(), "/wpad.dat").unwrap();
     assert!(
-        isobar_testkit::get(isobar.address(), "/wpad.dat").is_err(),
-        "HTTP is not spoken"
+        answer.text().contains("return \"PROXY proxy.example:8080\";"),
+        "{}",
+        answer.text()
     );
 }
 
@@ -312,4 +314,22 @@ fn tunnels_carry_what_they_are_given() {
         (&line["bytes_in"], &line["bytes_out"], &line["cause"]),
         (&5.into(), &11.into(), &"complete".into())
     );
+}
+
+/// A listener speaks what it is told to, and nothing else.
+#[test]
+fn what_is_not_spoken_is_refused() {
+    let origin = Origin::named("a");
+    let to = origin.address();
+    let url = format!("http://{to}/");
+    let tried = |isobar: &isobar_testkit::Isobar, scheme: &str| {
+        let answer = curl(&["--proxy", &format!("{scheme}://{}", isobar.address()), &url]);
+        answer.status
+    };
+    let isobar = run(&format!("{HERE}\nspeaks: http"));
+    assert_eq!((tried(&isobar, "http"), tried(&isobar, "socks5")), (200, 0));
+    let isobar = run(&format!("{HERE}\nspeaks: socks5"));
+    assert_eq!((tried(&isobar, "http"), tried(&isobar, "socks5")), (0, 200));
+    let line = line_with(&isobar, "cause", "socks_malformed");
+    assert_eq!(line["detail"], "the client does not speak SOCKS 5");
 }
