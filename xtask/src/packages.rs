@@ -106,6 +106,21 @@ pub(crate) const FOR_TESTS: &[Package] = &[
         why: "keeps as many rules of HTTP/2 as Isobar has to",
     },
     Package {
+        program: "tinyproxy",
+        package: "tinyproxy",
+        why: "a proxy behind the forward proxy of the end-to-end tests",
+    },
+    Package {
+        program: "htpasswd",
+        package: "apache2-utils",
+        why: "makes the users of the forward proxy of the end-to-end tests",
+    },
+    Package {
+        program: "nsd",
+        package: "nsd",
+        why: "has the names of the end-to-end tests, also those that stand for addresses within",
+    },
+    Package {
         program: "redis-server",
         package: "redis-server",
         why: "keeps the sessions of examples/sessions, and is asked whether it is well",

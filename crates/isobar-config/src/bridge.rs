@@ -6,6 +6,7 @@
 
 mod certificates;
 mod clash;
+mod forward;
 mod header;
 mod health;
 mod http2;
@@ -27,6 +28,7 @@ mod upstream;
 
 use std::collections::HashMap;
 
+pub(crate) use forward::rule_names as forward_rule_names;
 pub(crate) use health::{Securing, default_expect, kind as health_kind, securing};
 pub(crate) use listener::everything_to;
 pub(crate) use outliers::{detection as outlier_detection, warn_of_few_servers};
@@ -70,11 +72,17 @@ pub(crate) fn bridge(document: &Document) -> Bridged {
     idle::check(document, &mut bridge.problems);
     tcp::check_upstreams(document, &mut bridge.problems);
     udp::check_upstreams(document, &mut bridge.problems);
-    let listener::Listeners { http, tcp, udp } = listener::listeners(listeners, &mut bridge);
+    let listener::Listeners {
+        http,
+        tcp,
+        udp,
+        forward,
+    } = listener::listeners(listeners, &mut bridge);
     let plan = Plan {
         listeners: http,
         tcp,
         udp,
+        forward,
         upstreams: upstream::upstreams(upstreams, here, &mut bridge.problems),
         access_log: self::access_log(access_log),
         admin: self::admin(admin, &mut bridge.problems),

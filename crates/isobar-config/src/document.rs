@@ -5,6 +5,7 @@
 //! the bridge's question ([`crate::compile`]).
 
 mod alpn;
+mod forward;
 mod hash;
 mod header;
 mod health;
@@ -26,6 +27,10 @@ mod word;
 
 pub use crate::setting::{Named, OneOrMore, OrNone, Whole};
 pub use alpn::AlpnProtocol;
+pub use forward::{
+    Domain, ForwardNames, ForwardParent, ForwardProxy, ForwardRule, ForwardTimeouts, ForwardUserLimits, NameServer,
+    Pac, PacPath, Ports,
+};
 pub use hash::HashPart;
 pub use header::{HeaderChanges, HeaderName, HeaderValue};
 pub use health::{

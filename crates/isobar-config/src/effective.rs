@@ -42,6 +42,12 @@ fn fill_listener(listener: &mut Listener, index: usize, upstreams: &HashMap<&Lab
         listener.routes = vec![bridge::everything_to(upstream.clone())];
         listener.upstream = None;
     }
+    if let Some(proxy) = &mut listener.forward_proxy {
+        let names = bridge::forward_rule_names(&proxy.rules);
+        for (rule, name) in proxy.rules.iter_mut().zip(names) {
+            rule.name = Some(name);
+        }
+    }
     let names = names::route_names(&listener.routes);
     for (route, name) in listener.routes.iter_mut().zip(names) {
         route.name = Some(name);
@@ -62,6 +68,7 @@ fn fill_listener(listener: &mut Listener, index: usize, upstreams: &HashMap<&Lab
                     route.retry.backoff = retry.backoff;
                 }
                 Protocol::Udp => {}
+                Protocol::ForwardProxy => {}
             }
         }
     }

@@ -7,8 +7,8 @@ use std::collections::HashMap;
 
 use crate::bridge;
 use crate::document::{
-    AccessLog, CaFile, Certificate, ClientCertificates, Document, HealthCheck, HealthChecks, ListenerTls, LogPath,
-    SecretFile, Upstream, UpstreamTls, Verify,
+    AccessLog, CaFile, Certificate, ClientCertificates, Document, ForwardProxy, HealthCheck, HealthChecks, ListenerTls,
+    LogPath, SecretFile, Upstream, UpstreamTls, Verify,
 };
 use crate::problem::{Path, Problem, Problems};
 
@@ -39,6 +39,10 @@ pub enum Needed<'d> {
     },
     /// A file with a key for tickets.
     TicketKey(&'d str),
+    /// A file with users and their passwords, in the form of `htpasswd`.
+    Users(&'d str),
+    /// A file with a password.
+    Password(&'d str),
     /// The file to which lines of the access log are appended; it need not be there yet.
     AccessLog(&'d str),
 }
@@ -91,6 +95,9 @@ pub(crate) fn check(document: &Document, look: Look, problems: &mut Problems) {
         if let Some(tls) = &listener.tls {
             self::tls(tls, listeners.index(index).key("tls"), &mut looks);
         }
+        if let Some(proxy) = &listener.forward_proxy {
+            forward_proxy(proxy, listeners.index(index).key("forward_proxy"), &mut looks);
+        }
     }
     let upstreams = root.key("upstreams");
     for (name, upstream) in document.upstreams.iter() {
@@ -106,6 +113,16 @@ pub(crate) fn check(document: &Document, look: Look, problems: &mut Problems) {
                 looks.at(list.index(index), Needed::Secret(SecretFile::as_str(file)));
             }
         }
+    }
+}
+
+fn forward_proxy<'d>(written: &'d ForwardProxy, at: Path<'_>, looks: &mut Looks<'d, '_>) {
+    if let Some(file) = &written.users {
+        looks.at(at.key("users"), Needed::Users(file.as_str()));
+    }
+    if let Some(file) = written.parent.as_ref().and_then(|parent| parent.password_file.as_ref()) {
+        let at = at.key("parent");
+        looks.at(at.key("password_file"), Needed::Password(file.as_str()));
     }
 }
 

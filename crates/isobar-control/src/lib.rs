@@ -15,7 +15,7 @@ mod supervise;
 mod watch;
 
 pub use reload::{Configuration, Disposition, History, LoadError, Past, Reading, Refusal, Reloader, Running, load};
-pub use resolve::{DnsClient, Resolution, Resolver};
+pub use resolve::{DnsClient, Resolution, Resolver, Unknown};
 pub use signals::{Signal, Signals};
 pub use source::{MAX_BYTES, ReadError, read, read_from};
 pub use supervise::{Ending, Supervisor};

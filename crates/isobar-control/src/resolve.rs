@@ -6,7 +6,7 @@
 mod client;
 mod schedule;
 
-pub use client::DnsClient;
+pub use client::{DnsClient, Unknown};
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};

@@ -105,6 +105,7 @@ fn plan(servers: &[(&str, u16)]) -> Plan {
         listeners: vec![],
         tcp: vec![],
         udp: vec![],
+        forward: vec![],
         upstreams: vec![upstream],
         access_log: None,
         admin: None,

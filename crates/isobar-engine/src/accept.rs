@@ -244,9 +244,21 @@ mod tests {
                 })),
                 shared: worker.shared(),
             });
+            let forward = isobar_forward::Worker::new(isobar_forward::WorkerParts {
+                id: 0,
+                published: Arc::new(isobar_forward::Published::new(isobar_forward::World {
+                    generation: 1,
+                    sites: Vec::new(),
+                    drain_timeout: PATIENCE,
+                    log: None,
+                })),
+                shared: worker.shared(),
+                background: Arc::new(isobar_forward::Nobody),
+            });
             let servers = Servers {
                 http: worker,
                 tcp: Rc::new(tcp),
+                forward: Rc::new(forward),
             };
             let acceptor = Acceptor {
                 id: 0,

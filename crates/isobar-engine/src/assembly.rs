@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use isobar_forward::Standing;
 use isobar_l4::udp::ServerIds;
 use isobar_l7::{LogHandle, OpenConnections, ServerTls, Site, SiteParts, SiteRoute, SiteTls, World};
 use isobar_observe::{ListenerStats, RouteStats};
 use isobar_plan::{
-    AccessLog, Action, Listener, Name, Plan, Route, ServerAddress, TcpListener, UdpListener, UpstreamId,
+    AccessLog, Action, ForwardProxy, Listener, Name, Plan, Route, ServerAddress, TcpListener, UdpListener, UpstreamId,
 };
 use isobar_upstream::{Sharded, Upstream};
 
@@ -21,6 +22,7 @@ use crate::{ApplyError, EventSink};
 pub(crate) struct Worlds {
     pub(crate) http: World,
     pub(crate) tcp: isobar_l4::World,
+    pub(crate) forward: isobar_forward::World,
 }
 
 /// What outlives plans, by name.
@@ -42,6 +44,8 @@ struct Kept {
     open: Arc<OpenConnections>,
     ids: Arc<ServerIds>,
     routes: HashMap<Name, Arc<Sharded<RouteStats>>>,
+    /// What a forward proxy knows of names and users.
+    standing: Option<Standing>,
 }
 
 /// The access log in use.
@@ -88,6 +92,8 @@ impl Registry {
         let udp = udp
             .map(|listener| Arc::new(self.udp_site(listener, &upstreams)))
             .collect();
+        let forward = plan.forward.iter();
+        let forward = forward.map(|listener| Arc::new(self.forward_site(listener))).collect();
         self.forget(plan);
         let log = self.log.as_ref().map(|log| Arc::clone(&log.handle));
         Ok(Worlds {
@@ -95,6 +101,12 @@ impl Registry {
                 generation,
                 sites: tcp,
                 udp,
+                drain_timeout: plan.drain_timeout,
+                log: log.clone(),
+            },
+            forward: isobar_forward::World {
+                generation,
+                sites: forward,
                 drain_timeout: plan.drain_timeout,
                 log: log.clone(),
             },
@@ -243,6 +255,21 @@ impl Registry {
         }
     }
 
+    fn forward_site(&mut self, listener: &ForwardProxy) -> isobar_forward::Site {
+        let workers = self.workers;
+        let kept = self.kept(&listener.name);
+        let standing = Standing::next(kept.standing.as_ref(), listener);
+        kept.standing = Some(standing.clone());
+        let rules = listener.rule_names.iter().map(|name| kept.route(name, workers));
+        isobar_forward::Site {
+            rules: rules.collect(),
+            listener: listener.clone(),
+            stats: Arc::clone(&kept.stats),
+            open: Arc::clone(&kept.open),
+            standing,
+        }
+    }
+
     fn kept(&mut self, listener: &Name) -> &mut Kept {
         let workers = self.workers;
         self.listeners.entry(listener.clone()).or_insert_with(|| Kept {
@@ -250,6 +277,7 @@ impl Registry {
             open: Arc::new(OpenConnections::new(workers)),
             ids: Arc::default(),
             routes: HashMap::new(),
+            standing: None,
         })
     }
 
@@ -284,7 +312,10 @@ fn routes<'p>(plan: &'p Plan, listener: &Name) -> Option<Vec<&'p Name>> {
     let http = plan.listeners.iter().find(|other| other.name == *listener);
     let tcp = plan.tcp.iter().find(|other| other.name == *listener);
     let udp = plan.udp.iter().find(|other| other.name == *listener);
+    let forward = plan.forward.iter().find(|other| other.name == *listener);
     let http = http.map(|http| http.routes.iter().map(|route| &route.name).collect());
     let tcp = || tcp.map(|tcp| tcp.routes.iter().map(|route| &route.name).collect());
-    http.or_else(tcp).or_else(|| udp.map(|udp| vec![&udp.route.name]))
+    let udp = || udp.map(|udp| vec![&udp.route.name]);
+    let forward = || forward.map(|forward| forward.rule_names.iter().collect());
+    http.or_else(tcp).or_else(udp).or_else(forward)
 }

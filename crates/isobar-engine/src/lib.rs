@@ -36,13 +36,14 @@ use isobar_plan::{Endpoint, Event, ListenerChange, Name, Plan, PlanDiff, ServerA
 use isobar_upstream::Sharded;
 
 pub use certificates::TlsError;
+pub use isobar_forward::{Attempt, Background, Found, LookupError, Nobody, Question};
 pub use isobar_net::runtime::Io;
 
 use crate::assembly::Registry;
 use crate::bindings::{BindingId, Bindings};
 use crate::health::{Clients, Prober};
 use crate::load_probes::LoadProber;
-use crate::worker::{Command, Published, WorkerHandle};
+use crate::worker::{Around, Command, Published, WorkerHandle};
 
 /// How long connections whose time is up have to say so and to be logged.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -138,13 +139,25 @@ pub enum ApplyError {
 
 impl Engine {
     /// Opens every listener and starts the workers. What operators want to read goes to `events`, from any thread;
-    /// it must not block.
+    /// it must not block. Forward proxies have nobody to look names up for them: see [`start_with`](Self::start_with).
     ///
     /// *Errors*: nothing is left behind.
     pub fn start(
         plan: Plan,
         options: EngineOptions,
         events: Box<dyn Fn(Event) + Send + Sync>,
+    ) -> Result<Self, ApplyError> {
+        Self::start_with(plan, options, events, Arc::new(Nobody))
+    }
+
+    /// Starts as [`start`](Self::start) does, with somebody who looks names up and compares passwords for forward proxies.
+    ///
+    /// *Errors*: nothing is left behind.
+    pub fn start_with(
+        plan: Plan,
+        options: EngineOptions,
+        events: Box<dyn Fn(Event) + Send + Sync>,
+        background: Arc<dyn Background>,
     ) -> Result<Self, ApplyError> {
         let events: EventSink = Arc::from(events);
         let count = options.workers.max(1);
@@ -158,7 +171,11 @@ impl Engine {
         let worlds = registry.assemble(&plan, 1, &events)?;
         let published = Published::new(worlds);
         let worker_stats = Arc::new(Sharded::new(count));
-        let workers = worker::start_all(&published, &worker_stats, &events, options.io).map_err(ApplyError::Worker)?;
+        let around = Around {
+            events: Arc::clone(&events),
+            background,
+        };
+        let workers = worker::start_all(&published, &around, &worker_stats, options.io).map_err(ApplyError::Worker)?;
         let prober = Prober::start(published.http.world(), clients, Arc::clone(&events)).map_err(ApplyError::Worker)?;
         load_prober.watch(published.http.world());
         bindings.settle(claims, &endpoints);

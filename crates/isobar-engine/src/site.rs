@@ -16,6 +16,7 @@ pub(crate) enum Site {
     Http(Arc<isobar_l7::Site>),
     Tcp(Arc<isobar_l4::Site>),
     Udp(Arc<isobar_l4::UdpSite>),
+    Forward(Arc<isobar_forward::Site>),
 }
 
 /// Who serves the connections of one worker thread.
@@ -23,6 +24,7 @@ pub(crate) enum Site {
 pub(crate) struct Servers {
     pub(crate) http: Rc<isobar_l7::Worker>,
     pub(crate) tcp: Rc<isobar_l4::Worker>,
+    pub(crate) forward: Rc<isobar_forward::Worker>,
 }
 
 impl Site {
@@ -31,6 +33,7 @@ impl Site {
             Self::Http(site) => &site.listener.name,
             Self::Tcp(site) => &site.listener.name,
             Self::Udp(site) => &site.listener.name,
+            Self::Forward(site) => &site.listener.name,
         }
     }
 
@@ -39,6 +42,7 @@ impl Site {
             Self::Http(site) => site.listener.limits.max_connections,
             Self::Tcp(site) => site.listener.limits.max_connections,
             Self::Udp(site) => site.listener.flows.max_flows,
+            Self::Forward(site) => site.listener.limits.max_connections,
         }
     }
 
@@ -47,6 +51,7 @@ impl Site {
             Self::Http(site) => site.listener.limits.backlog,
             Self::Tcp(site) => site.listener.limits.backlog,
             Self::Udp(_) => 0,
+            Self::Forward(site) => site.listener.limits.backlog,
         }
     }
 
@@ -55,6 +60,7 @@ impl Site {
             Self::Http(site) => &site.open,
             Self::Tcp(site) => &site.open,
             Self::Udp(site) => &site.open,
+            Self::Forward(site) => &site.open,
         }
     }
 
@@ -63,6 +69,7 @@ impl Site {
             Self::Http(site) => &site.stats,
             Self::Tcp(site) => &site.stats,
             Self::Udp(site) => &site.stats,
+            Self::Forward(site) => &site.stats,
         }
     }
 
@@ -72,6 +79,7 @@ impl Site {
             Self::Http(site) => site.routes().map(|(route, of)| (&route.name, &*of.stats)).collect(),
             Self::Tcp(site) => site.routes().map(|(route, of)| (&route.name, &*of.stats)).collect(),
             Self::Udp(site) => vec![(&site.listener.route.name, &*site.route.stats)],
+            Self::Forward(site) => site.rules().collect(),
         }
     }
 }
@@ -90,32 +98,47 @@ impl Servers {
             }
             // Nobody accepts connections for it.
             Site::Udp(_) => {}
+            Site::Forward(site) => {
+                let accepted = isobar_forward::Accepted { stream, peer, site };
+                tokio::task::spawn_local(isobar_forward::serve(Rc::clone(&self.forward), accepted));
+            }
         }
     }
 
     /// Starts what goes on as long as the thread.
     pub(crate) fn start(&self) {
         let (wheel, http, tcp) = (self.http.wheel().clone(), Rc::clone(&self.http), Rc::clone(&self.tcp));
+        let forward = Rc::clone(&self.forward);
         tokio::task::spawn_local(async move { wheel.drive().await });
         tokio::task::spawn_local(async move { http.chores().await });
         tokio::task::spawn_local(async move { tcp.chores().await });
+        tokio::task::spawn_local(async move { forward.chores().await });
     }
 
     /// A world was published.
     pub(crate) fn look_up(&self) {
         self.http.look_up();
         self.tcp.look_up();
+        self.forward.look_up();
+    }
+
+    /// Nothing more is accepted, and what there is finishes. Connections of TCP do so by themselves.
+    pub(crate) fn drain(&self) {
+        self.http.drain();
+        self.forward.drain();
     }
 
     /// The time to finish is over.
     pub(crate) fn cut(&self) {
         self.http.cut();
         self.tcp.cut();
+        self.forward.cut();
     }
 
     /// Hands over the log lines that wait.
     pub(crate) fn flush(&self) {
         self.http.flush();
         self.tcp.flush();
+        self.forward.flush();
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use isobar_forward::Background;
 use isobar_l4::udp;
 use isobar_l7::{Worker, WorkerParts};
 use isobar_net::listen::Listener;
@@ -35,6 +36,7 @@ const FULL_MAILBOX_PAUSE: Duration = Duration::from_millis(1);
 pub(crate) struct Published {
     pub(crate) http: Arc<isobar_l7::Published>,
     pub(crate) tcp: Arc<isobar_l4::Published>,
+    pub(crate) forward: Arc<isobar_forward::Published>,
 }
 
 impl Published {
@@ -42,12 +44,14 @@ impl Published {
         Self {
             http: Arc::new(isobar_l7::Published::new(worlds.http)),
             tcp: Arc::new(isobar_l4::Published::new(worlds.tcp)),
+            forward: Arc::new(isobar_forward::Published::new(worlds.forward)),
         }
     }
 
     pub(crate) fn publish(&self, worlds: Worlds) {
         self.http.publish(worlds.http);
         self.tcp.publish(worlds.tcp);
+        self.forward.publish(worlds.forward);
     }
 
     /// All listeners, in the order of the plan's endpoints.
@@ -55,9 +59,10 @@ impl Published {
         let (http, tcp) = (self.http.world(), self.tcp.world());
         let http = http.sites.iter().map(|site| Site::Http(Arc::clone(site)));
         let udp = tcp.udp.iter().map(|site| Site::Udp(Arc::clone(site)));
-        http.chain(tcp.sites.iter().map(|site| Site::Tcp(Arc::clone(site))))
-            .chain(udp)
-            .collect()
+        let tcp = tcp.sites.iter().map(|site| Site::Tcp(Arc::clone(site)));
+        let forward = self.forward.world();
+        let forward = forward.sites.iter().map(|site| Site::Forward(Arc::clone(site)));
+        http.chain(tcp).chain(udp).chain(forward).collect()
     }
 }
 
@@ -150,8 +155,8 @@ impl WorkerHandle {
 /// Starts the worker threads, each pinned to a core of its own as far as there are cores.
 pub(crate) fn start_all(
     published: &Published,
+    around: &Around,
     stats: &Arc<Sharded<WorkerStats>>,
-    events: &EventSink,
     io: Io,
 ) -> std::io::Result<Vec<WorkerHandle>> {
     let count = stats.iter().count();
@@ -166,9 +171,9 @@ pub(crate) fn start_all(
             None
         };
         let published = published.clone();
-        let surroundings = (mailboxes.clone(), Arc::clone(stats), Arc::clone(events));
+        let surroundings = (mailboxes.clone(), Arc::clone(stats), around.clone());
         let body = move || {
-            let (mailboxes, stats, events) = surroundings;
+            let (mailboxes, stats, around) = surroundings;
             let run = || {
                 work(
                     id,
@@ -176,7 +181,7 @@ pub(crate) fn start_all(
                     Surroundings {
                         mailboxes: mailboxes.into(),
                         stats,
-                        events,
+                        around,
                     },
                     receiver,
                 )
@@ -203,16 +208,23 @@ fn seed(id: usize) -> u64 {
         ^ (id as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }
 
+/// Who is told, and asked, by workers.
+#[derive(Clone)]
+pub(crate) struct Around {
+    pub(crate) events: EventSink,
+    pub(crate) background: Arc<dyn Background>,
+}
+
 /// What a worker has to do with others.
 struct Surroundings {
     mailboxes: Rc<[Mailbox]>,
     stats: Arc<Sharded<WorkerStats>>,
-    events: EventSink,
+    around: Around,
 }
 
 /// A worker's life.
 async fn work(id: usize, published: Published, around: Surroundings, mut commands: mpsc::Receiver<Command>) {
-    let servers = servers(id, published);
+    let servers = servers(id, published, &around.around.background);
     servers.start();
     let mut acceptors: HashMap<BindingId, Taking> = HashMap::new();
     while let Some(command) = commands.recv().await {
@@ -236,7 +248,7 @@ async fn work(id: usize, published: Published, around: Surroundings, mut command
             Command::LookUp => servers.look_up(),
             Command::Drain => {
                 acceptors.drain().for_each(|(_, taking)| taking.close());
-                servers.http.drain();
+                servers.drain();
             }
             Command::Cut => servers.cut(),
             Command::Stop => break,
@@ -245,7 +257,7 @@ async fn work(id: usize, published: Published, around: Surroundings, mut command
     servers.flush();
 }
 
-fn servers(id: usize, published: Published) -> Servers {
+fn servers(id: usize, published: Published, background: &Arc<dyn Background>) -> Servers {
     let seed = seed(id);
     let http = Worker::new(WorkerParts {
         id,
@@ -258,9 +270,16 @@ fn servers(id: usize, published: Published) -> Servers {
         published: published.tcp,
         shared: http.shared(),
     });
+    let forward = isobar_forward::Worker::new(isobar_forward::WorkerParts {
+        id,
+        published: published.forward,
+        shared: http.shared(),
+        background: Arc::clone(background),
+    });
     Servers {
         http: Rc::new(http),
         tcp: Rc::new(tcp),
+        forward: Rc::new(forward),
     }
 }
 
@@ -313,7 +332,7 @@ impl Surroundings {
             servers: servers.clone(),
             orders,
             mailboxes: Rc::clone(&self.mailboxes),
-            events: Arc::clone(&self.events),
+            events: Arc::clone(&self.around.events),
             stats: Arc::clone(&self.stats),
         };
         // Its descriptor is open already, so the reactor has room for it unless memory is out.

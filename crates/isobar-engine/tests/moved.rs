@@ -202,6 +202,7 @@ fn a_shared_connection_takes_no_requests_to_an_address_that_is_gone() {
         listeners: vec![listener()],
         tcp: Vec::new(),
         udp: Vec::new(),
+        forward: Vec::new(),
         upstreams: vec![upstream(old.port())],
         access_log: None,
         admin: None,

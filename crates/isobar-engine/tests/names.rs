@@ -59,6 +59,7 @@ fn plan(upstreams: Vec<Upstream>) -> Plan {
     Plan {
         tcp: Vec::new(),
         udp: Vec::new(),
+        forward: Vec::new(),
         listeners: Vec::new(),
         upstreams,
         access_log: None,

@@ -147,6 +147,7 @@ fn record<'a>(worker: &Worker, (of, report): (&'a Of<'a>, &'a Report), cause: Ca
         upstream: report.upstream.as_ref().map(|local| &**local.upstream().name()),
         server: report.server.as_ref().map(|server| &**server.server.name()),
         picked: report.picked,
+        user: None,
         method: b"",
         host: b"",
         target: b"",

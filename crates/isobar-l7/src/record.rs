@@ -419,6 +419,7 @@ fn record<'a>(
         upstream: report.upstream.as_ref().map(|local| &**local.upstream().name()),
         server: report.server.as_ref().map(|server| &**server.server.name()),
         picked: report.picked,
+        user: None,
         method: request.method_name.of(head),
         host: request.authority.of(head),
         target: request.target.of(head),

@@ -139,6 +139,16 @@ causes! {
         "The connection did not begin with the header of the PROXY protocol that it has to begin with, or was not from a proxy that is listed; it is closed. What it was is in `{detail}` for TCP.";
     ClientHello "client_hello" Logged(400), Internal, Client, Never,
         "The first message of the client's TLS handshake was broken, or not complete in time; the connection is closed. What it was is in `{detail}`.";
+    ProxyAuthentication "proxy_authentication" Status(407), Unauthenticated, Client, Never,
+        "The forward proxy wants to know who the client is, and it did not say so, or not with the right password.";
+    ForwardDenied "forward_denied" Status(403), PermissionDenied, Client, Never,
+        "The client may not go where it wants to; which rule says so, or why it is so by default, is in `{detail}`.";
+    ForwardTarget "forward_target" Status(400), Internal, Client, Never,
+        "The forward proxy cannot take the client where it wants to: it is no host, or not asked for as it has to be. What it was is in `{detail}`.";
+    ForwardUserLimit "forward_user_limit" Status(429), ResourceExhausted, Client, Always,
+        "The user, or the address where nobody has to say who he is, has as many connections or requests as the forward proxy gives to one.";
+    SocksMalformed "socks_malformed" Logged(400), Internal, Client, Never,
+        "The connection did not go as SOCKS 5 has to, or not in time; it is closed. What it was is in `{detail}`.";
     ClientUnsupported "client_unsupported" Status(501), Unimplemented, Client, Never,
         "The request uses a method or a transfer coding that is not supported.";
     ClientDeadline "client_deadline" Begun, DeadlineExceeded, Client, Never,
@@ -150,6 +160,12 @@ causes! {
 
     ConnectFailed "connect_failed" Status(502), Unavailable, Server, Always,
         "No connection to the server could be made; of a flow of UDP, it was said that the server is not there (ICMP).";
+    LookupFailed "lookup_failed" Status(502), Unavailable, Server, Always,
+        "The name of a forward proxy's destination stands for no address; what the name service says is in `{detail}`.";
+    LookupTimeout "lookup_timeout" Status(504), Unavailable, Server, Always,
+        "The name service did not say in time for which address the name of a forward proxy's destination stands.";
+    ParentRefused "parent_refused" Status(502), Unavailable, Server, Always,
+        "The proxy that a forward proxy sends everything through did not take the client on; what it says is in `{detail}`.";
     TlsFailed "tls_failed" Status(502), Unavailable, Server, Always,
         "The connection to the server could not be secured; the access log has the reason (`tls_error`).";
     TlsUnusable "tls_unusable" Status(502), Unavailable, Isobar, Always,
@@ -283,6 +299,7 @@ impl Cause {
     pub const fn blames_one_server(self) -> bool {
         matches!(self.fault(), Fault::Server)
             && !matches!(self, Self::NoServer | Self::DeadlineExceeded)
+            && !matches!(self, Self::LookupFailed | Self::LookupTimeout | Self::ParentRefused)
             && !self.is_overload()
     }
 
@@ -426,10 +443,14 @@ mod tests {
             "connect_failed",
             "connect_timeout",
             "displaced",
+            "forward_user_limit",
+            "lookup_failed",
+            "lookup_timeout",
             "max_connections",
             "max_requests",
             "no_server",
             "out_of_resources",
+            "parent_refused",
             "queue_full",
             "queue_timeout",
             "server_refused",

@@ -67,6 +67,10 @@ shards! {
         tls_abandoned: Counter = "isobar_listener_tls_abandoned_total",
         /// Connections that should have begun with TLS and did not.
         tls_not_spoken: Counter = "isobar_listener_tls_not_spoken_total",
+        /// Names of destinations that a forward proxy needed the addresses of.
+        names_needed: Counter = "isobar_listener_names_needed_total",
+        /// Of those, the ones that were not remembered, so that the name service was asked.
+        names_asked: Counter = "isobar_listener_names_asked_total",
         /// Requests, or TCP connections, that ended before a route took them, by cause.
         requests_refused: Refusals = "isobar_listener_requests_refused_total",
         /// Datagrams of UDP taken from clients.

@@ -28,6 +28,7 @@ const RECORD: Record<'_> = Record {
     request_id: b"abc-1",
     status: 200,
     picked: None,
+    user: None,
     grpc_status: None,
     bytes_in: 0,
     bytes_out: 1_234,

@@ -95,7 +95,13 @@ fn is_same(old: &Plan, new: &Plan, name: &Name) -> bool {
     fn udp<'p>(plan: &'p Plan, name: &Name) -> Option<&'p crate::UdpListener> {
         plan.udp.iter().find(|listener| listener.name == *name)
     }
-    http(old, name) == http(new, name) && tcp(old, name) == tcp(new, name) && udp(old, name) == udp(new, name)
+    fn forward<'p>(plan: &'p Plan, name: &Name) -> Option<&'p crate::ForwardProxy> {
+        plan.forward.iter().find(|listener| listener.name == *name)
+    }
+    http(old, name) == http(new, name)
+        && tcp(old, name) == tcp(new, name)
+        && udp(old, name) == udp(new, name)
+        && forward(old, name) == forward(new, name)
 }
 
 fn upstream_changes(old: &Plan, new: &Plan) -> Vec<(Name, UpstreamChange)> {

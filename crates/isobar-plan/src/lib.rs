@@ -9,6 +9,7 @@
 extern crate alloc;
 
 mod diff;
+mod forward;
 mod health;
 mod http2;
 mod listener;
@@ -26,6 +27,10 @@ mod udp;
 mod upstream;
 
 pub use diff::{ListenerChange, PlanDiff, UpstreamChange};
+pub use forward::{
+    ForwardProxy, ForwardWaits, NameRules, Pac, ParentLogin, ParentProtocol, ParentProxy, ProxyUser, ProxyUsers,
+    RequestRate, Reveals, Speaks, UserLimits,
+};
 pub use health::{
     Authorities, CheckTls, HealthCheck, HealthProbe, HealthTls, HttpProbe, StatusRanges, TcpStep, Trust, UdpProbe,
 };
@@ -75,6 +80,8 @@ pub struct Plan {
     pub tcp: Vec<TcpListener>,
     /// Where datagrams come in.
     pub udp: Vec<UdpListener>,
+    /// Where clients of HTTP and SOCKS come in that name their destinations themselves.
+    pub forward: Vec<ForwardProxy>,
     /// Where requests go.
     pub upstreams: Vec<Upstream>,
     /// Where finished requests are written down; none: nowhere.
@@ -124,7 +131,7 @@ impl Endpoint<'_> {
 }
 
 impl Plan {
-    /// What all listeners listen on: those of HTTP, then those of TCP, then those of UDP.
+    /// What all listeners listen on: those of HTTP, then those of TCP, then those of UDP, then forward proxies.
     pub fn endpoints(&self) -> impl Iterator<Item = Endpoint<'_>> {
         let http = self.listeners.iter().map(|listener| Endpoint {
             name: &listener.name,
@@ -145,7 +152,14 @@ impl Plan {
             address: listener.address,
             transport: Transport::Udp,
         });
-        http.chain(tcp).chain(udp)
+        let forward = self.forward.iter().map(|listener| Endpoint {
+            name: &listener.name,
+            address: listener.address,
+            transport: Transport::Tcp {
+                backlog: listener.limits.backlog,
+            },
+        });
+        http.chain(tcp).chain(udp).chain(forward)
     }
 
     /// The upstream an id stands for.

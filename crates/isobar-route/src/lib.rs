@@ -29,6 +29,9 @@
 //! | `/v1*` | everything that begins with it: `/v1`, `/v10`, `/v1/users` |
 //! | `*` | every path |
 //!
+//! # Destinations
+//! Where clients of a forward proxy may go is [`destination`]'s to say: names, addresses and ports instead of hosts and paths.
+//!
 //! # One canonical path
 //! Patterns are compared with the path as [`canonical_target`] writes it, and that same path goes on to access
 //! rules and to the server, so that no spelling of a path is seen differently by two of them.
@@ -40,6 +43,7 @@ extern crate alloc;
 extern crate std;
 
 mod canonical;
+pub mod destination;
 mod host;
 mod path;
 mod rule;

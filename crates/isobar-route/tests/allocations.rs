@@ -1,5 +1,10 @@
 //! Does finding a rule allocate, or the canonical path it is found by?
 
+use std::net::IpAddr;
+
+use isobar_route::destination::{
+    Access, AddressRange, Asked, DestinationHost, DestinationRule, DestinationRules, DomainPattern, PortRange,
+};
 use isobar_route::{Canonical, HostPattern, PathPattern, RouteTable, Rule, canonical_target};
 
 #[global_allocator]
@@ -47,4 +52,48 @@ fn a_look_up_allocates_nothing() {
     assert_eq!(table.find(b"example.org", b"/x"), Some(3));
     assert_eq!(table.find(&[b'a'; 5000], b"/y"), Some(4));
     assert_eq!(allocations(), before);
+
+    let judged = destinations();
+    let before = allocations();
+    for (host, address) in &judged.hosts {
+        let asked = Asked {
+            host,
+            port: 443,
+            user: Some("alice"),
+        };
+        assert_eq!(judged.rules.before_lookup(asked), Ok(()));
+        assert_eq!(judged.rules.judge(asked, *address), Ok(Some(1)));
+    }
+    assert_eq!(allocations(), before);
+}
+
+/// Rules of a forward proxy, and destinations that the second one takes.
+struct Judged {
+    rules: DestinationRules,
+    hosts: [(DestinationHost, IpAddr); 2],
+}
+
+fn destinations() -> Judged {
+    let rule = |access, domains: &[&str], range: &str| DestinationRule {
+        access,
+        domains: domains.iter().map(|text| DomainPattern::parse(text).unwrap()).collect(),
+        ranges: AddressRange::new(range.parse().unwrap(), 8).into_iter().collect(),
+        ports: vec![PortRange { first: 443, last: 443 }],
+        users: vec!["bob".into(), "alice".into()],
+    };
+    let host = |text: &str| DestinationHost::parse(text.as_bytes()).unwrap();
+    Judged {
+        rules: DestinationRules {
+            rules: [
+                rule(Access::Deny, &["ads.example"], "0.0.0.0"),
+                rule(Access::Allow, &[], "198.0.0.0"),
+            ]
+            .into(),
+            otherwise: Access::Deny,
+        },
+        hosts: [
+            (host("www.example.com"), IpAddr::from([198, 41, 0, 4])),
+            (host("198.41.0.4"), IpAddr::from([198, 41, 0, 4])),
+        ],
+    }
 }

@@ -17,6 +17,7 @@ use isobar_net::tls;
 use isobar_plan::{CheckTls, HealthTls, Plan, Secret, StickyBy, Trust};
 
 use crate::failure::io_reason;
+use crate::passwords;
 
 /// Bytes of a secret at least: as many as its signatures have.
 const MIN_SECRET: usize = 16;
@@ -54,6 +55,8 @@ pub(crate) fn look(needed: Needed<'_>) -> Result<(), Unusable> {
         Needed::ClientAuthorities(file) => authorities(file).map(drop),
         Needed::Revoked { lists, authorities } => revoked(lists, authorities),
         Needed::TicketKey(file) => ticket_key(file),
+        Needed::Users(file) => passwords::users(file).map(drop),
+        Needed::Password(file) => passwords::password(file).map(drop),
         Needed::AccessLog(file) => access_log(file),
     }
 }
@@ -99,6 +102,19 @@ pub(crate) fn fill_in(plan: &mut Plan) -> Result<(), String> {
                 None => authorities(&wanted.file).map_err(of_upstream)?,
             };
             known.insert(wanted.file.clone(), Arc::clone(&wanted.pem));
+        }
+    }
+    for listener in &mut plan.forward {
+        let name = &listener.name;
+        let of_listener = |Unusable { message, help }| {
+            let help = help.map(|help| format!("; {help}")).unwrap_or_default();
+            format!("{message} (listener {name}){help}")
+        };
+        if let Some(users) = &mut listener.users {
+            users.fill_in(passwords::users(&users.file).map_err(of_listener)?);
+        }
+        if let Some(login) = listener.parent.as_mut().and_then(|parent| parent.login.as_mut()) {
+            login.password = passwords::password(&login.file).map_err(of_listener)?;
         }
     }
     Ok(())

@@ -12,6 +12,7 @@ use isobar_plan::{Event, Plan, PlanDiff};
 use tokio::runtime::Handle;
 
 use crate::admin::{Admin, OperatorView};
+use crate::background::ControlPlane;
 use crate::failure::apply_reason;
 use crate::files;
 
@@ -56,7 +57,9 @@ impl Instance {
             .as_ref()
             .map(|admin| Admin::open(admin.address))
             .transpose()?;
-        let engine = Arc::new(Engine::start(plan, options, events).map_err(|error| apply_reason(&error))?);
+        let background = Arc::new(ControlPlane::new(control.clone()));
+        let engine = Engine::start_with(plan, options, events, background).map_err(|error| apply_reason(&error))?;
+        let engine = Arc::new(engine);
         let view = Arc::new(OperatorView::new(Arc::clone(&engine), history, source));
         let admin = opened.map(|opened| opened.serve(Arc::clone(&view), &control));
         Ok(Self {

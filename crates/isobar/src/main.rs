@@ -6,6 +6,7 @@
 
 mod admin;
 mod arguments;
+mod background;
 mod commands;
 mod demo;
 mod events;
@@ -13,6 +14,7 @@ mod failure;
 mod files;
 mod instance;
 mod logging;
+mod passwords;
 mod picture;
 mod recommend;
 mod serve;

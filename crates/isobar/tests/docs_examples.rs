@@ -181,6 +181,9 @@ fn settings(schema: &Value, names: &mut BTreeSet<String>) {
     }
 }
 
+/// Of the password `U*U`. *Source*: the test vectors of crypt_blowfish 1.3.
+const PASSWORD_HASH: &str = "$2y$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW";
+
 #[test]
 fn the_full_example_shows_every_setting() {
     let mut names = BTreeSet::new();
@@ -226,9 +229,13 @@ fn the_full_example_passes_the_check() {
     let site = authority.certify("site.example", isobar_testkit::Validity::Now);
     fs::write(file("tickets.key"), "0123456789abcdef0123456789abcdef").unwrap();
     fs::write(file("site.ocsp"), "an answer").unwrap();
+    fs::write(file("proxy.htpasswd"), format!("alice:{PASSWORD_HASH}\n")).unwrap();
+    fs::write(file("parent.password"), "secret\n").unwrap();
     let text = text
         .replace("/etc/isobar/sticky.key", &file("sticky.key"))
         .replace("/etc/isobar/tickets.key", &file("tickets.key"))
+        .replace("/etc/isobar/proxy.htpasswd", &file("proxy.htpasswd"))
+        .replace("/etc/isobar/parent.password", &file("parent.password"))
         .replace("/etc/isobar/site.pem", site.certificate.to_str().unwrap())
         .replace("/etc/isobar/site.key", site.key.to_str().unwrap())
         .replace("/etc/isobar/own.pem", site.certificate.to_str().unwrap())

@@ -106,6 +106,21 @@ const CRATES: &[Crate] = &[
         ],
     ),
     Crate::new(
+        "isobar-forward",
+        Layer::Data,
+        &[
+            "isobar-balance",
+            "isobar-limit",
+            "isobar-route",
+            "isobar-wire",
+            "isobar-plan",
+            "isobar-observe",
+            "isobar-net",
+            "isobar-upstream",
+            "isobar-l4",
+        ],
+    ),
+    Crate::new(
         "isobar-engine",
         Layer::Data,
         &[
@@ -118,6 +133,7 @@ const CRATES: &[Crate] = &[
             "isobar-upstream",
             "isobar-l4",
             "isobar-l7",
+            "isobar-forward",
         ],
     ),
     Crate::new(

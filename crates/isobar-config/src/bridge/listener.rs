@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use isobar_plan::{Forwarding, ProxySources};
 
-use super::{Bridge, names, route};
+use super::{Bridge, forward, names, route};
 use crate::document::{ClientTimeouts, Label, Listener, ListenerLimits, Protocol, ProxyProtocol, Route, TlsRedirect};
 use crate::problem::{Path, Problem, Problems, Spot};
 use crate::setting::Setting;
@@ -17,8 +17,10 @@ pub(super) struct Listeners {
     pub(super) http: Vec<isobar_plan::Listener>,
     pub(super) tcp: Vec<isobar_plan::TcpListener>,
     pub(super) udp: Vec<isobar_plan::UdpListener>,
+    pub(super) forward: Vec<isobar_plan::ForwardProxy>,
 }
 
+/// All of them.
 pub(super) fn listeners(written: &[Listener], bridge: &mut Bridge<'_>) -> Listeners {
     let root = Path::ROOT.key("listeners");
     if written.is_empty() {
@@ -31,11 +33,15 @@ pub(super) fn listeners(written: &[Listener], bridge: &mut Bridge<'_>) -> Listen
     let mut listeners = Listeners::default();
     for (index, written) in written.iter().enumerate() {
         let at = root.index(index);
-        check_destination(written, at, &mut bridge.problems);
+        if written.protocol != Protocol::ForwardProxy {
+            check_destination(written, at, &mut bridge.problems);
+            forward::refuse_elsewhere(written, at, &mut bridge.problems);
+        }
         match written.protocol {
             Protocol::Http => listeners.http.push(listener(written, index, bridge)),
             Protocol::Tcp => listeners.tcp.push(super::tcp::listener(written, index, bridge)),
             Protocol::Udp => listeners.udp.push(super::udp::listener(written, index, bridge)),
+            Protocol::ForwardProxy => listeners.forward.push(forward::listener(written, index, bridge)),
         }
     }
     listeners
@@ -61,6 +67,7 @@ fn listener(written: &Listener, index: usize, bridge: &mut Bridge<'_>) -> isobar
         name: _,
         address,
         protocol: _,
+        forward_proxy: _,
         proxy_protocol,
         tls,
         http2,
@@ -201,7 +208,8 @@ fn check_redirect(listener: &Listener, at: Path<'_>, problems: &mut Problems) {
     }
 }
 
-fn limits(limits: &ListenerLimits) -> isobar_plan::ListenerLimits {
+/// What a listener takes at most.
+pub(super) fn limits(limits: &ListenerLimits) -> isobar_plan::ListenerLimits {
     let ListenerLimits {
         max_connections,
         max_head_bytes,
@@ -219,7 +227,8 @@ fn limits(limits: &ListenerLimits) -> isobar_plan::ListenerLimits {
     }
 }
 
-fn timeouts(timeouts: &ClientTimeouts) -> isobar_plan::ClientTimeouts {
+/// How long clients may take.
+pub(super) fn timeouts(timeouts: &ClientTimeouts) -> isobar_plan::ClientTimeouts {
     let ClientTimeouts {
         idle,
         handshake,

@@ -23,6 +23,7 @@ pub(super) fn listener(written: &Listener, index: usize, bridge: &mut Bridge<'_>
         name: _,
         address,
         protocol: _,
+        forward_proxy: _,
         proxy_protocol,
         tls,
         http2,
@@ -264,6 +265,8 @@ pub(super) fn check_upstreams(document: &Document, problems: &mut Problems) {
                 Protocol::Tcp => drop(tcp.entry(upstream).or_insert(index)),
                 Protocol::Http => drop(http.insert(upstream, ())),
                 Protocol::Udp => {}
+                // It leads to no upstream, which was reported.
+                Protocol::ForwardProxy => {}
             }
         }
     }

@@ -2,7 +2,9 @@
 
 use isobar_plan::Priority;
 
-use super::{Http2, Label, ListenerTls, OrNone, ProxyProtocol, Route, TlsRedirect, UdpFlows, Whole};
+use super::{
+    ForwardProxy, Http2, Label, ListenerTls, OrNone, ProxyProtocol, Route, TlsRedirect, UdpFlows, Whole,
+};
 use crate::setting::choice::Choice;
 use crate::setting::section::settings;
 use crate::units::{ByteSize, ListenAddress, Network, Span};
@@ -16,6 +18,8 @@ settings! {
         address: ListenAddress,
         /// What clients speak. A listener of TCP or UDP takes none of the settings that are for HTTP.
         protocol: Protocol = Protocol::Http,
+        /// How clients get to where they say they want to go, for `protocol: forward_proxy`.
+        forward_proxy: Option<ForwardProxy>,
         /// Proxies in front that say who the client is with the PROXY protocol; without it, no such header is taken.
         proxy_protocol: Option<ProxyProtocol>,
         /// How connections are secured; without it, they are not.
@@ -54,6 +58,8 @@ pub enum Protocol {
     Tcp,
     /// Anything over UDP, likewise.
     Udp,
+    /// HTTP to a proxy, and SOCKS 5.
+    ForwardProxy,
 }
 
 impl Choice for Protocol {
@@ -65,6 +71,9 @@ impl Choice for Protocol {
             Self::Udp,
             "udp",
             "anything over UDP, such as DNS or QUIC, which is passed on as it is",
+            Self::ForwardProxy,
+            "forward_proxy",
+            "HTTP to a proxy (CONNECT and absolute-form), and SOCKS 5: clients say where they want to go",
         ),
     ];
 
@@ -75,6 +84,7 @@ impl Choice for Protocol {
             "h3" | "http3" => Some("HTTP/3 is not supported yet; `protocol: udp` passes it on as it is"),
             "quic" => Some("write `protocol: udp`, and `udp: { quic: {} }` beside it"),
             "dns" => Some("write `protocol: udp`, and another listener with `protocol: tcp`"),
+            "socks" | "socks5" | "connect" | "proxy" | "forward" => Some("did you mean `forward_proxy`?"),
             _ => None,
         }
     }

@@ -16,6 +16,18 @@ pub struct Network {
 }
 
 impl Network {
+    /// Its first address.
+    #[must_use]
+    pub fn address(self) -> IpAddr {
+        self.address
+    }
+
+    /// How many of its first bits all its addresses have.
+    #[must_use]
+    pub fn prefix(self) -> u8 {
+        self.prefix
+    }
+
     /// The range in the form the plan has.
     #[must_use]
     pub fn cidr(self) -> Option<Cidr> {

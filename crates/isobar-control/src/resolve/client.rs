@@ -36,6 +36,17 @@ pub struct DnsClient {
     current: Mutex<Option<Built>>,
 }
 
+/// Why it is not known what a name stands for; in words for an operator.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unknown {
+    /// The name does not exist, or has no address: asking again soon is of no use.
+    #[error("{0}")]
+    NoAddress(String),
+    /// The name service could not say.
+    #[error("{0}")]
+    Failed(String),
+}
+
 #[derive(Debug)]
 enum Origin {
     System,
@@ -73,17 +84,36 @@ impl DnsClient {
     ///
     /// *Errors*: the name does not exist, has no address, or nobody answers in time; in words for an operator.
     pub(super) async fn lookup(&self, name: &str) -> Result<Answer, String> {
-        let built = self.current()?;
-        if let Some(addresses) = in_hosts(&built.hosts, name) {
+        self.ask(name, name).await.map_err(|unknown| unknown.to_string())
+    }
+
+    /// The addresses that a name stands for now, and how long that holds. Names with a dot are looked up as they are, without the
+    /// system's search domains.
+    ///
+    /// *Errors*: the name does not exist, has no address, or nobody answers in time.
+    pub async fn addresses(&self, name: &str) -> Result<(Vec<IpAddr>, Duration), Unknown> {
+        let whole = if name.contains('.') {
+            format!("{name}.")
+        } else {
+            name.to_owned()
+        };
+        let Answer { addresses, ttl } = self.ask(name, &whole).await?;
+        Ok((addresses, ttl))
+    }
+
+    /// Looks into the hosts file for a name as it is written there, and asks for it as it is asked for.
+    async fn ask(&self, written: &str, asked: &str) -> Result<Answer, Unknown> {
+        let built = self.current().map_err(Unknown::Failed)?;
+        if let Some(addresses) = in_hosts(&built.hosts, written) {
             return Ok(Answer {
                 addresses,
                 ttl: HOSTS_TTL,
             });
         }
-        match tokio::time::timeout(DEADLINE, built.resolver.lookup_ip(name)).await {
+        match tokio::time::timeout(DEADLINE, built.resolver.lookup_ip(asked)).await {
             Ok(Ok(found)) => Ok(answer(&found)),
-            Ok(Err(error)) => Err(reason(&error)),
-            Err(_) => Err("the name servers do not answer".to_owned()),
+            Ok(Err(error)) => Err(unknown(&error)),
+            Err(_) => Err(Unknown::Failed("the name servers do not answer".to_owned())),
         }
     }
 
@@ -163,6 +193,16 @@ fn answer(found: &LookupIp) -> Answer {
     Answer {
         addresses: found.iter().collect(),
         ttl: Duration::from_secs(u64::from(ttl.unwrap_or(0))),
+    }
+}
+
+fn unknown(error: &NetError) -> Unknown {
+    let is_said = |code| matches!(code, ResponseCode::NXDomain | ResponseCode::NoError);
+    match error {
+        NetError::Dns(DnsError::NoRecordsFound(none)) if is_said(none.response_code) => {
+            Unknown::NoAddress(reason(error))
+        }
+        _ => Unknown::Failed(reason(error)),
     }
 }
 

@@ -84,8 +84,9 @@ fields! {
     Listener "listener" |r| Value::Bytes(r.listener.as_bytes()), "The listener's name.";
     Route "route" |r| Value::name(r.route), "The route's name.";
     Upstream "upstream" |r| Value::name(r.upstream), "The upstream's name.";
-    Server "server" |r| Value::name(r.server), "The name of the last server tried.";
+    Server "server" |r| Value::name(r.server), "The name of the last server tried; of a forward proxy, the address and port it went to.";
     Picked "picked" |r| Value::name(r.picked.map(crate::Picked::text)), "How that server was chosen: `balance` by the algorithm, `sticky` because the session is its own, `reassigned` because the session's server could not be used.";
+    User "user" |r| Value::name(r.user), "Who a client of a forward proxy has proved to be.";
     Method "method" |r| Value::Bytes(r.method), "The method.";
     Host "host" |r| Value::Bytes(r.host), "The host that was asked for.";
     Target "target" |r| Value::Bytes(r.target), "Path and query as received.";

@@ -24,10 +24,12 @@ pub struct Record<'a> {
     pub route: Option<&'a str>,
     /// The upstream's name.
     pub upstream: Option<&'a str>,
-    /// The name of the last server tried.
+    /// The name of the last server tried; of a forward proxy, the address it went to.
     pub server: Option<&'a str>,
     /// How it was chosen; none: none was.
     pub picked: Option<Picked>,
+    /// Who the client has proved to be.
+    pub user: Option<&'a str>,
     /// The method.
     pub method: &'a [u8],
     /// The host that was asked for, with its port if one was given.

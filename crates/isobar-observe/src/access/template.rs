@@ -10,7 +10,7 @@ use super::{Field, Record};
 /// How long a template may be.
 pub const MAX_TEMPLATE_BYTES: usize = 8_192;
 
-const COMBINED: &str = r#"{client} - - [{time_clf}] "{request}" {status} {bytes_out} "{referer}" "{user_agent}""#;
+const COMBINED: &str = r#"{client} - {user} [{time_clf}] "{request}" {status} {bytes_out} "{referer}" "{user_agent}""#;
 
 /// The format of a line of the access log, compiled.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -227,6 +227,7 @@ mod tests {
             request_id: b"abc-1",
             status: 200,
             picked: Some(crate::Picked::Sticky),
+            user: None,
             grpc_status: None,
             bytes_in: 0,
             bytes_out: 1_234,
@@ -304,7 +305,7 @@ mod tests {
     fn json_has_every_field_and_no_other_spelling_of_it() {
         let expected = concat!(
             r#"{"time":"2000-10-10T13:55:36.123Z","client":"192.0.2.7","peer":"10.0.0.1:4711","connection":42,"#,
-            r#""listener":"web","route":"api","upstream":"users","server":"10.0.0.2:8080","picked":"sticky","method":"GET","#,
+            r#""listener":"web","route":"api","upstream":"users","server":"10.0.0.2:8080","picked":"sticky","user":null,"method":"GET","#,
             r#""host":"api.example.com","target":"/v1/users?id=7","protocol":"HTTP/1.1","tls_version":null,"tls_cipher":null,"tls_name":null,"status":200,"grpc_status":null,"bytes_in":0,"#,
             r#""bytes_out":1234,"duration_ms":12.345,"first_byte_ms":11.000,"queue_ms":0.000,"connect_ms":null,"#,
             r#""attempts":1,"tried":"","tls_error":"","retry_refused":false,"upgraded":false,"cause":"complete","detail":"","fault":"nobody","referer":"http://example.com/","#,

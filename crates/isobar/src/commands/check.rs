@@ -83,7 +83,8 @@ fn summary(plan: &Plan) -> String {
     };
     let http = plan.listeners.iter().map(|listener| listener.routes.len());
     let tcp = plan.tcp.iter().map(|listener| listener.routes.len());
-    let routes = http.chain(tcp).sum::<usize>() + plan.udp.len();
+    let forward = plan.forward.iter().map(|listener| listener.rules.rules.len());
+    let routes = http.chain(tcp).chain(forward).sum::<usize>() + plan.udp.len();
     let servers = plan.upstreams.iter().map(|upstream| upstream.servers.len()).sum();
     [
         counted(plan.endpoints().count(), "listener"),

@@ -1,0 +1,154 @@
+//! How long does a tunnel last, and what ends it?
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use isobar_l4::{Broken, Relay, Relayed};
+use isobar_net::stream::Stream;
+use isobar_observe::{Cause, RouteStats};
+use isobar_upstream::Sharded;
+
+use crate::Worker;
+use crate::connection::Client;
+
+/// A connection to a destination, whose bytes nobody looks at.
+#[derive(Debug)]
+pub(crate) struct Tunnel {
+    relay: Relay,
+    server: Stream,
+    /// How long nothing may move in either direction.
+    idle: Duration,
+    /// What it carried before it was a tunnel.
+    before: (u64, u64),
+    /// The world whose rules it has seen.
+    generation: u64,
+    /// When it ends because its listener is gone; none: that is there.
+    leaves_at: Option<Instant>,
+    _open: Option<Open>,
+}
+
+/// One that is counted as open.
+#[derive(Debug)]
+struct Open {
+    stats: Arc<Sharded<RouteStats>>,
+    worker: usize,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.stats.of(self.worker).upgraded_connections.lower();
+    }
+}
+
+/// What is on its way already when a tunnel begins.
+#[derive(Debug, Default)]
+pub(crate) struct Early {
+    /// What the client sent behind its request.
+    pub(crate) to_server: Vec<u8>,
+    /// What it is told before all else.
+    pub(crate) to_client: Vec<u8>,
+}
+
+impl Tunnel {
+    /// A tunnel of a client to where it is connected.
+    pub(crate) fn new(worker: &Worker, client: &mut Client, server: Stream, early: Early) -> Box<Self> {
+        client.report.bytes_in += early.to_server.len() as u64;
+        client.report.is_tunnel = true;
+        let counted = client.report.rule.and_then(|rule| client.site.rules.get(rule));
+        let open = counted.map(|stats| {
+            let counted = stats.of(worker.id);
+            counted.upgrades.increment();
+            counted.upgraded_connections.raise();
+            Open {
+                stats: Arc::clone(stats),
+                worker: worker.id,
+            }
+        });
+        Box::new(Self {
+            relay: Relay::new(early.to_server, early.to_client),
+            server,
+            idle: client.site.listener.waits.idle,
+            before: (client.report.bytes_in, client.report.bytes_out),
+            generation: worker.generation(),
+            leaves_at: None,
+            _open: open,
+        })
+    }
+
+    /// Passes bytes both ways until that is over.
+    pub(crate) async fn carry(&mut self, worker: &Worker, client: &mut Client) -> Cause {
+        client.timer.set(worker.shared.wheel.now() + self.idle);
+        let cause = poll_fn(|cx| self.poll_carry(cx, worker, client)).await;
+        client.report.bytes_in = self.before.0 + self.relay.bytes_up();
+        client.report.bytes_out = self.before.1 + self.relay.bytes_down();
+        cause
+    }
+
+    fn poll_carry(&mut self, cx: &mut Context<'_>, worker: &Worker, client: &mut Client) -> Poll<Cause> {
+        match self
+            .relay
+            .poll(cx, worker.shared.tools(), &mut client.stream, &mut self.server)
+        {
+            Relayed::Over => {
+                return Poll::Ready(match self.relay.broken() {
+                    Some(Broken::Client) => Cause::ClientClosed,
+                    Some(Broken::Server) => Cause::ServerAborted,
+                    None => Cause::Complete,
+                });
+            }
+            Relayed::Moved => {
+                let now = worker.shared.wheel.now();
+                if self.relay.bytes_down() > 0 {
+                    client.report.first_byte.get_or_insert(now);
+                }
+                let idle_at = now + self.idle;
+                client.timer.set(self.leaves_at.map_or(idle_at, |at| at.min(idle_at)));
+            }
+            Relayed::Still => {}
+        }
+        if worker.is_cutting() {
+            return Poll::Ready(Cause::Shutdown);
+        }
+        worker.roster.note(client.seat, cx.waker());
+        self.look_up(worker, client);
+        client.timer.poll_expired(cx).map(|()| match self.leaves_at {
+            Some(at) if at <= worker.shared.wheel.now() => Cause::Drained,
+            _ => Cause::IdleTimeout,
+        })
+    }
+
+    /// Finds out whether its listener is still there. Where it is not, its time to finish begins.
+    fn look_up(&mut self, worker: &Worker, client: &Client) {
+        if self.leaves_at.is_some() || self.generation == worker.generation() {
+            return;
+        }
+        let world = worker.world();
+        self.generation = world.generation;
+        if world.site(&client.site.listener.name).is_none() {
+            let now = worker.shared.wheel.now();
+            let leaves_at = now + world.drain_timeout;
+            self.leaves_at = Some(leaves_at);
+            client.timer.set(leaves_at.min(now + self.idle));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+
+    use super::*;
+    use crate::{Accepted, serve};
+
+    /// What is in the future of an idle tunnel is there once for each of very many.
+    #[test]
+    fn an_idle_tunnel_is_small() {
+        fn of<F: Future>(_: impl Fn(Rc<Worker>, Accepted) -> F) -> usize {
+            size_of::<F>() + size_of::<Tunnel>()
+        }
+        let bytes = of(serve);
+        assert!(bytes <= 1024, "{bytes}");
+    }
+}
