@@ -40,10 +40,14 @@ struct Pair {
 
 impl Pair {
     fn new(piece: usize) -> Self {
+        Self::with(piece, SETTINGS)
+    }
+
+    fn with(piece: usize, settings: Settings) -> Self {
         let (mut to_client, mut to_server) = (Vec::new(), Vec::new());
         Self {
             client: Connection::of_client(SETTINGS, BUDGETS, &mut to_server),
-            server: Connection::of_server(SETTINGS, BUDGETS, &mut to_client),
+            server: Connection::of_server(settings, BUDGETS, &mut to_client),
             to_client,
             to_server,
             piece,
@@ -222,6 +226,143 @@ fn windows_are_kept() {
         pair.server.read(accepted, &mut [0; 10], &mut pair.to_client),
         Reading::End
     );
+}
+
+/// A window that is smaller than the usual one holds, also for a stream that began before the client had heard of it.
+#[test]
+fn small_windows_stall_nothing() {
+    for window in [16_384, 20_000, 32_768, 43_000, 65_535] {
+        let settings = Settings {
+            stream_window: window,
+            ..SETTINGS
+        };
+        for first in [0, 1, 16_384, 40_000, 65_532] {
+            let mut pair = Pair::with(100_000, settings);
+            // The client has not heard of anything when it begins.
+            let asked = pair.ask(POST, false);
+            let data = vec![7; 300_000];
+            let sent = pair
+                .client
+                .send_data(asked, (&data[..first], false), usize::MAX, &mut pair.to_server);
+            assert_eq!(sent, Ok(first));
+            let mut sent = first;
+            pair.settle();
+            let accepted = pair.server.accept().unwrap();
+            for _ in 0..1_000 {
+                if sent == data.len() {
+                    break;
+                }
+                came(&mut pair.server, accepted, &mut pair.to_client);
+                pair.settle();
+                let count = pair
+                    .client
+                    .send_data(asked, (&data[sent..], true), usize::MAX, &mut pair.to_server);
+                sent += count.unwrap();
+                pair.settle();
+            }
+            assert_eq!(sent, data.len(), "a window of {window} after {first} bytes");
+            came(&mut pair.server, accepted, &mut pair.to_client);
+            assert_eq!(
+                pair.server.read(accepted, &mut [0; 10], &mut pair.to_client),
+                Reading::End
+            );
+        }
+    }
+}
+
+/// Nothing is left out of a head that is taken.
+#[test]
+fn long_heads_are_whole_or_refused() {
+    for len in (16_000..16_500).chain([30_000, 40_000]) {
+        let mut pair = Pair::new(100_000);
+        pair.settle();
+        let path = "p".repeat(len);
+        let text = format!("GET /{path} HTTP/1.1\r\nhost: a\r\nauthorization: b\r\ncookie: c\r\n\r\n");
+        let mut head = RequestHead::new();
+        let all = HeadLimits {
+            max_bytes: 65_535,
+            max_fields: 100,
+        };
+        assert_eq!(head.parse(text.as_bytes(), all), Ok(Parsed::Complete));
+        let asked = Asked {
+            head: &head,
+            text: text.as_bytes(),
+            scheme: "http",
+            accept: None,
+            ends: true,
+        };
+        pair.client.open(asked, &mut pair.to_server).unwrap();
+        pair.settle();
+        let accepted = pair.server.accept().unwrap();
+        let (came, _) = read(&mut pair.server, accepted, &mut pair.to_client);
+        let is_whole = came.contains("authorization: b") && came.contains("cookie: c");
+        assert!(
+            is_whole || head.parse(came.as_bytes(), LIMITS).is_err(),
+            "a path of {len}"
+        );
+    }
+}
+
+#[test]
+fn a_head_without_a_body_may_end_later() {
+    for text in ["HTTP/1.1 204 No Content\r\n\r\n", "HTTP/1.1 304 Not Modified\r\n\r\n"] {
+        let mut pair = Pair::new(1000);
+        pair.settle();
+        let asked = pair.ask("GET / HTTP/1.1\r\nhost: a\r\n\r\n", true);
+        pair.settle();
+        let accepted = pair.server.accept().unwrap();
+        pair.answer(accepted, text, false);
+        pair.server
+            .send_data(accepted, (b"", true), 0, &mut pair.to_client)
+            .unwrap();
+        pair.settle();
+        let came = read(&mut pair.client, asked, &mut pair.to_server);
+        assert_eq!(came, (text.to_owned(), Reading::End));
+    }
+}
+
+/// Heads have no window.
+#[test]
+fn interim_heads_that_nobody_reads_are_bounded() {
+    let mut pair = Pair::new(100_000);
+    pair.settle();
+    let asked = pair.ask("GET / HTTP/1.1\r\nhost: a\r\n\r\n", true);
+    pair.settle();
+    let accepted = pair.server.accept().unwrap();
+    let interim = format!("HTTP/1.1 103 Early Hints\r\nlink: {}\r\n\r\n", "l".repeat(4_000));
+    for _ in 0..10 {
+        if pair.server.failed(accepted).is_none() {
+            pair.answer(accepted, &interim, false);
+        }
+        pair.settle();
+    }
+    let failed = Some(StreamError::Malformed(ErrorCode::ENHANCE_YOUR_CALM));
+    assert_eq!(pair.client.failed(asked), failed);
+}
+
+/// Padding takes of the windows what it gives back.
+#[test]
+fn padding_alone_stalls_nothing() {
+    let mut pair = Pair::new(1000);
+    pair.settle();
+    pair.ask(POST, false);
+    pair.settle();
+    let (mut granted, mut sent) = (i64::from(SETTINGS.stream_window), 0);
+    for _ in 0..2_000 {
+        // DATA of stream 1, all of it padding.
+        let frame = [&[0, 1, 0, 0, 8, 0, 0, 0, 1, 255][..], &[0; 255]].concat();
+        pair.server.receive(&frame, 0, &mut pair.to_client);
+        sent += 256;
+        let mut said = &std::mem::take(&mut pair.to_client)[..];
+        while let [0, 0, 4, 8, 0, 0, 0, 0, stream, a, b, c, d, rest @ ..] = said {
+            if *stream == 1 {
+                granted += i64::from(u32::from_be_bytes([*a, *b, *c, *d]));
+            }
+            said = rest;
+        }
+        assert_eq!(pair.server.over(), None);
+        assert!(granted - sent > 256, "{granted} granted, {sent} sent");
+    }
 }
 
 /// Those that wait for room in the connection get it one after the other.

@@ -68,6 +68,8 @@ struct Serving<'a> {
     alarm: Option<Instant>,
     /// Whether the client was told that no more requests are taken.
     leaving: bool,
+    /// Until when it may open more, because it may not have heard.
+    last_word: Option<Instant>,
     /// Whether it was told so for what it did, and that was recorded.
     condemned: bool,
 }
@@ -104,6 +106,7 @@ pub(crate) async fn serve(worker: &Rc<Worker>, client: &mut Client, came: Vec<u8
         deadline: None,
         alarm: None,
         leaving: false,
+        last_word: None,
         condemned: false,
     };
     let end = poll_fn(|cx| serving.poll(cx, client)).await;
@@ -159,6 +162,7 @@ impl Serving<'_> {
     /// Asks the client to leave.
     fn leave(&mut self) {
         self.leaving = true;
+        self.last_word = Some(self.worker.wheel.now() + GOODBYE);
         self.pipe.tell(Connection::leave);
     }
 
@@ -202,7 +206,7 @@ impl Serving<'_> {
         }
         // It may also grow old meanwhile, and has been told to leave when that comes to pass.
         let age = client.leaves_at().filter(|_| !self.leaving);
-        let alarm = self.deadline.into_iter().chain(age).min();
+        let alarm = self.deadline.into_iter().chain(age).chain(self.last_word).min();
         if alarm != self.alarm {
             self.alarm = alarm;
             match alarm {
@@ -211,8 +215,13 @@ impl Serving<'_> {
             }
         }
         ready!(client.timer.poll_expired(cx));
-        self.wait = Wait::Nothing;
         self.alarm = None;
+        if self.last_word.take_if(|at| *at <= self.worker.wheel.now()).is_some() {
+            self.pipe.tell(Connection::insist);
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        self.wait = Wait::Nothing;
         match wait {
             Wait::Taking(_) => return Poll::Ready(End::Clean),
             Wait::Goodbye => return Poll::Ready(if self.condemned { End::Told } else { End::Clean }),

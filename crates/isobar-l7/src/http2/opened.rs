@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use isobar_wire::http2::{Asked, ErrorCode, StreamError, StreamKey};
-use isobar_wire::{BodyKind, Known, Parsed, RequestHead};
+use isobar_wire::{BodyKind, Known, Method, Parsed, RequestHead};
 
 use super::outflow::Outflow;
 use super::shared::Shared;
@@ -113,7 +113,9 @@ impl Opened {
             // Servers of HTTP/2 take no host that is spelled so, and would be blamed for it.
             return Err(ErrorKind::InvalidInput.into());
         }
-        let nonce = if head.upgrade {
+        // What has a body goes on with none of another protocol.
+        let is_bare = head.method == Method::Get && matches!(head.body, BodyKind::None | BodyKind::Length(0));
+        let nonce = if head.upgrade && is_bare {
             websocket_key(&head, bytes)
         } else {
             None

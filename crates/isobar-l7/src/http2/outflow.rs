@@ -139,7 +139,9 @@ impl Outflow {
     pub(super) fn finish(&mut self, pipe: &Pipe) -> io::Result<()> {
         match self.body {
             Body::Ended => Ok(()),
-            Body::Tunnel | Body::Framed(_) => self.end(pipe),
+            Body::Tunnel => self.end(pipe),
+            // Half a body must not look like a whole one.
+            Body::Framed(_) => Err(ErrorKind::UnexpectedEof.into()),
         }
     }
 

@@ -22,6 +22,10 @@ const TURN_BYTES: usize = 256 * 1024;
 /// Bytes of data that a stream sends in its turn, where several wait.
 const TURN_DATA: usize = 16 * 1024;
 
+/// Bytes beyond all data that may wait for a peer before it is no longer heard: heads, and answers to what it says. Data alone must never
+/// make us deaf: who sends a lot to a slow peer would keep others from being heard.
+const MAX_OWED: usize = 64 * 1024;
+
 /// Room of an outbox that is kept for others.
 const KEPT: usize = 128 * 1024;
 
@@ -58,6 +62,11 @@ impl fmt::Debug for Pipe {
 }
 
 impl Pipe {
+    /// Whether the peer takes so little of what it is sent that nothing more is read of it.
+    fn is_deaf(&self, inner: &Inner) -> bool {
+        inner.outbox.left() >= self.outbox_max.max(TURN_DATA) + MAX_OWED
+    }
+
     /// Over a socket. `begin` makes the connection, and appends what it says first.
     pub(super) fn new(
         worker: &Rc<Worker>,
@@ -150,8 +159,7 @@ impl Pipe {
         let inner = &mut *self.inner.borrow_mut();
         inner.driver = Some(cx.waker().clone());
         let mut turn = 0;
-        // A peer that does not take what it is sent is not heard.
-        while inner.connection.over().is_none() && inner.outbox.left() < self.outbox_max.max(TURN_DATA) {
+        while inner.connection.over().is_none() && !self.is_deaf(inner) {
             if turn >= TURN_BYTES {
                 return cx.waker().wake_by_ref();
             }
@@ -179,10 +187,10 @@ impl Pipe {
     /// Sends what was gathered, and lets those go on who wait for room. Ready when the socket has all of it.
     pub(super) fn poll_send(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let inner = &mut *self.inner.borrow_mut();
-        let was_full = inner.outbox.left() >= self.outbox_max.max(TURN_DATA);
+        let was_deaf = self.is_deaf(inner);
         let sent = inner.poll_out(cx, &self.worker);
         let room = self.outbox_max.saturating_sub(inner.outbox.left());
-        if was_full && inner.outbox.left() < self.outbox_max.max(TURN_DATA) {
+        if was_deaf && !self.is_deaf(inner) {
             // The peer is heard again.
             cx.waker().wake_by_ref();
         }
@@ -198,9 +206,17 @@ impl Pipe {
         sent
     }
 
-    /// The next stream that the client opened.
+    /// The next stream that the client opened, and has not given up since.
     pub(super) fn accept(&self) -> Option<StreamKey> {
-        self.inner.borrow_mut().connection.accept()
+        let connection = &mut self.inner.borrow_mut().connection;
+        loop {
+            let key = connection.accept()?;
+            if connection.failed(key).is_none() {
+                return Some(key);
+            }
+            // Both know that already, so that nobody has to be told.
+            connection.close(key, ErrorCode::CANCEL, &mut Vec::new());
+        }
     }
 
     /// Reads the message that comes on a stream into a buffer that is not empty, or waits; 0 is the end.

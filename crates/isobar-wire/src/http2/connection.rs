@@ -130,11 +130,13 @@ pub struct Connection {
     leaving: Leaving,
     /// Whether the peer takes no more streams.
     peer_left: bool,
+    /// The last of ours that the peer may have looked at.
+    served_up_to: u32,
     over: Option<Ended>,
 }
 
-/// Streams whose end is remembered.
-const RESETS_KEPT: usize = 128;
+/// Streams whose end is remembered: of those that were reset, twice as many as a peer may have open, and no less than this.
+const RESETS_KEPT: usize = 512;
 const ENDS_KEPT: usize = 16;
 
 impl Connection {
@@ -171,7 +173,7 @@ impl Connection {
             encoder: Encoder::new(),
             streams: Streams::default(),
             highest: 0,
-            reset: Gone::new(RESETS_KEPT),
+            reset: Gone::new(RESETS_KEPT.max(2 * settings.max_concurrent_streams as usize)),
             ended: Gone::new(ENDS_KEPT),
             accepted: VecDeque::new(),
             news: Vec::new(),
@@ -182,6 +184,7 @@ impl Connection {
             meter,
             leaving: Leaving::No,
             peer_left: false,
+            served_up_to: u32::MAX,
             over: None,
         }
     }
@@ -329,26 +332,17 @@ impl Connection {
             return Reading::Failed(StreamError::Lost);
         };
         let taken = stream.take(buf);
-        if taken.data > 0 {
-            stream.released += i64::try_from(taken.data).unwrap_or(0);
-            let is_open = stream.recv == Side::Body && stream.failed.is_none() && self.over.is_none();
-            if is_open && stream.released >= i64::from(self.settings.stream_window / 2).max(1) {
-                let released = u32::try_from(stream.released).unwrap_or(0);
-                stream.recv_window += stream.released;
-                stream.released = 0;
-                frame::window_update(out, stream.id, released);
-            }
-            self.release(taken.data, out);
-        }
-        let Some(stream) = self.streams.at(key) else {
-            return Reading::Failed(StreamError::Lost);
-        };
-        match stream.failed {
+        let reading = match stream.failed {
             _ if taken.bytes > 0 => Reading::Bytes(taken.bytes),
             _ if stream.recv == Side::Ended && stream.is_read() => Reading::End,
             Some(error) => Reading::Failed(error),
             None => Reading::Wait,
+        };
+        if taken.data > 0 {
+            stream.release(taken.data, &self.settings, out);
+            self.release(taken.data, out);
         }
+        reading
     }
 
     /// Lets go of a stream. One that has not come to its end is reset with this code, or another where nothing is missing but what nobody
@@ -365,7 +359,8 @@ impl Connection {
             _ => Some(code),
         };
         match (stream.failed, code) {
-            (Some(StreamError::Malformed(_)), _) => self.reset.push(stream.id),
+            // That is known already.
+            (Some(StreamError::Malformed(_)), _) => {}
             (None, Some(code)) if self.over.is_none() => self.send_reset(stream.id, code, out),
             _ => self.ended.push(stream.id),
         }
@@ -381,6 +376,15 @@ impl Connection {
         self.leaving = Leaving::Asked;
         frame::go_away(out, MAX_WINDOW, ErrorCode::NO_ERROR);
         frame::ping(out, 0, LEAVING);
+    }
+
+    /// Serves no more streams than there are, whether the peer has heard that it is to leave or not.
+    pub fn insist(&mut self, out: &mut Vec<u8>) {
+        if self.leaving == Leaving::Asked && self.over.is_none() {
+            let last = if self.is_server { self.highest } else { 0 };
+            self.leaving = Leaving::Told { last };
+            frame::go_away(out, last, ErrorCode::NO_ERROR);
+        }
     }
 
     /// Ends it with all streams on it.

@@ -3,11 +3,15 @@
 //! What it counts is what the attacks of the last years are made of: streams that are opened and reset at once (CVE-2023-44487), or
 //! made to be reset by us (CVE-2025-8671), heads in endless pieces (CVE-2024-27316), floods of PING, SETTINGS, empty DATA and PRIORITY
 //! (CVE-2019-9512, -9515, -9518 and -9513). A frame that goes along with data is no overhead: implementations of gRPC measure the round
-//! trip with a PING for each DATA frame. So every frame with data, in either direction, pays for one PING and two WINDOW_UPDATE.
+//! trip with a PING for each DATA frame. So every frame with data, in either direction, pays for one PING, and for two WINDOW_UPDATE unless
+//! it is tiny: a peer that grants room byte by byte makes us send as many frames (CVE-2019-9511).
 //!
 //! The counts begin anew with each window of time, so that twice a budget is the most that passes within the length of one.
 
 use super::ErrorCode;
+
+/// Bytes of a frame with data that is worth a WINDOW_UPDATE.
+pub(super) const LARGE: usize = 64;
 
 /// How much of each kind may come within a window of time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,6 +106,8 @@ struct Counts {
     window_updates: u32,
     /// Frames with data, in either direction.
     with_data: u32,
+    /// Those of them with some data.
+    with_large_data: u32,
 }
 
 /// A frame of the peer's, as far as it is counted.
@@ -109,6 +115,8 @@ struct Counts {
 pub(super) enum Counted {
     /// DATA with data.
     Data,
+    /// DATA with [`LARGE`] or more bytes of payload.
+    LargeData,
     /// DATA without, that does not end its stream.
     EmptyData,
     /// What begins a head.
@@ -176,9 +184,10 @@ impl Meter {
         }
     }
 
-    /// A frame with data was sent.
-    pub(super) fn sent_data(&mut self) {
-        self.counts.with_data = self.counts.with_data.saturating_add(1);
+    /// A frame with so much data was sent.
+    pub(super) fn sent_data(&mut self, bytes: usize) {
+        self.counts.with_data = self.counts.with_data.saturating_add(u32::from(bytes > 0));
+        self.counts.with_large_data = self.counts.with_large_data.saturating_add(u32::from(bytes >= LARGE));
     }
 
     /// A head was sent.
@@ -206,11 +215,12 @@ impl Meter {
     /// Takes in a frame of the peer's; what there is too much of with it.
     pub(super) fn received(&mut self, frame: Counted) -> Option<Excess> {
         let Self { budgets, counts, .. } = self;
-        let carried = counts.with_data;
         let (count, max, excess) = match frame {
             Counted::Free => return None,
-            Counted::Data => {
+            Counted::Data | Counted::LargeData => {
                 counts.with_data = counts.with_data.saturating_add(1);
+                let is_large = u32::from(frame == Counted::LargeData);
+                counts.with_large_data = counts.with_large_data.saturating_add(is_large);
                 return None;
             }
             Counted::Headers => {
@@ -224,9 +234,14 @@ impl Meter {
             Counted::Continuation => (&mut self.continuations, budgets.continuations, Excess::Continuations),
             Counted::Reset => (&mut counts.resets, budgets.resets, Excess::Resets),
             Counted::Settings => (&mut counts.settings, budgets.settings, Excess::Settings),
-            Counted::Ping => (&mut counts.pings, budgets.pings.saturating_add(carried), Excess::Pings),
+            Counted::Ping => {
+                let max = budgets.pings.saturating_add(counts.with_data);
+                (&mut counts.pings, max, Excess::Pings)
+            }
             Counted::WindowUpdate => {
-                let max = budgets.window_updates.saturating_add(carried.saturating_mul(2));
+                let max = budgets
+                    .window_updates
+                    .saturating_add(counts.with_large_data.saturating_mul(2));
                 (&mut counts.window_updates, max, Excess::WindowUpdates)
             }
             Counted::Priority => (&mut counts.priorities, budgets.priorities, Excess::Priorities),
@@ -286,7 +301,7 @@ mod tests {
     fn what_brings_something_is_free() {
         let mut meter = Meter::of_client(BUDGETS);
         for _ in 0..100 {
-            for frame in [Counted::Free, Counted::Data, Counted::Headers] {
+            for frame in [Counted::Free, Counted::Data, Counted::LargeData, Counted::Headers] {
                 assert_eq!(meter.received(frame), None);
             }
         }
@@ -307,7 +322,7 @@ mod tests {
     fn data_pays_for_what_goes_with_it() {
         let mut meter = Meter::of_client(BUDGETS);
         for _ in 0..100 {
-            meter.sent_data();
+            meter.sent_data(LARGE);
             for frame in [Counted::Ping, Counted::WindowUpdate, Counted::WindowUpdate] {
                 assert_eq!(meter.received(frame), None);
             }

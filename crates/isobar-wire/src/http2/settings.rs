@@ -65,8 +65,8 @@ impl Settings {
 /// What a peer allows us.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct PeerSettings {
-    /// Bytes of its table of fields; none: it did not say.
-    pub(super) table: Option<u32>,
+    /// Bytes of its table of fields, the least that it said and the last; none: it did not say.
+    pub(super) tables: Option<[u32; 2]>,
     pub(super) max_streams: u32,
     pub(super) stream_window: u32,
     pub(super) max_frame: usize,
@@ -77,7 +77,7 @@ pub(super) struct PeerSettings {
 impl Default for PeerSettings {
     fn default() -> Self {
         Self {
-            table: None,
+            tables: None,
             max_streams: u32::MAX,
             stream_window: USUAL_WINDOW,
             max_frame: frame::MAX_PAYLOAD,
@@ -93,7 +93,10 @@ impl PeerSettings {
         for &[a, b, value @ ..] in settings {
             let value = u32::from_be_bytes(value);
             match u16::from_be_bytes([a, b]) {
-                HEADER_TABLE_SIZE => self.table = Some(value),
+                HEADER_TABLE_SIZE => {
+                    let least = self.tables.map_or(value, |[least, _]| least.min(value));
+                    self.tables = Some([least, value]);
+                }
                 ENABLE_PUSH if value > u32::from(!from_server) => {
                     return Err((ErrorCode::PROTOCOL_ERROR, "ENABLE_PUSH has a value that it cannot have"));
                 }

@@ -11,7 +11,8 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use super::ErrorCode;
+use super::settings::Settings;
+use super::{ErrorCode, frame};
 use crate::write;
 
 /// How far one direction of a stream has come.
@@ -79,7 +80,7 @@ pub(super) struct Stream {
     chunk_text: Vec<u8>,
     /// What the peer may still send.
     pub(super) recv_window: i64,
-    /// What has been read and the peer was not told so.
+    /// What has been read and the peer was not told so; negative: what it has beyond its window.
     pub(super) released: i64,
     /// What we may still send.
     pub(super) send_window: i64,
@@ -200,6 +201,23 @@ impl Stream {
         self.recv = Side::Ended;
         if self.framing == Framing::Chunks {
             write::last_chunk(self.tail.end(), trailers);
+        }
+    }
+
+    /// How many bytes of heads were not read yet.
+    pub(super) fn unread_heads(&self) -> usize {
+        self.head.len()
+    }
+
+    /// Lets the peer send so much more, once that is worth telling.
+    pub(super) fn release(&mut self, bytes: usize, settings: &Settings, out: &mut Vec<u8>) {
+        self.released += i64::try_from(bytes).unwrap_or(0);
+        let is_open = self.recv == Side::Body && self.failed.is_none();
+        if is_open && self.released >= i64::from(settings.stream_window / 2).max(1) {
+            let released = u32::try_from(self.released).unwrap_or(0);
+            self.recv_window += self.released;
+            self.released = 0;
+            frame::window_update(out, self.id, released);
         }
     }
 

@@ -13,6 +13,9 @@ use crate::{HeadLimits, Version, write};
 /// Fields of HTTP/2 that have no line in the form of HTTP/1, at most.
 const LEFT_OUT: usize = 3;
 
+/// Bytes of a scheme at most.
+const MAX_SCHEME: usize = 64;
+
 /// Why a head is against the rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Malformed;
@@ -79,6 +82,8 @@ pub(super) struct Text<'a> {
     length: Option<u64>,
     has_trailer: bool,
     has_host: bool,
+    has_key: bool,
+    drops_accept: bool,
     cookies: Option<Noted>,
     /// Fields so far, each crumb of a cookie for one.
     fields: usize,
@@ -118,6 +123,8 @@ impl<'a> Text<'a> {
             length: None,
             has_trailer: false,
             has_host: false,
+            has_key: false,
+            drops_accept: false,
             cookies: None,
             fields: 0,
             start,
@@ -130,9 +137,17 @@ impl<'a> Text<'a> {
         Self::new(text, notes, limits, Kind::Request)
     }
 
-    /// Of a response.
-    pub(super) fn of_response(text: &'a mut Vec<u8>, notes: &'a mut Notes, limits: HeadLimits) -> Self {
-        Self::new(text, notes, limits, Kind::Response)
+    /// Of a response; with `accept` the request asked for a WebSocket.
+    pub(super) fn of_response(
+        text: &'a mut Vec<u8>,
+        notes: &'a mut Notes,
+        limits: HeadLimits,
+        accept: Option<&str>,
+    ) -> Self {
+        Self {
+            drops_accept: accept.is_some(),
+            ..Self::new(text, notes, limits, Kind::Response)
+        }
     }
 
     /// Of trailers: their lines alone.
@@ -142,7 +157,9 @@ impl<'a> Text<'a> {
 
     /// Whether nothing more has to be written down: whoever reads it refuses it already.
     fn is_enough(&self) -> bool {
-        let bytes = self.text.len() - self.start + self.notes.bytes.len();
+        // Of the notes nothing but cookies is yet to be written.
+        let cookies = self.cookies.map_or(0, |Noted { start, end }| end - start);
+        let bytes = self.text.len() - self.start + cookies;
         bytes > self.limits.max_bytes || self.fields > self.limits.max_fields + LEFT_OUT
     }
 
@@ -196,7 +213,13 @@ impl<'a> Text<'a> {
                 write::field(self.text, name, value);
             }
             // A key is made for it, or it is for nothing.
-            _ if name == b"sec-websocket-key" && self.is_websocket() => {}
+            _ if name == b"sec-websocket-key" && self.is_websocket() => {
+                if core::mem::replace(&mut self.has_key, true) {
+                    return None;
+                }
+            }
+            // The client of HTTP/1 is told another.
+            _ if name == b"sec-websocket-accept" && self.drops_accept => {}
             _ => write::field(self.text, name, value),
         }
         Some(())
@@ -222,8 +245,9 @@ impl<'a> Text<'a> {
             (Kind::Request, Class::Protocol) => &mut self.pseudo.protocol,
             _ => return None,
         };
-        // Nothing of a first line has a space in it.
-        if value.iter().any(|&byte| byte <= b' ' || byte == 0x7f) {
+        // Nothing of a first line has a space in it, and no scheme is long.
+        let is_long = class == Class::Scheme && value.len() > MAX_SCHEME;
+        if is_long || value.iter().any(|&byte| byte <= b' ' || byte == 0x7f) {
             return None;
         }
         known.replace(self.notes.note(value)).is_none().then_some(())
@@ -353,8 +377,8 @@ impl<'a> Text<'a> {
         }
         self.end_fields()?;
         // Whether nothing follows, whatever the head says.
-        let is_bare = to_head || status == 304;
-        let mut behind = (Framing::Data, self.length.filter(|_| !is_bare));
+        let is_bare = to_head || matches!(status, 204 | 304);
+        let mut behind = (Framing::Data, if is_bare { Some(0) } else { self.length });
         match switches {
             Some(accept) => {
                 self.text
@@ -374,7 +398,7 @@ impl<'a> Text<'a> {
                     return Err(Malformed);
                 }
                 // Without it the end of the connection would be the end of the body.
-                self.write_length(self.length.or((status != 204).then_some(0)));
+                self.write_length(self.length.or(Some(0)));
             }
             None if self.length.is_some() && !self.has_trailer => self.write_length(self.length),
             None => {

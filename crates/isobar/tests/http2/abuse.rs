@@ -178,6 +178,49 @@ fn floods_end_their_connections_and_nobody_else_notices() {
     isobar.comes_to_rest();
 }
 
+/// What was given up before anybody looked at it is nobody's work.
+#[test]
+fn requests_that_are_given_up_at_once_reach_no_server() {
+    let (origin, isobar) = fronted("");
+    let mut peer = FramePeer::connect(isobar.address(), &[]).unwrap();
+    let mut all = Vec::new();
+    for number in 0..100 {
+        let stream = 2 * number + 1;
+        all.extend(FramePeer::bytes(kind::HEADERS, flags::WHOLE, stream, get("/")));
+        all.extend(FramePeer::bytes(kind::RST_STREAM, flags::NONE, stream, [0, 0, 0, 8]));
+    }
+    // In one piece, which is read as one or a few.
+    peer.send(all).unwrap();
+    peer.frame(kind::HEADERS, flags::WHOLE, 201, get("/last")).unwrap();
+    assert_eq!(peer.end_of(201).unwrap(), End::Status(200));
+    assert!(origin.request_count() <= 5, "{} requests", origin.request_count());
+}
+
+/// Whoever is sent a lot is heard all the same.
+#[test]
+fn a_client_that_is_sent_a_lot_is_heard() {
+    let (_origin, isobar) = fronted("");
+    let mut peer = FramePeer::connect(isobar.address(), &[(4, 0x7fff_ffff)]).unwrap();
+    peer.frame(kind::WINDOW_UPDATE, flags::NONE, 0, [0x7f, 0, 0, 0])
+        .unwrap();
+    peer.frame(kind::HEADERS, flags::WHOLE, 1, get("/bytes/60000000"))
+        .unwrap();
+    let (mut came, mut is_asked) = (0, false);
+    loop {
+        let frame = peer.next_frame().unwrap().expect("the connection stays");
+        match frame.kind {
+            kind::DATA => came += frame.payload.len(),
+            kind::PING if frame.flags == flags::ACK => break,
+            _ => {}
+        }
+        if came > 1_000_000 && !std::mem::replace(&mut is_asked, true) {
+            peer.frame(kind::PING, flags::NONE, 0, *b"are you?").unwrap();
+        }
+    }
+    // What the sockets hold comes first.
+    assert!(came < 40_000_000, "the answer came behind {came} bytes");
+}
+
 /// Heads that are small when they are sent and large when they are read.
 #[test]
 fn heads_that_grow_are_refused() {

@@ -8,7 +8,7 @@ use core::ops::ControlFlow;
 use super::{Connection, Ended, LEAVING, Leaving, Side, StreamError, StreamKey};
 use crate::http2::block::{Block, fragment};
 use crate::http2::frame::{self, ACK, END_HEADERS, END_STREAM, FrameHead, Kind, PADDED};
-use crate::http2::meter::{Counted, Excess};
+use crate::http2::meter::{Counted, Excess, LARGE};
 use crate::http2::reader::{Found, Reader};
 use crate::http2::settings::MAX_WINDOW;
 use crate::http2::stream::{Framing, Stream};
@@ -115,8 +115,11 @@ impl Connection {
             return Err(fault.into());
         }
         let counted = match head.kind {
+            Kind::Data if head.len >= LARGE => Counted::LargeData,
+            // How much of it is padding, is not known yet.
+            Kind::Data if head.len > 0 && head.has(PADDED) => Counted::Free,
             Kind::Data if head.len > 0 => Counted::Data,
-            Kind::Data if head.has(END_STREAM) => Counted::Free,
+            Kind::Data if head.has(END_STREAM) && self.streams.find(head.stream).is_some() => Counted::Free,
             Kind::Data => Counted::EmptyData,
             Kind::Headers => Counted::Headers,
             Kind::Continuation => Counted::Continuation,
@@ -125,8 +128,7 @@ impl Connection {
             Kind::Settings => Counted::Settings,
             Kind::Ping => Counted::Ping,
             Kind::WindowUpdate => Counted::WindowUpdate,
-            Kind::Priority | Kind::Unknown => Counted::Priority,
-            Kind::GoAway => Counted::Free,
+            Kind::Priority | Kind::Unknown | Kind::GoAway => Counted::Priority,
             // Clients promise nothing (RFC 9113 section 8.4), and servers were told not to.
             Kind::PushPromise => return Err(broken("it promises what nobody wants")),
         };
@@ -236,7 +238,7 @@ impl Connection {
         let data = bytes.get(..bytes.len() - padding).unwrap_or_default();
         let ends = left == 0 && head.has(END_STREAM);
         self.data.dropped += match self.data.key {
-            Some(key) => whole - self.add_data((key, ends), (data, whole - data.len())),
+            Some(key) => whole - self.add_data((key, ends), (data, whole - data.len()), out),
             None => whole,
         };
         if left == 0 && self.data.dropped > 0 {
@@ -246,16 +248,16 @@ impl Connection {
     }
 
     /// Takes in data of a stream that stood in its frame with so many bytes `around` it; how much of it waits to be read.
-    fn add_data(&mut self, (key, ends): (StreamKey, bool), (data, around): (&[u8], usize)) -> usize {
+    fn add_data(&mut self, (key, ends): (StreamKey, bool), (data, around): (&[u8], usize), out: &mut Vec<u8>) -> usize {
         // Whoever held it may be gone by now.
         let Some(stream) = self.streams.at(key).filter(|stream| stream.failed.is_none()) else {
             return 0;
         };
-        stream.released += i64::try_from(around).unwrap_or(0);
         stream.add_data(data);
         if ends {
             stream.end_body(&[]);
         }
+        stream.release(around, &self.settings, out);
         if !data.is_empty() || ends {
             self.news.push(key);
         }
@@ -359,7 +361,9 @@ impl Connection {
         self.decoder
             .decode(block, |field| text.field(field))
             .map_err(uncompressed)?;
-        let Ok(behind) = text.end_request(ends) else {
+        let read = text.end_request(ends);
+        self.notes.clear();
+        let Ok(behind) = read else {
             self.send_reset(id, ErrorCode::PROTOCOL_ERROR, out);
             return Ok(());
         };
@@ -393,12 +397,19 @@ impl Connection {
             return self.pass_over(block);
         };
         let expected = mem::take(&mut stream.expected);
-        let mut text = Text::of_response(stream.heads(), &mut self.notes, self.settings.head);
+        let accept = expected.accept.as_deref();
+        let mut text = Text::of_response(stream.heads(), &mut self.notes, self.settings.head, accept);
         self.decoder
             .decode(block, |field| text.field(field))
             .map_err(uncompressed)?;
-        let read = text.end_response(ends, (expected.to_head, expected.accept.as_deref()));
+        let read = text.end_response(ends, (expected.to_head, accept));
         stream.expected = expected;
+        self.notes.clear();
+        // Heads have no window.
+        if stream.unread_heads() > 2 * self.settings.head.max_bytes {
+            self.cut(key, ErrorCode::ENHANCE_YOUR_CALM, out);
+            return Ok(());
+        }
         match read {
             Ok((100..200, behind)) if !behind.websocket => self.news.push(key),
             Ok((_, behind)) => {
@@ -423,6 +434,7 @@ impl Connection {
             .decode(block, |field| text.field(field))
             .map_err(uncompressed)?;
         let read = text.end_trailers();
+        self.notes.clear();
         let Some(stream) = self.streams.at(key) else {
             return Ok(());
         };
@@ -456,13 +468,20 @@ impl Connection {
 
     fn take_settings(&mut self, head: &FrameHead, payload: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
         if head.has(ACK) {
-            self.is_settled = true;
+            if !mem::replace(&mut self.is_settled, true) {
+                // What the peer had beyond our window it has taken back by now, also on the streams that there were.
+                let beyond = self.usual_beyond_own();
+                self.streams.all(|_, stream| {
+                    stream.recv_window -= beyond;
+                    stream.released += beyond;
+                });
+            }
             return Ok(());
         }
         self.has_settings = true;
         let before = i64::from(self.peer.stream_window);
         self.peer.read(payload, !self.is_server)?;
-        if let Some(table) = self.peer.table.take() {
+        for table in self.peer.tables.take().into_iter().flatten() {
             self.encoder.limit_table(table);
         }
         let change = i64::from(self.peer.stream_window) - before;
@@ -489,21 +508,20 @@ impl Connection {
         let Some(&payload) = payload.first_chunk() else { return };
         if !head.has(ACK) {
             frame::ping(out, ACK, payload);
-        } else if payload == LEAVING && self.leaving == Leaving::Asked {
-            let last = if self.is_server { self.highest } else { 0 };
-            self.leaving = Leaving::Told { last };
-            frame::go_away(out, last, ErrorCode::NO_ERROR);
+        } else if payload == LEAVING {
+            self.insist(out);
         }
     }
 
     fn take_go_away(&mut self, last: u32) {
         self.peer_left = true;
-        if self.is_server {
+        if self.is_server || last >= self.served_up_to {
             return;
         }
+        self.served_up_to = last;
         let news = &mut self.news;
         self.streams.all(|key, stream| {
-            if stream.id > last {
+            if stream.id > last && stream.failed.is_none() {
                 stream.fail(StreamError::Left);
                 news.push(key);
             }

@@ -105,9 +105,7 @@ impl Connection {
             let flags = if ends && is_last { END_STREAM } else { 0 };
             frame::head(out, Kind::Data, flags, (stream.id, piece.len()));
             out.extend_from_slice(piece);
-            if !piece.is_empty() {
-                self.meter.sent_data();
-            }
+            self.meter.sent_data(piece.len());
             rest = more;
             if is_last {
                 break;
@@ -189,15 +187,15 @@ impl Connection {
     /// What may be sent on a new stream, either way.
     pub(super) fn set_windows(&self, stream: &mut Stream) {
         stream.send_window = i64::from(self.peer.stream_window);
-        let own = i64::from(self.settings.stream_window);
-        // A peer that has not heard of ours has the usual one. A smaller one comes about as it is used up.
-        let now = if self.is_settled {
-            own
-        } else {
-            own.max(i64::from(super::USUAL_WINDOW))
-        };
-        stream.recv_window = now;
-        stream.released = own - now;
+        // A peer that has not heard of our windows has the usual ones, and uses up what is beyond ours before it is told of more.
+        let beyond = if self.is_settled { 0 } else { self.usual_beyond_own() };
+        stream.recv_window = i64::from(self.settings.stream_window) + beyond;
+        stream.released = -beyond;
+    }
+
+    /// How much larger than ours the window is that streams have as long as nothing else was said.
+    pub(super) fn usual_beyond_own(&self) -> i64 {
+        (i64::from(super::USUAL_WINDOW) - i64::from(self.settings.stream_window)).max(0)
     }
 }
 
