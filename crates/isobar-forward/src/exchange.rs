@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use isobar_net::stream::Stream;
 use isobar_observe::Cause;
+use isobar_plan::ClientTimeouts;
 use isobar_wire::exchange::{Exchange as Machine, ResponseFraming, ResponseStep};
 use isobar_wire::{BodyDecoder, BodyKind, HeadLimits, Parsed, RequestHead, ResponseHead, write};
 
@@ -65,6 +66,15 @@ pub(crate) struct Failed {
     pub(crate) is_cut: bool,
 }
 
+/// What is waited for.
+#[derive(Debug, Default)]
+struct Waits {
+    /// What it is called when that takes too long; none: nothing yet, so that there is a new deadline.
+    late: Option<Cause>,
+    /// What the client had sent of its body when the deadline was set.
+    uploaded: u64,
+}
+
 /// Whether a direction has moved.
 #[derive(PartialEq, Eq)]
 enum Turn {
@@ -104,7 +114,7 @@ impl<'a> Exchange<'a> {
         if self.client.stream.watch().is_err() {
             return Err(self.failed(Cause::OutOfResources));
         }
-        let mut waits = None;
+        let mut waits = Waits::default();
         let result = poll_fn(|cx| self.poll(cx, worker, (is_for_parent, &mut waits))).await;
         if matches!(result, Err(Cause::ServerAborted)) {
             // What came before is the client's, as far as it takes it at once.
@@ -125,7 +135,7 @@ impl<'a> Exchange<'a> {
         &mut self,
         cx: &mut Context<'_>,
         worker: &Worker,
-        (is_for_parent, waits): (IsForParent, &mut Option<Cause>),
+        (is_for_parent, waits): (IsForParent, &mut Waits),
     ) -> Poll<Result<Done, Cause>> {
         for turn in 0.. {
             let up = self.poll_upload(cx, worker)?;
@@ -145,15 +155,18 @@ impl<'a> Exchange<'a> {
             if up == Turn::Still && down == Turn::Still {
                 break;
             }
-            *waits = None;
+            self.moves_on(waits);
             if turn == MAX_TURNS {
                 cx.waker().wake_by_ref();
                 break;
             }
         }
         let (late, patience) = self.waits_for();
-        if *waits != Some(late) {
-            *waits = Some(late);
+        if waits.late != Some(late) {
+            *waits = Waits {
+                late: Some(late),
+                uploaded: self.client.report.bytes_in,
+            };
             self.client.timer.set(worker.shared.wheel.now() + patience);
         }
         // A client that said this is its last request may have closed its sending side.
@@ -161,6 +174,15 @@ impl<'a> Exchange<'a> {
             return Poll::Ready(Err(Cause::ClientClosed));
         }
         self.client.poll_end(cx, worker, late).map(Err)
+    }
+
+    /// Something moved, so that there is time again: for a client's body only where that is more than a byte now and then.
+    fn moves_on(&self, waits: &mut Waits) {
+        let uploaded = self.client.report.bytes_in.saturating_sub(waits.uploaded);
+        let is_progress = uploaded >= ClientTimeouts::BODY_PROGRESS_BYTES || self.upload.is_done();
+        if waits.late != Some(Cause::ClientBodyTimeout) || is_progress {
+            waits.late = None;
+        }
     }
 
     fn is_over(&self) -> bool {

@@ -20,7 +20,7 @@ use crate::reach::{self, Purpose, Wish};
 use crate::record::{self, Report};
 use crate::tunnel::{Early, Tunnel};
 use crate::users::Claim;
-use crate::{Worker, pac};
+use crate::{Site, Worker, pac};
 
 /// The requests of a connection.
 struct Requests {
@@ -40,6 +40,10 @@ struct Kept {
     stream: Stream,
     wish: Wish,
     address: SocketAddr,
+    /// By which rules it was made.
+    site: Arc<Site>,
+    /// For whom: servers may know their clients by the connection.
+    user: Option<Arc<str>>,
 }
 
 /// What comes after a request.
@@ -261,6 +265,8 @@ impl Requests {
             stream: reached.stream,
             wish,
             address,
+            site,
+            user: client.report.user.clone(),
         };
         let carried = self.carry(worker, client, (&mut kept, &head), is_for_parent).await;
         self.carried(kept, worker, client, carried)
@@ -269,8 +275,10 @@ impl Requests {
     /// The connection that was kept, where it is of use and the rules still let it be.
     fn reuse(&mut self, client: &mut Client, wish: &Wish, is_for_parent: IsForParent) -> Result<Option<Kept>, Cause> {
         let Some(kept) = self.kept.take() else { return Ok(None) };
-        let is_same = is_for_parent == IsForParent::Yes || kept.wish == *wish;
-        if !is_same || !kept.stream.is_silent() {
+        let leads_there = is_for_parent == IsForParent::Yes || kept.wish == *wish;
+        // Under other rules it may have led somewhere else, such as to a parent.
+        let is_same = Arc::ptr_eq(&kept.site, &client.site) && kept.user == client.report.user;
+        if !leads_there || !is_same || !kept.stream.is_silent() {
             return Ok(None);
         }
         reach::may_reuse(client, wish, kept.address)?;

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::process::Command;
 
 use isobar_testkit::{
-    Authority, ClosedPort, Isobar, Origin, Process, TlsConduct, TlsServer, Validity, binary, curl, wait_for,
+    Authority, Client, ClosedPort, Isobar, Origin, Process, TlsConduct, TlsServer, Validity, binary, curl, wait_for,
 };
 
 use crate::{HERE, line_with, lines, run, yaml};
@@ -117,6 +117,33 @@ fn rules_hold_before_a_parent_is_asked() {
     let isobar = run(&format!("parent: \"{}\"", closed.address()));
     let answer = curl(&["--proxy", &format!("http://{}", isobar.address()), "http://a.example/"]);
     assert_eq!(answer.status, 502);
+}
+
+/// A connection that was made by other rules is used no more.
+#[test]
+fn a_reload_brings_and_takes_a_parent() {
+    let origin = Origin::echo();
+    let parent = run(HERE);
+    let isobar = run(HERE);
+    let port = origin.address().port();
+    let mut client = Client::connect(isobar.address()).unwrap();
+    let mut ask = |path: &str| {
+        let head = format!("GET http://localhost:{port}{path} HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert_eq!(client.exchange(head).unwrap().status, 200, "{path}");
+        assert_eq!(origin.last_request().target, path);
+    };
+    ask("/straight");
+    let through = yaml(&format!("parent: \"{}\"", parent.address()));
+    assert!(isobar.reload(&through).contains("configuration applied"));
+    ask("/through");
+    assert_eq!(line_with(&parent, "target", "/through")["cause"], "complete");
+    assert!(isobar.reload(&yaml(HERE)).contains("configuration applied"));
+    ask("/straight-again");
+    assert_eq!(
+        line_with(&isobar, "target", "/straight-again")["server"],
+        origin.address().to_string()
+    );
+    assert_eq!(lines(&parent, 1).len(), 1);
 }
 
 /// Tinyproxy, on a port of its own.

@@ -203,6 +203,44 @@ fn slow_and_senseless_clients_are_let_go() {
     assert_eq!(answer.unwrap().status(), 200);
 }
 
+/// A body has to make progress: a byte now and then is none.
+#[test]
+fn bodies_that_drip_are_given_up() {
+    let origin = Origin::echo();
+    let to = origin.address();
+    let isobar = run_text(&with_listener("timeouts: { body: 400ms }", HERE));
+    let mut client = connect(&isobar);
+    write!(
+        client,
+        "POST http://{to}/ HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n"
+    )
+    .unwrap();
+    let mut writer = client.try_clone().unwrap();
+    let began = Instant::now();
+    let thread = std::thread::spawn(move || {
+        while writer.write_all(b"x").is_ok() && began.elapsed() < Duration::from_secs(8) {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    });
+    let answer = String::from_utf8_lossy(&rest(&mut client)).into_owned();
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    thread.join().unwrap();
+    assert!(began.elapsed() < Duration::from_secs(7), "{:?}", began.elapsed());
+    // One that goes on takes as long as it likes.
+    let mut client = connect(&isobar);
+    write!(
+        client,
+        "POST http://{to}/ HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 20480\r\n\r\n"
+    )
+    .unwrap();
+    for _ in 0..10 {
+        client.write_all(&[b'x'; 2048]).unwrap();
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let answer = String::from_utf8_lossy(&rest(&mut client)).into_owned();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+}
+
 /// Random bytes, and well-formed beginnings that go wrong anywhere, end in an answer or a close.
 #[test]
 fn mutilated_requests_harm_nobody() {
