@@ -10,8 +10,9 @@
 
 use super::ErrorCode;
 
-/// Bytes of a frame with data that is worth a WINDOW_UPDATE.
-pub(super) const LARGE: usize = 64;
+/// Bytes of a frame with data that is worth a WINDOW_UPDATE: those of the shortest message of gRPC, whose implementations say so much
+/// for each of them.
+pub(super) const LARGE: usize = 5;
 
 /// How much of each kind may come within a window of time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
