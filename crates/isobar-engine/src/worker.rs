@@ -295,7 +295,7 @@ impl Taking {
             (Self::Connections(orders), site) => orders.set_site(site),
             (Self::Datagrams(orders), Site::Udp(site)) => orders.set_site(site),
             // Sockets of UDP are never those of another kind of listener.
-            (Self::Datagrams(_), Site::Http(_) | Site::Tcp(_)) => {}
+            (Self::Datagrams(_), Site::Http(_) | Site::Tcp(_) | Site::Forward(_)) => {}
         }
     }
 
@@ -314,11 +314,11 @@ impl Surroundings {
                 let orders = Rc::new(udp::Orders::new(site));
                 match udp::serve(Rc::clone(&servers.tcp), Rc::clone(&orders), UdpSocket::from(socket)) {
                     Ok(task) => drop(tokio::task::spawn_local(task)),
-                    Err(_) => (self.events)(Event::OutOfDescriptors),
+                    Err(_) => (self.around.events)(Event::OutOfDescriptors),
                 }
                 Taking::Datagrams(orders)
             }
-            Site::Http(_) | Site::Tcp(_) => {
+            Site::Http(_) | Site::Tcp(_) | Site::Forward(_) => {
                 let orders = Rc::new(Orders::new(site));
                 self.accept(id, servers, Rc::clone(&orders), TcpListener::from(socket));
                 Taking::Connections(orders)

@@ -16,7 +16,7 @@ pub(super) fn check(listeners: &[Listener], admin: Option<&Admin>, problems: &mu
     for (index, listener) in listeners.iter().enumerate() {
         let address = listener.address.0;
         let taken = match listener.protocol {
-            Protocol::Http | Protocol::Tcp => &mut tcp,
+            Protocol::Http | Protocol::Tcp | Protocol::ForwardProxy => &mut tcp,
             Protocol::Udp => &mut udp,
         };
         if let Some((other, first)) = taken.clash(address) {

@@ -40,6 +40,7 @@ pub(super) fn listener(written: &Listener, index: usize, bridge: &mut Bridge<'_>
         tls,
         http2,
         redirect_to_https,
+        udp,
         limits,
         timeouts,
         trusted_proxies,
@@ -48,6 +49,7 @@ pub(super) fn listener(written: &Listener, index: usize, bridge: &mut Bridge<'_>
         routes,
         upstream,
     } = written;
+    super::udp::refuse_elsewhere(udp, at, &mut bridge.problems);
     let of_others = [
         ("proxy_protocol", proxy_protocol.is_some()),
         ("tls", tls.is_some()),

@@ -21,6 +21,7 @@ pub(super) fn listener(written: &Listener, index: usize, bridge: &mut Bridge<'_>
         name: _,
         address,
         protocol: _,
+        forward_proxy: _,
         proxy_protocol,
         tls,
         http2,
@@ -194,7 +195,7 @@ pub(super) fn check_upstreams(document: &Document, problems: &mut Problems) {
         for upstream in routes.chain(&listener.upstream) {
             match listener.protocol {
                 Protocol::Udp => drop(udp.entry(upstream).or_insert(index)),
-                Protocol::Tcp | Protocol::Http => drop(others.insert(upstream, ())),
+                Protocol::Tcp | Protocol::Http | Protocol::ForwardProxy => drop(others.insert(upstream, ())),
             }
         }
     }

@@ -71,6 +71,8 @@ impl Choice for Protocol {
             Self::Udp,
             "udp",
             "anything over UDP, such as DNS or QUIC, which is passed on as it is",
+        ),
+        (
             Self::ForwardProxy,
             "forward_proxy",
             "HTTP to a proxy (CONNECT and absolute-form), and SOCKS 5: clients say where they want to go",
