@@ -1,10 +1,12 @@
 //! Which DNS server and load are there to test UDP with?
 
 use std::fs;
+use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::process::Command;
 use std::time::Duration;
 
+use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 
 use crate::process::Process;
@@ -12,6 +14,9 @@ use crate::wait_for;
 
 /// Names that the zone of [`Nsd`] has, `n0.example.` and so on.
 const NAMES: usize = 100;
+
+/// Ports that are tried.
+const ATTEMPTS: usize = 20;
 
 /// A real NSD with one small zone.
 #[derive(Debug)]
@@ -26,19 +31,24 @@ impl Nsd {
     #[must_use]
     #[track_caller]
     pub fn start() -> Self {
+        // It wants a port for UDP and TCP both, which somebody may take in the moment until it has it.
+        (0..ATTEMPTS)
+            .find_map(|_| Self::at(free_port().expect("a port")))
+            .expect("nsd finds a port")
+    }
+
+    /// Starts it at an address; none: it has ended.
+    fn at(address: SocketAddr) -> Option<Self> {
         let directory = tempfile::tempdir().expect("a directory");
-        // Nobody is given the port who asks for any, in the moment until it is taken.
-        let held = UdpSocket::bind("127.0.0.1:0").expect("a port");
-        let address = held.local_addr().expect("an address");
-        drop(held);
         let records: String = (0..NAMES).map(|n| format!("n{n} IN A 10.0.0.{n}\n")).collect();
         let zone =
             format!("$ORIGIN example.\n$TTL 60\n@ IN SOA ns.example. a.example. 1 60 60 60 60\n@ IN NS ns\n{records}");
         let path = directory.path().display();
         let configuration = format!(
-            "server:\n ip-address: 127.0.0.1@{}\n username: \"\"\n chroot: \"\"\n zonesdir: \"{path}\"\n pidfile: \"{path}/pid\"\n \
+            "server:\n ip-address: {}@{}\n username: \"\"\n chroot: \"\"\n zonesdir: \"{path}\"\n pidfile: \"{path}/pid\"\n \
              database: \"\"\n xfrdfile: \"{path}/xfrd\"\n xfrdir: \"{path}\"\n zonelistfile: \"{path}/list\"\n server-count: 1\n\
              remote-control:\n control-enable: no\nzone:\n name: example.\n zonefile: example.zone\n",
+            address.ip(),
             address.port()
         );
         fs::write(directory.path().join("example.zone"), zone).expect("the zone is written");
@@ -50,21 +60,21 @@ impl Nsd {
         client
             .set_read_timeout(Some(Duration::from_millis(50)))
             .expect("a timeout");
-        wait_for("nsd answers", || {
-            if let Ok(Some(status)) = process.wait(Duration::ZERO) {
-                panic!("nsd ended with {status}\n{}", process.stderr());
+        let answers = wait_for("nsd answers", || {
+            if let Ok(Some(_)) = process.wait(Duration::ZERO) {
+                return Some(false);
             }
             // A question for the address of n1.example.
             client
                 .send(b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x02n1\x07example\0\0\x01\0\x01")
                 .ok()?;
-            client.recv(&mut [0; 512]).ok()
+            client.recv(&mut [0; 512]).ok().map(|_| true)
         });
-        Self {
+        answers.then_some(Self {
             process,
             directory,
             address,
-        }
+        })
     }
 
     /// Where it is.
@@ -121,5 +131,17 @@ impl DnsperfReport {
     #[must_use]
     pub fn text(&self) -> &str {
         &self.report
+    }
+}
+
+/// A port that neither UDP nor TCP has, not even for a connection.
+fn free_port() -> io::Result<SocketAddr> {
+    loop {
+        let datagrams = UdpSocket::bind("127.0.0.1:0")?;
+        let address = datagrams.local_addr()?;
+        let connections = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        if connections.bind(&address.into()).is_ok() {
+            return Ok(address);
+        }
     }
 }

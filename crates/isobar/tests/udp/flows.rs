@@ -61,7 +61,7 @@ fn datagrams_go_both_ways_and_the_line_says_what_happened() {
 #[test]
 fn many_clients_hear_their_own_answers() {
     let servers = ["a:", "b:", "c:"].map(UdpServer::echo);
-    let configuration = udp(&servers.each_ref().map(UdpServer::address)).listener("udp: { idle_timeout: 1s }");
+    let configuration = udp(&servers.each_ref().map(UdpServer::address)).listener("udp: { idle_timeout: 3s }");
     let isobar = binary!().run(&configuration);
     let asked = ask(&client(isobar.address()), "warm");
     assert!(asked.ends_with(":warm"), "{asked}");
@@ -167,10 +167,10 @@ fn a_full_table_keeps_those_who_are_served() {
 #[test]
 fn flows_end_when_nothing_is_sent() {
     let server = UdpServer::echo("");
-    let isobar = binary!().run(&udp(&[server.address()]).listener("udp: { idle_timeout: 300ms }"));
+    let isobar = binary!().run(&udp(&[server.address()]).listener("udp: { idle_timeout: 600ms }"));
     let (busy, idle) = (client(isobar.address()), client(isobar.address()));
     ask(&idle, "x");
-    for _ in 0..8 {
+    for _ in 0..12 {
         ask(&busy, "x");
         // The pace of this client is what is tested.
         std::thread::sleep(Duration::from_millis(100));

@@ -129,7 +129,7 @@ fn flows_leave_a_server_that_is_ill() {
 #[test]
 fn least_connections_counts_flows_and_limits_hold() {
     let servers = ["a", "b"].map(UdpServer::echo);
-    let mut configuration = udp(&[]).listener("udp: { idle_timeout: 1s }");
+    let mut configuration = udp(&[]).listener("udp: { idle_timeout: 4s }");
     for server in &servers {
         configuration = configuration.server(format!("{{ address: \"{}\", max_connections: 2 }}", server.address()));
     }
