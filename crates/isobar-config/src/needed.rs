@@ -7,8 +7,8 @@ use std::collections::HashMap;
 
 use crate::bridge;
 use crate::document::{
-    AccessLog, CaFile, Certificate, ClientCertificates, Document, HealthCheck, HealthChecks, ListenerTls, LogPath,
-    SecretFile, Upstream, UpstreamTls, Verify,
+    AccessLog, CaFile, Certificate, ClientCertificates, Document, HealthCheck, HealthChecks, LimitAlgorithm,
+    LimitKeyPart, ListenerTls, LogPath, SecretFile, Upstream, UpstreamTls, Verify,
 };
 use crate::problem::{Path, Problem, Problems};
 
@@ -39,6 +39,15 @@ pub enum Needed<'d> {
     },
     /// A file with a key for tickets.
     TicketKey(&'d str),
+    /// A file with rates of a limit by key.
+    Overrides {
+        /// The file.
+        file: &'d str,
+        /// The key of the limit.
+        key: &'d [LimitKeyPart],
+        /// How it counts.
+        algorithm: LimitAlgorithm,
+    },
     /// The file to which lines of the access log are appended; it need not be there yet.
     AccessLog(&'d str),
 }
@@ -90,6 +99,17 @@ pub(crate) fn check(document: &Document, look: Look, problems: &mut Problems) {
     for (index, listener) in document.listeners.iter().enumerate() {
         if let Some(tls) = &listener.tls {
             self::tls(tls, listeners.index(index).key("tls"), &mut looks);
+        }
+    }
+    let limits = root.key("limits");
+    for (name, limit) in document.limits.iter() {
+        if let Some(file) = &limit.overrides_file {
+            let needed = Needed::Overrides {
+                file: file.as_str(),
+                key: &limit.key.0,
+                algorithm: limit.algorithm,
+            };
+            looks.at(limits.key(name.as_str()).key("overrides_file"), needed);
         }
     }
     let upstreams = root.key("upstreams");

@@ -105,6 +105,7 @@ fn plan(servers: &[(&str, u16)]) -> Plan {
         listeners: vec![],
         tcp: vec![],
         upstreams: vec![upstream],
+        limits: Vec::new(),
         access_log: None,
         admin: None,
         drain_timeout: second,

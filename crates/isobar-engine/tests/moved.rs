@@ -122,6 +122,7 @@ fn upstream(port: u16) -> Upstream {
 
 fn route() -> Route {
     Route {
+        limits: Vec::new(),
         grpc_web: false,
         name: "all".into(),
         rule: Rule {
@@ -202,6 +203,7 @@ fn a_shared_connection_takes_no_requests_to_an_address_that_is_gone() {
         listeners: vec![listener()],
         tcp: Vec::new(),
         upstreams: vec![upstream(old.port())],
+        limits: Vec::new(),
         access_log: None,
         admin: None,
         drain_timeout: SECOND,

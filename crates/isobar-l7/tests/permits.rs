@@ -93,6 +93,7 @@ fn world(server: SocketAddr, hedge: Option<Hedge>, counted: &Arc<Sharded<RouteSt
         },
         hedge,
         priority: Priority::Normal,
+        limits: Vec::new(),
         grpc_web: false,
         request_headers: vec![],
         response_headers: vec![],
@@ -135,6 +136,7 @@ fn world(server: SocketAddr, hedge: Option<Hedge>, counted: &Arc<Sharded<RouteSt
             stats: Arc::clone(counted),
             upstream: Arc::clone(&upstream),
             tls: None,
+            limits: Box::default(),
         }],
     });
     World {
@@ -142,6 +144,7 @@ fn world(server: SocketAddr, hedge: Option<Hedge>, counted: &Arc<Sharded<RouteSt
         sites: vec![Arc::new(site)],
         upstreams: vec![upstream],
         server_tls: vec![None],
+        limits: Vec::new(),
         log: None,
     }
 }

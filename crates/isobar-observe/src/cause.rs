@@ -127,6 +127,12 @@ causes! {
         "The request body is larger than the listener takes.";
     ClientTargetTooLong "client_target_too_long" Status(414), ResourceExhausted, Client, Never,
         "The request target is longer than the listener takes.";
+    RateLimited "rate_limited" Status(429), ResourceExhausted, Client, Always,
+        "A limit that the request falls under had nothing left for its key; the access log has its name (`limit`).";
+    LimitedConcurrency "limited_concurrency" Status(429), ResourceExhausted, Client, Always,
+        "As many requests of the same key as a limit allows were under way; the access log has its name (`limit`).";
+    LimitDenied "limit_denied" Status(403), PermissionDenied, Client, Never,
+        "A limit that the request falls under has its client among those that are always refused (`deny`).";
     ClientExpectation "client_expectation" Status(417), Internal, Client, Never,
         "The request expects something other than 100-continue.";
     ClientHeadTooLarge "client_head_too_large" Status(431), ResourceExhausted, Client, Never,
@@ -286,6 +292,12 @@ impl Cause {
             && !self.is_overload()
     }
 
+    /// Whether a limit refused the request.
+    #[must_use]
+    pub const fn is_limit(self) -> bool {
+        matches!(self, Self::RateLimited | Self::LimitedConcurrency | Self::LimitDenied)
+    }
+
     /// Whether the request was refused because there was too much to do.
     #[must_use]
     pub const fn is_overload(self) -> bool {
@@ -432,6 +444,8 @@ mod tests {
             "out_of_resources",
             "queue_full",
             "queue_timeout",
+            "limited_concurrency",
+            "rate_limited",
             "server_refused",
             "session_server",
             "tls_failed",

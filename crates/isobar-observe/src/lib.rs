@@ -20,6 +20,7 @@ mod cell;
 mod counter;
 mod grpc;
 mod histogram;
+mod limit;
 mod picked;
 mod snapshot;
 mod stats;
@@ -35,14 +36,15 @@ pub use cause::{Cause, Fault, RetrySafe, errors_markdown};
 pub use counter::{Counter, Level};
 pub use grpc::{ByGrpcStatus, GrpcStatus, GrpcTotals};
 pub use histogram::{Histogram, HistogramTotals};
+pub use limit::{ByLimitOutcome, LimitOutcome, LimitOutcomeTotals};
 pub use picked::Picked;
 pub use snapshot::{
-    ListenerSnapshot, PrioritySnapshot, RouteSnapshot, Series, ServerSnapshot, Snapshot, UpstreamSnapshot,
-    WorkerSnapshot,
+    LimitSnapshot, ListenerSnapshot, PrioritySnapshot, RouteSnapshot, Series, ServerSnapshot, Snapshot,
+    UpstreamSnapshot, WorkerSnapshot,
 };
 pub use stats::{
-    ListenerStats, ListenerTotals, PriorityStats, PriorityTotals, RouteStats, RouteTotals, ServerStats, ServerTotals,
-    UpstreamStats, UpstreamTotals, WorkerStats, WorkerTotals,
+    LimitStats, LimitTotals, ListenerStats, ListenerTotals, PriorityStats, PriorityTotals, RouteStats, RouteTotals,
+    ServerStats, ServerTotals, UpstreamStats, UpstreamTotals, WorkerStats, WorkerTotals,
 };
 pub use time::WallTime;
 pub use tls::{ByTlsReason, TlsReason, TlsReasonTotals};

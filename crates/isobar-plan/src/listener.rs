@@ -111,6 +111,12 @@ impl Cidr {
         Some(Self { network, prefix })
     }
 
+    /// Its first address.
+    #[must_use]
+    pub const fn network(self) -> IpAddr {
+        self.network
+    }
+
     /// Whether the address lies in the range. An IPv4 address mapped into IPv6 is taken as IPv4.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
@@ -135,6 +141,9 @@ pub struct Route {
     pub hedge: Option<Hedge>,
     /// How much its requests matter when not all can be served.
     pub priority: Priority,
+    /// The limits that its requests fall under, those of the listener first; each once, and
+    /// [as many as one request may](isobar_limit::Transaction::MOST_CLAIMS) at most.
+    pub limits: Vec<Name>,
     /// Whether requests of gRPC-Web are made calls of gRPC for servers that speak HTTP/2.
     pub grpc_web: bool,
     /// Changes to the request's fields, in order, after the forwarding fields are set.

@@ -226,9 +226,11 @@ fn the_full_example_passes_the_check() {
     let site = authority.certify("site.example", isobar_testkit::Validity::Now);
     fs::write(file("tickets.key"), "0123456789abcdef0123456789abcdef").unwrap();
     fs::write(file("site.ocsp"), "an answer").unwrap();
+    fs::write(file("rates"), "10.0.0.9 2000/min\n").unwrap();
     let text = text
         .replace("/etc/isobar/sticky.key", &file("sticky.key"))
         .replace("/etc/isobar/tickets.key", &file("tickets.key"))
+        .replace("/etc/isobar/rates", &file("rates"))
         .replace("/etc/isobar/site.pem", site.certificate.to_str().unwrap())
         .replace("/etc/isobar/site.key", site.key.to_str().unwrap())
         .replace("/etc/isobar/own.pem", site.certificate.to_str().unwrap())

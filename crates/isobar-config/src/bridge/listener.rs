@@ -12,9 +12,9 @@ use crate::setting::Setting;
 use crate::units::Span;
 
 /// Those of HTTP and those of TCP.
-pub(super) fn listeners(
-    written: &[Listener],
-    bridge: &mut Bridge<'_>,
+pub(super) fn listeners<'d>(
+    written: &'d [Listener],
+    bridge: &mut Bridge<'d>,
 ) -> (Vec<isobar_plan::Listener>, Vec<isobar_plan::TcpListener>) {
     let root = Path::ROOT.key("listeners");
     if written.is_empty() {
@@ -51,7 +51,7 @@ fn check_names(listeners: &[Listener], problems: &mut Problems) {
     }
 }
 
-fn listener(written: &Listener, index: usize, bridge: &mut Bridge<'_>) -> isobar_plan::Listener {
+fn listener<'d>(written: &'d Listener, index: usize, bridge: &mut Bridge<'d>) -> isobar_plan::Listener {
     let Listener {
         name: _,
         address,
@@ -65,12 +65,15 @@ fn listener(written: &Listener, index: usize, bridge: &mut Bridge<'_>) -> isobar
         trusted_proxies,
         forwarded,
         priority,
+        request_limits,
         routes,
         upstream,
     } = written;
     bridge.priority = *priority;
     let root = Path::ROOT.key("listeners");
     let at = root.index(index);
+    bridge.check_limits(request_limits, at.key("request_limits"));
+    bridge.shared_limits = request_limits;
     isobar_plan::Listener {
         name: names::listener_name(written, index).as_str().into(),
         address: address.0,
@@ -115,6 +118,7 @@ pub(crate) fn everything_to(upstream: Label) -> Route {
         retry,
         hedge,
         priority,
+        limits,
         grpc_web,
         request_headers,
         response_headers,
@@ -127,6 +131,7 @@ pub(crate) fn everything_to(upstream: Label) -> Route {
         retry,
         hedge,
         priority,
+        limits,
         grpc_web,
         request_headers,
         response_headers,

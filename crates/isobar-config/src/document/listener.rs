@@ -36,6 +36,8 @@ settings! {
         forwarded: bool = false,
         /// How much requests matter when not all can be served. A route can have a priority of its own.
         priority: Priority = Priority::Normal,
+        /// Limits that the requests of all its routes fall under, by name; those of a route come on top.
+        request_limits: Vec<Label>,
         /// Which requests go where. The most specific rule decides, then the order.
         routes: Vec<Route>,
         /// The upstream every request goes to; short for one route that takes everything.
