@@ -46,6 +46,8 @@ fn a_listener() {
         (20_000, 16 << 10, 64)
     );
     assert_eq!((limits.max_body_bytes, limits.backlog), (Some(10 << 20), 1024));
+    let rate = Some(Rate::per_second(20));
+    assert_eq!((limits.sources.max_connections, limits.sources.rate), (Some(50), rate));
     let timeouts = web.timeouts;
     assert_eq!(
         (timeouts.idle, timeouts.head, timeouts.body, timeouts.write),

@@ -163,6 +163,7 @@ fn listener() -> Listener {
         redirect_to_tls: None,
         limits: ListenerLimits {
             max_connections: 10,
+            sources: isobar_plan::SourceLimits::default(),
             max_head_bytes: 16 * 1024,
             max_headers: 64,
             max_body_bytes: None,

@@ -24,6 +24,7 @@ mod record;
 mod relay;
 mod roster;
 mod shared;
+pub mod sources;
 mod waiting;
 mod worker;
 mod world;

@@ -198,6 +198,7 @@ fn world(server: SocketAddr, balance: Balance, sticky: Option<Sticky>) -> World 
         redirect_to_tls: None,
         limits: ListenerLimits {
             max_connections: 10,
+            sources: isobar_plan::SourceLimits::default(),
             max_head_bytes: 16 * 1024,
             max_headers: 64,
             max_body_bytes: None,

@@ -143,6 +143,10 @@ causes! {
         "The client sent more of what costs it nothing than its HTTP/2 connection has a budget for; the connection is closed, with all requests on it. What it was is in `{detail}`.";
     ProxyHeader "proxy_header" Logged(400), Internal, Client, Never,
         "The connection did not begin with the header of the PROXY protocol that it has to begin with, or was not from a proxy that is listed; it is closed. What it was is in `{detail}` for TCP.";
+    SourceConnections "source_connections" Logged(429), ResourceExhausted, Client, Always,
+        "The source of the connection has as many open at the listener as one may; it is closed.";
+    SourceRate "source_rate" Logged(429), ResourceExhausted, Client, Always,
+        "The source of the connection makes new ones more often than the listener takes them; it is closed.";
     ClientHello "client_hello" Logged(400), Internal, Client, Never,
         "The first message of the client's TLS handshake was broken, or not complete in time; the connection is closed. What it was is in `{detail}`.";
     ClientUnsupported "client_unsupported" Status(501), Unimplemented, Client, Never,
@@ -448,6 +452,8 @@ mod tests {
             "rate_limited",
             "server_refused",
             "session_server",
+            "source_connections",
+            "source_rate",
             "tls_failed",
             "tls_unusable",
             "too_late",

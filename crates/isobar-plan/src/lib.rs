@@ -34,7 +34,8 @@ pub use limit::{
     LimitMode, LimitNote, LimitOverride, LimitPace, MissingKey, Rate,
 };
 pub use listener::{
-    Action, Cidr, ClientTimeouts, Forwarding, HeaderOp, Listener, ListenerLimits, Route, RouteTimeouts, UpstreamId,
+    Action, Cidr, ClientTimeouts, Forwarding, HeaderOp, Listener, ListenerLimits, Route, RouteTimeouts, SourceLimits,
+    UpstreamId,
 };
 pub use logging::{AccessLog, LogDestination, LogFormat};
 pub use overload::{GradientRules, Priority, Queue, QueueOrder, UpstreamLimits};

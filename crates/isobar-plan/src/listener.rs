@@ -8,7 +8,7 @@ use core::time::Duration;
 
 use isobar_route::Rule;
 
-use crate::{Hedge, Http2, ListenerTls, Name, Priority, ProxySources, Retry, Timeouts};
+use crate::{Hedge, Http2, ListenerTls, Name, Priority, ProxySources, Rate, Retry, Timeouts};
 
 /// The position of an upstream in [`Plan::upstreams`](crate::Plan::upstreams).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -44,6 +44,8 @@ pub struct Listener {
 pub struct ListenerLimits {
     /// Open client connections over all workers; past it, connections wait in the kernel's backlog.
     pub max_connections: u32,
+    /// What one source may have.
+    pub sources: SourceLimits,
     /// Bytes of a request head, request line included (431, or 414 when the target alone is longer); at most 65,535.
     pub max_head_bytes: u32,
     /// Header fields of a request (431); at most 256.
@@ -52,6 +54,16 @@ pub struct ListenerLimits {
     pub max_body_bytes: Option<u64>,
     /// Connections the kernel keeps for us to accept.
     pub backlog: u32,
+}
+
+/// What one source of connections may have at a listener: an address, of IPv6 a network of 64 bits. Past it, a connection is
+/// closed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SourceLimits {
+    /// Open connections over all workers; none: any number.
+    pub max_connections: Option<u32>,
+    /// New connections; none: any number.
+    pub rate: Option<Rate>,
 }
 
 /// How long a client may take. A zero duration is never valid.

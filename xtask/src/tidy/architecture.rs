@@ -87,6 +87,7 @@ const CRATES: &[Crate] = &[
         Layer::Data,
         &[
             "isobar-balance",
+            "isobar-limit",
             "isobar-route",
             "isobar-wire",
             "isobar-plan",

@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use isobar_plan::{Forwarding, ProxySources};
+use isobar_plan::{Forwarding, ProxySources, SourceLimits};
 
 use super::{Bridge, names, route};
 use crate::document::{ClientTimeouts, Label, Listener, ListenerLimits, Protocol, ProxyProtocol, Route, TlsRedirect};
 use crate::problem::{Path, Problem, Problems, Spot};
 use crate::setting::Setting;
-use crate::units::Span;
+use crate::units::{Rate, Span};
 
 /// Those of HTTP and those of TCP.
 pub(super) fn listeners<'d>(
@@ -202,6 +202,8 @@ fn check_redirect(listener: &Listener, at: Path<'_>, problems: &mut Problems) {
 fn limits(limits: &ListenerLimits) -> isobar_plan::ListenerLimits {
     let ListenerLimits {
         max_connections,
+        max_connections_per_source,
+        new_connections_per_source,
         max_head_bytes,
         max_headers,
         max_body_bytes,
@@ -209,11 +211,20 @@ fn limits(limits: &ListenerLimits) -> isobar_plan::ListenerLimits {
     } = limits;
     isobar_plan::ListenerLimits {
         max_connections: max_connections.value(),
+        sources: sources(max_connections_per_source.value(), new_connections_per_source.0),
         // The types of the document keep both within the plan's.
         max_head_bytes: u32::try_from(max_head_bytes.bytes()).unwrap_or(u32::MAX),
         max_headers: u16::try_from(max_headers.value()).unwrap_or(u16::MAX),
         max_body_bytes: max_body_bytes.0.map(|size| size.bytes()),
         backlog: backlog.value(),
+    }
+}
+
+/// What one source may have.
+pub(super) fn sources(max_connections: Option<u32>, rate: Option<Rate>) -> SourceLimits {
+    SourceLimits {
+        max_connections,
+        rate: rate.map(|rate| isobar_plan::Rate::new(rate.units(), rate.period())),
     }
 }
 

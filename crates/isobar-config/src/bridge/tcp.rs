@@ -125,6 +125,8 @@ fn check_timeouts(written: &ClientTimeouts, at: Path<'_>, problems: &mut Problem
 fn limits(written: &ListenerLimits, at: Path<'_>, problems: &mut Problems) -> TcpLimits {
     let ListenerLimits {
         max_connections,
+        max_connections_per_source,
+        new_connections_per_source,
         max_head_bytes,
         max_headers,
         max_body_bytes,
@@ -139,6 +141,7 @@ fn limits(written: &ListenerLimits, at: Path<'_>, problems: &mut Problems) -> Tc
     refuse(&of_http, at, problems);
     TcpLimits {
         max_connections: max_connections.value(),
+        sources: super::listener::sources(max_connections_per_source.value(), new_connections_per_source.0),
         backlog: backlog.value(),
     }
 }

@@ -5,7 +5,7 @@ use isobar_plan::Priority;
 use super::{Http2, Label, ListenerTls, OrNone, ProxyProtocol, Route, TlsRedirect, Whole};
 use crate::setting::choice::Choice;
 use crate::setting::section::settings;
-use crate::units::{ByteSize, ListenAddress, Network, Span};
+use crate::units::{ByteSize, ListenAddress, Network, Rate, Span};
 
 settings! {
     /// One address on which clients are served.
@@ -77,6 +77,10 @@ settings! {
     pub struct ListenerLimits called "the limits of a listener" {
         /// Open client connections over all workers; past it, connections wait in the kernel's backlog.
         max_connections: Whole<1, 10_000_000> = Whole::of(10_000),
+        /// Open connections of one source: an address, of IPv6 a network of 64 bits. Past it, a new one is closed; `none`: no limit.
+        max_connections_per_source: OrNone<Whole<1, 10_000_000>>,
+        /// New connections of one source in a time, such as `20/s`. Past it, one is closed; `none`: no limit.
+        new_connections_per_source: OrNone<Rate>,
         /// Bytes of a request head, request line included (431, or 414 when the target alone is longer).
         max_head_bytes: ByteSize<1024, 65_535> = ByteSize::of(32 << 10),
         /// Header fields of a request (431).
