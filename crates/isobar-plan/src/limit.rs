@@ -10,6 +10,9 @@ pub use isobar_limit::{GuardRules, Limit as LimitAlgorithm, Mode as LimitMode, R
 
 use crate::{Cidr, HashPart, Name};
 
+/// The most limits that one request may fall under.
+pub const MOST_LIMITS: usize = isobar_limit::Transaction::MOST_CLAIMS;
+
 /// A limit that routes name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limit {

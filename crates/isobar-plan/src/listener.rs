@@ -153,8 +153,7 @@ pub struct Route {
     pub hedge: Option<Hedge>,
     /// How much its requests matter when not all can be served.
     pub priority: Priority,
-    /// The limits that its requests fall under, those of the listener first; each once, and
-    /// [as many as one request may](isobar_limit::Transaction::MOST_CLAIMS) at most.
+    /// The limits that its requests fall under, those of the listener first; each once, and [`MOST_LIMITS`](crate::MOST_LIMITS) at most.
     pub limits: Vec<Name>,
     /// Whether requests of gRPC-Web are made calls of gRPC for servers that speak HTTP/2.
     pub grpc_web: bool,

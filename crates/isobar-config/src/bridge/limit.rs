@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use isobar_plan::{
     GuardRules, HashPart, LimitAnswer, LimitCounting, LimitEnforcement, LimitHeaders, LimitKey, LimitKind, LimitNote,
-    LimitPace,
+    LimitPace, MOST_LIMITS,
 };
 
 use super::Bridge;
@@ -15,9 +15,6 @@ use crate::document::{
 use crate::problem::{Path, Problem, Problems};
 use crate::setting::Word;
 use crate::units::{Network, Rate, Span};
-
-/// The most limits that a request may fall under.
-const MOST: usize = 8;
 
 /// What lies between the values of the parts of a key.
 const BETWEEN: char = '|';
@@ -351,10 +348,13 @@ impl Bridge<'_> {
                 names.push(name.as_str().into());
             }
         }
-        if names.len() > MOST {
-            let message = format!("a request falls under {MOST} limits at most, these are {}", names.len());
+        if names.len() > MOST_LIMITS {
+            let message = format!(
+                "a request falls under {MOST_LIMITS} limits at most, these are {}",
+                names.len()
+            );
             self.problems.push(Problem::error(at, message));
-            names.truncate(MOST);
+            names.truncate(MOST_LIMITS);
         }
         names
     }
@@ -393,6 +393,8 @@ impl Bridge<'_> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn read(text: &str, key: &[&str], algorithm: LimitAlgorithm) -> Result<usize, String> {
@@ -454,5 +456,15 @@ mod tests {
             Gcra,
             Err("line 1: expected a rate such as `100/min`, found `5/m`; did you mean `5/min`?"),
         );
+    }
+
+    proptest! {
+        #[test]
+        fn any_file_is_read_or_refused(text in "(\\PC{0,12}[ \\t|]{0,2}[0-9]{0,4}/?[a-z]{0,4}\\n){0,4}") {
+            for algorithm in [LimitAlgorithm::Gcra, LimitAlgorithm::Concurrency] {
+                let _ = read(&text, &["client_ip"], algorithm);
+                let _ = read(&text, &["header:a", "route"], algorithm);
+            }
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use isobar_testkit::{GrpcClient, GrpcServer, Origin, eventually, serde_json};
+use isobar_testkit::{GrpcClient, GrpcServer, Origin, curl, eventually, serde_json};
 
 use crate::kit::{self, ask, limited};
 
@@ -219,4 +219,21 @@ fn a_field_of_the_server_stays() {
     let all = answer.fields.values("ratelimit").join(", ");
     let names: Vec<_> = parse(&all).into_iter().map(|(name, _)| name).collect();
     assert_eq!(names, ["inner", "outer"]);
+}
+
+#[test]
+fn clients_of_http2_are_told_the_same() {
+    let limited = limited("one: { key: \"header:x-user\", rate: 1/day }", "[one]");
+    let ask = |user: &str| {
+        let url = format!("http://{}/", limited.isobar.address());
+        let field = format!("x-user: {user}");
+        curl(&["--http2-prior-knowledge", "--header", &field, &url])
+    };
+    assert_eq!(ask("a").status, 200);
+    let refused = ask("a");
+    assert_eq!(refused.status, 429);
+    let text = refused.heads.to_lowercase();
+    assert!(text.contains("ratelimit-policy: \"one\";q=1;w=86400\r\n"), "{text}");
+    assert!(text.contains("retry-after: 86400\r\n"), "{text}");
+    assert_eq!(ask("b").status, 200);
 }
