@@ -1,6 +1,6 @@
 //! How are clients told of limits?
 //!
-//! *Source*: draft-ietf-httpapi-ratelimit-headers-10, sections 3 and 4: lists of strings with parameters, as structured fields
+//! *Source*: draft-ietf-httpapi-ratelimit-headers-11, sections 3 and 4, which are as in -10: lists of strings with parameters, as structured fields
 //! (RFC 9651) have them.
 
 use std::io::Write as _;
