@@ -16,6 +16,8 @@ mod rollout;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use isobar_testkit::tungstenite::Error;
+use isobar_testkit::websocket::{connect, websocket_echo};
 use isobar_testkit::{After, Client, Gate, Origin, binary, eventually};
 
 use kit::{Limited, limited};
@@ -188,6 +190,20 @@ fn a_request_that_fails_gives_its_slot_back() {
     for _ in 0..5 {
         assert_eq!(limited.client().get("/").unwrap().status, 502);
     }
+}
+
+/// A WebSocket is under way until it is closed, by whichever side.
+#[test]
+fn a_websocket_keeps_its_slot() {
+    let limits = "slots: { algorithm: concurrency, max_requests: 2 }";
+    let limited = kit::to(websocket_echo(), limits, "[slots]");
+    let open = || connect(limited.isobar.address(), "/chat");
+    let (first, _second) = (open().unwrap(), open().unwrap());
+    for _ in 0..3 {
+        assert!(matches!(open(), Err(Error::Http(answer)) if answer.status() == 429));
+    }
+    drop(first);
+    eventually("the one that left made room", || open().is_ok());
 }
 
 /// The example at the head of docs/limits.md does what it says.
