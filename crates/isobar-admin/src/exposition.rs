@@ -7,8 +7,8 @@
 use std::fmt;
 
 use isobar_observe::catalogue::{
-    self, Kind, LISTENER_METRICS, Measured, Metric, PRIORITY_METRICS, ROUTE_METRICS, Reading, SERVER_METRICS,
-    UPSTREAM_METRICS, WORKER_METRICS,
+    self, Kind, LIMIT_METRICS, LISTENER_METRICS, Measured, Metric, PRIORITY_METRICS, ROUTE_METRICS, Reading,
+    SERVER_METRICS, UPSTREAM_METRICS, WORKER_METRICS,
 };
 use isobar_observe::{HistogramTotals, Series, Snapshot};
 use prometheus_client::collector::Collector;
@@ -54,6 +54,7 @@ impl Collector for Everything {
         page.counted(ROUTE_METRICS, &self.snapshot.routes)?;
         page.counted(UPSTREAM_METRICS, &self.snapshot.upstreams)?;
         page.counted(PRIORITY_METRICS, &self.snapshot.priorities)?;
+        page.counted(LIMIT_METRICS, &self.snapshot.limits)?;
         page.counted(SERVER_METRICS, &self.snapshot.servers)?;
         page.counted(WORKER_METRICS, &self.snapshot.workers)?;
         READERS

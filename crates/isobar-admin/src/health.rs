@@ -402,6 +402,7 @@ mod tests {
                 certificates: Vec::new(),
             }],
             upstreams,
+            limits: Vec::new(),
             access_log: None,
         }
     }

@@ -6,8 +6,8 @@ use std::time::SystemTime;
 
 use isobar_observe::catalogue::{self, Metric};
 use isobar_plan::{
-    CertificateStatus, EngineState, HealthState, Priority, Reason, ReportsStatus, ServerStatus, ServiceState, Status,
-    UpstreamStatus,
+    CertificateStatus, EngineState, HealthState, Priority, RateLimitState, RateLimitStatus, Reason, ReportsStatus,
+    ServerStatus, ServiceState, Status, UpstreamStatus,
 };
 
 use crate::ConfigurationReport;
@@ -143,6 +143,18 @@ pub(crate) static READERS: [(Metric, Reader); catalogue::STATE_METRICS.len()] = 
     }),
     (catalogue::SERVER_EJECTIONS, ejections),
     (catalogue::SERVER_CHECK_STATE, check_states),
+    (catalogue::LIMIT_STATE, limit_states),
+    (catalogue::LIMIT_KEYS, |state| by_limit(state, |limit| limit.keys)),
+    (catalogue::LIMIT_KEYS_MAX, |state| {
+        by_limit(state, |limit| limit.max_keys.into())
+    }),
+    (catalogue::LIMIT_TABLE_BYTES, |state| {
+        by_limit(state, |limit| limit.bytes)
+    }),
+    (catalogue::LIMIT_ESTIMATED, |state| {
+        by_limit(state, |limit| limit.estimated)
+    }),
+    (catalogue::LIMIT_EVICTED, |state| by_limit(state, |limit| limit.evicted)),
     (catalogue::WORKERS, |state| one(state.status.workers as u64)),
     (catalogue::DRAINING, |state| {
         one(state.status.state == EngineState::Draining)
@@ -253,6 +265,20 @@ const STATES: [(HealthState, &str); 3] = [
     (HealthState::Healthy, "healthy"),
     (HealthState::Unhealthy, "unhealthy"),
 ];
+
+fn by_limit(state: &State, value: impl Fn(&RateLimitStatus) -> u64) -> Vec<Sample<'_>> {
+    let limits = state.status.limits.iter();
+    limits.map(|limit| Sample::new([&*limit.name], value(limit))).collect()
+}
+
+fn limit_states(state: &State) -> Vec<Sample<'_>> {
+    let of_limit =
+        |limit: &'_ RateLimitStatus| RateLimitState::ALL.map(|known| (known.name(), u64::from(limit.state == known)));
+    let limits = state.status.limits.iter();
+    limits
+        .flat_map(|limit| of_limit(limit).map(|(known, is)| Sample::new([&*limit.name, known], is)))
+        .collect()
+}
 
 fn health_states(state: &State) -> Vec<Sample<'_>> {
     split_by_server(state, |server| {

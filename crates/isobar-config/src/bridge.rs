@@ -11,6 +11,7 @@ mod header;
 mod health;
 mod http2;
 mod idle;
+pub(crate) mod limit;
 mod listener;
 pub(crate) mod names;
 mod outliers;
@@ -60,13 +61,14 @@ pub(crate) fn bridge(document: &Document) -> Bridged {
     let Document {
         listeners,
         upstreams,
+        limits,
         access_log,
         admin,
         zone: _,
         instance: _,
         drain_timeout,
     } = document;
-    let mut bridge = Bridge::to(upstreams);
+    let mut bridge = Bridge::to(upstreams, limits);
     clash::check(listeners, admin.0.as_ref(), &mut bridge.problems);
     let here = placement::Here::of(document, &mut bridge.problems);
     idle::check(document, &mut bridge.problems);
@@ -84,6 +86,7 @@ pub(crate) fn bridge(document: &Document) -> Bridged {
         udp,
         forward,
         upstreams: upstream::upstreams(upstreams, here, &mut bridge.problems),
+        limits: limit::limits(limits, &mut bridge.problems),
         access_log: self::access_log(access_log),
         admin: self::admin(admin, &mut bridge.problems),
         drain_timeout: drain_timeout.duration(),
@@ -102,12 +105,17 @@ struct Bridge<'d> {
     ids: HashMap<&'d str, UpstreamId>,
     /// Which upstreams a route leads to.
     used: Vec<bool>,
+    limits: &'d Named<Label, document::Limit>,
+    /// Which limits are named.
+    used_limits: Vec<bool>,
+    /// Those that hold for all routes of the listener whose routes are looked at.
+    shared_limits: &'d [Label],
     /// The priority of the listener whose routes are looked at.
     priority: Priority,
 }
 
 impl<'d> Bridge<'d> {
-    fn to(upstreams: &'d Named<Label, document::Upstream>) -> Self {
+    fn to(upstreams: &'d Named<Label, document::Upstream>, limits: &'d Named<Label, document::Limit>) -> Self {
         let mut ids = HashMap::with_capacity(upstreams.0.len());
         for (index, (name, _)) in upstreams.iter().enumerate() {
             ids.entry(name.as_str()).or_insert(UpstreamId(index));
@@ -118,6 +126,9 @@ impl<'d> Bridge<'d> {
             ids,
             priority: Priority::Normal,
             used: vec![false; upstreams.0.len()],
+            limits,
+            used_limits: vec![false; limits.0.len()],
+            shared_limits: &[],
         }
     }
 
@@ -158,6 +169,7 @@ impl<'d> Bridge<'d> {
             );
             problems.push(problem.on_key());
         }
+        self.unused_limits(&mut problems);
         problems
     }
 }

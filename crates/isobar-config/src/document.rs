@@ -10,6 +10,7 @@ mod hash;
 mod header;
 mod health;
 mod http2;
+mod limit;
 mod listener;
 mod logging;
 mod outliers;
@@ -38,6 +39,7 @@ pub use health::{
     ServiceName, TcpStep, Text, Verify,
 };
 pub use http2::{Http2, Http2Budgets};
+pub use limit::{Limit, LimitAlgorithm, LimitGuard, LimitKeyPart, LimitOverride, OverrideKey, OverridesFile, Remark};
 pub use listener::{ClientTimeouts, Listener, ListenerLimits, Protocol};
 pub use logging::{AccessLog, LogFormat, LogPath};
 pub use outliers::{
@@ -65,6 +67,8 @@ settings! {
         listeners: Vec<Listener>,
         /// Where requests go: sets of servers by name.
         upstreams: Named<Label, Upstream>,
+        /// Limits on requests by name, which routes and listeners name.
+        limits: Named<Label, Limit>,
         /// Where finished requests are written down; `none`: nowhere.
         access_log: OrNone<AccessLog>,
         /// The listener for operators, with health endpoints and metrics; `none`: there is none.

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use crate::bridge::{self, names};
 use crate::document::{
-    Document, HealthCheck, HealthKind, HealthMethod, Label, Listener, Protocol, Retry, RouteRetry, RouteTimeouts,
-    ServerTimeouts, Upstream, UpstreamTls, Whole,
+    Document, HealthCheck, HealthKind, HealthMethod, Label, LimitAlgorithm, Listener, Protocol, Retry, RouteRetry,
+    RouteTimeouts, ServerTimeouts, Upstream, UpstreamTls, Whole,
 };
 use crate::setting::{Detail, Setting};
 use crate::yaml;
@@ -29,6 +29,13 @@ fn filled_in(document: &Document) -> Document {
     let upstreams: HashMap<&Label, &Upstream> = upstreams.collect();
     for (index, listener) in filled.listeners.iter_mut().enumerate() {
         fill_listener(listener, index, &upstreams);
+    }
+    for (_, limit) in &mut filled.limits.0 {
+        let has_burst = matches!(limit.algorithm, LimitAlgorithm::Gcra | LimitAlgorithm::TokenBucket);
+        if let (true, Some(rate)) = (has_burst, limit.rate) {
+            let burst = u32::try_from(rate.units()).ok().and_then(Whole::new);
+            limit.burst = limit.burst.or(burst);
+        }
     }
     for (_, upstream) in &mut filled.upstreams.0 {
         fill_upstream(upstream);

@@ -7,8 +7,8 @@ use std::collections::HashMap;
 
 use crate::bridge;
 use crate::document::{
-    AccessLog, CaFile, Certificate, ClientCertificates, Document, ForwardProxy, HealthCheck, HealthChecks, ListenerTls,
-    LogPath, SecretFile, Upstream, UpstreamTls, Verify,
+    AccessLog, CaFile, Certificate, ClientCertificates, Document, ForwardProxy, HealthCheck, HealthChecks,
+    LimitAlgorithm, LimitKeyPart, ListenerTls, LogPath, SecretFile, Upstream, UpstreamTls, Verify,
 };
 use crate::problem::{Path, Problem, Problems};
 
@@ -43,6 +43,15 @@ pub enum Needed<'d> {
     Users(&'d str),
     /// A file with a password.
     Password(&'d str),
+    /// A file with rates of a limit by key.
+    Overrides {
+        /// The file.
+        file: &'d str,
+        /// The key of the limit.
+        key: &'d [LimitKeyPart],
+        /// How it counts.
+        algorithm: LimitAlgorithm,
+    },
     /// The file to which lines of the access log are appended; it need not be there yet.
     AccessLog(&'d str),
 }
@@ -97,6 +106,17 @@ pub(crate) fn check(document: &Document, look: Look, problems: &mut Problems) {
         }
         if let Some(proxy) = &listener.forward_proxy {
             forward_proxy(proxy, listeners.index(index).key("forward_proxy"), &mut looks);
+        }
+    }
+    let limits = root.key("limits");
+    for (name, limit) in document.limits.iter() {
+        if let Some(file) = &limit.overrides_file {
+            let needed = Needed::Overrides {
+                file: file.as_str(),
+                key: &limit.key.0,
+                algorithm: limit.algorithm,
+            };
+            looks.at(limits.key(name.as_str()).key("overrides_file"), needed);
         }
     }
     let upstreams = root.key("upstreams");

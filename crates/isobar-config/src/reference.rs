@@ -25,7 +25,7 @@ pub fn scenario_markdown() -> String {
 pub fn limits_markdown() -> String {
     page_of(LIMITS_INTRODUCTION, &Document::shape(), |path| {
         let section = path.rsplit('.').next().unwrap_or(path);
-        LIMITING.contains(&section)
+        LIMITING.contains(&section) || path.starts_with("limits.")
     })
 }
 
@@ -72,6 +72,9 @@ with one, `isobar check --effective FILE` writes it out with every default, and 
 | listen address | `127.0.0.1:8080`, `[::1]:8080`, `:8080` for every IPv4 address of the machine |
 | server address | `10.0.0.1:8080`, `[::1]:80`, `backend.internal:8080`, `:9001` for 127.0.0.1 |
 | network | `10.0.0.0/8`, `2001:db8::/32`, or one address |
+| number in a time | `100/min`, `3/s`, `1000/h`, `5/day`, `20/10s`: a whole number and a time |
+| point in time | `2026-12-31T18:00:00Z`, or `2026-12-31` for its beginning, in UTC |
+| part of a limit's key | `client_ip`, `header:x-user`, `cookie:session`, `query:user`, `host`, `path`, `method`, `route`, `tls_name` |
 | status | `200`, `200-399` |
 | `none` | there is none; the same as leaving the key out where `none` is the default |
 
@@ -85,6 +88,7 @@ const LIMITS_INTRODUCTION: &str = "\
 <!-- Generated from the code; see `cargo xtask gen`. -->
 
 What bounds the clients of a listener and the servers of an upstream: how much of everything there may be, and for how long it may take.
+Limits on requests by key, which routes name, are described in [limits on requests](../limits.md).
 Past a bound the stated answer is given, never none: [errors](errors.md) has them all. How values are written is in the
 [configuration reference](configuration.md), which has these settings among all others.
 ";

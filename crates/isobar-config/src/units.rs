@@ -8,16 +8,20 @@ mod bytes;
 mod cidr;
 mod per_second;
 mod percent;
+mod rate;
 mod span;
 mod status;
+mod timestamp;
 
 pub use address::{ListenAddress, Target};
 pub use bytes::ByteSize;
 pub use cidr::Network;
 pub use per_second::PerSecond;
 pub use percent::Percent;
+pub use rate::Rate;
 pub use span::Span;
 pub use status::Statuses;
+pub use timestamp::Timestamp;
 
 use crate::setting::{Misfit, Word};
 

@@ -6,8 +6,9 @@ use std::time::Duration;
 use isobar_balance::{Balance, FailurePercentage, LatencyRule, OutlierSettings, SuccessRate};
 use isobar_config::{Source, compile, quick};
 use isobar_plan::{
-    Action, Admin, Allowance, Authorities, Backoff, CheckTls, Cidr, GrpcCodes, HashPart, HeaderOp, HealthCheck,
-    HealthProbe, HealthTls, Hedge, HedgeAfter, HttpProbe, LogDestination, LogFormat, Outliers, Plan, Retry, RetryOn,
+    Action, Admin, Allowance, Authorities, Backoff, CheckTls, Cidr, GrpcCodes, GuardRules, HashPart, HeaderOp,
+    HealthCheck, HealthProbe, HealthTls, Hedge, HedgeAfter, HttpProbe, LimitAlgorithm, LimitHeaders, LimitKey,
+    LimitKind, LimitMode, LimitPace, LogDestination, LogFormat, MissingKey, Outliers, Plan, Rate, Retry, RetryOn,
     ServerAddress, ServiceState, StatusRanges, TcpStep, Trust, UpstreamId,
 };
 use isobar_route::{HostPattern, PathPattern};
@@ -45,6 +46,8 @@ fn a_listener() {
         (20_000, 16 << 10, 64)
     );
     assert_eq!((limits.max_body_bytes, limits.backlog), (Some(10 << 20), 1024));
+    let rate = Some(Rate::per_second(20));
+    assert_eq!((limits.sources.max_connections, limits.sources.rate), (Some(50), rate));
     let timeouts = web.timeouts;
     assert_eq!(
         (timeouts.idle, timeouts.head, timeouts.body, timeouts.write),
@@ -585,4 +588,98 @@ fn diagnostics_for_programs() {
     assert_eq!((second["start"].as_u64(), second["end"].as_u64()), (Some(46), Some(50)));
     let expected = "line 1, column 1: error: there is no listener (listeners)";
     assert_eq!(errors.to_string().lines().next(), Some(expected));
+}
+
+#[test]
+fn limits() {
+    let plan = plan(EVERYTHING);
+    let limit = |name: &str| plan.limits.iter().find(|limit| &*limit.name == name).unwrap();
+    let [api, _, _, _, rest] = &*plan.listeners[0].routes else {
+        panic!("five routes")
+    };
+    let names = |limits: &[isobar_plan::Name]| limits.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(
+        names(&api.limits),
+        ["all", "fixed", "user", "slots", "bucket", "sliding"]
+    );
+    assert_eq!(names(&rest.limits), ["all", "fixed"]);
+    assert!(plan.listeners[1].routes[0].limits.is_empty());
+
+    let all = limit("all");
+    let parts = [
+        LimitKey::Part(HashPart::ClientIp),
+        LimitKey::Part(HashPart::Header("x-user".into())),
+        LimitKey::Part(HashPart::Cookie("s".into())),
+        LimitKey::Part(HashPart::Query("q".into())),
+        LimitKey::Part(HashPart::Host),
+        LimitKey::Part(HashPart::Path),
+        LimitKey::Method,
+        LimitKey::Route,
+        LimitKey::TlsName,
+    ];
+    assert_eq!(all.counting.key, parts);
+    let delay = Duration::from_millis(200);
+    assert_eq!(
+        (all.counting.kind, all.counting.missing),
+        (LimitKind::Gcra { delay }, MissingKey::Refuse)
+    );
+    let rate = Rate::new(20, seconds(10));
+    assert_eq!(all.counting.pace, LimitPace::Rate { rate, burst: 30 });
+    assert_eq!((all.counting.prefix_v4, all.counting.prefix_v6), (24, 56));
+    assert_eq!((all.counting.cost, all.counting.max_keys), (2, 5_000));
+    assert_eq!(all.overrides_file.as_deref(), Some("/etc/isobar/rates"));
+    assert!(all.exempt[0].contains("10.9.9.9".parse().unwrap()));
+    assert!(all.deny[0].contains("192.0.2.7".parse().unwrap()));
+    let answer = &all.answer;
+    assert_eq!((answer.status, answer.headers), (503, LimitHeaders::Always));
+    assert_eq!(
+        (answer.body.as_deref(), &*answer.content_type),
+        (Some("later"), "text/html")
+    );
+    let enforcement = &all.enforcement;
+    assert_eq!((enforcement.mode, enforcement.part), (LimitMode::Shadow, 2_500));
+    assert_eq!(enforcement.expires, Some(seconds(1_798_675_200)));
+    let guard = GuardRules {
+        most_refused: 2_000,
+        min_requests: 100,
+        window: seconds(10),
+        watch: seconds(3_600),
+    };
+    assert_eq!(enforcement.guard, Some(guard));
+    assert_eq!(
+        (all.note.owner.as_deref(), all.note.reason.as_deref()),
+        (Some("network"), Some("a flood"))
+    );
+}
+
+#[test]
+fn limits_have_paces_by_key() {
+    let plan = plan(EVERYTHING);
+    let limit = |name: &str| plan.limits.iter().find(|limit| &*limit.name == name).unwrap();
+    let paces = |name: &str| {
+        let of = limit(name).overrides.iter();
+        of.map(|of| (of.key.join("|"), of.pace)).collect::<Vec<_>>()
+    };
+    let rate = |rate, burst| LimitPace::Rate { rate, burst };
+    let expected = [
+        ("a b".to_owned(), rate(Rate::per_minute(50), 50)),
+        ("c".to_owned(), rate(Rate::per_second(9), 3)),
+    ];
+    assert_eq!(paces("user"), expected);
+    assert_eq!(paces("slots"), [("::1".to_owned(), LimitPace::AtOnce(9))]);
+    assert_eq!(limit("slots").counting.pace, LimitPace::AtOnce(8));
+    let guard = limit("slots").enforcement.guard.unwrap();
+    assert_eq!((guard.most_refused, guard.min_requests), (500, 1_000));
+    let kinds = ["bucket", "fixed", "sliding"].map(|name| {
+        let counting = &limit(name).counting;
+        counting.algorithm(counting.pace)
+    });
+    assert!(matches!(
+        kinds,
+        [
+            LimitAlgorithm::TokenBucket(_),
+            LimitAlgorithm::FixedWindow(_),
+            LimitAlgorithm::SlidingWindow(_)
+        ]
+    ));
 }

@@ -164,7 +164,11 @@ impl Reloader {
         let to_servers = self.running.upstreams.iter();
         let to_servers = to_servers.filter_map(|upstream| upstream.tls.as_ref());
         let of_listeners = secured.flat_map(isobar_plan::ListenerTls::files);
-        of_listeners.chain(to_servers.flat_map(isobar_plan::UpstreamTls::files))
+        let overrides = self.running.limits.iter();
+        let overrides = overrides.filter_map(|limit| limit.overrides_file.as_deref());
+        of_listeners
+            .chain(to_servers.flat_map(isobar_plan::UpstreamTls::files))
+            .chain(overrides)
     }
 
     /// Reads the file and applies what it says, also when it says what it said before.

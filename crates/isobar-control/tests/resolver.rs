@@ -107,6 +107,7 @@ fn plan(servers: &[(&str, u16)]) -> Plan {
         udp: vec![],
         forward: vec![],
         upstreams: vec![upstream],
+        limits: Vec::new(),
         access_log: None,
         admin: None,
         drain_timeout: second,

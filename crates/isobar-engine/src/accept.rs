@@ -219,6 +219,7 @@ mod tests {
                 sites: Vec::new(),
                 upstreams: Vec::new(),
                 server_tls: Vec::new(),
+                limits: Vec::new(),
                 log: None,
             });
             let worker = Rc::new(Worker::new(WorkerParts {

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use isobar_forward::Standing;
 use isobar_l4::udp::ServerIds;
-use isobar_l7::{LogHandle, OpenConnections, ServerTls, Site, SiteParts, SiteRoute, SiteTls, World};
+use isobar_l7::{
+    Limits, LogHandle, OpenConnections, RunningLimit, ServerTls, Site, SiteParts, SiteRoute, SiteTls, World,
+};
 use isobar_observe::{ListenerStats, RouteStats};
 use isobar_plan::{
     AccessLog, Action, ForwardProxy, Listener, Name, Plan, Route, ServerAddress, TcpListener, UdpListener, UpstreamId,
@@ -31,6 +33,7 @@ pub(crate) struct Registry {
     listeners: HashMap<Name, Kept>,
     upstreams: HashMap<Name, Arc<Upstream>>,
     log: Option<Log>,
+    limits: Limits,
     names: Names,
     securing: Securing,
     securing_servers: SecuringServers,
@@ -62,6 +65,7 @@ impl Registry {
             listeners: HashMap::new(),
             upstreams: HashMap::new(),
             log: None,
+            limits: Limits::default(),
             names: Names::default(),
             securing: Securing::default(),
             securing_servers: SecuringServers::default(),
@@ -78,11 +82,12 @@ impl Registry {
         let secured = self.securing.settle(prepared, events);
         let server_tls = self.securing_servers.next(plan, events);
         let upstreams: Vec<_> = plan.upstreams.iter().map(|settings| self.upstream(settings)).collect();
+        let limits = self.limits.next(&plan.limits, self.workers);
         let sites = plan
             .listeners
             .iter()
             .zip(secured)
-            .map(|(listener, tls)| Arc::new(self.site(listener, tls, (&upstreams, &server_tls))))
+            .map(|(listener, tls)| Arc::new(self.site((listener, tls), (&upstreams, &server_tls), &limits)))
             .collect();
         let tcp = plan.tcp.iter();
         let tcp = tcp
@@ -115,6 +120,7 @@ impl Registry {
                 sites,
                 upstreams,
                 server_tls,
+                limits,
                 log,
             },
         })
@@ -200,9 +206,9 @@ impl Registry {
 
     fn site(
         &mut self,
-        listener: &Listener,
-        tls: Option<SiteTls>,
+        (listener, tls): (&Listener, Option<SiteTls>),
         (upstreams, server_tls): (&[Arc<Upstream>], &[Option<ServerTls>]),
+        limits: &[Arc<RunningLimit>],
     ) -> Site {
         let workers = self.workers;
         let kept = self.kept(&listener.name);
@@ -212,6 +218,7 @@ impl Registry {
                 stats: kept.route(&route.name, workers),
                 upstream: Arc::clone(&upstreams[upstream]),
                 tls: server_tls[upstream].clone(),
+                limits: named(limits, &route.limits),
             }
         };
         let routes = listener.routes.iter().map(&mut parts).collect();
@@ -305,6 +312,12 @@ impl Kept {
         let known = self.routes.entry(name.clone());
         Arc::clone(known.or_insert_with(|| Arc::new(Sharded::new(workers))))
     }
+}
+
+/// The limits of these names, in their order.
+fn named(limits: &[Arc<RunningLimit>], names: &[Name]) -> Box<[Arc<RunningLimit>]> {
+    let limit = |name: &Name| limits.iter().find(|limit| limit.name() == name).map(Arc::clone);
+    names.iter().filter_map(limit).collect()
 }
 
 /// The names of a listener's routes; none: there is no such listener.

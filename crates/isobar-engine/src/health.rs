@@ -26,6 +26,7 @@ use self::schedule::Schedule;
 pub(crate) use self::tls::Clients;
 use self::tls::Secures;
 use crate::EventSink;
+use crate::limits::Seen;
 use crate::upkeep::{self, PerUpstream};
 use crate::{keeper, outliers};
 
@@ -119,6 +120,7 @@ async fn supervise(mut tasks: watch::Receiver<Task>, events: EventSink) {
     let (mut keepers, mut judges) = (PerUpstream::default(), PerUpstream::default());
     // It ends with this thread's runtime.
     tokio::task::spawn_local(news.clone().spread());
+    let mut limits_seen = Seen::default();
     let mut watches: HashMap<(*const Server, Name), upkeep::Task<Watch>> = HashMap::new();
     loop {
         let task = tasks.borrow_and_update().clone();
@@ -140,9 +142,17 @@ async fn supervise(mut tasks: watch::Receiver<Task>, events: EventSink) {
             kept.insert(key, start_watch(wanted, delay, &room, &news));
         }
         watches = kept;
+        let limits = task.world.limits.clone();
         drop(task);
-        if tasks.changed().await.is_err() {
-            return;
+        loop {
+            limits_seen.look(&limits, &events);
+            tokio::select! {
+                changed = tasks.changed() => match changed {
+                    Ok(()) => break,
+                    Err(_) => return,
+                },
+                () = limits_seen.pause() => {}
+            }
         }
     }
 }

@@ -12,6 +12,7 @@ mod bindings;
 mod certificates;
 mod health;
 mod keeper;
+mod limits;
 mod load_probes;
 mod log_writer;
 pub mod named_file;

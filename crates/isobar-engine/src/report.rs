@@ -1,9 +1,11 @@
 //! What does the engine say of itself?
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use isobar_observe::{
-    ListenerSnapshot, PrioritySnapshot, RouteSnapshot, ServerSnapshot, Snapshot, UpstreamSnapshot, WorkerSnapshot,
+    LimitSnapshot, ListenerSnapshot, PrioritySnapshot, RouteSnapshot, ServerSnapshot, Snapshot, UpstreamSnapshot,
+    WorkerSnapshot,
 };
 use isobar_plan::{EngineState, ListenerStatus, Priority, Status, UpstreamStatus};
 
@@ -40,6 +42,7 @@ impl Engine {
             generation: state.generation,
             listeners: listeners.collect(),
             upstreams: upstreams.collect(),
+            limits: world.limits.iter().map(|limit| limit.status(Instant::now())).collect(),
             access_log: state.registry.log().map(|log| log.status()),
         }
     }
@@ -76,6 +79,11 @@ impl Engine {
                 server.all_stats().for_each(|shard| series.add(shard));
                 snapshot.servers.push(series);
             }
+        }
+        for limit in &world.limits {
+            let mut series = LimitSnapshot::new([Arc::clone(limit.name())]);
+            limit.stats().iter().for_each(|shard| series.add(shard));
+            snapshot.limits.push(series);
         }
         for (id, shard) in self.worker_stats.iter().enumerate() {
             let mut series = WorkerSnapshot::new([id.to_string().into()]);

@@ -22,6 +22,7 @@ pub(crate) fn listener(name: &str, address: SocketAddr) -> Listener {
         redirect_to_tls: None,
         limits: ListenerLimits {
             max_connections: 100,
+            sources: isobar_plan::SourceLimits::default(),
             max_head_bytes: 1024,
             max_headers: 16,
             max_body_bytes: None,

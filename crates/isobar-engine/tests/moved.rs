@@ -122,6 +122,7 @@ fn upstream(port: u16) -> Upstream {
 
 fn route() -> Route {
     Route {
+        limits: Vec::new(),
         grpc_web: false,
         name: "all".into(),
         rule: Rule {
@@ -162,6 +163,7 @@ fn listener() -> Listener {
         redirect_to_tls: None,
         limits: ListenerLimits {
             max_connections: 10,
+            sources: isobar_plan::SourceLimits::default(),
             max_head_bytes: 16 * 1024,
             max_headers: 64,
             max_body_bytes: None,
@@ -204,6 +206,7 @@ fn a_shared_connection_takes_no_requests_to_an_address_that_is_gone() {
         udp: Vec::new(),
         forward: Vec::new(),
         upstreams: vec![upstream(old.port())],
+        limits: Vec::new(),
         access_log: None,
         admin: None,
         drain_timeout: SECOND,

@@ -62,6 +62,7 @@ fn plan(upstreams: Vec<Upstream>) -> Plan {
         forward: Vec::new(),
         listeners: Vec::new(),
         upstreams,
+        limits: Vec::new(),
         access_log: None,
         admin: None,
         drain_timeout: Duration::from_secs(1),
@@ -120,6 +121,7 @@ fn names_of_a_plan_that_is_gone_or_was_refused_are_forgotten() {
         queue: 1,
     };
     let refused = Plan {
+        limits: Vec::new(),
         access_log: Some(nowhere),
         ..named()
     };

@@ -14,6 +14,7 @@ use isobar_observe::Cause;
 use crate::opening::{self, Opened};
 use crate::record::{self, Report};
 use crate::relay::{Broken, Relayed};
+use crate::sources::Entered;
 use crate::worker::LocalSite;
 use crate::{OpenConnections, Site, Worker};
 
@@ -39,6 +40,8 @@ pub(crate) struct Client {
     pub(crate) number: u64,
     pub(crate) seat: usize,
     pub(crate) report: Report,
+    /// Its part of what its source may have; none: there is no limit.
+    pub(crate) entered: Option<Box<Entered>>,
     /// The world whose rules it has seen.
     generation: u64,
     /// When it ends because its listener or its server is gone; none: both are there.
@@ -78,6 +81,7 @@ impl Session {
             number: worker.connection_number(),
             seat: worker.roster.enter(),
             report: Report::begin(worker.shared.wheel.now()),
+            entered: None,
             // It looks for its listener once at least.
             generation: 0,
             leaves_at: None,

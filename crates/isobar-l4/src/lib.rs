@@ -24,6 +24,7 @@ mod record;
 mod relay;
 mod roster;
 mod shared;
+pub mod sources;
 pub mod udp;
 mod waiting;
 mod worker;

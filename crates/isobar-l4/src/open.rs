@@ -1,14 +1,19 @@
 //! How many connections does a listener have?
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use isobar_upstream::Sharded;
+
+use crate::sources::Books;
 
 /// How many connections of one listener each worker has open.
 #[derive(Debug)]
 pub struct OpenConnections {
     all: AtomicU32,
     workers: Sharded<AtomicU32>,
+    /// What their sources have taken; made when it is first needed.
+    sources: OnceLock<Books>,
 }
 
 impl OpenConnections {
@@ -18,6 +23,7 @@ impl OpenConnections {
         Self {
             all: AtomicU32::new(0),
             workers: Sharded::new(workers),
+            sources: OnceLock::new(),
         }
     }
 
@@ -32,6 +38,10 @@ impl OpenConnections {
             self.workers.of(worker).fetch_add(1, Ordering::Relaxed);
         }
         counted.is_ok()
+    }
+
+    pub(crate) fn books(&self) -> &Books {
+        self.sources.get_or_init(Books::new)
     }
 
     /// Counts a connection of a worker that closed.

@@ -21,6 +21,7 @@ use crate::key;
 use crate::proxy::{self, HeaderReader, ProxyFault, Told};
 use crate::record;
 use crate::relay::Relay;
+use crate::sources;
 use crate::waiting;
 use crate::worker::Kept;
 
@@ -62,6 +63,8 @@ pub(crate) async fn open(worker: &Rc<Worker>, client: &mut Client) -> Result<Box
         Some(sources) => told(worker, client, sources).await?,
         None => None,
     };
+    let limits = &site.site.listener.limits.sources;
+    client.entered = sources::enter(&site.site.open, limits, client.peer.ip(), client.report.began)?;
     let begun = hello::begin(worker, client).await?;
     client.report.route = Some(begun.route);
     let ((rules, _), local) = site

@@ -15,6 +15,7 @@ use isobar_observe::{Cause, Fault, GrpcStatus, RetryReason, RetrySafe};
 use isobar_plan::{Backoff, Retry};
 use isobar_upstream::{Place, Server, moment};
 
+use crate::Worker;
 use crate::connection::Client;
 use crate::exchange::Exchange;
 use crate::flow::poll_watch;
@@ -383,12 +384,18 @@ pub(crate) async fn pause(ways: &Ways<'_>, client: &mut Client, exchange: &mut E
     let Some(pause) = exchange.again.pause.take() else {
         return Ok(());
     };
-    Box::pin(sleep(ways, client, exchange, pause)).await
+    Box::pin(sleep(ways.worker, client, exchange, pause)).await
 }
 
-async fn sleep(ways: &Ways<'_>, client: &mut Client, exchange: &mut Exchange, pause: Duration) -> Result<(), Cause> {
+/// Waits, unless the client leaves.
+pub(crate) async fn sleep(
+    worker: &Worker,
+    client: &mut Client,
+    exchange: &mut Exchange,
+    pause: Duration,
+) -> Result<(), Cause> {
     // The wheel is too coarse for this, and its ticks would bring together what is spread by chance.
-    let until = ways.worker.wheel.now() + pause;
+    let until = worker.wheel.now() + pause;
     let mut sleep = pin!(tokio::time::sleep_until(until.into()));
     if client.stream.watch().is_err() {
         return Err(Cause::OutOfResources);

@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::io::Write as _;
+use std::sync::Arc;
 
 use isobar_observe::{Cause, Fault, GrpcStatus};
 use isobar_wire::exchange::ResponseFraming;
@@ -12,11 +13,14 @@ use crate::connection::Client;
 use crate::exchange::{Exchange, Next};
 use crate::flow::Wait;
 use crate::grpc;
+use crate::limits;
 use crate::record::Detail;
 
 /// Ends an exchange that failed: with an answer where none has begun, by cutting the connection otherwise. A call of gRPC is told
 /// why in its own words, also where its answer has begun.
 pub(crate) async fn refuse(worker: &Worker, client: &mut Client, exchange: &mut Exchange, cause: Cause) -> Next {
+    // Nothing is under way any more: a client that comes again when it has read this finds its place free.
+    exchange.limited.end();
     let call = cause.grpc_answer().filter(|_| grpc::is_named_call(exchange));
     if let Some(status) = call
         && (!exchange.report.answer_begun || grpc::may_end(exchange))
@@ -32,7 +36,22 @@ pub(crate) async fn refuse(worker: &Worker, client: &mut Client, exchange: &mut 
         return Next::Close;
     };
     let stay = stay(worker, client, exchange, cause);
-    let text = explanation(status, cause, exchange.report.detail);
+    let limit = exchange
+        .limited
+        .refusal
+        .as_ref()
+        .map(|refusal| Arc::clone(&refusal.limit));
+    let own = limit
+        .as_ref()
+        .filter(|_| cause.is_limit())
+        .map(|limit| &limit.settings().answer);
+    let status = own
+        .filter(|_| cause != Cause::LimitDenied)
+        .map_or(status, |own| own.status);
+    let text = match own.and_then(|own| own.body.as_deref()) {
+        Some(body) => body.to_owned(),
+        None => explanation(status, cause, exchange.report.detail),
+    };
     exchange.report.answers(status);
     exchange.report.bytes_out = if exchange.request.method == Method::Head {
         0
@@ -40,7 +59,9 @@ pub(crate) async fn refuse(worker: &Worker, client: &mut Client, exchange: &mut 
         text.len() as u64
     };
     worker.scratch.with(|_, output| {
-        compose(output, exchange, status, &text, stay);
+        let kind = own.filter(|own| own.body.is_some());
+        let kind = kind.map_or("text/plain; charset=utf-8", |own| &own.content_type);
+        compose(output, exchange, status, (kind, text.len()), stay);
         output.extend_from_slice(crate::secure::hsts(client));
         if let (Cause::RedirectedToTls, Some(port)) = (cause, client.site.site.listener.redirect_to_tls) {
             write_location(output, exchange, port);
@@ -73,6 +94,9 @@ async fn end_call(
             output.extend_from_slice(b"Content-Type: application/grpc\r\nContent-Length: 0\r\n");
             write_stay(output, exchange, stay);
             output.extend_from_slice(crate::secure::hsts(client));
+            output.extend_from_slice(&exchange.limited.fields);
+            let retry_in = exchange.limited.refusal.as_ref().and_then(|refusal| refusal.retry_in);
+            grpc::write_pushback(output, retry_in);
         }
         grpc::write_status(output, status, cause, exchange.report.detail);
         write::end(output);
@@ -86,7 +110,9 @@ async fn end_call(
 fn stay(worker: &Worker, client: &Client, exchange: &mut Exchange, cause: Cause) -> Stay {
     // Bytes of a request whose end is not known cannot be told from the next request.
     // A client that does not speak as it should may mean something else by what it sends next.
-    let understood = cause.fault() != Fault::Client || matches!(cause, Cause::NoRoute | Cause::ClientBodyTooLarge);
+    let understood = cause.fault() != Fault::Client
+        || matches!(cause, Cause::NoRoute | Cause::ClientBodyTooLarge)
+        || cause.is_limit();
     if understood && exchange.is_request_over() && client.may_stay(worker) && exchange.request.keep_alive {
         Stay::Open
     } else {
@@ -137,15 +163,14 @@ fn explanation(status: u16, cause: Cause, detail: Option<Detail>) -> String {
 }
 
 /// Writes what every head has.
-fn compose(output: &mut Vec<u8>, exchange: &Exchange, status: u16, text: &str, stay: Stay) {
+fn compose(output: &mut Vec<u8>, exchange: &Exchange, status: u16, (kind, length): (&str, usize), stay: Stay) {
     write::status_line(output, Version::Http11, status, write::reason_phrase(status).as_bytes());
     // Writing into a Vec cannot fail.
-    let _ = write!(
-        output,
-        "Content-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n",
-        text.len()
-    );
-    if status == 503 {
+    let _ = write!(output, "Content-Type: {kind}\r\nContent-Length: {length}\r\n");
+    output.extend_from_slice(&exchange.limited.fields);
+    if let Some(refusal) = &exchange.limited.refusal {
+        limits::write_retry_after(output, refusal.retry_in);
+    } else if status == 503 {
         output.extend_from_slice(b"Retry-After: 1\r\n");
     }
     write_stay(output, exchange, stay);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use isobar_l4::sources;
 use isobar_net::stream::Stream;
 use isobar_net::wheel::Timer;
 
@@ -15,6 +16,7 @@ use crate::carrier::Carrier;
 use crate::exchange::{self, Exchange, Next};
 use crate::http2::{self, Accepted as StreamOfClient};
 use crate::proxied;
+use crate::record;
 use crate::secure::{self, SecuredClient};
 use crate::worker::LocalSite;
 use crate::{OpenConnections, Site, Worker};
@@ -154,6 +156,7 @@ impl Session {
         if client.site.site.listener.proxy.is_some() && !Box::pin(proxied::introduce(client, worker)).await {
             return;
         }
+        let Ok(_entered) = client.enter(worker) else { return };
         if client.site.site.tls.is_some() && !Box::pin(secure::handshake(client, worker)).await {
             return;
         }
@@ -189,6 +192,18 @@ impl Session {
 }
 
 impl Client {
+    /// Counts the connection for its source; an error: it has been written down, and is to be closed.
+    fn enter(&self, worker: &Worker) -> Result<Option<Box<sources::Entered>>, ()> {
+        let site = &self.site.site;
+        let entered = sources::enter(
+            &site.open,
+            &site.listener.limits.sources,
+            self.peer.ip(),
+            self.idle_since,
+        );
+        entered.map_err(|cause| record::end(worker, self, cause, None))
+    }
+
     /// Waits for the first bytes of a request, holding no buffer. None: the connection is over.
     async fn first_bytes(&mut self, worker: &Worker) -> Option<Box<Exchange>> {
         self.timer.set(self.idle_since + self.site.site.listener.timeouts.idle);

@@ -20,6 +20,7 @@ use crate::again::Again;
 use crate::connection::Client;
 use crate::flow::{Outgoing, Wait};
 use crate::forward::{Ways, forward};
+use crate::limits::{self, Limited};
 use crate::record::{Detail, Report};
 use crate::sticky::Session;
 use crate::worker::LocalSite;
@@ -71,6 +72,7 @@ pub(crate) struct Exchange {
     /// When the running try began, where it has a timeout of its own.
     pub(crate) try_began: Option<Instant>,
     pub(crate) again: Again,
+    pub(crate) limited: Limited,
     pub(crate) report: Report,
 }
 
@@ -121,6 +123,7 @@ impl Exchange {
         self.session = Session::default();
         self.try_began = None;
         self.again.clear();
+        self.limited.clear();
         self.consumed = 0;
         self.upload_pipe = None;
         self.download_pipe = None;
@@ -290,6 +293,7 @@ pub(crate) async fn run(worker: &Rc<Worker>, client: &mut Client, exchange: &mut
         Err(cause) => answer::refuse(worker, client, exchange, cause).await,
     };
     client.idle_since = record::finish(worker, client, exchange);
+    exchange.limited.end();
     client.stream.unwrap_web();
     next
 }
@@ -305,7 +309,7 @@ async fn serve(worker: &Rc<Worker>, client: &mut Client, exchange: &mut Exchange
     let (Some((rules, counted)), Some(local)) = (site.site.rules(route), site.upstream(route)) else {
         return Err(Cause::Internal);
     };
-    let (key, reports, deadline) = {
+    let (key, reports, deadline, delay) = {
         let view = local.view();
         let fits = request::check_body(&exchange.request, &site.site.listener.limits);
         let version = view.settings().http_version;
@@ -319,12 +323,23 @@ async fn serve(worker: &Rc<Worker>, client: &mut Client, exchange: &mut Exchange
         if exchange.report.call_until().is_some_and(|until| until <= now) {
             return Err(Cause::ClientDeadline);
         }
+        let asked = limits::Asked {
+            worker,
+            client,
+            site: &site.site,
+            route,
+            now,
+        };
+        let delay = limits::ask(&asked, exchange)?;
         sticky::look_up(&view, exchange, now, local.upstream().stats(worker.id));
         let forwarding = &site.site.listener.forwarding;
         let key = key::of(view.settings(), client.peer.ip(), forwarding, exchange);
         let deadline = deadline::of(&view.settings().queue, exchange);
-        (key, view.settings().reports.clone(), deadline)
+        (key, view.settings().reports.clone(), deadline, delay)
     };
+    if !delay.is_zero() {
+        limits::wait(worker, client, exchange, delay).await?;
+    }
     let ways = Ways {
         worker,
         site: &site,

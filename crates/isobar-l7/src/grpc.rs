@@ -135,6 +135,17 @@ pub(crate) fn write_status(output: &mut Vec<u8>, status: GrpcStatus, cause: Caus
     write::end(output);
 }
 
+/// Writes when whoever called may call again, so that clients with a rule for retries keep to it.
+///
+/// *Source*: gRPC's proposal A6, section "Pushback".
+pub(crate) fn write_pushback(output: &mut Vec<u8>, retry_in: Option<Duration>) {
+    if let Some(retry_in) = retry_in {
+        let ms = retry_in.as_millis().saturating_add(1).min(i32::MAX as u128);
+        // Writing into a Vec cannot fail.
+        let _ = write!(output, "grpc-retry-pushback-ms: {ms}\r\n");
+    }
+}
+
 /// Percent-encodes what is not printable ASCII, and the percent sign.
 fn write_encoded(output: &mut Vec<u8>, message: &[u8]) {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";

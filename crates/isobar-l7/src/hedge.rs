@@ -290,6 +290,7 @@ impl<'a> Race<'a> {
         std::mem::swap(exchange, &mut *other);
         std::mem::swap(&mut exchange.again, &mut other.again);
         std::mem::swap(&mut exchange.tried, &mut other.tried);
+        std::mem::swap(&mut exchange.limited, &mut other.limited);
         exchange.report.counts_tries_of(&other.report);
         exchange.client_ahead |= other.client_ahead;
         if exchange.to_client.is_empty() {

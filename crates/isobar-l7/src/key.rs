@@ -47,15 +47,15 @@ pub(crate) fn of(
 }
 
 /// Where the parts come from.
-struct Source<'a> {
-    peer: IpAddr,
-    forwarding: &'a Forwarding,
-    exchange: &'a Exchange,
+pub(crate) struct Source<'a> {
+    pub(crate) peer: IpAddr,
+    pub(crate) forwarding: &'a Forwarding,
+    pub(crate) exchange: &'a Exchange,
 }
 
 impl Source<'_> {
     /// Lends a part of the key; none: the request does not have it.
-    fn with<R>(&self, part: &HashPart, f: impl FnOnce(Option<&[u8]>) -> R) -> R {
+    pub(crate) fn with<R>(&self, part: &HashPart, f: impl FnOnce(Option<&[u8]>) -> R) -> R {
         let Exchange { request, inbound, .. } = self.exchange;
         let head = inbound.get(..request.len).unwrap_or_default();
         match part {

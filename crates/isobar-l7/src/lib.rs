@@ -26,6 +26,7 @@ mod grpc;
 mod hedge;
 mod http2;
 mod key;
+mod limits;
 mod overload;
 mod pool;
 mod proxied;
@@ -46,6 +47,7 @@ mod world;
 
 pub use connection::{Accepted, serve};
 pub use isobar_l4::{LineSink, LogHandle, OpenConnections};
+pub use limits::{Limits, RunningLimit};
 pub use secure::SiteTls;
 pub use server_tls::{ServerTls, ServerTlsError, TlsComplaints};
 pub use worker::{Worker, WorkerParts};

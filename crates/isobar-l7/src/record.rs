@@ -38,7 +38,7 @@ pub(crate) struct Report {
     sent: Option<Instant>,
     first_byte: Option<Instant>,
     server_done: Option<Instant>,
-    /// Whether the request's head came in pieces, so that its first byte was a while ago when it was whole.
+    /// Whether the request's head came in pieces, or the request waited for its limits, so that its first byte was a while ago.
     head_waited: bool,
     /// Whether the answer's last bytes waited for the client after that.
     took_longer: bool,
@@ -168,6 +168,11 @@ impl Report {
 
     /// The request's head is not whole yet.
     pub(crate) fn head_waits(&mut self) {
+        self.head_waited = true;
+    }
+
+    /// Time passes between the request's head and the choice of a server.
+    pub(crate) fn time_passes(&mut self) {
         self.head_waited = true;
     }
 
@@ -446,6 +451,10 @@ fn record<'a>(
         attempts: report.attempts,
         tried: &exchange.again.log,
         tls_error: report.tls_error.as_deref().unwrap_or_default().as_bytes(),
+        limit: exchange.limited.refusal.as_ref().map(|refusal| &**refusal.limit.name()),
+        limit_shadow: exchange.limited.shadow.as_ref().map(|limit| &**limit.name()),
+        limit_delay: exchange.limited.delay,
+        limit_remaining: exchange.limited.remaining,
         retry_refused: exchange.again.refused,
         upgraded: report.upgraded,
         cause,

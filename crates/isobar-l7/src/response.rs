@@ -51,6 +51,7 @@ pub(crate) fn compose(output: &mut Vec<u8>, ways: &Ways<'_>, client: &Client, ex
     } else if exchange.request.version == Version::Http10 {
         output.extend_from_slice(b"Connection: keep-alive\r\n");
     }
+    output.extend_from_slice(&exchange.limited.fields);
     if has_hsts {
         output.extend_from_slice(hsts);
     }

@@ -9,7 +9,7 @@ use isobar_plan::{Listener, Route};
 use isobar_route::RouteTable;
 use isobar_upstream::{Sharded, Upstream};
 
-use crate::{ServerTls, SiteTls};
+use crate::{RunningLimit, ServerTls, SiteTls};
 
 /// Everything the workers serve: one plan, made ready to run. Immutable; a reload publishes another.
 #[derive(Debug)]
@@ -22,6 +22,8 @@ pub struct World {
     pub upstreams: Vec<Arc<Upstream>>,
     /// What secures the connections to the servers of each; none: nothing does.
     pub server_tls: Vec<Option<ServerTls>>,
+    /// The limits, in the plan's order.
+    pub limits: Vec<Arc<RunningLimit>>,
     /// The access log; none: nothing is written.
     pub log: Option<Arc<LogHandle>>,
 }
@@ -59,6 +61,8 @@ pub struct SiteRoute {
     pub upstream: Arc<Upstream>,
     /// What secures the connections to its servers; none: nothing does.
     pub tls: Option<ServerTls>,
+    /// The limits that its requests fall under, in the order in which they are asked.
+    pub limits: Box<[Arc<RunningLimit>]>,
 }
 
 /// What a site is made of.

@@ -13,13 +13,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use isobar_balance::{Orca, Prequal};
-use isobar_l7::{Accepted, OpenConnections, Published, Site, SiteParts, SiteRoute, Worker, WorkerParts, World, serve};
+use isobar_l7::{
+    Accepted, Limits, OpenConnections, Published, Site, SiteParts, SiteRoute, Worker, WorkerParts, World, serve,
+};
 use isobar_net::listen::{ListenOptions, Listener, listen};
 use isobar_net::runtime::{Io, WorkerRuntime, run, ways};
 use isobar_plan::{
-    Action, Allowance, Balance, ClientTimeouts, Forwarding, GradientRules, GrpcCodes, KeepAlive, Learned, LearnedFrom,
-    ListenerLimits, Otherwise, Priority, Queue, QueueOrder, Reports, Retry, RetryOn, Route, Server, ServerAddress,
-    StatusRanges, Sticky, StickyBy, StickyCookie, Timeouts, UpstreamId, UpstreamLimits,
+    Action, Allowance, Balance, Cidr, ClientTimeouts, Forwarding, GradientRules, GrpcCodes, GuardRules, HashPart,
+    KeepAlive, Learned, LearnedFrom, Limit, LimitAnswer, LimitCounting, LimitEnforcement, LimitHeaders, LimitKey,
+    LimitKind, LimitNote, LimitOverride, LimitPace, ListenerLimits, MissingKey, Otherwise, Priority, Queue, QueueOrder,
+    Rate, Reports, Retry, RetryOn, Route, Server, ServerAddress, StatusRanges, Sticky, StickyBy, StickyCookie,
+    Timeouts, UpstreamId, UpstreamLimits,
 };
 use isobar_route::{HostPattern, PathPattern, Rule};
 use isobar_upstream::{Sharded, Upstream};
@@ -180,6 +184,7 @@ fn world(server: SocketAddr, balance: Balance, sticky: Option<Sticky>) -> World 
         },
         hedge: None,
         priority: Priority::Normal,
+        limits: vec!["rate".into(), "slots".into()],
         grpc_web: false,
         request_headers: vec![isobar_plan::HeaderOp::Set("x-env".into(), "test".into())],
         response_headers: vec![isobar_plan::HeaderOp::Remove("server".into())],
@@ -193,6 +198,7 @@ fn world(server: SocketAddr, balance: Balance, sticky: Option<Sticky>) -> World 
         redirect_to_tls: None,
         limits: ListenerLimits {
             max_connections: 10,
+            sources: isobar_plan::SourceLimits::default(),
             max_head_bytes: 16 * 1024,
             max_headers: 64,
             max_body_bytes: None,
@@ -213,6 +219,7 @@ fn world(server: SocketAddr, balance: Balance, sticky: Option<Sticky>) -> World 
         routes: Arc::new([route]),
     };
     let upstream = Arc::new(Upstream::new(upstream, 1));
+    let limits = Limits::default().next(&limits(), 1);
     let site = Site::new(SiteParts {
         listener,
         stats: Arc::new(Sharded::new(1)),
@@ -222,6 +229,7 @@ fn world(server: SocketAddr, balance: Balance, sticky: Option<Sticky>) -> World 
             stats: Arc::new(Sharded::new(1)),
             upstream: Arc::clone(&upstream),
             tls: None,
+            limits: limits.clone().into(),
         }],
     });
     World {
@@ -229,8 +237,63 @@ fn world(server: SocketAddr, balance: Balance, sticky: Option<Sticky>) -> World 
         sites: vec![Arc::new(site)],
         upstreams: vec![upstream],
         server_tls: vec![None],
+        limits,
         log: None,
     }
+}
+
+/// One limit on a rate of which clients are told, with a rate of its own for one of them, and one on requests in flight.
+fn limits() -> [Limit; 2] {
+    let rate = |units| LimitPace::Rate {
+        rate: Rate::per_second(units),
+        burst: units,
+    };
+    let limit = |name: &str, key: Vec<LimitKey>, kind, pace| Limit {
+        name: name.into(),
+        counting: LimitCounting {
+            key,
+            missing: MissingKey::OwnBucket,
+            prefix_v4: 32,
+            prefix_v6: 64,
+            kind,
+            pace,
+            cost: 1,
+            max_keys: 1_000,
+        },
+        overrides: Vec::new(),
+        overrides_file: None,
+        overrides_read: Arc::new([]),
+        exempt: vec![Cidr::new(Ipv4Addr::new(10, 0, 0, 0).into(), 8).unwrap()],
+        deny: Vec::new(),
+        answer: LimitAnswer {
+            status: 429,
+            body: None,
+            content_type: "text/plain".into(),
+            headers: LimitHeaders::Always,
+        },
+        enforcement: LimitEnforcement {
+            guard: Some(GuardRules::DEFAULT),
+            ..LimitEnforcement::FULL
+        },
+        note: LimitNote::default(),
+    };
+    let client = vec![
+        LimitKey::Part(HashPart::ClientIp),
+        LimitKey::Part(HashPart::Header("user-agent".into())),
+        LimitKey::Part(HashPart::Path),
+        LimitKey::Method,
+        LimitKey::Route,
+    ];
+    let gcra = LimitKind::Gcra { delay: Duration::ZERO };
+    let mut by_rate = limit("rate", client, gcra, rate(1_000_000));
+    let key = ["127.0.0.1", "x", "/v1/users", "GET", "web/users"].map(Box::from);
+    by_rate.overrides.push(LimitOverride {
+        key: key.into(),
+        pace: rate(500_000),
+    });
+    let slots = vec![LimitKey::Part(HashPart::ClientIp)];
+    let slots = limit("slots", slots, LimitKind::Concurrency, LimitPace::AtOnce(10));
+    [by_rate, slots]
 }
 
 fn reports() -> Arc<Reports> {

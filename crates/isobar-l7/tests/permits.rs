@@ -93,6 +93,7 @@ fn world(server: SocketAddr, hedge: Option<Hedge>, counted: &Arc<Sharded<RouteSt
         },
         hedge,
         priority: Priority::Normal,
+        limits: Vec::new(),
         grpc_web: false,
         request_headers: vec![],
         response_headers: vec![],
@@ -106,6 +107,7 @@ fn world(server: SocketAddr, hedge: Option<Hedge>, counted: &Arc<Sharded<RouteSt
         redirect_to_tls: None,
         limits: ListenerLimits {
             max_connections: 10,
+            sources: isobar_plan::SourceLimits::default(),
             max_head_bytes: 16 * 1024,
             max_headers: 64,
             max_body_bytes: None,
@@ -135,6 +137,7 @@ fn world(server: SocketAddr, hedge: Option<Hedge>, counted: &Arc<Sharded<RouteSt
             stats: Arc::clone(counted),
             upstream: Arc::clone(&upstream),
             tls: None,
+            limits: Box::default(),
         }],
     });
     World {
@@ -142,6 +145,7 @@ fn world(server: SocketAddr, hedge: Option<Hedge>, counted: &Arc<Sharded<RouteSt
         sites: vec![Arc::new(site)],
         upstreams: vec![upstream],
         server_tls: vec![None],
+        limits: Vec::new(),
         log: None,
     }
 }

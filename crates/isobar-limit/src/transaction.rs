@@ -106,6 +106,12 @@ impl Transaction {
         Ok((transaction, outcome))
     }
 
+    /// What one limit granted; none: it was not asked, or would have refused.
+    #[must_use]
+    pub fn grant(&self, index: usize) -> Option<&Grant> {
+        self.grants.get(index)?.as_ref()
+    }
+
     /// Corrects what was taken from one limit to what it really was; the claim's cost from then on is that.
     pub fn settle(&mut self, claims: &[Claim<'_>], index: usize, actual: u64, now: Moment) {
         if let (Some(claim), Some(place)) = (claims.get(index), self.grants.get_mut(index))

@@ -15,7 +15,7 @@ use crate::Histogram;
 
 pub use crate::cell::{Cell, Reading};
 pub use crate::stats::{
-    LISTENER_METRICS, PRIORITY_METRICS, ROUTE_METRICS, SERVER_METRICS, UPSTREAM_METRICS, WORKER_METRICS,
+    LIMIT_METRICS, LISTENER_METRICS, PRIORITY_METRICS, ROUTE_METRICS, SERVER_METRICS, UPSTREAM_METRICS, WORKER_METRICS,
 };
 
 /// One metric.
@@ -187,6 +187,18 @@ state_metrics! {
     SERVER_EJECTIONS: Counter "isobar_server_ejections_total" ["upstream", "server"] "reason";
     /// What a health check says of the server: 1 for the state it is in, 0 for the others.
     SERVER_CHECK_STATE: Gauge "isobar_server_check_state" ["upstream", "server", "check"] "state";
+    /// How a limit stands: 1 for the state it is in (`enforced`, `shadow`, `disarmed` or `expired`), 0 for the others.
+    LIMIT_STATE: Gauge "isobar_limit_state" ["limit"] "state";
+    /// Keys that a limit has something in its books of.
+    LIMIT_KEYS: Gauge "isobar_limit_keys" ["limit"];
+    /// Keys that a limit's table has room for.
+    LIMIT_KEYS_MAX: Gauge "isobar_limit_keys_max" ["limit"];
+    /// Memory that a limit's table takes, whether or not it is full.
+    LIMIT_TABLE_BYTES: Gauge "isobar_limit_table_bytes" ["limit"];
+    /// Decisions by an estimate because a limit's table was full.
+    LIMIT_ESTIMATED: Counter "isobar_limit_estimated_total" ["limit"];
+    /// Keys asked for once that made room for others in a limit's full table.
+    LIMIT_EVICTED: Counter "isobar_limit_evicted_total" ["limit"];
     /// Worker threads.
     WORKERS: Gauge "isobar_workers" [];
     /// Whether the instance is finishing what it has and takes no more (1) or not (0).
@@ -224,6 +236,7 @@ pub fn metrics() -> impl Iterator<Item = Metric> {
         .chain(of(ROUTE_METRICS))
         .chain(of(UPSTREAM_METRICS))
         .chain(of(PRIORITY_METRICS))
+        .chain(of(LIMIT_METRICS))
         .chain(of(SERVER_METRICS))
         .chain(of(WORKER_METRICS))
         .chain(STATE_METRICS.iter().copied())

@@ -127,6 +127,12 @@ causes! {
         "The request body is larger than the listener takes.";
     ClientTargetTooLong "client_target_too_long" Status(414), ResourceExhausted, Client, Never,
         "The request target is longer than the listener takes.";
+    RateLimited "rate_limited" Status(429), ResourceExhausted, Client, Always,
+        "A limit that the request falls under had nothing left for its key; the access log has its name (`limit`).";
+    LimitedConcurrency "limited_concurrency" Status(429), ResourceExhausted, Client, Always,
+        "As many requests of the same key as a limit allows were under way; the access log has its name (`limit`).";
+    LimitDenied "limit_denied" Status(403), PermissionDenied, Client, Never,
+        "A limit that the request falls under has its client among those that are always refused (`deny`).";
     ClientExpectation "client_expectation" Status(417), Internal, Client, Never,
         "The request expects something other than 100-continue.";
     ClientHeadTooLarge "client_head_too_large" Status(431), ResourceExhausted, Client, Never,
@@ -137,6 +143,10 @@ causes! {
         "The client sent more of what costs it nothing than its HTTP/2 connection has a budget for; the connection is closed, with all requests on it. What it was is in `{detail}`.";
     ProxyHeader "proxy_header" Logged(400), Internal, Client, Never,
         "The connection did not begin with the header of the PROXY protocol that it has to begin with, or was not from a proxy that is listed; it is closed. What it was is in `{detail}` for TCP.";
+    SourceConnections "source_connections" Logged(429), ResourceExhausted, Client, Always,
+        "The source of the connection has as many open at the listener as one may; it is closed.";
+    SourceRate "source_rate" Logged(429), ResourceExhausted, Client, Always,
+        "The source of the connection makes new ones more often than the listener takes them; it is closed.";
     ClientHello "client_hello" Logged(400), Internal, Client, Never,
         "The first message of the client's TLS handshake was broken, or not complete in time; the connection is closed. What it was is in `{detail}`.";
     ProxyAuthentication "proxy_authentication" Status(407), Unauthenticated, Client, Never,
@@ -303,6 +313,12 @@ impl Cause {
             && !self.is_overload()
     }
 
+    /// Whether a limit refused the request.
+    #[must_use]
+    pub const fn is_limit(self) -> bool {
+        matches!(self, Self::RateLimited | Self::LimitedConcurrency | Self::LimitDenied)
+    }
+
     /// Whether the request was refused because there was too much to do.
     #[must_use]
     pub const fn is_overload(self) -> bool {
@@ -453,8 +469,12 @@ mod tests {
             "parent_refused",
             "queue_full",
             "queue_timeout",
+            "limited_concurrency",
+            "rate_limited",
             "server_refused",
             "session_server",
+            "source_connections",
+            "source_rate",
             "tls_failed",
             "tls_unusable",
             "too_late",

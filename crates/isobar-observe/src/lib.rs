@@ -21,6 +21,7 @@ mod counter;
 mod datagrams;
 mod grpc;
 mod histogram;
+mod limit;
 mod picked;
 mod snapshot;
 mod stats;
@@ -37,14 +38,15 @@ pub use counter::{Counter, Level};
 pub use datagrams::{ByDropReason, DropReason, DropTotals};
 pub use grpc::{ByGrpcStatus, GrpcStatus, GrpcTotals};
 pub use histogram::{Histogram, HistogramTotals};
+pub use limit::{ByLimitOutcome, LimitOutcome, LimitOutcomeTotals};
 pub use picked::Picked;
 pub use snapshot::{
-    ListenerSnapshot, PrioritySnapshot, RouteSnapshot, Series, ServerSnapshot, Snapshot, UpstreamSnapshot,
-    WorkerSnapshot,
+    LimitSnapshot, ListenerSnapshot, PrioritySnapshot, RouteSnapshot, Series, ServerSnapshot, Snapshot,
+    UpstreamSnapshot, WorkerSnapshot,
 };
 pub use stats::{
-    ListenerStats, ListenerTotals, PriorityStats, PriorityTotals, RouteStats, RouteTotals, ServerStats, ServerTotals,
-    UpstreamStats, UpstreamTotals, WorkerStats, WorkerTotals,
+    LimitStats, LimitTotals, ListenerStats, ListenerTotals, PriorityStats, PriorityTotals, RouteStats, RouteTotals,
+    ServerStats, ServerTotals, UpstreamStats, UpstreamTotals, WorkerStats, WorkerTotals,
 };
 pub use time::WallTime;
 pub use tls::{ByTlsReason, TlsReason, TlsReasonTotals};

@@ -6,8 +6,8 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::{
-    ListenerStats, ListenerTotals, PriorityStats, PriorityTotals, RouteStats, RouteTotals, ServerStats, ServerTotals,
-    UpstreamStats, UpstreamTotals, WorkerStats, WorkerTotals,
+    LimitStats, LimitTotals, ListenerStats, ListenerTotals, PriorityStats, PriorityTotals, RouteStats, RouteTotals,
+    ServerStats, ServerTotals, UpstreamStats, UpstreamTotals, WorkerStats, WorkerTotals,
 };
 
 /// Everything counted since the start, summed over the workers.
@@ -24,6 +24,8 @@ pub struct Snapshot {
     pub upstreams: Vec<UpstreamSnapshot>,
     /// The priorities of all upstreams.
     pub priorities: Vec<PrioritySnapshot>,
+    /// The limits.
+    pub limits: Vec<LimitSnapshot>,
     /// The servers of all upstreams.
     pub servers: Vec<ServerSnapshot>,
     /// The workers.
@@ -49,6 +51,8 @@ pub type RouteSnapshot = Series<RouteTotals, 2>;
 pub type UpstreamSnapshot = Series<UpstreamTotals, 1>;
 /// A priority's counts; labelled by its upstream's name and its own.
 pub type PrioritySnapshot = Series<PriorityTotals, 2>;
+/// A limit's counts; labelled by its name.
+pub type LimitSnapshot = Series<LimitTotals, 1>;
 /// A server's counts; labelled by its upstream's and its own name.
 pub type ServerSnapshot = Series<ServerTotals, 2>;
 /// A worker's counts; labelled by its number, from 0.
@@ -81,6 +85,7 @@ add! {
     RouteSnapshot adds RouteStats;
     UpstreamSnapshot adds UpstreamStats;
     PrioritySnapshot adds PriorityStats;
+    LimitSnapshot adds LimitStats;
     ServerSnapshot adds ServerStats;
     WorkerSnapshot adds WorkerStats;
 }

@@ -6,7 +6,8 @@
 
 use crate::catalogue::{Cell, Measured, metric_of};
 use crate::{
-    ByCause, ByClass, ByDropReason, ByGrpcStatus, ByReason, ByTlsReason, Counter, Failures, Histogram, Level,
+    ByCause, ByClass, ByDropReason, ByGrpcStatus, ByLimitOutcome, ByReason, ByTlsReason, Counter, Failures, Histogram,
+    Level,
     Overloads, Refusals,
 };
 
@@ -133,6 +134,12 @@ shards! {
         sticky_forged: Counter = "isobar_upstream_sticky_forged_total",
         /// Sessions that are forgotten early, or not remembered, because the table has no room for them.
         sticky_evictions: Counter = "isobar_upstream_sticky_evictions_total",
+    }
+
+    /// What one worker counts of one limit.
+    LimitStats => LimitTotals, LIMIT_METRICS, ["limit"] {
+        /// Requests that a limit was to be asked about, by what came of them.
+        decisions: ByLimitOutcome = "isobar_limit_decisions_total",
     }
 
     /// What one worker counts of the requests of one priority to one upstream.

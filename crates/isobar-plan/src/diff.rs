@@ -11,6 +11,8 @@ pub struct PlanDiff {
     pub listeners: Vec<(Name, ListenerChange)>,
     /// Changed upstreams, by name.
     pub upstreams: Vec<(Name, UpstreamChange)>,
+    /// Changed limits, by name.
+    pub limits: Vec<(Name, LimitChange)>,
     /// Whether the access log changes.
     pub access_log: bool,
     /// Whether the admin listener changes.
@@ -46,6 +48,19 @@ pub enum UpstreamChange {
     },
 }
 
+/// What happens to a limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LimitChange {
+    /// It is new.
+    Added,
+    /// It is gone, and what it counted with it.
+    Removed,
+    /// It counts otherwise, and begins anew.
+    Restarted,
+    /// It goes on with what it counted, by other rules.
+    Changed,
+}
+
 impl PlanDiff {
     /// What changes from one plan to the next.
     #[must_use]
@@ -53,6 +68,7 @@ impl PlanDiff {
         Self {
             listeners: listener_changes(old, new),
             upstreams: upstream_changes(old, new),
+            limits: limit_changes(old, new),
             access_log: old.access_log != new.access_log,
             admin: old.admin != new.admin,
         }
@@ -102,6 +118,25 @@ fn is_same(old: &Plan, new: &Plan, name: &Name) -> bool {
         && tcp(old, name) == tcp(new, name)
         && udp(old, name) == udp(new, name)
         && forward(old, name) == forward(new, name)
+}
+
+fn limit_changes(old: &Plan, new: &Plan) -> Vec<(Name, LimitChange)> {
+    let mut changes = Vec::new();
+    for limit in &new.limits {
+        let change = match old.limits.iter().find(|other| other.name == limit.name) {
+            None => LimitChange::Added,
+            Some(other) if other.counting != limit.counting => LimitChange::Restarted,
+            Some(other) if other != limit => LimitChange::Changed,
+            Some(_) => continue,
+        };
+        changes.push((limit.name.clone(), change));
+    }
+    for limit in &old.limits {
+        if !new.limits.iter().any(|other| other.name == limit.name) {
+            changes.push((limit.name.clone(), LimitChange::Removed));
+        }
+    }
+    changes
 }
 
 fn upstream_changes(old: &Plan, new: &Plan) -> Vec<(Name, UpstreamChange)> {

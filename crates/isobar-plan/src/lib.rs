@@ -12,6 +12,7 @@ mod diff;
 mod forward;
 mod health;
 mod http2;
+mod limit;
 mod listener;
 mod logging;
 mod overload;
@@ -26,7 +27,7 @@ mod tls;
 mod udp;
 mod upstream;
 
-pub use diff::{ListenerChange, PlanDiff, UpstreamChange};
+pub use diff::{LimitChange, ListenerChange, PlanDiff, UpstreamChange};
 pub use forward::{
     ForwardProxy, ForwardWaits, NameRules, Pac, ParentLogin, ParentProtocol, ParentProxy, ProxyUser, ProxyUsers,
     RequestRate, Reveals, Speaks, UserLimits,
@@ -36,8 +37,13 @@ pub use health::{
 };
 pub use http2::{Http2, Http2Budgets, HttpVersion};
 pub use isobar_balance::{Bound, SlowStart, Tier};
+pub use limit::{
+    GuardRules, Limit, LimitAlgorithm, LimitAnswer, LimitCounting, LimitEnforcement, LimitHeaders, LimitKey, LimitKind,
+    LimitMode, LimitNote, LimitOverride, LimitPace, MOST_LIMITS, MissingKey, Rate,
+};
 pub use listener::{
-    Action, Cidr, ClientTimeouts, Forwarding, HeaderOp, Listener, ListenerLimits, Route, RouteTimeouts, UpstreamId,
+    Action, Cidr, ClientTimeouts, Forwarding, HeaderOp, Listener, ListenerLimits, Route, RouteTimeouts, SourceLimits,
+    UpstreamId,
 };
 pub use logging::{AccessLog, LogDestination, LogFormat};
 pub use overload::{GradientRules, Priority, Queue, QueueOrder, UpstreamLimits};
@@ -50,7 +56,8 @@ pub use service::{
 };
 pub use status::{
     CertificateStatus, CheckHealth, CheckReport, CheckStatus, EngineState, Event, HealthState, LimitStatus,
-    ListenerStatus, LogStatus, PanicChange, ReportsStatus, ServerStatus, Status, UpstreamStatus, UpstreamTlsStatus,
+    ListenerStatus, LogStatus, PanicChange, RateLimitState, RateLimitStatus, ReportsStatus, ServerStatus, Status,
+    UpstreamStatus, UpstreamTlsStatus,
 };
 pub use sticky::{Learned, LearnedFrom, Otherwise, Secret, Sticky, StickyBy, StickyCookie};
 pub use tcp::{ProxyOthers, ProxySources, ProxyVersion, TcpLimits, TcpListener, TcpRoute, TlsRule};
@@ -71,7 +78,8 @@ pub type Name = Arc<str>;
 
 /// Everything one instance is asked to do; immutable, and valid as a whole.
 ///
-/// *Shape*: an [`UpstreamId`] indexes `upstreams` and is in range; names are unique within their kind.
+/// *Shape*: an [`UpstreamId`] indexes `upstreams` and is in range; names are unique within their kind;
+/// a limit that a route names is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
     /// Where clients of HTTP come in.
@@ -84,6 +92,8 @@ pub struct Plan {
     pub forward: Vec<ForwardProxy>,
     /// Where requests go.
     pub upstreams: Vec<Upstream>,
+    /// What routes limit requests by.
+    pub limits: Vec<Limit>,
     /// Where finished requests are written down; none: nowhere.
     pub access_log: Option<AccessLog>,
     /// The listener for operators; none: there is none.

@@ -8,7 +8,7 @@ use core::time::Duration;
 
 use isobar_route::Rule;
 
-use crate::{Hedge, Http2, ListenerTls, Name, Priority, ProxySources, Retry, Timeouts};
+use crate::{Hedge, Http2, ListenerTls, Name, Priority, ProxySources, Rate, Retry, Timeouts};
 
 /// The position of an upstream in [`Plan::upstreams`](crate::Plan::upstreams).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -44,6 +44,8 @@ pub struct Listener {
 pub struct ListenerLimits {
     /// Open client connections over all workers; past it, connections wait in the kernel's backlog.
     pub max_connections: u32,
+    /// What one source may have.
+    pub sources: SourceLimits,
     /// Bytes of a request head, request line included (431, or 414 when the target alone is longer); at most 65,535.
     pub max_head_bytes: u32,
     /// Header fields of a request (431); at most 256.
@@ -52,6 +54,16 @@ pub struct ListenerLimits {
     pub max_body_bytes: Option<u64>,
     /// Connections the kernel keeps for us to accept.
     pub backlog: u32,
+}
+
+/// What one source of connections may have at a listener: an address, of IPv6 a network of 64 bits. Past it, a connection is
+/// closed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SourceLimits {
+    /// Open connections over all workers; none: any number.
+    pub max_connections: Option<u32>,
+    /// New connections; none: any number.
+    pub rate: Option<Rate>,
 }
 
 /// How long a client may take. A zero duration is never valid.
@@ -111,6 +123,12 @@ impl Cidr {
         Some(Self { network, prefix })
     }
 
+    /// Its first address.
+    #[must_use]
+    pub const fn network(self) -> IpAddr {
+        self.network
+    }
+
     /// Whether the address lies in the range. An IPv4 address mapped into IPv6 is taken as IPv4.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
@@ -135,6 +153,8 @@ pub struct Route {
     pub hedge: Option<Hedge>,
     /// How much its requests matter when not all can be served.
     pub priority: Priority,
+    /// The limits that its requests fall under, those of the listener first; each once, and [`MOST_LIMITS`](crate::MOST_LIMITS) at most.
+    pub limits: Vec<Name>,
     /// Whether requests of gRPC-Web are made calls of gRPC for servers that speak HTTP/2.
     pub grpc_web: bool,
     /// Changes to the request's fields, in order, after the forwarding fields are set.

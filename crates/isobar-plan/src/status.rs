@@ -8,7 +8,7 @@ use core::time::Duration;
 
 use isobar_balance::Tier;
 
-use crate::{EjectionCounts, EjectionStatus, ListenerChange, Name, PlanDiff, ServiceChange, ServiceState};
+use crate::{EjectionCounts, EjectionStatus, LimitNote, ListenerChange, Name, PlanDiff, ServiceChange, ServiceState};
 
 /// A snapshot of the data plane.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub struct Status {
     pub listeners: Vec<ListenerStatus>,
     /// The upstreams.
     pub upstreams: Vec<UpstreamStatus>,
+    /// The limits on requests.
+    pub limits: Vec<RateLimitStatus>,
     /// The access log, where there is one.
     pub access_log: Option<LogStatus>,
 }
@@ -111,6 +113,54 @@ pub struct ReportsStatus {
     pub fallback_picks: u64,
     /// Servers that the algorithm remembers as candidates.
     pub candidates: u32,
+}
+
+/// A limit on requests, as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RateLimitStatus {
+    /// Its name.
+    pub name: Name,
+    /// Whether it refuses.
+    pub state: RateLimitState,
+    /// Keys that it has something in its books of.
+    pub keys: u64,
+    /// Keys that are sure to find room.
+    pub max_keys: u32,
+    /// Bytes that its table takes.
+    pub bytes: u64,
+    /// Decisions by an estimate because the table was full.
+    pub estimated: u64,
+    /// Keys asked for once that made room for others.
+    pub evicted: u64,
+}
+
+/// Whether a limit refuses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RateLimitState {
+    /// It does.
+    Enforced,
+    /// It only counts.
+    Shadow,
+    /// It refused more than it may, and only counts from then on.
+    Disarmed,
+    /// It has ended, and is not asked.
+    Expired,
+}
+
+impl RateLimitState {
+    /// Every state.
+    pub const ALL: [Self; 4] = [Self::Enforced, Self::Shadow, Self::Disarmed, Self::Expired];
+
+    /// The word for it in metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Enforced => "enforced",
+            Self::Shadow => "shadow",
+            Self::Disarmed => "disarmed",
+            Self::Expired => "expired",
+        }
+    }
 }
 
 /// How close something is to its limit.
@@ -343,6 +393,17 @@ pub enum Event {
         server: Name,
         /// Why.
         reason: String,
+    },
+    /// A limit ended, or was disarmed, or is in force again.
+    Limit {
+        /// Its name.
+        name: Name,
+        /// What it was.
+        from: RateLimitState,
+        /// What it is.
+        to: RateLimitState,
+        /// What people wrote about it.
+        of: LimitNote,
     },
     /// The access log cannot be written.
     AccessLogFailed {

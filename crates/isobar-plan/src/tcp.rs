@@ -8,7 +8,7 @@ use core::time::Duration;
 
 use isobar_route::HostPattern;
 
-use crate::{Cidr, Name, Priority, Retry, Timeouts, UpstreamId};
+use crate::{Cidr, Name, Priority, Retry, SourceLimits, Timeouts, UpstreamId};
 
 /// One address on which connections are taken whose bytes nobody looks at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,6 +70,8 @@ pub struct TlsRule {
 pub struct TcpLimits {
     /// Open client connections over all workers; past it, connections wait in the kernel's backlog.
     pub max_connections: u32,
+    /// What one source may have.
+    pub sources: SourceLimits,
     /// Connections the kernel keeps for us to accept.
     pub backlog: u32,
 }

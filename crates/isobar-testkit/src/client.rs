@@ -1,10 +1,10 @@
 //! How does a client say exactly the bytes a test wants, and what does it get?
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::PATIENCE;
 use crate::message::{Framing, Response, read_body, read_response_head, response_framing};
@@ -19,6 +19,18 @@ pub const CLOSED_WITHOUT_ANSWER: &str = "closed before a byte of the answer";
 #[derive(Debug)]
 pub struct Client {
     reader: BufReader<TcpStream>,
+}
+
+/// Connects from one of the addresses of this machine.
+///
+/// *Errors*: the socket's.
+pub fn connect_from(source: IpAddr, to: SocketAddr) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;
+    socket.bind(&SocketAddr::new(source, 0).into())?;
+    socket.connect_timeout(&to.into(), PATIENCE)?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.set_write_timeout(Some(PATIENCE))?;
+    Ok(socket.into())
 }
 
 impl Client {

@@ -36,7 +36,7 @@ pub mod websocket;
 
 pub use authority::{Authority, Certified, Validity};
 pub use bytes::noise;
-pub use client::{Answer, CLOSED_WITHOUT_ANSWER, Client, answer_to, get};
+pub use client::{Answer, CLOSED_WITHOUT_ANSWER, Client, answer_to, connect_from, get};
 pub use configuration::Configuration;
 pub use dns::{DnsperfReport, Nsd};
 pub use gate::Gate;

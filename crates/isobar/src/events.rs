@@ -1,6 +1,8 @@
 //! What does the engine tell, in sentences?
 
-use isobar_plan::{Event, HealthState, ListenerChange, PanicChange, ServiceChange, Tier};
+use std::net::SocketAddr;
+
+use isobar_plan::{Event, HealthState, LimitNote, ListenerChange, PanicChange, RateLimitState, ServiceChange, Tier};
 
 /// Writes an event to the log. Applied plans are left to the reload, which knows why.
 pub(crate) fn log(event: &Event) {
@@ -35,6 +37,13 @@ pub(crate) fn log(event: &Event) {
         | Event::Reports { .. } => {
             tracing::info!("{}", sentence(event));
         }
+        Event::Limit {
+            to: RateLimitState::Enforced | RateLimitState::Shadow,
+            ..
+        } => {
+            tracing::info!("{}", sentence(event));
+        }
+        Event::Limit { .. } => tracing::warn!("{}", sentence(event)),
         Event::AccessLogFailed { .. }
         | Event::Certificate { problem: Some(_), .. }
         | Event::UpstreamTls { problem: Some(_), .. } => {
@@ -89,11 +98,7 @@ fn upstream_tls(upstream: &str, problem: Option<&str>, in_use: bool) -> String {
 /// An event in words.
 pub(crate) fn sentence(event: &Event) -> String {
     match event {
-        Event::Listener { name, address, change } => match change {
-            ListenerChange::Added | ListenerChange::Moved => format!("listening on {address} ({name})"),
-            ListenerChange::Removed => format!("no longer listening on {address} ({name})"),
-            ListenerChange::Changed => format!("listener {name} on {address} has new rules"),
-        },
+        Event::Listener { name, address, change } => listener(name, *address, *change),
         Event::Health {
             upstream,
             server,
@@ -148,6 +153,7 @@ pub(crate) fn sentence(event: &Event) -> String {
             server,
             reason,
         } => format!("failed to secure a connection to server {server} of {upstream}: {reason}"),
+        Event::Limit { name, to, of, .. } => limit(name, *to, of),
         Event::AccessLogFailed { error } => format!("the access log cannot be written or opened anew: {error}"),
         Event::OutOfDescriptors => {
             "no file descriptors are left; accepting pauses for a moment (raise the limit: ulimit -n)".to_owned()
@@ -155,6 +161,28 @@ pub(crate) fn sentence(event: &Event) -> String {
         Event::Drained { cut: 0 } => "drained: every connection finished".to_owned(),
         Event::Drained { cut } => format!("drained: time was up for {cut} connections"),
     }
+}
+
+fn listener(name: &str, address: SocketAddr, change: ListenerChange) -> String {
+    match change {
+        ListenerChange::Added | ListenerChange::Moved => format!("listening on {address} ({name})"),
+        ListenerChange::Removed => format!("no longer listening on {address} ({name})"),
+        ListenerChange::Changed => format!("listener {name} on {address} has new rules"),
+    }
+}
+
+fn limit(name: &str, to: RateLimitState, LimitNote { owner, reason }: &LimitNote) -> String {
+    let what = match to {
+        RateLimitState::Enforced => "is in force",
+        RateLimitState::Shadow => "is in shadow: it counts, and refuses nobody",
+        RateLimitState::Disarmed => {
+            "refused more than its `disarm_above` allows and has disarmed itself: it refuses nobody until its rules change"
+        }
+        RateLimitState::Expired => "has expired: it is not asked any more",
+    };
+    let owner = owner.as_ref().map(|owner| format!("; ask {owner}")).unwrap_or_default();
+    let reason = reason.as_ref().map(|reason| format!("; it is there for: {reason}"));
+    format!("limit {name} {what}{owner}{}", reason.unwrap_or_default())
 }
 
 /// The words for a level.
@@ -204,6 +232,18 @@ mod tests {
                 change: ListenerChange::Added,
             },
             "listening on 127.0.0.1:80 (web)",
+        );
+        check(
+            Event::Limit {
+                name: "login".into(),
+                from: RateLimitState::Enforced,
+                to: RateLimitState::Expired,
+                of: LimitNote {
+                    owner: Some("network".into()),
+                    reason: None,
+                },
+            },
+            "limit login has expired: it is not asked any more; ask network",
         );
         check(
             Event::Health {

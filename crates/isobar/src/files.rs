@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use isobar_config::{CertificatePaths, Needed, Unusable};
+use isobar_config::{CertificatePaths, Needed, Unusable, check_overrides, read_overrides};
 use isobar_engine::named_file::read;
 use isobar_net::tls;
 use isobar_plan::{CheckTls, HealthTls, Plan, Secret, StickyBy, Trust};
@@ -27,6 +27,9 @@ const MAX_SECRET: u64 = 4096;
 
 /// Bytes of a file with certificates at most; all the authorities of a usual system take some 250 KB.
 const MAX_CERTIFICATES: u64 = 16 * 1024 * 1024;
+
+/// Bytes of a file with rates by key at most.
+const MAX_OVERRIDES: u64 = 64 * 1024 * 1024;
 
 /// What follows where connections to the servers of an upstream cannot be secured as asked.
 const FAILS: &str = "requests to this upstream are answered with 502 until it can be used";
@@ -57,6 +60,10 @@ pub(crate) fn look(needed: Needed<'_>) -> Result<(), Unusable> {
         Needed::TicketKey(file) => ticket_key(file),
         Needed::Users(file) => passwords::users(file).map(drop),
         Needed::Password(file) => passwords::password(file).map(drop),
+        Needed::Overrides { file, key, algorithm } => {
+            let checked = check_overrides(&overrides(file)?, key, algorithm);
+            checked.map_err(|why| not_overrides(file, &why))
+        }
         Needed::AccessLog(file) => access_log(file),
     }
 }
@@ -75,6 +82,14 @@ pub(crate) fn look_to_serve(needed: Needed<'_>) -> Result<(), Unusable> {
 /// *Errors*: a file cannot be used; in a line.
 pub(crate) fn fill_in(plan: &mut Plan) -> Result<(), String> {
     let mut known: HashMap<Box<str>, Arc<[u8]>> = HashMap::new();
+    for limit in &mut plan.limits {
+        if let Some(file) = &limit.overrides_file {
+            let of_limit = |Unusable { message, .. }| format!("{message} (limit {})", limit.name);
+            let text = overrides(file).map_err(of_limit)?;
+            let read = read_overrides(&text, &limit.counting);
+            limit.overrides_read = read.map_err(|why| of_limit(not_overrides(file, &why)))?.into();
+        }
+    }
     for upstream in &mut plan.upstreams {
         let of_upstream = |Unusable { message, help }| {
             let help = help.map(|help| format!("; {help}")).unwrap_or_default();
@@ -118,6 +133,19 @@ pub(crate) fn fill_in(plan: &mut Plan) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// The text of a file with rates by key.
+fn overrides(file: &str) -> Result<String, Unusable> {
+    let bytes = read(file, MAX_OVERRIDES).map_err(|error| not_overrides(file, &io_reason(&error)))?;
+    String::from_utf8(bytes).map_err(|_| not_overrides(file, "it is not UTF-8"))
+}
+
+fn not_overrides(file: &str, why: &str) -> Unusable {
+    Unusable {
+        message: format!("failed to read the rates in {file}: {why}"),
+        help: None,
+    }
 }
 
 /// The secret in a file, without the line end behind it.

@@ -231,11 +231,13 @@ fn the_full_example_passes_the_check() {
     fs::write(file("site.ocsp"), "an answer").unwrap();
     fs::write(file("proxy.htpasswd"), format!("alice:{PASSWORD_HASH}\n")).unwrap();
     fs::write(file("parent.password"), "secret\n").unwrap();
+    fs::write(file("rates"), "10.0.0.9 2000/min\n").unwrap();
     let text = text
         .replace("/etc/isobar/sticky.key", &file("sticky.key"))
         .replace("/etc/isobar/tickets.key", &file("tickets.key"))
         .replace("/etc/isobar/proxy.htpasswd", &file("proxy.htpasswd"))
         .replace("/etc/isobar/parent.password", &file("parent.password"))
+        .replace("/etc/isobar/rates", &file("rates"))
         .replace("/etc/isobar/site.pem", site.certificate.to_str().unwrap())
         .replace("/etc/isobar/site.key", site.key.to_str().unwrap())
         .replace("/etc/isobar/own.pem", site.certificate.to_str().unwrap())

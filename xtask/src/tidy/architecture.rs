@@ -69,7 +69,11 @@ const CRATES: &[Crate] = &[
     Crate::new("isobar-route", Layer::Pure, &[]),
     Crate::new("isobar-wire", Layer::Pure, &[]),
     Crate::new("isobar-observe", Layer::Pure, &[]),
-    Crate::new("isobar-plan", Layer::Pure, &["isobar-balance", "isobar-route"]),
+    Crate::new(
+        "isobar-plan",
+        Layer::Pure,
+        &["isobar-balance", "isobar-limit", "isobar-route"],
+    ),
     Crate::new("isobar-net", Layer::Data, &[])
         .with_sockets("it is where sockets live")
         .with_unsafe(),
@@ -83,6 +87,7 @@ const CRATES: &[Crate] = &[
         Layer::Data,
         &[
             "isobar-balance",
+            "isobar-limit",
             "isobar-route",
             "isobar-wire",
             "isobar-plan",
@@ -96,6 +101,7 @@ const CRATES: &[Crate] = &[
         Layer::Data,
         &[
             "isobar-balance",
+            "isobar-limit",
             "isobar-route",
             "isobar-wire",
             "isobar-plan",

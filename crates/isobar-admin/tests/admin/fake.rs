@@ -6,12 +6,14 @@ use std::time::{Duration, SystemTime};
 
 use isobar_admin::{ConfigurationReport, Operations, View, serve};
 use isobar_observe::{
-    Cause, ListenerSnapshot, ListenerStats, PrioritySnapshot, PriorityStats, RouteSnapshot, RouteStats, ServerSnapshot,
-    ServerStats, Snapshot, UpstreamSnapshot, UpstreamStats, WorkerSnapshot, WorkerStats,
+    Cause, LimitOutcome, LimitSnapshot, LimitStats, ListenerSnapshot, ListenerStats, PrioritySnapshot, PriorityStats,
+    RouteSnapshot, RouteStats, ServerSnapshot, ServerStats, Snapshot, UpstreamSnapshot, UpstreamStats, WorkerSnapshot,
+    WorkerStats,
 };
 use isobar_plan::{
     CertificateStatus, CheckHealth, EngineState, HealthState, LimitStatus, ListenerStatus, LogStatus, Name, OrderDone,
-    OrderRefusal, ReportsStatus, ServerOrder, ServerStatus, ServiceState, Status, UpstreamStatus, UpstreamTlsStatus,
+    OrderRefusal, RateLimitState, RateLimitStatus, ReportsStatus, ServerOrder, ServerStatus, ServiceState, Status,
+    UpstreamStatus, UpstreamTlsStatus,
 };
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -186,6 +188,15 @@ fn well() -> Status {
                 tls: None,
             },
         ],
+        limits: vec![RateLimitStatus {
+            name: "per-client".into(),
+            state: RateLimitState::Disarmed,
+            keys: 12,
+            max_keys: 100_000,
+            bytes: 6_100_000,
+            estimated: 3,
+            evicted: 2,
+        }],
         access_log: Some(LogStatus {
             written: 100,
             dropped: 7,
@@ -216,6 +227,11 @@ fn counted() -> Snapshot {
     priority_stats.refused.count(Cause::Displaced);
     priority.add(&priority_stats);
 
+    let mut limit = LimitSnapshot::new(["per-client".into()]);
+    let limit_stats = LimitStats::default();
+    limit_stats.decisions.count(LimitOutcome::Refused);
+    limit.add(&limit_stats);
+
     let mut worker = WorkerSnapshot::new(["0".into()]);
     worker.add(&WorkerStats::default());
     Snapshot {
@@ -223,6 +239,7 @@ fn counted() -> Snapshot {
         routes: vec![route],
         upstreams: vec![upstream],
         priorities: vec![priority],
+        limits: vec![limit],
         servers: vec![server_counts("api".into()), server_counts(ODD_NAME.into())],
         workers: vec![worker],
     }

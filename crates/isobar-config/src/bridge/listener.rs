@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use isobar_plan::{Forwarding, ProxySources};
+use isobar_plan::{Forwarding, ProxySources, SourceLimits};
 
 use super::{Bridge, forward, names, route};
 use crate::document::{ClientTimeouts, Label, Listener, ListenerLimits, Protocol, ProxyProtocol, Route, TlsRedirect};
 use crate::problem::{Path, Problem, Problems, Spot};
 use crate::setting::Setting;
-use crate::units::Span;
+use crate::units::{Rate, Span};
 
 /// The listeners, by what is spoken there.
 #[derive(Default)]
@@ -21,7 +21,7 @@ pub(super) struct Listeners {
 }
 
 /// All of them.
-pub(super) fn listeners(written: &[Listener], bridge: &mut Bridge<'_>) -> Listeners {
+pub(super) fn listeners<'d>(written: &'d [Listener], bridge: &mut Bridge<'d>) -> Listeners {
     let root = Path::ROOT.key("listeners");
     if written.is_empty() {
         let help = "listeners: [{ address: 127.0.0.1:8080, upstream: web }]";
@@ -62,7 +62,7 @@ fn check_names(listeners: &[Listener], problems: &mut Problems) {
     }
 }
 
-fn listener(written: &Listener, index: usize, bridge: &mut Bridge<'_>) -> isobar_plan::Listener {
+fn listener<'d>(written: &'d Listener, index: usize, bridge: &mut Bridge<'d>) -> isobar_plan::Listener {
     let Listener {
         name: _,
         address,
@@ -78,6 +78,7 @@ fn listener(written: &Listener, index: usize, bridge: &mut Bridge<'_>) -> isobar
         trusted_proxies,
         forwarded,
         priority,
+        request_limits,
         routes,
         upstream,
     } = written;
@@ -85,6 +86,8 @@ fn listener(written: &Listener, index: usize, bridge: &mut Bridge<'_>) -> isobar
     let root = Path::ROOT.key("listeners");
     let at = root.index(index);
     super::udp::refuse_elsewhere(udp, at, &mut bridge.problems);
+    bridge.check_limits(request_limits, at.key("request_limits"));
+    bridge.shared_limits = request_limits;
     isobar_plan::Listener {
         name: names::listener_name(written, index).as_str().into(),
         address: address.0,
@@ -129,6 +132,7 @@ pub(crate) fn everything_to(upstream: Label) -> Route {
         retry,
         hedge,
         priority,
+        limits,
         grpc_web,
         request_headers,
         response_headers,
@@ -141,6 +145,7 @@ pub(crate) fn everything_to(upstream: Label) -> Route {
         retry,
         hedge,
         priority,
+        limits,
         grpc_web,
         request_headers,
         response_headers,
@@ -212,6 +217,8 @@ fn check_redirect(listener: &Listener, at: Path<'_>, problems: &mut Problems) {
 pub(super) fn limits(limits: &ListenerLimits) -> isobar_plan::ListenerLimits {
     let ListenerLimits {
         max_connections,
+        max_connections_per_source,
+        new_connections_per_source,
         max_head_bytes,
         max_headers,
         max_body_bytes,
@@ -219,11 +226,20 @@ pub(super) fn limits(limits: &ListenerLimits) -> isobar_plan::ListenerLimits {
     } = limits;
     isobar_plan::ListenerLimits {
         max_connections: max_connections.value(),
+        sources: sources(max_connections_per_source.value(), new_connections_per_source.0),
         // The types of the document keep both within the plan's.
         max_head_bytes: u32::try_from(max_head_bytes.bytes()).unwrap_or(u32::MAX),
         max_headers: u16::try_from(max_headers.value()).unwrap_or(u16::MAX),
         max_body_bytes: max_body_bytes.0.map(|size| size.bytes()),
         backlog: backlog.value(),
+    }
+}
+
+/// What one source may have.
+pub(super) fn sources(max_connections: Option<u32>, rate: Option<Rate>) -> SourceLimits {
+    SourceLimits {
+        max_connections,
+        rate: rate.map(|rate| isobar_plan::Rate::new(rate.units(), rate.period())),
     }
 }
 

@@ -31,6 +31,7 @@ pub(super) fn route(written: &Route, name: &Label, at: Path<'_>, bridge: &mut Br
         retry: own_retry,
         hedge,
         priority,
+        limits,
         grpc_web,
         request_headers,
         response_headers,
@@ -47,6 +48,7 @@ pub(super) fn route(written: &Route, name: &Label, at: Path<'_>, bridge: &mut Br
         retry::check_hedged_sessions(hedge, &upstream.sticky, at, &mut bridge.problems);
     }
     let rule = rule(r#match, at.key("match"), &mut bridge.problems);
+    let limits = bridge.limits_of(limits, at.key("limits"));
     let mut changes = |written, key, side| header::changes(written, at.key(key), side, &mut bridge.problems);
     isobar_plan::Route {
         name: name.as_str().into(),
@@ -56,6 +58,7 @@ pub(super) fn route(written: &Route, name: &Label, at: Path<'_>, bridge: &mut Br
         retry: retry::retry(&retry),
         hedge: retry::hedge(hedge.as_ref().unwrap_or(&inherited_hedge)),
         priority: priority.unwrap_or(bridge.priority),
+        limits,
         grpc_web: *grpc_web,
         request_headers: changes(request_headers, "request_headers", Side::Request),
         response_headers: changes(response_headers, "response_headers", Side::Response),

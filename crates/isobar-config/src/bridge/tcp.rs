@@ -34,6 +34,7 @@ pub(super) fn listener(written: &Listener, index: usize, bridge: &mut Bridge<'_>
         trusted_proxies,
         forwarded,
         priority,
+        request_limits,
         routes,
         upstream,
     } = written;
@@ -45,6 +46,7 @@ pub(super) fn listener(written: &Listener, index: usize, bridge: &mut Bridge<'_>
         ("redirect_to_https", redirect_to_https.is_some()),
         ("trusted_proxies", !trusted_proxies.is_empty()),
         ("forwarded", *forwarded),
+        ("request_limits", !request_limits.is_empty()),
     ];
     refuse(&of_http, at, &mut bridge.problems);
     check_timeouts(timeouts, at.key("timeouts"), &mut bridge.problems);
@@ -126,6 +128,8 @@ fn check_timeouts(written: &ClientTimeouts, at: Path<'_>, problems: &mut Problem
 fn limits(written: &ListenerLimits, at: Path<'_>, problems: &mut Problems) -> TcpLimits {
     let ListenerLimits {
         max_connections,
+        max_connections_per_source,
+        new_connections_per_source,
         max_head_bytes,
         max_headers,
         max_body_bytes,
@@ -140,6 +144,7 @@ fn limits(written: &ListenerLimits, at: Path<'_>, problems: &mut Problems) -> Tc
     refuse(&of_http, at, problems);
     TcpLimits {
         max_connections: max_connections.value(),
+        sources: super::listener::sources(max_connections_per_source.value(), new_connections_per_source.0),
         backlog: backlog.value(),
     }
 }
@@ -164,6 +169,7 @@ fn route(written: &Route, name: &Label, at: Path<'_>, bridge: &mut Bridge<'_>) -
         hedge,
         grpc_web,
         priority,
+        limits,
         request_headers,
         response_headers,
     } = written;
@@ -171,6 +177,7 @@ fn route(written: &Route, name: &Label, at: Path<'_>, bridge: &mut Bridge<'_>) -
     let of_http = [
         ("hedge", hedge.is_some()),
         ("grpc_web", *grpc_web),
+        ("limits", !limits.is_empty()),
         ("request_headers", changes(request_headers)),
         ("response_headers", changes(response_headers)),
     ];

@@ -40,6 +40,12 @@ impl HeaderName {
 pub struct HeaderValue(Box<str>);
 
 impl HeaderValue {
+    /// A value that is one by the way it was made.
+    pub(crate) fn made(text: &str) -> Self {
+        debug_assert!(Self::read(text).is_ok(), "{text} is no field value");
+        Self(text.into())
+    }
+
     /// The value as written.
     #[must_use]
     pub fn as_str(&self) -> &str {

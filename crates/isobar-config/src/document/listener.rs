@@ -7,7 +7,7 @@ use super::{
 };
 use crate::setting::choice::Choice;
 use crate::setting::section::settings;
-use crate::units::{ByteSize, ListenAddress, Network, Span};
+use crate::units::{ByteSize, ListenAddress, Network, Rate, Span};
 
 settings! {
     /// One address on which clients are served.
@@ -42,6 +42,8 @@ settings! {
         forwarded: bool = false,
         /// How much requests matter when not all can be served. A route can have a priority of its own.
         priority: Priority = Priority::Normal,
+        /// Limits that the requests of all its routes fall under, by name; those of a route come on top.
+        request_limits: Vec<Label>,
         /// Which requests go where. The most specific rule decides, then the order.
         routes: Vec<Route>,
         /// The upstream every request goes to; short for one route that takes everything.
@@ -97,6 +99,10 @@ settings! {
     pub struct ListenerLimits called "the limits of a listener" {
         /// Open client connections over all workers; past it, connections wait in the kernel's backlog.
         max_connections: Whole<1, 10_000_000> = Whole::of(10_000),
+        /// Open connections of one source: an address, of IPv6 a network of 64 bits. Past it, a new one is closed; `none`: no limit.
+        max_connections_per_source: OrNone<Whole<1, 10_000_000>>,
+        /// New connections of one source in a time, such as `20/s`. Past it, one is closed; `none`: no limit.
+        new_connections_per_source: OrNone<Rate>,
         /// Bytes of a request head, request line included (431, or 414 when the target alone is longer).
         max_head_bytes: ByteSize<1024, 65_535> = ByteSize::of(32 << 10),
         /// Header fields of a request (431).

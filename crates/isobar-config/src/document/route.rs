@@ -28,6 +28,8 @@ settings! {
         hedge: Option<OrNone<Hedge>>,
         /// How much its requests matter when not all can be served, in place of the listener's priority.
         priority: Option<Priority>,
+        /// Limits that its requests fall under, by name. All of them have to let a request pass.
+        limits: Vec<Label>,
         /// Whether clients that speak gRPC-Web are understood: what they ask becomes a call of gRPC, for servers of an upstream
         /// with `http_version: http2`.
         grpc_web: bool = false,

@@ -1,6 +1,6 @@
 //! What does a reload change, in a sentence?
 
-use isobar_plan::{ListenerChange, PlanDiff, UpstreamChange};
+use isobar_plan::{LimitChange, ListenerChange, PlanDiff, UpstreamChange};
 
 /// The changes as a clause for the log.
 pub(super) fn describe(diff: &PlanDiff) -> String {
@@ -37,6 +37,15 @@ pub(super) fn describe(diff: &PlanDiff) -> String {
             }
         });
     }
+    for (name, change) in &diff.limits {
+        let verb = match change {
+            LimitChange::Added => "added",
+            LimitChange::Removed => "removed",
+            LimitChange::Restarted => "counts anew",
+            LimitChange::Changed => "changed",
+        };
+        clauses.push(format!("limit {name} {verb}"));
+    }
     if diff.access_log {
         clauses.push("access log changed".to_owned());
     }
@@ -65,11 +74,15 @@ mod tests {
                     ("old".into(), ListenerChange::Removed),
                 ],
                 upstreams: vec![("api".into(), servers), ("new".into(), UpstreamChange::Added)],
+                limits: vec![
+                    ("login".into(), LimitChange::Restarted),
+                    ("per-client".into(), LimitChange::Changed),
+                ],
                 access_log: true,
                 admin: true,
             },
             "listener web changed, listener old removed, upstream api changed (+b:1 -a:1), upstream new added, \
-             access log changed, admin changed",
+             limit login counts anew, limit per-client changed, access log changed, admin changed",
         );
         let settings = UpstreamChange::Changed {
             added: vec![],

@@ -107,6 +107,10 @@ fields! {
     Attempts "attempts" |r| Value::Number(u64::from(r.attempts)), "Servers tried.";
     Tried "tried" |r| Value::Bytes(r.tried), "Servers that failed the request and why, as in `a:connect_failed b:503`; `hedge_lost`: another was faster.";
     TlsError "tls_error" |r| Value::Bytes(r.tls_error), "Why a connection to a server could not be secured, in words; of several the last.";
+    Limit "limit" |r| Value::name(r.limit), "The limit that refused the request.";
+    LimitShadow "limit_shadow" |r| Value::name(r.limit_shadow), "A limit that would have refused the request, were it enforced; of several the first.";
+    LimitDelayMs "limit_delay_ms" |r| Value::Millis(r.limit_delay), "How long limits made the request wait.";
+    LimitRemaining "limit_remaining" |r| r.limit_remaining.map_or(Value::Absent, Value::Number), "What the tightest of the limits that were asked had left after the request.";
     RetryRefused "retry_refused" |r| Value::Flag(r.retry_refused), "Whether a further try was left out because the budget for retries was used up.";
     Upgraded "upgraded" |r| Value::Flag(r.upgraded), "Whether the connection was upgraded, as for a WebSocket.";
     Cause "cause" |r| Value::Bytes(r.cause.text().as_bytes()), "How the exchange ended.";
@@ -118,8 +122,15 @@ fields! {
     RequestId "request_id" |r| Value::Bytes(r.request_id), "The request's `X-Request-Id`.";
 }
 
-/// What the JSON format leaves out because other fields say the same.
-const TEMPLATE_ONLY: [Field; 4] = [Field::TimeClf, Field::TimeUnix, Field::Path, Field::Request];
+/// What the JSON format leaves out, mostly because other fields say the same.
+const TEMPLATE_ONLY: [Field; 5] = [
+    Field::TimeClf,
+    Field::TimeUnix,
+    Field::Path,
+    Field::Request,
+    // Of use to those who ask for it.
+    Field::LimitRemaining,
+];
 
 fn path(target: &[u8]) -> &[u8] {
     target.split(|&byte| byte == b'?').next().unwrap_or_default()

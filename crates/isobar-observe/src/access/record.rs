@@ -70,6 +70,14 @@ pub struct Record<'a> {
     pub tried: &'a [u8],
     /// Why a connection to a server could not be secured, in words; empty: there was no such failure.
     pub tls_error: &'a [u8],
+    /// The name of the limit that refused it; none: none did.
+    pub limit: Option<&'a str>,
+    /// The name of a limit that would have, were it enforced.
+    pub limit_shadow: Option<&'a str>,
+    /// How long limits made it wait.
+    pub limit_delay: Duration,
+    /// What the tightest of its limits had left; none: none was asked.
+    pub limit_remaining: Option<u64>,
     /// Whether a further try was left out because the budget for retries was used up.
     pub retry_refused: bool,
     /// Whether the connection was upgraded to another protocol.

@@ -1,0 +1,321 @@
+//! What may be written about a limit?
+
+use isobar_plan::{LimitMode, MissingKey};
+
+use super::hash::token;
+use super::{HeaderValue, Named, OneOrMore, OrNone, Whole};
+use crate::setting::choice::Choice;
+use crate::setting::section::settings;
+use crate::setting::shape::WordShape;
+use crate::setting::word::word_setting;
+use crate::setting::{Misfit, Word};
+use crate::units::{Network, Percent, Rate, Span, Timestamp};
+
+settings! {
+    /// A limit on requests, by key. Routes and listeners name it; all that name it count together.
+    pub struct Limit called "a limit" {
+        /// Whom it counts: `client_ip` as trusted proxies tell it, `header:NAME`, `cookie:NAME`, `query:NAME`, `host`, `path`, `method`,
+        /// `route`, `tls_name`; several together make one key.
+        key: OneOrMore<LimitKeyPart> = OneOrMore(vec![LimitKeyPart::CLIENT_IP]),
+        /// How it counts.
+        algorithm: LimitAlgorithm = LimitAlgorithm::Gcra,
+        /// How many in which time; must be written, but for `concurrency`.
+        rate: Option<Rate>,
+        /// How many at once, for `gcra` and `token_bucket`; without it, as many as the rate has in its time.
+        burst: Option<Whole<1, 1_000_000_000>>,
+        /// Requests in flight, for `concurrency`.
+        max_requests: Option<Whole<1, 10_000_000>>,
+        /// How long a request past the burst may wait for its turn before it is refused, for `gcra`; `none`: none waits.
+        delay: OrNone<Span>,
+        /// What one request takes.
+        cost: Whole<1, 1_000_000> = Whole::of(1),
+        /// What becomes of requests that lack a part of the key.
+        missing: MissingKey = MissingKey::OwnBucket,
+        /// Bits of IPv4 addresses that count.
+        prefix_v4: Whole<1, 32> = Whole::of(32),
+        /// Bits of IPv6 addresses that count: a client has a whole /64 as a rule.
+        prefix_v6: Whole<1, 128> = Whole::of(64),
+        /// Other rates for some keys. The values of several parts have `|` between them.
+        overrides: Named<OverrideKey, LimitOverride>,
+        /// A file with further ones, a key and a rate on each line, such as `10.0.0.7 1000/min`; it is read again when it changes.
+        overrides_file: Option<OverridesFile>,
+        /// Clients that it does not hold for.
+        exempt: Vec<Network>,
+        /// Clients that are always refused (403).
+        deny: Vec<Network>,
+        /// The status of a refusal.
+        status: Whole<400, 599> = Whole::of(429),
+        /// The body of a refusal; without it, the reason in a sentence.
+        body: Option<Remark>,
+        /// What kind of body that is.
+        content_type: HeaderValue = HeaderValue::made("text/plain; charset=utf-8"),
+        /// Whether also those that pass are told what is left (`RateLimit` and `RateLimit-Policy`); those that are refused always are.
+        headers: bool = false,
+        /// Whether it refuses.
+        mode: LimitMode = LimitMode::Enforce,
+        /// For how many of its keys it refuses; the others are in its shadow.
+        enforce: Percent<0, 100> = Percent::of(100),
+        /// Whom to ask about it; for the log.
+        owner: Option<Remark>,
+        /// Why it is there; for the log.
+        reason: Option<Remark>,
+        /// When it ends by itself; `none`: never.
+        expires: OrNone<Timestamp>,
+        /// When it disarms itself: it refuses nobody any more once it has refused more than this part of the requests; `none`: never.
+        disarm_above: OrNone<LimitGuard>,
+        /// Keys that are sure to find room in its table, which takes 61 bytes for each.
+        max_keys: Whole<1_000, 67_108_864> = Whole::of(100_000),
+    }
+}
+
+settings! {
+    /// Another rate for one key of a limit.
+    pub struct LimitOverride called "an override" short rate {
+        /// How many in which time.
+        rate: Option<Rate>,
+        /// How many at once; without it, as many as the rate has in its time.
+        burst: Option<Whole<1, 1_000_000_000>>,
+        /// Requests in flight, for `concurrency`.
+        max_requests: Option<Whole<1, 10_000_000>>,
+    }
+}
+
+settings! {
+    /// When a new limit disarms itself.
+    pub struct LimitGuard called "the guard of a limit" short share {
+        /// It may refuse so much of what it is asked.
+        share: Percent<1, 99>,
+        /// Judged once there were so many requests within the window.
+        min_requests: Whole<1, 1_000_000_000> = Whole::of(1_000),
+        /// How long is counted before counting begins anew.
+        window: Span = Span::seconds(60),
+        /// For how long the limit is new; afterwards it has proved itself.
+        watch: Span = Span::seconds(86_400),
+    }
+}
+
+/// How a limit counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "the options say what they are")]
+pub enum LimitAlgorithm {
+    Gcra,
+    TokenBucket,
+    FixedWindow,
+    SlidingWindow,
+    Concurrency,
+}
+
+impl Choice for LimitAlgorithm {
+    const EXPECTED: &'static str = "an algorithm";
+    const OPTIONS: &'static [(Self, &'static str, &'static str)] = &[
+        (
+            Self::Gcra,
+            "gcra",
+            "evenly at the rate, with a burst; exact, and what is past the burst can wait",
+        ),
+        (
+            Self::TokenBucket,
+            "token_bucket",
+            "a bucket of tokens that fills at the rate; decides as `gcra` does",
+        ),
+        (
+            Self::FixedWindow,
+            "fixed_window",
+            "so many in each window; twice as many can come around its edge",
+        ),
+        (Self::SlidingWindow, "sliding_window", "so many in any window, nearly"),
+        (Self::Concurrency, "concurrency", "so many requests in flight"),
+    ];
+
+    fn about(word: &str) -> Option<&'static str> {
+        match word {
+            "leaky_bucket" => Some("write `gcra`, which is one"),
+            "sliding_log" => Some("tables keep no logs; write `gcra`, which is exact as well"),
+            _ => None,
+        }
+    }
+}
+
+impl Choice for LimitMode {
+    const EXPECTED: &'static str = "a mode";
+    const OPTIONS: &'static [(Self, &'static str, &'static str)] = &[
+        (Self::Enforce, "enforce", "it refuses"),
+        (Self::Shadow, "shadow", "it counts, and refuses nobody"),
+    ];
+
+    fn about(word: &str) -> Option<&'static str> {
+        match word {
+            "dry_run" | "dry-run" | "log" | "report" | "off" => Some("did you mean `shadow`?"),
+            _ => None,
+        }
+    }
+}
+
+impl Choice for MissingKey {
+    const EXPECTED: &'static str = "what becomes of requests without a key";
+    const OPTIONS: &'static [(Self, &'static str, &'static str)] = &[
+        (Self::OwnBucket, "own_bucket", "all of them are counted together"),
+        (Self::Skip, "skip", "the limit does not hold for them"),
+        (Self::Refuse, "refuse", "they are refused"),
+    ];
+}
+
+/// One part of a limit's key.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct LimitKeyPart(isobar_plan::LimitKey);
+
+impl LimitKeyPart {
+    /// The client's address.
+    pub(crate) const CLIENT_IP: Self = Self(isobar_plan::LimitKey::Part(isobar_plan::HashPart::ClientIp));
+
+    /// As the plan has it.
+    #[must_use]
+    pub fn part(&self) -> isobar_plan::LimitKey {
+        self.0.clone()
+    }
+}
+
+impl Word for LimitKeyPart {
+    fn read(text: &str) -> Result<Self, Misfit> {
+        use isobar_plan::HashPart::{ClientIp, Cookie, Header, Host, Path, Query};
+        use isobar_plan::LimitKey::{Method, Part, Route, TlsName};
+        let (kind, name) = text
+            .split_once(':')
+            .map_or((text, None), |(kind, name)| (kind, Some(name.trim_start())));
+        let part = match (kind, name) {
+            ("client_ip", None) => Part(ClientIp),
+            ("host", None) => Part(Host),
+            ("path", None) => Part(Path),
+            ("method", None) => Method,
+            ("route", None) => Route,
+            ("tls_name", None) => TlsName,
+            ("header", Some(name)) => Part(Header(token(name)?.to_ascii_lowercase().into())),
+            ("cookie", Some(name)) => Part(Cookie(token(name)?.into())),
+            ("query", Some(name)) if !name.is_empty() => Part(Query(name.into())),
+            ("header" | "cookie" | "query", _) => return Err(Misfit::OTHER.help(format!("write `{kind}:NAME`"))),
+            ("source" | "source_ip" | "ip" | "remote_addr" | "src" | "remote_ip", None) => {
+                return Err(Misfit::OTHER.help("did you mean `client_ip`?"));
+            }
+            ("sni" | "server_name", None) => return Err(Misfit::OTHER.help("did you mean `tls_name`?")),
+            ("uri" | "url", None) => return Err(Misfit::OTHER.help("did you mean `path`?")),
+            _ => return Err(Misfit::OTHER),
+        };
+        Ok(Self(part))
+    }
+
+    fn write(&self) -> String {
+        use isobar_plan::HashPart::{ClientIp, Cookie, DestinationPort, Header, Host, Path, Query, Sni};
+        use isobar_plan::LimitKey::{Method, Part, Route, TlsName};
+        match &self.0 {
+            Part(ClientIp | Sni | DestinationPort) => "client_ip".to_owned(),
+            Part(Host) => "host".to_owned(),
+            Part(Path) => "path".to_owned(),
+            Method => "method".to_owned(),
+            Route => "route".to_owned(),
+            TlsName => "tls_name".to_owned(),
+            Part(Header(name)) => format!("header:{name}"),
+            Part(Cookie(name)) => format!("cookie:{name}"),
+            Part(Query(name)) => format!("query:{name}"),
+        }
+    }
+
+    fn stand_in() -> Self {
+        Self::CLIENT_IP
+    }
+
+    fn describe() -> WordShape {
+        WordShape {
+            name: "part of a limit's key",
+            expected: "`client_ip`, `header:NAME`, `cookie:NAME`, `query:NAME`, `host`, `path`, `method`, `route` or `tls_name`"
+                .to_owned(),
+            pattern: Some("^(client_ip|host|path|method|route|tls_name|(header|cookie|query): *.+)$"),
+            examples: &["client_ip", "header:x-user"],
+            range: None,
+            number: false,
+        }
+    }
+}
+
+macro_rules! texts {
+    ($($(#[doc = $help:literal])+ $Name:ident $most:literal $name:literal $expected:literal $examples:expr;)*) => {$(
+        $(#[doc = $help])+
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub struct $Name(Box<str>);
+
+        impl $Name {
+            /// As written.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl Word for $Name {
+            fn read(text: &str) -> Result<Self, Misfit> {
+                match text.len() {
+                    0 => Err(Misfit::OTHER),
+                    1..=$most => Ok(Self(text.into())),
+                    _ => Err(Misfit::because(format!("{} bytes are the most", $most))),
+                }
+            }
+
+            fn write(&self) -> String {
+                self.0.to_string()
+            }
+
+            fn stand_in() -> Self {
+                Self("?".into())
+            }
+
+            fn describe() -> WordShape {
+                WordShape {
+                    name: $name,
+                    expected: $expected.to_owned(),
+                    pattern: None,
+                    examples: $examples,
+                    range: Some(format!("1 to {} bytes", $most)),
+                    number: true,
+                }
+            }
+        }
+
+        word_setting!($Name);
+    )*};
+}
+
+texts! {
+    /// Something for people to read.
+    Remark 4096 "text" "a text" &["the payments team"];
+    /// The value of a limit's key.
+    OverrideKey 4096 "value of a key" "the value of a key such as `10.0.0.7`" &["10.0.0.7"];
+    /// A file with rates by key.
+    OverridesFile 4096 "file" "a file such as `/etc/isobar/rates`" &["/etc/isobar/rates"];
+}
+
+word_setting!(LimitKeyPart);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_written_as_they_are_read() {
+        for text in [
+            "client_ip",
+            "host",
+            "path",
+            "method",
+            "route",
+            "tls_name",
+            "header:x-user",
+            "cookie:Session",
+            "query:a b",
+        ] {
+            assert_eq!(LimitKeyPart::read(text).unwrap().write(), text);
+        }
+        assert_eq!(LimitKeyPart::read("header: X-User").unwrap().write(), "header:x-user");
+        for text in ["", "header", "header:", "header:a b", "sni", "ip", "client_ip:x"] {
+            assert!(LimitKeyPart::read(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,317 @@
+//! May a request pass the limits that it falls under?
+//!
+//! All of them let it, or none has it in its books. How a limit counts is `isobar-limit`'s business, and whom it counts that of
+//! [`key`]; here is what of that a request has to do with.
+
+mod fields;
+mod held;
+mod key;
+mod running;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use isobar_balance::Moment;
+use isobar_limit::{Algorithm as _, Claim, Denial, Effect, Key, Outcome, Transaction, Unit, Verdict};
+use isobar_observe::{Cause, LimitOutcome};
+use isobar_plan::{LimitHeaders, MissingKey};
+use isobar_upstream::moment;
+
+pub(crate) use fields::write_retry_after;
+pub use running::{Limits, RunningLimit};
+
+use self::held::Held;
+use self::key::Subject;
+use crate::connection::Client;
+use crate::exchange::Exchange;
+use crate::{Site, Worker, again, request};
+
+/// Bytes of fields that are kept allocated for the next request.
+const KEPT_FIELDS: usize = 512;
+
+/// What limits came to for one request.
+#[derive(Debug, Default)]
+pub(crate) struct Limited {
+    /// The limit that refused it.
+    pub(crate) refusal: Option<Refusal>,
+    /// The first that would have, were it enforced.
+    pub(crate) shadow: Option<Arc<RunningLimit>>,
+    /// What the tightest one had left.
+    pub(crate) remaining: Option<u64>,
+    /// How long it had to wait.
+    pub(crate) delay: Duration,
+    /// Fields of the answer that tell of it, each with its line end.
+    pub(crate) fields: Vec<u8>,
+    /// What is given back when it ends.
+    held: Vec<Held>,
+}
+
+/// Why a request was refused.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub(crate) limit: Arc<RunningLimit>,
+    /// When the same request would pass if nobody else asked; none: waiting alone does not help.
+    pub(crate) retry_in: Option<Duration>,
+}
+
+impl Limited {
+    /// The request is over: what counts those in flight has one less.
+    pub(crate) fn end(&mut self) {
+        self.held.clear();
+    }
+
+    /// Forgets everything but what is allocated.
+    pub(crate) fn clear(&mut self) {
+        self.end();
+        self.refusal = None;
+        self.shadow = None;
+        self.remaining = None;
+        self.delay = Duration::ZERO;
+        self.fields.clear();
+        self.fields.shrink_to(KEPT_FIELDS);
+    }
+
+    fn refuses(&mut self, limit: &Arc<RunningLimit>, retry_in: Option<Duration>) {
+        let limit = Arc::clone(limit);
+        self.refusal = Some(Refusal { limit, retry_in });
+    }
+
+    fn would_refuse(&mut self, limit: &Arc<RunningLimit>) {
+        self.shadow.get_or_insert_with(|| Arc::clone(limit));
+    }
+}
+
+/// A request, and where it is.
+pub(crate) struct Asked<'a> {
+    pub(crate) worker: &'a Worker,
+    pub(crate) client: &'a Client,
+    pub(crate) site: &'a Site,
+    /// As an index into the site's.
+    pub(crate) route: usize,
+    /// When it is asked.
+    pub(crate) now: Instant,
+}
+
+/// The limits that have to be asked, and what each is asked.
+struct Gathered<'a> {
+    claims: [Claim<'a>; Transaction::MOST_CLAIMS],
+    counted: [Counted<'a>; Transaction::MOST_CLAIMS],
+    len: usize,
+}
+
+/// A limit that has to be asked, and what its refusal comes to.
+#[derive(Clone, Copy)]
+struct Counted<'a> {
+    limit: &'a Arc<RunningLimit>,
+    effect: Effect,
+}
+
+impl<'a> Gathered<'a> {
+    /// Nothing yet; the limit only stands for it.
+    fn nothing(limit: &'a Arc<RunningLimit>) -> Self {
+        let effect = Effect::Ended;
+        Self {
+            claims: [limit.claim(Key::new(0)); Transaction::MOST_CLAIMS],
+            counted: [Counted { limit, effect }; Transaction::MOST_CLAIMS],
+            len: 0,
+        }
+    }
+
+    fn add(&mut self, limit: &'a Arc<RunningLimit>, key: Key, now: Moment) {
+        let places = (self.claims.get_mut(self.len), self.counted.get_mut(self.len));
+        let (Some(claim), Some(counted)) = places else {
+            debug_assert!(false, "the configuration allows no more");
+            return;
+        };
+        *claim = limit.claim(key);
+        let effect = claim.enforcement.effect(key, now);
+        *counted = Counted { limit, effect };
+        self.len += 1;
+    }
+
+    fn claims(&self) -> &[Claim<'a>] {
+        self.claims.get(..self.len).unwrap_or_default()
+    }
+
+    fn counted(&self) -> &[Counted<'a>] {
+        self.counted.get(..self.len).unwrap_or_default()
+    }
+}
+
+/// How a limit looks at a request before it is asked.
+enum Look {
+    /// It does not hold for it; why.
+    Passes(LimitOutcome),
+    /// It is turned away without being counted.
+    Turned(LimitOutcome, Cause),
+    /// It is counted.
+    Counted(Key),
+}
+
+/// Asks all limits of a request's route: *returns* how long it has to wait first.
+///
+/// *Errors*: the cause that a limit refuses it for; none has it in its books then.
+///
+/// *Cost*: that of each limit, of which the hash of the key is a part. No allocation, once the exchange has room for fields.
+pub(crate) fn ask(asked: &Asked<'_>, exchange: &mut Exchange) -> Result<Duration, Cause> {
+    let Some((_, route)) = asked.site.rules(asked.route) else {
+        return Ok(Duration::ZERO);
+    };
+    let Some(first) = route.limits.first() else {
+        return Ok(Duration::ZERO);
+    };
+    let mut gathered = Gathered::nothing(first);
+    gather(asked, exchange, &route.limits, &mut gathered)?;
+    match Transaction::ask(gathered.claims(), moment(asked.now)) {
+        Ok((transaction, outcome)) => {
+            admitted(asked, exchange, &gathered, (&transaction, outcome));
+            Ok(outcome.delay)
+        }
+        Err(denial) => Err(refused(asked, exchange, &gathered, denial)),
+    }
+}
+
+/// Finds out which of these limits have to be asked, and of which keys.
+fn gather<'a>(
+    asked: &Asked<'_>,
+    exchange: &mut Exchange,
+    limits: &'a [Arc<RunningLimit>],
+    gathered: &mut Gathered<'a>,
+) -> Result<(), Cause> {
+    let now = moment(asked.now);
+    let address = client_address(asked, exchange);
+    for limit in limits {
+        match look(asked, exchange, limit, (address, now)) {
+            Look::Passes(outcome) => limit.count(asked.worker.id, outcome),
+            Look::Turned(..) if !limit.is_binding(now) => {
+                limit.count(asked.worker.id, LimitOutcome::ShadowRefused);
+                exchange.limited.would_refuse(limit);
+            }
+            Look::Turned(outcome, cause) => {
+                limit.count(asked.worker.id, outcome);
+                exchange.limited.refuses(limit, None);
+                return Err(cause);
+            }
+            Look::Counted(key) => gathered.add(limit, key, now),
+        }
+    }
+    Ok(())
+}
+
+/// Takes down what came of a request that is refused; *returns* the cause.
+fn refused(asked: &Asked<'_>, exchange: &mut Exchange, gathered: &Gathered<'_>, denial: Denial) -> Cause {
+    let now = moment(asked.now);
+    let Denial { claim: index, decision } = denial;
+    for other in gathered.counted().iter().take(index) {
+        let passed = (LimitOutcome::Returned, Verdict::Admitted);
+        other.limit.decided(asked.worker.id, passed, now);
+    }
+    let (Some(claim), Some(counted)) = (gathered.claims().get(index), gathered.counted().get(index)) else {
+        return Cause::Internal;
+    };
+    let limit = counted.limit;
+    limit.decided(asked.worker.id, (LimitOutcome::Refused, decision.verdict), now);
+    let retry_in = match decision.verdict {
+        Verdict::Refused { retry_in } => retry_in,
+        Verdict::Admitted | Verdict::Delayed(_) => None,
+    };
+    let quota = claim.limit.quota();
+    let told = fields::Told {
+        name: limit.name(),
+        quota,
+        standing: decision.standing,
+    };
+    fields::write(&mut exchange.limited.fields, &[Some(told)]);
+    exchange.limited.refuses(limit, retry_in);
+    exchange.limited.remaining = Some(decision.standing.remaining);
+    match quota.unit {
+        Unit::ConcurrentRequests => Cause::LimitedConcurrency,
+        Unit::Requests | Unit::ContentBytes => Cause::RateLimited,
+    }
+}
+
+/// Takes down what came of a request that passes.
+fn admitted(
+    asked: &Asked<'_>,
+    exchange: &mut Exchange,
+    gathered: &Gathered<'_>,
+    (transaction, outcome): (&Transaction, Outcome),
+) {
+    let now = moment(asked.now);
+    let mut told = [None; Transaction::MOST_CLAIMS];
+    let asked_of = gathered.claims().iter().zip(gathered.counted());
+    for (index, ((claim, counted), place)) in asked_of.zip(told.iter_mut()).enumerate() {
+        let limit = counted.limit;
+        let Some(grant) = transaction.grant(index) else {
+            let passed = (LimitOutcome::ShadowRefused, Verdict::Admitted);
+            limit.decided(asked.worker.id, passed, now);
+            exchange.limited.would_refuse(limit);
+            continue;
+        };
+        let is_binding = counted.effect == Effect::Binding;
+        let came_to = match grant.decision.verdict {
+            Verdict::Delayed(_) if is_binding => LimitOutcome::Delayed,
+            _ => LimitOutcome::Admitted,
+        };
+        limit.decided(asked.worker.id, (came_to, Verdict::Admitted), now);
+        let quota = claim.limit.quota();
+        if quota.unit == Unit::ConcurrentRequests {
+            exchange.limited.held.push(Held::new(limit, *claim.limit, *grant));
+        }
+        if is_binding && limit.settings().answer.headers == LimitHeaders::Always {
+            *place = Some(fields::Told {
+                name: limit.name(),
+                quota,
+                standing: grant.decision.standing,
+            });
+        }
+    }
+    fields::write(&mut exchange.limited.fields, &told);
+    exchange.limited.remaining = outcome.tightest.map(|(_, standing)| standing.remaining);
+    exchange.limited.delay = outcome.delay;
+}
+
+/// The client's address, as far as trusted proxies tell.
+fn client_address(asked: &Asked<'_>, exchange: &Exchange) -> IpAddr {
+    let Exchange { request, inbound, .. } = exchange;
+    let head = inbound.get(..request.len).unwrap_or_default();
+    request::client_address(asked.client.peer.ip(), head, request, &asked.site.listener.forwarding)
+}
+
+fn look(asked: &Asked<'_>, exchange: &Exchange, limit: &RunningLimit, (address, now): (IpAddr, Moment)) -> Look {
+    let settings = limit.settings();
+    let is_among = |ranges: &[isobar_plan::Cidr]| ranges.iter().any(|range| range.contains(address));
+    if limit.has_ended(now) {
+        return Look::Passes(LimitOutcome::Ended);
+    }
+    if is_among(&settings.exempt) {
+        return Look::Passes(LimitOutcome::Exempt);
+    }
+    if is_among(&settings.deny) {
+        return Look::Turned(LimitOutcome::Denied, Cause::LimitDenied);
+    }
+    let subject = Subject {
+        asked,
+        exchange,
+        address,
+    };
+    let (key, is_whole) = subject.key(limit);
+    match settings.counting.missing {
+        _ if is_whole => Look::Counted(key),
+        MissingKey::OwnBucket => Look::Counted(key),
+        MissingKey::Skip => Look::Passes(LimitOutcome::Skipped),
+        MissingKey::Refuse => Look::Turned(LimitOutcome::Refused, Cause::RateLimited),
+    }
+}
+
+/// Waits as long as limits want, unless the client leaves.
+pub(crate) async fn wait(
+    worker: &Worker,
+    client: &mut Client,
+    exchange: &mut Exchange,
+    delay: Duration,
+) -> Result<(), Cause> {
+    exchange.report.time_passes();
+    Box::pin(again::sleep(worker, client, exchange, delay)).await
+}

@@ -1,0 +1,122 @@
+//! Whom does a limit count?
+//!
+//! A hash of what the limit goes by, with keys that nobody else knows: clients can choose the values of headers, and must not be
+//! able to choose hashes, or they would count as somebody else. Values may be any bytes of any length; nothing of them is kept.
+
+use std::hash::{BuildHasher as _, Hasher};
+use std::net::IpAddr;
+
+use isobar_limit::Key;
+use isobar_plan::{Cidr, HashPart, LimitCounting, LimitKey};
+
+use super::{Asked, RunningLimit};
+use crate::exchange::Exchange;
+use crate::key::Source;
+
+/// A request, as far as keys are made of it.
+pub(super) struct Subject<'a> {
+    pub(super) asked: &'a Asked<'a>,
+    pub(super) exchange: &'a Exchange,
+    /// The client's.
+    pub(super) address: IpAddr,
+}
+
+impl Subject<'_> {
+    /// The key of the request for a limit, and whether the request has all parts of it. One that it lacks is told apart from an empty
+    /// one.
+    pub(super) fn key(&self, limit: &RunningLimit) -> (Key, bool) {
+        let counting = &limit.settings().counting;
+        let mut hasher = limit.hasher().build_hasher();
+        let mut is_whole = true;
+        for part in &counting.key {
+            is_whole &= self.add(part, counting, &mut hasher);
+        }
+        (limit.key(hasher.finish()), is_whole)
+    }
+
+    /// Adds a part; *returns* whether the request has it.
+    fn add(&self, part: &LimitKey, counting: &LimitCounting, hasher: &mut impl Hasher) -> bool {
+        match part {
+            LimitKey::Part(HashPart::ClientIp) => {
+                add_address(hasher, self.address, counting);
+                true
+            }
+            LimitKey::Part(part) => {
+                let source = Source {
+                    peer: self.asked.client.peer.ip(),
+                    forwarding: &self.asked.site.listener.forwarding,
+                    exchange: self.exchange,
+                };
+                source.with(part, |bytes| add_bytes(hasher, bytes))
+            }
+            LimitKey::Method => {
+                let method = self.exchange.request.method_name.of(&self.exchange.inbound);
+                add_bytes(hasher, Some(method))
+            }
+            LimitKey::Route => {
+                let route = self.asked.site.rules(self.asked.route);
+                let listener = add_bytes(hasher, Some(self.asked.site.listener.name.as_bytes()));
+                listener && add_bytes(hasher, route.map(|(route, _)| route.name.as_bytes()))
+            }
+            LimitKey::TlsName => {
+                let secured = self.asked.client.stream.secured();
+                let name = secured.and_then(|secured| secured.name);
+                add_bytes(hasher, name.map(str::as_bytes))
+            }
+        }
+    }
+}
+
+/// Adds bytes so that they cannot be taken for others: with their length before them.
+fn add_bytes(hasher: &mut impl Hasher, bytes: Option<&[u8]>) -> bool {
+    match bytes {
+        None => hasher.write_u8(0),
+        Some(bytes) => {
+            hasher.write_u8(1);
+            hasher.write_usize(bytes.len());
+            hasher.write(bytes);
+        }
+    }
+    bytes.is_some()
+}
+
+fn add_address(hasher: &mut impl Hasher, address: IpAddr, counting: &LimitCounting) {
+    match network(address, counting) {
+        IpAddr::V4(address) => hasher.write_u32(address.to_bits()),
+        IpAddr::V6(address) => hasher.write_u128(address.to_bits()),
+    }
+}
+
+/// The address without the bits that do not count.
+fn network(address: IpAddr, counting: &LimitCounting) -> IpAddr {
+    let address = address.to_canonical();
+    let prefix = match address {
+        IpAddr::V4(_) => counting.prefix_v4,
+        IpAddr::V6(_) => counting.prefix_v6,
+    };
+    Cidr::new(address, prefix).map_or(address, Cidr::network)
+}
+
+/// Adds a part of a key as it is written for an override; false: no request has that.
+pub(super) fn add_written(part: &LimitKey, value: &str, counting: &LimitCounting, hasher: &mut impl Hasher) -> bool {
+    match part {
+        LimitKey::Part(HashPart::ClientIp) => match value.parse() {
+            Ok(address) => add_address(hasher, address, counting),
+            Err(_) => return false,
+        },
+        LimitKey::Part(HashPart::Host) => {
+            add_bytes(hasher, Some(value.to_ascii_lowercase().as_bytes()));
+        }
+        LimitKey::Route => {
+            let Some((listener, route)) = value.split_once('/') else {
+                return false;
+            };
+            add_bytes(hasher, Some(listener.as_bytes()));
+            add_bytes(hasher, Some(route.as_bytes()));
+        }
+        LimitKey::Part(_) | LimitKey::Method | LimitKey::TlsName => {
+            add_bytes(hasher, Some(value.as_bytes()));
+        }
+    }
+    true
+}

@@ -1,0 +1,280 @@
+//! What do all workers share of a limit, and what of it stays when it is changed?
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use isobar_balance::Moment;
+use isobar_limit::{Claim, Enforcement, Guard, GuardRules, Key, Table, TableSettings, Verdict};
+use isobar_observe::{LimitOutcome, LimitStats};
+use isobar_plan::{Limit, LimitAlgorithm, LimitCounting, LimitMode, Name, RateLimitState, RateLimitStatus};
+use isobar_upstream::{Sharded, moment};
+
+use super::key;
+
+/// A limit in force: its rules, and what it has counted.
+#[derive(Debug)]
+pub struct RunningLimit {
+    settings: Limit,
+    algorithm: LimitAlgorithm,
+    /// Other paces by key, sorted.
+    overrides: Box<[(Key, LimitAlgorithm)]>,
+    books: Arc<Books>,
+    enforcement: Enforcement,
+    /// The same for a limit that refused too much.
+    disarmed: Enforcement,
+    guard: Option<(GuardRules, Arc<Guard>)>,
+    stats: Arc<Sharded<LimitStats>>,
+}
+
+/// What a limit has counted; kept for as long as it counts in the same way.
+#[derive(Debug)]
+struct Books {
+    table: Table,
+    hasher: RandomState,
+    /// Mixed into every key: the limit's number and generation.
+    mark: u64,
+}
+
+/// Makes limits, and keeps of them what a new plan does not change.
+#[derive(Debug, Default)]
+pub struct Limits {
+    running: HashMap<Name, Arc<RunningLimit>>,
+    /// How many books were begun.
+    generations: u64,
+}
+
+/// When a plan is taken into service, by both clocks.
+#[derive(Debug, Clone, Copy)]
+struct Today {
+    now: Instant,
+    wall: SystemTime,
+}
+
+impl Limits {
+    /// The limits of a plan, in its order, for so many workers. One that is as it was is the same object; one that counts in the same
+    /// way keeps what it has counted.
+    pub fn next(&mut self, settings: &[Limit], workers: usize) -> Vec<Arc<RunningLimit>> {
+        let today = Today {
+            now: Instant::now(),
+            wall: SystemTime::now(),
+        };
+        let last = std::mem::take(&mut self.running);
+        let limits: Vec<_> = settings
+            .iter()
+            .map(|settings| match last.get(&settings.name) {
+                Some(same) if same.settings == *settings => Arc::clone(same),
+                last => {
+                    let last = last.map(|last| &**last);
+                    Arc::new(self.limit(settings, last, (workers, today)))
+                }
+            })
+            .collect();
+        let named = limits.iter().map(|limit| (limit.name().clone(), Arc::clone(limit)));
+        self.running = named.collect();
+        limits
+    }
+
+    fn limit(
+        &mut self,
+        settings: &Limit,
+        last: Option<&RunningLimit>,
+        (workers, today): (usize, Today),
+    ) -> RunningLimit {
+        let same_books = last.filter(|last| last.settings.counting == settings.counting);
+        let books = match same_books {
+            Some(last) => Arc::clone(&last.books),
+            None => {
+                self.generations += 1;
+                Arc::new(Books::new(&settings.counting, self.generations))
+            }
+        };
+        let enforced_alike = |last: &&RunningLimit| {
+            let (one, other) = (&last.settings.enforcement, &settings.enforcement);
+            (one.mode, one.part, one.guard) == (other.mode, other.part, other.guard)
+        };
+        let guard = same_books.filter(enforced_alike).and_then(|last| last.guard.clone());
+        let new_guard = || {
+            let rules = settings.enforcement.guard?;
+            Some((rules, Arc::new(Guard::new(moment(today.now)))))
+        };
+        let stats = last.map_or_else(|| Arc::new(Sharded::new(workers)), |last| Arc::clone(&last.stats));
+        let ends = settings.enforcement.expires.map(|at| today.moment_of(at));
+        let enforcement = Enforcement {
+            mode: settings.enforcement.mode,
+            part: settings.enforcement.part,
+            ends,
+        };
+        RunningLimit {
+            algorithm: settings.counting.algorithm(settings.counting.pace),
+            overrides: overrides(settings, &books),
+            disarmed: Enforcement {
+                mode: LimitMode::Shadow,
+                ..enforcement
+            },
+            guard: guard.or_else(new_guard),
+            settings: settings.clone(),
+            books,
+            enforcement,
+            stats,
+        }
+    }
+}
+
+impl Today {
+    /// The moment of a time since 1970; one that has passed is the beginning of time.
+    fn moment_of(self, at: Duration) -> Moment {
+        let left = (UNIX_EPOCH + at).duration_since(self.wall).unwrap_or_default();
+        match left.is_zero() {
+            true => Moment::new(0),
+            false => moment(self.now + left),
+        }
+    }
+}
+
+impl Books {
+    fn new(counting: &LimitCounting, generation: u64) -> Self {
+        Self {
+            table: Table::new(&TableSettings {
+                max_keys: counting.max_keys,
+                memory: counting.recovery(),
+                relax: std::thread::yield_now,
+            }),
+            hasher: RandomState::new(),
+            mark: generation,
+        }
+    }
+}
+
+/// The paces of keys that have one of their own, by key; of several for one the last.
+fn overrides(settings: &Limit, books: &Books) -> Box<[(Key, LimitAlgorithm)]> {
+    let counting = &settings.counting;
+    let mut by_key = HashMap::new();
+    for other in settings.overrides.iter().chain(&*settings.overrides_read) {
+        let mut hasher = books.hasher.build_hasher();
+        let parts = counting.key.iter().zip(&other.key);
+        let mut written = parts.map(|(part, value)| key::add_written(part, value, counting, &mut hasher));
+        if written.all(|is_possible| is_possible) {
+            by_key.insert(books.key(hasher.finish()), counting.algorithm(other.pace));
+        }
+    }
+    let mut sorted: Vec<_> = by_key.into_iter().collect();
+    sorted.sort_unstable_by_key(|(key, _)| *key);
+    sorted.into()
+}
+
+impl Books {
+    fn key(&self, hash: u64) -> Key {
+        Key::new(hash ^ self.mark.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+    }
+}
+
+impl RunningLimit {
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &Name {
+        &self.settings.name
+    }
+
+    /// What is counted, by worker.
+    #[must_use]
+    pub fn stats(&self) -> &Sharded<LimitStats> {
+        &self.stats
+    }
+
+    /// What was asked of it.
+    #[must_use]
+    pub fn settings(&self) -> &Limit {
+        &self.settings
+    }
+
+    /// How it stands.
+    ///
+    /// *Cost*: looks at every entry of its table, a shard at a time.
+    #[must_use]
+    pub fn status(&self, now: Instant) -> RateLimitStatus {
+        let table = &self.books.table;
+        let crowding = table.crowding();
+        RateLimitStatus {
+            name: self.name().clone(),
+            state: self.state(now),
+            keys: (0..table.shards())
+                .map(|shard| table.live_in(shard, moment(now)) as u64)
+                .sum(),
+            max_keys: self.settings.counting.max_keys,
+            bytes: table.bytes() as u64,
+            estimated: crowding.estimated,
+            evicted: crowding.displaced,
+        }
+    }
+
+    /// Whether it refuses.
+    #[must_use]
+    pub fn state(&self, now: Instant) -> RateLimitState {
+        match self.settings.enforcement.mode {
+            _ if self.has_ended(moment(now)) => RateLimitState::Expired,
+            LimitMode::Enforce if self.is_disarmed() => RateLimitState::Disarmed,
+            LimitMode::Enforce => RateLimitState::Enforced,
+            LimitMode::Shadow => RateLimitState::Shadow,
+        }
+    }
+
+    fn is_disarmed(&self) -> bool {
+        let guard = self.guard.as_ref();
+        guard.is_some_and(|(_, guard)| guard.disarmed().is_some())
+    }
+
+    pub(super) fn has_ended(&self, now: Moment) -> bool {
+        self.enforcement.ends.is_some_and(|ends| now >= ends)
+    }
+
+    /// Whether it refuses those who are refused whatever they have taken.
+    pub(super) fn is_binding(&self, now: Moment) -> bool {
+        self.enforcement.mode == LimitMode::Enforce && !self.has_ended(now) && !self.is_disarmed()
+    }
+
+    pub(super) fn table(&self) -> &Table {
+        &self.books.table
+    }
+
+    pub(super) fn hasher(&self) -> &RandomState {
+        &self.books.hasher
+    }
+
+    /// The key with this hash.
+    pub(super) fn key(&self, hash: u64) -> Key {
+        self.books.key(hash)
+    }
+
+    /// What is asked for a request with this key.
+    pub(super) fn claim(&self, key: Key) -> Claim<'_> {
+        let own = self.overrides.binary_search_by_key(&key, |(key, _)| *key).ok();
+        let own = own.and_then(|index| self.overrides.get(index));
+        Claim {
+            table: &self.books.table,
+            limit: own.map_or(&self.algorithm, |(_, algorithm)| algorithm),
+            key,
+            cost: self.settings.counting.cost,
+            enforcement: match self.is_disarmed() {
+                true => &self.disarmed,
+                false => &self.enforcement,
+            },
+        }
+    }
+
+    pub(super) fn count(&self, worker: usize, outcome: LimitOutcome) {
+        self.stats.of(worker).decisions.count(outcome);
+    }
+
+    /// Counts a decision, and shows it to the guard, which disarms the limit where it refused too much.
+    pub(super) fn decided(&self, worker: usize, (outcome, verdict): (LimitOutcome, Verdict), now: Moment) {
+        self.count(worker, outcome);
+        if let Some((rules, guard)) = &self.guard
+            && self.enforcement.mode == LimitMode::Enforce
+        {
+            // Whoever looks at the limits tells of it.
+            guard.count(rules, verdict, now);
+        }
+    }
+}
