@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use isobar_l4::OpenConnections;
+use isobar_l4::{OpenConnections, sources};
 use isobar_net::stream::{Peeked, Stream};
 use isobar_net::wheel::Timer;
 use isobar_observe::Cause;
@@ -104,7 +104,13 @@ impl Session {
     }
 
     async fn run(&mut self) {
-        let Self { worker, client, .. } = self;
+        let Self { worker, client, open } = self;
+        let limits = &client.site.listener.limits.sources;
+        let entered = sources::enter(open, limits, client.peer.ip(), worker.shared.wheel.now());
+        let _entered = match entered {
+            Ok(entered) => entered,
+            Err(cause) => return record::finish(worker, client, cause),
+        };
         // Boxed: what it takes to open a tunnel is given back before the tunnel waits for hours.
         if let Some(mut tunnel) = Box::pin(begin(worker, client)).await {
             let cause = tunnel.carry(worker, client).await;

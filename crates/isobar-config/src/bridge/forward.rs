@@ -46,6 +46,7 @@ pub(super) fn listener(written: &Listener, index: usize, bridge: &mut Bridge<'_>
         trusted_proxies,
         forwarded,
         priority,
+        request_limits,
         routes,
         upstream,
     } = written;
@@ -58,6 +59,7 @@ pub(super) fn listener(written: &Listener, index: usize, bridge: &mut Bridge<'_>
         ("trusted_proxies", !trusted_proxies.is_empty()),
         ("forwarded", *forwarded),
         ("priority", *priority != Priority::Normal),
+        ("request_limits", !request_limits.is_empty()),
         ("routes", !routes.is_empty()),
         ("upstream", upstream.is_some()),
     ];

@@ -32,6 +32,7 @@ pub(super) fn listener(written: &Listener, index: usize, bridge: &mut Bridge<'_>
         trusted_proxies,
         forwarded,
         priority,
+        request_limits,
         routes,
         upstream,
     } = written;
@@ -42,6 +43,7 @@ pub(super) fn listener(written: &Listener, index: usize, bridge: &mut Bridge<'_>
         ("redirect_to_https", redirect_to_https.is_some()),
         ("trusted_proxies", !trusted_proxies.is_empty()),
         ("forwarded", *forwarded),
+        ("request_limits", !request_limits.is_empty()),
     ];
     refuse(&of_http, at, &mut bridge.problems);
     let of_connections = [
@@ -157,6 +159,7 @@ fn route(written: &Route, at: Path<'_>, bridge: &mut Bridge<'_>) -> UdpRoute {
         hedge,
         grpc_web,
         priority,
+        limits,
         request_headers,
         response_headers,
     } = written;
@@ -167,6 +170,7 @@ fn route(written: &Route, at: Path<'_>, bridge: &mut Bridge<'_>) -> UdpRoute {
         ("retry", *retry != RouteRetry::placeholder()),
         ("hedge", hedge.is_some()),
         ("grpc_web", *grpc_web),
+        ("limits", !limits.is_empty()),
         ("request_headers", changes(request_headers)),
         ("response_headers", changes(response_headers)),
     ];
