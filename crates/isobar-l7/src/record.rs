@@ -398,17 +398,8 @@ fn record<'a>(
     duration: Duration,
     since: impl Fn(Option<Instant>, Instant) -> Duration,
 ) -> Record<'a> {
-    let Exchange {
-        report,
-        request,
-        inbound,
-        ..
-    } = exchange;
-    let head = if exchange.head_read {
-        inbound.get(..request.len).unwrap_or_default()
-    } else {
-        &[]
-    };
+    let Exchange { report, request, .. } = exchange;
+    let head = head(exchange);
     let field = |known| request.field(known).map_or(&[][..], |field| field.value.of(head));
     let forwarding = &site.listener.forwarding;
     Record {
@@ -459,6 +450,14 @@ fn record<'a>(
         upgraded: report.upgraded,
         cause,
         detail: "",
+    }
+}
+
+/// The head of the request, as far as it was read.
+fn head(exchange: &Exchange) -> &[u8] {
+    match exchange.head_read {
+        true => exchange.inbound.get(..exchange.request.len).unwrap_or_default(),
+        false => &[],
     }
 }
 

@@ -7,8 +7,7 @@
 use crate::catalogue::{Cell, Measured, metric_of};
 use crate::{
     ByCause, ByClass, ByDropReason, ByGrpcStatus, ByLimitOutcome, ByReason, ByTlsReason, Counter, Failures, Histogram,
-    Level,
-    Overloads, Refusals,
+    Level, Overloads, Refusals,
 };
 
 /// Declares a shard, the sum of shards, and their metrics.

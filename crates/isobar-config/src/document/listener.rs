@@ -2,9 +2,7 @@
 
 use isobar_plan::Priority;
 
-use super::{
-    ForwardProxy, Http2, Label, ListenerTls, OrNone, ProxyProtocol, Route, TlsRedirect, UdpFlows, Whole,
-};
+use super::{ForwardProxy, Http2, Label, ListenerTls, OrNone, ProxyProtocol, Route, TlsRedirect, UdpFlows, Whole};
 use crate::setting::choice::Choice;
 use crate::setting::section::settings;
 use crate::units::{ByteSize, ListenAddress, Network, Rate, Span};

@@ -7,9 +7,9 @@ use std::process::Command;
 use std::time::Instant;
 
 use isobar_testkit::serde_json::Value;
-use isobar_testkit::{Client, Isobar, Origin, binary, curl, eventually};
+use isobar_testkit::{Client, Isobar, Origin, TcpServer, binary, curl, eventually};
 
-use crate::{HERE, connect, expect, line_with, rest, run, with_listener, yaml};
+use crate::{HERE, connect, expect, line_with, rest, run, run_text, tunnel, with_listener, yaml};
 
 /// Makes a file with users, as operators do.
 fn htpasswd(file: &Path, users: &[(&str, &str)]) {
@@ -164,7 +164,7 @@ fn rules_may_be_for_some_users() {
 
 #[test]
 fn each_user_has_as_many_connections_as_it_may() {
-    let server = isobar_testkit::TcpServer::echo("");
+    let server = TcpServer::echo("");
     let isobar = run_with_users(
         &[("alice", "x"), ("bob", "x")],
         &format!("{HERE}\nper_user: {{ max_connections: 2 }}"),
@@ -250,4 +250,19 @@ fn monstrous_claims_are_wrong() {
         "QUFB".repeat(2000)
     ));
     assert_eq!(answer.unwrap().status, 431);
+}
+
+/// Whoever has as many connections as one source may have gets no more, and what is given back is there again.
+#[test]
+fn one_source_has_so_many_connections() {
+    let server = TcpServer::echo("");
+    let isobar = run_text(&with_listener("limits: { max_connections_per_source: 2 }", HERE));
+    let held = [tunnel(&isobar, server.address()), tunnel(&isobar, server.address())];
+    assert_eq!(rest(&mut connect(&isobar)), b"");
+    line_with(&isobar, "cause", "source_connections");
+    drop(held);
+    eventually("there is room again", || {
+        isobar.metrics().sum("isobar_listener_connections", &[]) == Some(0.0)
+    });
+    tunnel(&isobar, server.address());
 }
