@@ -270,6 +270,30 @@ fn small_windows_stall_nothing() {
     }
 }
 
+/// A client that has used up more than the window it hears of may still say that this was all.
+#[test]
+fn an_end_needs_no_window() {
+    let settings = Settings {
+        stream_window: 16_384,
+        ..SETTINGS
+    };
+    let mut pair = Pair::with(100_000, settings);
+    let asked = pair.ask(POST, false);
+    let data = vec![7; 65_000];
+    let sent = pair
+        .client
+        .send_data(asked, (&data, false), usize::MAX, &mut pair.to_server);
+    assert_eq!(sent, Ok(65_000));
+    pair.settle();
+    pair.client
+        .send_data(asked, (b"", true), 0, &mut pair.to_server)
+        .unwrap();
+    pair.settle();
+    let accepted = pair.server.accept().unwrap();
+    assert_eq!(pair.server.failed(accepted), None);
+    assert!(came(&mut pair.server, accepted, &mut pair.to_client) > 65_000);
+}
+
 /// Nothing is left out of a head that is taken.
 #[test]
 fn long_heads_are_whole_or_refused() {

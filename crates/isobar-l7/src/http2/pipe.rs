@@ -208,14 +208,15 @@ impl Pipe {
 
     /// The next stream that the client opened, and has not given up since.
     pub(super) fn accept(&self) -> Option<StreamKey> {
-        let connection = &mut self.inner.borrow_mut().connection;
+        let inner = &mut *self.inner.borrow_mut();
         loop {
-            let key = connection.accept()?;
-            if connection.failed(key).is_none() {
+            let key = inner.connection.accept()?;
+            if inner.connection.failed(key).is_none() {
                 return Some(key);
             }
-            // Both know that already, so that nobody has to be told.
-            connection.close(key, ErrorCode::CANCEL, &mut Vec::new());
+            // Both know that already. What came on it is given back to the window of the connection.
+            let out = inner.outbox.end(&mut self.worker.outbox.borrow_mut());
+            inner.connection.close(key, ErrorCode::CANCEL, out);
         }
     }
 

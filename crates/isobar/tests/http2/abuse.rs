@@ -196,6 +196,37 @@ fn requests_that_are_given_up_at_once_reach_no_server() {
     assert!(origin.request_count() <= 5, "{} requests", origin.request_count());
 }
 
+/// What came for them does not count against the window of their connection.
+#[test]
+fn uploads_that_are_given_up_at_once_take_no_window() {
+    let (_origin, isobar) = fronted("http2: { connection_window: 65535B }");
+    let mut peer = FramePeer::connect(isobar.address(), &[]).unwrap();
+    let post = || {
+        headers(&[
+            (":method", "POST"),
+            (":scheme", "http"),
+            (":authority", "a"),
+            (":path", "/"),
+        ])
+    };
+    let mut all = Vec::new();
+    for number in 0..60 {
+        let stream = 2 * number + 1;
+        all.extend(FramePeer::bytes(kind::HEADERS, flags::END_HEADERS, stream, post()));
+        all.extend(FramePeer::bytes(kind::DATA, flags::NONE, stream, [7; 1_000]));
+        all.extend(FramePeer::bytes(kind::RST_STREAM, flags::NONE, stream, [0, 0, 0, 8]));
+    }
+    peer.send(all).unwrap();
+    // It is given back, so that there is room for more.
+    while peer.next_frame().unwrap().expect("the connection stays").kind != kind::WINDOW_UPDATE {}
+    peer.frame(kind::HEADERS, flags::END_HEADERS, 121, post()).unwrap();
+    for _ in 0..3 {
+        peer.frame(kind::DATA, flags::NONE, 121, [7; 10_000]).unwrap();
+    }
+    peer.frame(kind::DATA, flags::END_STREAM, 121, "").unwrap();
+    assert_eq!(peer.end_of(121).unwrap(), End::Status(200));
+}
+
 /// Whoever is sent a lot is heard all the same.
 #[test]
 fn a_client_that_is_sent_a_lot_is_heard() {

@@ -115,9 +115,9 @@ impl Connection {
             return Err(fault.into());
         }
         let counted = match head.kind {
-            Kind::Data if head.len >= LARGE => Counted::LargeData,
             // How much of it is padding, is not known yet.
             Kind::Data if head.len > 0 && head.has(PADDED) => Counted::Free,
+            Kind::Data if head.len >= LARGE => Counted::LargeData,
             Kind::Data if head.len > 0 => Counted::Data,
             Kind::Data if head.has(END_STREAM) && self.streams.find(head.stream).is_some() => Counted::Free,
             Kind::Data => Counted::EmptyData,
@@ -185,7 +185,8 @@ impl Connection {
             (None, Side::Head) => Some(ErrorCode::PROTOCOL_ERROR),
             (None, Side::Body) => {
                 stream.recv_window -= len;
-                (stream.recv_window < 0).then_some(ErrorCode::FLOW_CONTROL_ERROR)
+                // A window that has shrunk may be below zero, and an end without data takes nothing of it.
+                (len > 0 && stream.recv_window < 0).then_some(ErrorCode::FLOW_CONTROL_ERROR)
             }
         };
         match fault {
