@@ -13,6 +13,7 @@ const SETTINGS: Settings = Settings {
     max_concurrent_streams: 5,
     stream_window: 20_000,
     connection_window: 70_000,
+    max_held: 1 << 20,
     head: LIMITS,
 };
 

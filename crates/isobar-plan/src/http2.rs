@@ -25,6 +25,8 @@ pub struct Http2 {
     pub connection_window: u32,
     /// Bytes of answers that are held for a client.
     pub send_buffer: u32,
+    /// Bytes that a connection may hold in all before it ends.
+    pub max_memory: u32,
     /// What a client may send that costs it nothing.
     pub budgets: Http2Budgets,
 }

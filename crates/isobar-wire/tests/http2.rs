@@ -1,7 +1,7 @@
 //! Do the two sides of an HTTP/2 connection understand each other, whatever the pieces in which bytes come?
 
-use isobar_wire::http2::meter::Budgets;
-use isobar_wire::http2::{Answer, Asked, Connection, ErrorCode, Reading, Settings, StreamError, StreamKey};
+use isobar_wire::http2::meter::{Budgets, Excess};
+use isobar_wire::http2::{Answer, Asked, Connection, Ended, ErrorCode, Reading, Settings, StreamError, StreamKey};
 use isobar_wire::{BodyDecoder, BodyKind, HeadLimits, Parsed, RequestHead, RequestKind, ResponseHead};
 use proptest::prelude::*;
 
@@ -14,6 +14,7 @@ const SETTINGS: Settings = Settings {
     max_concurrent_streams: 10,
     stream_window: 70_000,
     connection_window: 200_000,
+    max_held: 1 << 20,
     head: LIMITS,
 };
 
@@ -362,6 +363,50 @@ fn interim_heads_that_nobody_reads_are_bounded() {
     }
     let failed = Some(StreamError::Malformed(ErrorCode::ENHANCE_YOUR_CALM));
     assert_eq!(pair.client.failed(asked), failed);
+}
+
+/// All that waits to be read counts, and what was read no longer does.
+#[test]
+fn what_a_connection_holds_is_bounded() {
+    let settings = Settings {
+        max_held: 50_000,
+        ..SETTINGS
+    };
+    let mut pair = Pair::with(1_000, settings);
+    pair.settle();
+    let long = format!(
+        "POST / HTTP/1.1\r\nhost: a\r\nx-a: {}\r\ntransfer-encoding: chunked\r\n\r\n",
+        "a".repeat(8_000)
+    );
+    // What is read is held no longer, however much it was in all.
+    for _ in 0..20 {
+        let asked = pair.ask(&long, false);
+        pair.client
+            .send_data(asked, (&[7; 30_000], true), usize::MAX, &mut pair.to_server)
+            .unwrap();
+        pair.settle();
+        let accepted = pair.server.accept().unwrap();
+        assert!(came(&mut pair.server, accepted, &mut pair.to_client) > 38_000);
+        pair.answer(accepted, "HTTP/1.1 204 No Content\r\n\r\n", true);
+        pair.server.close(accepted, ErrorCode::CANCEL, &mut pair.to_client);
+        pair.settle();
+        read(&mut pair.client, asked, &mut pair.to_server);
+        pair.client.close(asked, ErrorCode::CANCEL, &mut pair.to_server);
+        pair.settle();
+    }
+    // Heads and data together.
+    for _ in 0..2 {
+        let asked = pair.ask(&long, false);
+        pair.client
+            .send_data(asked, (&[7; 15_000], true), usize::MAX, &mut pair.to_server)
+            .unwrap();
+        pair.settle();
+    }
+    pair.ask(&long, true);
+    for piece in std::mem::take(&mut pair.to_server).chunks(1_000) {
+        pair.server.receive(piece, 0, &mut pair.to_client);
+    }
+    assert_eq!(pair.server.over(), Some(Ended::Flood(Excess::HeldBytes)));
 }
 
 /// Padding takes of the windows what it gives back.

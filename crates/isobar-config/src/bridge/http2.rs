@@ -56,6 +56,7 @@ pub(super) fn http2(written: &Http2) -> Option<isobar_plan::Http2> {
         stream_window,
         connection_window,
         send_buffer,
+        max_memory,
         budgets,
     } = written;
     // The types of the document keep sizes within those of the plan.
@@ -65,6 +66,7 @@ pub(super) fn http2(written: &Http2) -> Option<isobar_plan::Http2> {
         stream_window: size(stream_window.bytes()),
         connection_window: size(connection_window.bytes()),
         send_buffer: size(send_buffer.bytes()),
+        max_memory: size(max_memory.bytes()),
         budgets: self::budgets(budgets),
     })
 }

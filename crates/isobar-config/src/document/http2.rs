@@ -21,6 +21,9 @@ settings! {
         connection_window: ByteSize<65_535, 0x7fff_ffff> = ByteSize::of(8 << 20),
         /// Bytes of answers that are held for a client which does not take them; what is beyond waits.
         send_buffer: ByteSize<1_024, 0x7fff_ffff> = ByteSize::of(64 << 10),
+        /// Bytes that a connection may hold in all, heads and bodies that servers have not taken and answers that the client has not; past
+        /// it the connection ends (`GOAWAY` with `ENHANCE_YOUR_CALM`). Less than `connection_window` ends it where its uploads would wait.
+        max_memory: ByteSize<65_536, 0x7fff_ffff> = ByteSize::of(16 << 20),
         /// How much a client may send that costs it nothing. Past a budget the connection ends (`GOAWAY` with `ENHANCE_YOUR_CALM`).
         budgets: Http2Budgets,
     }

@@ -88,6 +88,7 @@ pub(crate) async fn serve(worker: &Rc<Worker>, client: &mut Client, came: Vec<u8
         max_concurrent_streams: rules.max_concurrent_streams,
         stream_window: rules.stream_window,
         connection_window: rules.connection_window,
+        max_held: rules.max_memory as usize,
         head: HeadLimits {
             max_bytes: limits.max_head_bytes as usize,
             max_fields: usize::from(limits.max_headers),

@@ -56,6 +56,7 @@ const SETTINGS: Settings = Settings {
     max_concurrent_streams: 0,
     stream_window: STREAM_WINDOW,
     connection_window: CONNECTION_WINDOW,
+    max_held: 2 * CONNECTION_WINDOW as usize,
     head: HeadLimits {
         max_bytes: 64 * 1024 - 1,
         max_fields: 256,

@@ -126,6 +126,8 @@ pub struct Connection {
     recv_window: i64,
     /// What has been read and the peer was not told so.
     released: i64,
+    /// Bytes of heads and trailers that were not read yet.
+    held_heads: usize,
     meter: Meter,
     leaving: Leaving,
     /// Whether the peer takes no more streams.
@@ -181,6 +183,7 @@ impl Connection {
             send_window: i64::from(USUAL_WINDOW),
             recv_window: i64::from(USUAL_WINDOW),
             released: 0,
+            held_heads: 0,
             meter,
             leaving: Leaving::No,
             peer_left: false,
@@ -290,7 +293,9 @@ impl Connection {
     /// Adds a field to the head that came last and was not read yet.
     pub fn add_field(&mut self, key: StreamKey, name: &[u8], value: &[u8]) {
         if let Some(stream) = self.streams.at(key) {
+            let before = stream.unread_heads();
             stream.add_line(name, value);
+            self.held_heads += stream.unread_heads() - before;
         }
     }
 
@@ -338,6 +343,7 @@ impl Connection {
             Some(error) => Reading::Failed(error),
             None => Reading::Wait,
         };
+        self.held_heads = self.held_heads.saturating_sub(taken.heads);
         if taken.data > 0 {
             stream.release(taken.data, &self.settings, out);
             self.release(taken.data, out);
@@ -351,6 +357,7 @@ impl Connection {
         let Some(mut stream) = self.streams.remove(key) else {
             return;
         };
+        self.held_heads = self.held_heads.saturating_sub(stream.unread_heads());
         self.release(stream.forget(), out);
         let code = match (stream.recv, stream.send) {
             (Side::Ended, Side::Ended) => None,
@@ -418,6 +425,14 @@ impl Connection {
             stream.fail(StreamError::Lost);
             news.push(key);
         });
+    }
+
+    /// How many bytes are held, beside those that wait to be sent.
+    fn held(&self) -> usize {
+        // What of the window is neither there nor given back has not been read.
+        let unread = i64::from(self.settings.connection_window) - self.recv_window - self.released;
+        let block = self.block.as_ref().map_or(0, |block| block.bytes.len());
+        usize::try_from(unread).unwrap_or(0) + self.held_heads + block + self.reader.held()
     }
 
     /// Lets the peer send so much more.

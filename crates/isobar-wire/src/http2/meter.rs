@@ -62,11 +62,13 @@ pub enum Excess {
     Continuations,
     /// Heads that answer nothing.
     Heads,
+    /// Bytes that have to be held for it.
+    HeldBytes,
 }
 
 impl Excess {
     /// All of them, in the order declared.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Resets,
         Self::ResetsSent,
         Self::Pings,
@@ -76,6 +78,7 @@ impl Excess {
         Self::WindowUpdates,
         Self::Continuations,
         Self::Heads,
+        Self::HeldBytes,
     ];
 
     /// Its name in metrics.
@@ -91,6 +94,7 @@ impl Excess {
             Self::WindowUpdates => "window_updates",
             Self::Continuations => "continuations",
             Self::Heads => "heads",
+            Self::HeldBytes => "held_bytes",
         }
     }
 }

@@ -63,6 +63,11 @@ impl Reader {
         }
     }
 
+    /// How many bytes it holds.
+    pub(super) fn held(&self) -> usize {
+        self.part.len()
+    }
+
     /// The frame whose head has come and whose end has not.
     pub(super) fn within(&self) -> Option<Kind> {
         match self.expects {

@@ -31,6 +31,8 @@ pub struct Settings {
     pub stream_window: u32,
     /// The same of all streams together.
     pub connection_window: u32,
+    /// Bytes that the connection may hold: heads and bodies that were not read yet, and what waits to be sent.
+    pub max_held: usize,
     /// What a head may take. More than that is handed on as far as needed for its reader to see it.
     pub head: HeadLimits,
 }

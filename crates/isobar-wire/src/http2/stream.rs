@@ -148,6 +148,8 @@ pub(super) struct Taken {
     pub(super) bytes: usize,
     /// How many of them were data.
     pub(super) data: usize,
+    /// How many of them were heads and trailers.
+    pub(super) heads: usize,
 }
 
 impl Stream {
@@ -204,9 +206,9 @@ impl Stream {
         }
     }
 
-    /// How many bytes of heads were not read yet.
+    /// How many bytes of heads and trailers were not read yet.
     pub(super) fn unread_heads(&self) -> usize {
-        self.head.len()
+        self.head.len() + self.tail.len()
     }
 
     /// Lets the peer send so much more, once that is worth telling.
@@ -228,9 +230,11 @@ impl Stream {
 
     /// Moves what has come, as far as it fits, into a buffer with room for at least the framing of a chunk.
     pub(super) fn take(&mut self, buf: &mut [u8]) -> Taken {
+        let heads = self.head.take(buf);
         let mut taken = Taken {
-            bytes: self.head.take(buf),
+            bytes: heads,
             data: 0,
+            heads,
         };
         if !self.head.is_empty() {
             return taken;
@@ -243,7 +247,9 @@ impl Stream {
             Framing::Chunks => self.take_chunks(buf, &mut taken),
         }
         if self.data.is_empty() && self.chunk_text.is_empty() {
-            taken.bytes += self.tail.take(buf.get_mut(taken.bytes..).unwrap_or_default());
+            let tail = self.tail.take(buf.get_mut(taken.bytes..).unwrap_or_default());
+            taken.bytes += tail;
+            taken.heads += tail;
         }
         taken
     }

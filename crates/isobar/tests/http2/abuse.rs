@@ -227,6 +227,26 @@ fn uploads_that_are_given_up_at_once_take_no_window() {
     assert_eq!(peer.end_of(121).unwrap(), End::Status(200));
 }
 
+#[test]
+fn what_a_client_makes_us_hold_is_bounded() {
+    let (_origin, isobar) = fronted("http2: { max_memory: 64KiB }");
+    let head = [get("/"), field("x-a", vec![b'a'; 10_000])].concat();
+    // Faster than anybody could look at them.
+    let heads = (0..40).flat_map(|number| FramePeer::bytes(kind::HEADERS, flags::WHOLE, 2 * number + 1, &head));
+    let heads: Vec<u8> = heads.collect();
+    for _ in 0..5 {
+        let mut peer = FramePeer::connect(isobar.address(), &[]).unwrap();
+        // The connection may end before all of it is sent.
+        let _ = peer.send(&heads);
+    }
+    let ended = wait_for("the line of a connection that held too much", || {
+        let log = fs::read_to_string(isobar.directory().join("access.log")).unwrap_or_default();
+        log.contains("too many held_bytes").then_some(log)
+    });
+    assert!(ended.contains("client_flood"), "{ended}");
+    isobar.comes_to_rest();
+}
+
 /// Whoever is sent a lot is heard all the same.
 #[test]
 fn a_client_that_is_sent_a_lot_is_heard() {

@@ -74,6 +74,9 @@ impl Connection {
             }
         });
         self.reader = reader;
+        if self.over.is_none() && self.held() + out.len() > self.settings.max_held {
+            self.flood(Excess::HeldBytes, out);
+        }
     }
 
     fn take(&mut self, found: Found<'_>, out: &mut Vec<u8>) -> Result<(), Fault> {
@@ -256,7 +259,9 @@ impl Connection {
         };
         stream.add_data(data);
         if ends {
+            let before = stream.unread_heads();
             stream.end_body(&[]);
+            self.held_heads += stream.unread_heads() - before;
         }
         stream.release(around, &self.settings, out);
         if !data.is_empty() || ends {
@@ -376,6 +381,7 @@ impl Connection {
         if ends {
             stream.end_body(&[]);
         }
+        self.held_heads += stream.unread_heads();
         let key = self.streams.insert(stream);
         self.accepted.push_back(key);
         Ok(())
@@ -398,6 +404,7 @@ impl Connection {
             return self.pass_over(block);
         };
         let expected = mem::take(&mut stream.expected);
+        let before = stream.unread_heads();
         let accept = expected.accept.as_deref();
         let mut text = Text::of_response(stream.heads(), &mut self.notes, self.settings.head, accept);
         self.decoder
@@ -406,6 +413,14 @@ impl Connection {
         let read = text.end_response(ends, (expected.to_head, accept));
         stream.expected = expected;
         self.notes.clear();
+        let ends_here = ends && read.as_ref().is_ok_and(|(status, _)| *status >= 200);
+        if let Ok((_, behind)) = &read
+            && ends_here
+        {
+            stream.framing = behind.framing;
+            stream.end_body(&[]);
+        }
+        self.held_heads += stream.unread_heads() - before;
         // Heads have no window.
         if stream.unread_heads() > 2 * self.settings.head.max_bytes {
             self.cut(key, ErrorCode::ENHANCE_YOUR_CALM, out);
@@ -414,13 +429,10 @@ impl Connection {
         match read {
             Ok((100..200, behind)) if !behind.websocket => self.news.push(key),
             Ok((_, behind)) => {
-                stream.recv = Side::Body;
+                stream.recv = if ends { Side::Ended } else { Side::Body };
                 stream.framing = behind.framing;
                 stream.length_left = behind.length;
                 stream.websocket = behind.websocket;
-                if ends {
-                    stream.end_body(&[]);
-                }
                 self.news.push(key);
             }
             Err(_) => self.cut(key, ErrorCode::PROTOCOL_ERROR, out),
@@ -448,7 +460,9 @@ impl Connection {
             // Nothing can be told behind a body whose length was told before it.
             lines.clear();
         }
+        let before = stream.unread_heads();
         stream.end_body(&lines);
+        self.held_heads += stream.unread_heads() - before;
         self.news.push(key);
         Ok(())
     }
