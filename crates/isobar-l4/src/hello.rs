@@ -48,7 +48,9 @@ pub(crate) async fn begin(worker: &Worker, client: &mut Client) -> Result<Begun,
         }
         worker.roster.note(client.seat, cx.waker());
         client.timer.poll_expired(cx).map(|()| {
-            client.report.detail = Some("the client hello was not complete in time".into());
+            client
+                .report
+                .blame("the client hello was not complete in time".to_owned());
             Err(Refused::silently(Cause::ClientHello))
         })
     })
@@ -126,7 +128,7 @@ fn judge(
             }
         }
         Err(error) => {
-            client.report.detail = Some(error.to_string().into());
+            client.report.blame(error.to_string());
             Err(Refused {
                 cause: Cause::ClientHello,
                 alert: Some(error.alert()),

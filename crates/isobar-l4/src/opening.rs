@@ -19,7 +19,6 @@ use crate::connection::Client;
 use crate::hello;
 use crate::key;
 use crate::proxy::{self, HeaderReader, ProxyFault, Told};
-use crate::record;
 use crate::relay::Relay;
 use crate::sources;
 use crate::waiting;
@@ -129,7 +128,7 @@ async fn told(worker: &Worker, client: &mut Client, sources: &ProxySources) -> R
             Ok(Some(told))
         }
         Err(fault) => {
-            client.report.detail = Some(fault.to_string().into());
+            client.report.blame(fault.to_string());
             Err(Cause::ProxyHeader)
         }
     }
@@ -250,7 +249,7 @@ impl Ways<'_> {
         if cause.blames_one_server() {
             let now = self.worker.shared.wheel.now();
             place.unreachable(now, client.report.connect.unwrap_or_default());
-            record::note(&mut client.report.tried, server, cause);
+            client.report.note(server, cause);
         }
     }
 

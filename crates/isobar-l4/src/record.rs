@@ -27,8 +27,8 @@ pub(crate) struct Report {
     /// Why it was chosen.
     pub(crate) picked: Option<Picked>,
     attempts: u8,
-    /// Servers that failed, and why, as the access log has it.
-    pub(crate) tried: Vec<u8>,
+    /// What went wrong on the way; none: nothing did.
+    trouble: Option<Box<Trouble>>,
     pub(crate) retry_refused: bool,
     pub(crate) queued: Duration,
     /// How long the last connection took to be made.
@@ -37,10 +37,17 @@ pub(crate) struct Report {
     pub(crate) first_byte: Option<Instant>,
     /// The name that the client asked for in its TLS handshake.
     pub(crate) server_name: Option<Box<str>>,
-    /// What exactly was wrong with what the client sent.
-    pub(crate) detail: Option<Box<str>>,
     pub(crate) bytes_in: u64,
     pub(crate) bytes_out: u64,
+}
+
+/// What went wrong. Boxed: few connections have it, and very many wait for hours.
+#[derive(Debug, Default)]
+struct Trouble {
+    /// Servers that failed, and why, as the access log has it.
+    tried: Vec<u8>,
+    /// What exactly was wrong with what the client sent; empty: nothing.
+    detail: String,
 }
 
 impl Report {
@@ -52,13 +59,12 @@ impl Report {
             server: None,
             picked: None,
             attempts: 0,
-            tried: Vec::new(),
+            trouble: None,
             retry_refused: false,
             queued: Duration::ZERO,
             connect: None,
             first_byte: None,
             server_name: None,
-            detail: None,
             bytes_in: 0,
             bytes_out: 0,
         }
@@ -70,13 +76,28 @@ impl Report {
         self.attempts = self.attempts.saturating_add(1);
         self.connect = None;
     }
-}
 
-/// Takes note of a server that was not reached, and why, as the access log has it.
-pub(crate) fn note(tried: &mut Vec<u8>, server: &Server, cause: Cause) {
-    let space = if tried.is_empty() { "" } else { " " };
-    // Writing into a Vec cannot fail.
-    let _ = write!(tried, "{space}{}:{cause}", server.name());
+    /// Takes note of a server that was not reached, and why.
+    pub(crate) fn note(&mut self, server: &Server, cause: Cause) {
+        let Trouble { tried, .. } = self.trouble.get_or_insert_default().as_mut();
+        let space = if tried.is_empty() { "" } else { " " };
+        // Writing into a Vec cannot fail.
+        let _ = write!(tried, "{space}{}:{cause}", server.name());
+    }
+
+    /// Takes note of what was wrong with what the client sent.
+    pub(crate) fn blame(&mut self, detail: String) {
+        self.trouble.get_or_insert_default().detail = detail;
+    }
+
+    /// Servers that were not reached, and why; empty: all were.
+    pub(crate) fn tried(&self) -> &[u8] {
+        self.trouble.as_ref().map_or(b"", |trouble| &trouble.tried)
+    }
+
+    fn detail(&self) -> &str {
+        self.trouble.as_ref().map_or("", |trouble| &trouble.detail)
+    }
 }
 
 /// Counts what a server carried.
@@ -165,7 +186,7 @@ fn record<'a>(worker: &Worker, (of, report): (&'a Of<'a>, &'a Report), cause: Ca
         queue: report.queued,
         connect: report.connect,
         attempts: report.attempts,
-        tried: &report.tried,
+        tried: report.tried(),
         tls_error: b"",
         grpc_status: None,
         limit: None,
@@ -175,7 +196,7 @@ fn record<'a>(worker: &Worker, (of, report): (&'a Of<'a>, &'a Report), cause: Ca
         retry_refused: report.retry_refused,
         upgraded: false,
         cause,
-        detail: report.detail.as_deref().unwrap_or_default(),
+        detail: report.detail(),
     }
 }
 

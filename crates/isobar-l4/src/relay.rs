@@ -158,10 +158,8 @@ impl Relay {
 /// One direction.
 #[derive(Debug)]
 struct Half {
-    /// Bytes that the destination has not taken.
-    pending: Vec<u8>,
-    /// How many of them it has.
-    sent: usize,
+    /// Boxed: there are none for nearly all of a connection's time.
+    pending: Option<Box<Pending>>,
     /// Boxed: only bulk data has one.
     pipe: Option<Box<Pipe>>,
     state: HalfState,
@@ -169,6 +167,24 @@ struct Half {
     source_broke: bool,
     destination_broke: bool,
     bytes: u64,
+}
+
+/// Bytes that were read, and that the destination has not taken all of.
+#[derive(Debug)]
+struct Pending {
+    bytes: Vec<u8>,
+    /// How many of them it has.
+    sent: usize,
+}
+
+impl Pending {
+    fn of(bytes: Vec<u8>) -> Option<Box<Self>> {
+        (!bytes.is_empty()).then(|| Box::new(Self { bytes, sent: 0 }))
+    }
+
+    fn rest(&self) -> &[u8] {
+        self.bytes.get(self.sent..).unwrap_or_default()
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -182,8 +198,7 @@ enum HalfState {
 impl Half {
     fn new(pending: Vec<u8>) -> Self {
         Self {
-            pending,
-            sent: 0,
+            pending: Pending::of(pending),
             pipe: None,
             state: HalfState::Open,
             source_ended: false,
@@ -205,18 +220,8 @@ impl Half {
         if self.state == HalfState::Ended {
             return Poll::Pending;
         }
-        let before = self.sent;
-        while let Some(rest) = self.pending.get(self.sent..).filter(|rest| !rest.is_empty()) {
-            match to.poll_write(cx, rest) {
-                Poll::Ready(Ok(count)) => self.sent += count,
-                Poll::Ready(Err(_)) => return self.destination_breaks(),
-                Poll::Pending if self.sent > before => return Poll::Ready(()),
-                Poll::Pending => return Poll::Pending,
-            }
-        }
-        if self.sent > 0 {
-            self.pending = Vec::new();
-            self.sent = 0;
+        if self.pending.is_some() {
+            return self.poll_pending(cx, to);
         }
         if self.pipe.is_some() {
             return self.poll_splice(cx, from, to);
@@ -228,6 +233,24 @@ impl Half {
             return Poll::Ready(());
         }
         self.poll_copy(cx, tools, from, to)
+    }
+
+    /// Goes on with what the destination did not take.
+    fn poll_pending(&mut self, cx: &mut Context<'_>, to: &mut impl Side) -> Poll<()> {
+        let Some(pending) = &mut self.pending else {
+            return Poll::Ready(());
+        };
+        let before = pending.sent;
+        while !pending.rest().is_empty() {
+            match to.poll_write(cx, pending.rest()) {
+                Poll::Ready(Ok(count)) => pending.sent += count,
+                Poll::Ready(Err(_)) => return self.destination_breaks(),
+                Poll::Pending if pending.sent > before => return Poll::Ready(()),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        self.pending = None;
+        Poll::Ready(())
     }
 
     fn poll_copy(
@@ -254,7 +277,7 @@ impl Half {
                 Poll::Ready(Err(_)) => return self.destination_breaks(),
                 Poll::Pending => 0,
             };
-            self.pending.extend_from_slice(bytes.get(taken..).unwrap_or_default());
+            self.pending = Pending::of(bytes.get(taken..).unwrap_or_default().to_vec());
             Poll::Ready(())
         })
     }
@@ -316,8 +339,7 @@ impl Half {
 
     fn end(&mut self) {
         self.state = HalfState::Ended;
-        self.pending = Vec::new();
-        self.sent = 0;
+        self.pending = None;
         self.pipe = None;
     }
 }

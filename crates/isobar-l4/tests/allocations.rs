@@ -4,6 +4,9 @@
 //! test of this program, because the allocator is the program's.
 #![allow(unsafe_code, reason = "an allocator that counts is one that is implemented")]
 
+#[path = "sample/upstream.rs"]
+mod sample;
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
@@ -16,10 +19,7 @@ use isobar_net::runtime::{Io, WorkerRuntime, run, ways};
 use isobar_net::scratch::Scratch;
 use isobar_net::splice::Pipes;
 use isobar_net::wheel::Wheel;
-use isobar_plan::{
-    Balance, FlowKey, FlowRules, KeepAlive, Priority, ProxyVersion, Queue, QueueOrder, QuicRules, Server,
-    ServerAddress, Timeouts, UdpListener, UdpRoute, UpstreamId, UpstreamLimits,
-};
+use isobar_plan::{FlowKey, FlowRules, Priority, QuicRules, UdpListener, UdpRoute, UpstreamId};
 use isobar_upstream::{Sharded, Upstream};
 
 thread_local! {
@@ -88,50 +88,6 @@ fn clients(address: SocketAddr, mark: impl Fn()) {
 
 fn world(server: SocketAddr) -> World {
     let second = Duration::from_secs(1);
-    let upstream = isobar_plan::Upstream {
-        name: "dns".into(),
-        balance: Balance::LeastConnections,
-        hash: Vec::new(),
-        placement: Default::default(),
-        servers: vec![Server {
-            name: "one".into(),
-            address: ServerAddress::Socket(server),
-            weight: 1,
-            max_connections: Some(100),
-            backup: false,
-            priority: 0,
-            zone: None,
-            state: isobar_plan::ServiceState::Enabled,
-        }],
-        reports: None,
-        health: Vec::new(),
-        outliers: None,
-        timeouts: Timeouts {
-            connect: second,
-            send: second,
-            read: second,
-            idle: second,
-        },
-        proxy_protocol: Some(ProxyVersion::V2),
-        http_version: isobar_plan::HttpVersion::Http1,
-        keep_alive: KeepAlive {
-            max_idle: 8,
-            idle_timeout: second,
-        },
-        limits: UpstreamLimits {
-            max_requests: Some(100),
-            max_connections: Some(100),
-        },
-        adaptive_concurrency: None,
-        queue: Queue {
-            max: 8,
-            timeout: second,
-            order: QueueOrder::FirstCome,
-        },
-        sticky: None,
-        retry_budget: None,
-        tls: None,
-    };
     let listener = UdpListener {
         name: "dns".into(),
         address: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
@@ -160,7 +116,7 @@ fn world(server: SocketAddr) -> World {
             ids: Arc::default(),
             route: SiteRoute {
                 stats: Arc::new(Sharded::new(1)),
-                upstream: Arc::new(Upstream::new(upstream, 1)),
+                upstream: Arc::new(Upstream::new(sample::upstream(server), 1)),
             },
         })],
         drain_timeout: second,

@@ -1,0 +1,254 @@
+//! What does a tunnel hold while nothing moves in it, and what does it allocate while something does?
+//!
+//! A whole worker serves real sockets on the thread that counts; the clients and the server are other threads. The one
+//! test of this program, because the allocator is the program's.
+#![allow(unsafe_code, reason = "an allocator that counts is one that is implemented")]
+
+#[path = "sample/upstream.rs"]
+mod sample;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use isobar_l4::{Accepted, OpenConnections, Published, Shared, Site, SiteRoute, Worker, WorkerParts, World};
+use isobar_net::runtime::{Io, WorkerRuntime, run, ways};
+use isobar_net::scratch::Scratch;
+use isobar_net::splice::Pipes;
+use isobar_net::stream::Stream;
+use isobar_net::wheel::Wheel;
+use isobar_plan::{
+    GrpcCodes, Priority, Retry, RetryOn, SourceLimits, StatusRanges, TcpLimits, TcpRoute, Timeouts, TlsRule, UpstreamId,
+};
+use isobar_route::HostPattern;
+use isobar_upstream::{Sharded, Upstream};
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+    static LIVE_BYTES: Cell<i64> = const { Cell::new(0) };
+}
+
+struct Counting;
+
+impl Counting {
+    /// What a block takes: sizes are rounded up to classes, a quarter of a power of two apart.
+    fn taken(layout: Layout) -> i64 {
+        let size = layout.size().max(16);
+        let step = (size.next_power_of_two() / 8).max(16).max(layout.align());
+        i64::try_from(size.next_multiple_of(step)).unwrap_or(i64::MAX)
+    }
+}
+
+// SAFETY: everything is passed on to the system's allocator, with the arguments it was given.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        LIVE_BYTES.set(LIVE_BYTES.get() + Self::taken(layout));
+        // SAFETY: the caller keeps the promises that this method asks for, and they are the same.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        LIVE_BYTES.set(LIVE_BYTES.get() - Self::taken(layout));
+        // SAFETY: the pointer is from `alloc` above, so from the system's allocator.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// So many that growth of what all share is little for each.
+const TUNNELS: usize = 128;
+const COUNTED: usize = 50;
+const MESSAGE: [u8; 1024] = [b'x'; 1024];
+
+/// Sends back what it is sent, on every connection.
+fn echo() -> SocketAddr {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        while let Ok((mut stream, _)) = listener.accept() {
+            std::thread::spawn(move || {
+                let mut bytes = [0; 2048];
+                while let Ok(count @ 1..) = stream.read(&mut bytes) {
+                    stream.write_all(&bytes[..count]).unwrap();
+                }
+            });
+        }
+    });
+    address
+}
+
+fn exchange(client: &mut TcpStream) {
+    client.write_all(&MESSAGE).unwrap();
+    client.read_exact(&mut [0; MESSAGE.len()]).unwrap();
+}
+
+/// Opens tunnels, uses all of them, and says after each of these steps that it is done.
+fn clients(worker: &Sender<(TcpStream, SocketAddr)>, mark: impl Fn()) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let open = || {
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let accepted = listener.accept().unwrap();
+        accepted.0.set_nonblocking(true).unwrap();
+        worker.blocking_send(accepted).unwrap();
+        exchange(&mut client);
+        client
+    };
+    // What is allocated once, or doubled, is there after the first half of them.
+    let first: Vec<_> = (0..TUNNELS).map(|_| open()).collect();
+    mark();
+    let mut tunnels: Vec<_> = first.into_iter().chain((0..TUNNELS).map(|_| open())).collect();
+    mark();
+    for _ in 0..COUNTED {
+        tunnels.iter_mut().for_each(exchange);
+    }
+    mark();
+}
+
+fn world(server: SocketAddr) -> World {
+    let minute = Duration::from_secs(60);
+    let mut upstream = sample::upstream(server);
+    upstream.proxy_protocol = None;
+    let route = TcpRoute {
+        name: "default".into(),
+        rule: TlsRule {
+            server_name: HostPattern::Any,
+            alpn: None,
+        },
+        upstream: UpstreamId(0),
+        timeouts: Timeouts {
+            idle: minute,
+            ..upstream.timeouts
+        },
+        retry: never(),
+        priority: Priority::Normal,
+    };
+    let listener = isobar_plan::TcpListener {
+        name: "tunnels".into(),
+        address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        limits: TcpLimits {
+            max_connections: 1000,
+            sources: SourceLimits {
+                max_connections: None,
+                rate: None,
+            },
+            backlog: 100,
+        },
+        proxy: None,
+        handshake_timeout: minute,
+        reads_hello: false,
+        routes: [route].into(),
+    };
+    World {
+        generation: 1,
+        sites: vec![Arc::new(Site {
+            listener,
+            stats: Arc::new(Sharded::new(1)),
+            open: Arc::new(OpenConnections::new(1)),
+            routes: vec![SiteRoute {
+                stats: Arc::new(Sharded::new(1)),
+                upstream: Arc::new(Upstream::new(upstream, 1)),
+            }],
+        })],
+        udp: Vec::new(),
+        drain_timeout: minute,
+        log: None,
+    }
+}
+
+fn never() -> Retry {
+    Retry {
+        attempts: 0,
+        on: RetryOn {
+            connect_failure: false,
+            closed: false,
+            timeout: false,
+            statuses: StatusRanges(Vec::new()),
+            grpc: GrpcCodes::default(),
+        },
+        non_idempotent: false,
+        try_timeout: None,
+        deadline: None,
+        backoff: None,
+        buffer: 0,
+    }
+}
+
+#[test]
+fn a_tunnel_holds_little_and_allocates_nothing() {
+    for &io in ways() {
+        let Held { bytes, allocations } = measure(io);
+        // Without a ring, tokio's reactor keeps 256 bytes for each socket.
+        let most = match io {
+            Io::Epoll => 1280,
+            Io::IoUring => 896,
+        };
+        assert!(bytes <= most, "an idle tunnel holds {bytes} bytes with {io:?}");
+        let exchanges = 2 * TUNNELS * COUNTED;
+        assert!(
+            allocations < 50,
+            "{exchanges} messages and answers allocated {allocations} times with {io:?}"
+        );
+    }
+}
+
+/// What a tunnel comes to.
+struct Held {
+    /// For each of them, while it is idle.
+    bytes: i64,
+    /// In all of them, while they pass bytes on.
+    allocations: u64,
+}
+
+fn measure(io: Io) -> Held {
+    let published = Arc::new(Published::new(world(echo())));
+    let (sender, incoming) = channel(1);
+    let (marker, mut marks) = channel(3);
+    let thread = std::thread::spawn(move || clients(&sender, || marker.blocking_send(()).unwrap()));
+    let held = run(WorkerRuntime { core: None, io }, || async move {
+        tokio::task::spawn_local(serve_all(published, incoming));
+        marks.recv().await.unwrap();
+        let before = LIVE_BYTES.get();
+        marks.recv().await.unwrap();
+        let bytes = (LIVE_BYTES.get() - before) / TUNNELS as i64;
+        let before = ALLOCATIONS.get();
+        marks.recv().await.unwrap();
+        let allocations = ALLOCATIONS.get() - before;
+        Held { bytes, allocations }
+    });
+    thread.join().unwrap();
+    held.unwrap()
+}
+
+async fn serve_all(published: Arc<Published>, mut incoming: Receiver<(TcpStream, SocketAddr)>) {
+    let site = Arc::clone(&published.world().sites[0]);
+    let wheel = Wheel::new(Instant::now());
+    let worker = Rc::new(Worker::new(WorkerParts {
+        id: 0,
+        seed: 1,
+        published,
+        shared: Shared {
+            wheel: wheel.clone(),
+            scratch: Rc::new(Scratch::default()),
+            pipes: Pipes::new(1),
+        },
+    }));
+    tokio::task::spawn_local(async move { wheel.drive().await });
+    while let Some((stream, peer)) = incoming.recv().await {
+        assert!(site.open.opens(0, 1000));
+        let accepted = Accepted {
+            stream: Stream::from_accepted(stream),
+            peer,
+            site: Arc::clone(&site),
+        };
+        tokio::task::spawn_local(isobar_l4::serve(Rc::clone(&worker), accepted));
+    }
+}
