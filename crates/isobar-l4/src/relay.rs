@@ -18,8 +18,14 @@ pub trait Side {
     /// Reads as [`Stream::poll_read`] does.
     fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>>;
 
-    /// Writes as [`Stream::poll_write`] does.
-    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>>;
+    /// Writes as [`Stream::poll_write_soon`] does.
+    fn poll_write_soon(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>>;
+
+    /// Goes on with what was written and not taken, as [`Stream::poll_untaken`] does.
+    fn poll_untaken(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Waits until all that was written is sent, as [`Stream::poll_settled`] does.
+    fn poll_settled(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 
     /// Tells the peer that no more bytes will come.
     ///
@@ -35,8 +41,16 @@ impl Side for Stream {
         self.poll_read(cx, buf)
     }
 
-    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.poll_write(cx, bytes)
+    fn poll_write_soon(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_soon(cx, bytes)
+    }
+
+    fn poll_untaken(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_untaken(cx)
+    }
+
+    fn poll_settled(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_settled(cx)
     }
 
     fn shutdown_write(&mut self) -> io::Result<()> {
@@ -220,6 +234,12 @@ impl Half {
         if self.state == HalfState::Ended {
             return Poll::Pending;
         }
+        // Nobody else would: the direction in which this side is read may be over.
+        match to.poll_untaken(cx) {
+            Poll::Ready(Ok(())) => {}
+            Poll::Ready(Err(_)) => return self.destination_breaks(),
+            Poll::Pending => return Poll::Pending,
+        }
         if self.pending.is_some() {
             return self.poll_pending(cx, to);
         }
@@ -228,6 +248,9 @@ impl Half {
         }
         if self.state == HalfState::Ending {
             // The other side may be gone altogether, which its own direction finds out.
+            if to.poll_settled(cx).is_pending() {
+                return Poll::Pending;
+            }
             let _ = to.shutdown_write();
             self.state = HalfState::Ended;
             return Poll::Ready(());
@@ -242,7 +265,7 @@ impl Half {
         };
         let before = pending.sent;
         while !pending.rest().is_empty() {
-            match to.poll_write(cx, pending.rest()) {
+            match to.poll_write_soon(cx, pending.rest()) {
                 Poll::Ready(Ok(count)) => pending.sent += count,
                 Poll::Ready(Err(_)) => return self.destination_breaks(),
                 Poll::Pending if pending.sent > before => return Poll::Ready(()),
@@ -272,7 +295,7 @@ impl Half {
                 self.pipe = tools.pipes.acquire().ok().map(Box::new);
             }
             let bytes = input.get(..count).unwrap_or_default();
-            let taken = match to.poll_write(cx, bytes) {
+            let taken = match to.poll_write_soon(cx, bytes) {
                 Poll::Ready(Ok(taken)) => taken,
                 Poll::Ready(Err(_)) => return self.destination_breaks(),
                 Poll::Pending => 0,

@@ -209,6 +209,15 @@ impl Carrier {
         }
     }
 
+    /// Goes on with what was written and not taken.
+    pub(crate) fn poll_untaken(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Connection(stream) => stream.poll_untaken(cx),
+            Self::Accepted(_) | Self::Opened(_) | Self::Shared => Poll::Ready(Ok(())),
+            Self::Web(web) => web.carrier.poll_untaken(cx),
+        }
+    }
+
     pub(crate) fn poll_settled(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Connection(stream) => stream.poll_settled(cx),

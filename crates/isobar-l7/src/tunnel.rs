@@ -24,8 +24,16 @@ impl Side for Carrier {
         self.poll_read(cx, buf)
     }
 
-    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.poll_write(cx, bytes)
+    fn poll_write_soon(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_soon(cx, bytes)
+    }
+
+    fn poll_untaken(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_untaken(cx)
+    }
+
+    fn poll_settled(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_settled(cx)
     }
 
     fn shutdown_write(&mut self) -> io::Result<()> {
