@@ -82,7 +82,7 @@ fn plan(servers: &[(&str, u16)]) -> Plan {
             connect: second,
             send: second,
             read: second,
-            idle: second,
+            idle: isobar_plan::IdleTimeouts::both(second),
         },
         proxy_protocol: None,
         http_version: isobar_plan::HttpVersion::Http1,

@@ -21,7 +21,7 @@ const TIMEOUTS: Timeouts = Timeouts {
     connect: SECOND,
     send: SECOND,
     read: Duration::from_secs(5),
-    idle: SECOND,
+    idle: isobar_plan::IdleTimeouts::both(SECOND),
 };
 
 /// A frame of HTTP/2 (RFC 9113 section 4.1): its type, flags and stream.

@@ -34,7 +34,7 @@ fn upstream(name: &str, servers: &[&str]) -> Upstream {
             connect: second,
             send: second,
             read: second,
-            idle: second,
+            idle: isobar_plan::IdleTimeouts::both(second),
         },
         proxy_protocol: None,
         http_version: isobar_plan::HttpVersion::Http1,

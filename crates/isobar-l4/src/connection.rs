@@ -5,12 +5,13 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use isobar_net::stream::Stream;
 use isobar_net::wheel::Timer;
 use isobar_observe::Cause;
 
+use crate::lull::Lull;
 use crate::opening::{self, Opened};
 use crate::record::{self, Report};
 use crate::relay::{Broken, Relayed};
@@ -108,18 +109,11 @@ impl Session {
 impl Opened {
     /// Passes bytes both ways until that is over.
     async fn carry(&mut self, worker: &Worker, client: &mut Client) -> Cause {
-        let idle = self.idle;
-        client.timer.set(worker.shared.wheel.now() + idle);
-        poll_fn(|cx| self.poll_carry(cx, worker, client, idle)).await
+        client.timer.set(self.due(client).0);
+        poll_fn(|cx| self.poll_carry(cx, worker, client)).await
     }
 
-    fn poll_carry(
-        &mut self,
-        cx: &mut Context<'_>,
-        worker: &Worker,
-        client: &mut Client,
-        idle: Duration,
-    ) -> Poll<Cause> {
+    fn poll_carry(&mut self, cx: &mut Context<'_>, worker: &Worker, client: &mut Client) -> Poll<Cause> {
         let Self { relay, server, .. } = self;
         match relay.poll(cx, worker.shared.tools(), &mut client.stream, server) {
             Relayed::Over => {
@@ -129,13 +123,14 @@ impl Opened {
                     None => Cause::Complete,
                 });
             }
-            Relayed::Moved => {
+            Relayed::Moved(moved) => {
                 let now = worker.shared.wheel.now();
                 if relay.bytes_down() > 0 {
                     client.report.first_byte.get_or_insert(now);
                 }
-                let idle_at = now + idle;
-                client.timer.set(client.leaves_at.map_or(idle_at, |at| at.min(idle_at)));
+                self.lull.moved(moved, now);
+                let (due, _) = self.due(client);
+                client.timer.set(client.leaves_at.map_or(due, |at| at.min(due)));
             }
             Relayed::Still => {}
         }
@@ -144,7 +139,26 @@ impl Opened {
         }
         worker.roster.note(client.seat, cx.waker());
         client.look_up(worker, self);
-        client.timer.poll_expired(cx).map(|()| client.expired(worker))
+        client.timer.poll_expired(cx).map(|()| self.expired(worker, client))
+    }
+
+    /// When it is over unless something moves, and why.
+    fn due(&self, client: &Client) -> (Instant, Cause) {
+        let rules = client.report.route.and_then(|route| client.site.site.rules(route));
+        match rules {
+            Some((route, _)) => self.lull.due(&self.relay, &route.timeouts.idle),
+            // It has a route, or it would not have been opened.
+            None => (self.since, Cause::Internal),
+        }
+    }
+
+    fn expired(&self, worker: &Worker, client: &mut Client) -> Cause {
+        if client.leaves_at.is_some_and(|at| at <= worker.shared.wheel.now()) {
+            return Cause::Drained;
+        }
+        let (_, cause) = self.due(client);
+        client.report.detail = Lull::detail(&self.relay, cause).map(Into::into);
+        cause
     }
 }
 
@@ -164,14 +178,7 @@ impl Client {
             let now = worker.shared.wheel.now();
             let leaves_at = now + worker.world().world.drain_timeout;
             self.leaves_at = Some(leaves_at);
-            self.timer.set(leaves_at.min(now + opened.idle));
-        }
-    }
-
-    fn expired(&self, worker: &Worker) -> Cause {
-        match self.leaves_at {
-            Some(at) if at <= worker.shared.wheel.now() => Cause::Drained,
-            _ => Cause::IdleTimeout,
+            self.timer.set(leaves_at.min(opened.due(self).0));
         }
     }
 }

@@ -110,7 +110,7 @@ fn world(server: SocketAddr) -> World {
             connect: second,
             send: second,
             read: second,
-            idle: second,
+            idle: isobar_plan::IdleTimeouts::both(second),
         },
         proxy_protocol: Some(ProxyVersion::V2),
         http_version: isobar_plan::HttpVersion::Http1,

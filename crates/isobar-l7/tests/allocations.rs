@@ -109,7 +109,7 @@ fn world(server: SocketAddr, balance: Balance, sticky: Option<Sticky>) -> World 
         connect: second,
         send: 9 * second,
         read: 9 * second,
-        idle: 9 * second,
+        idle: isobar_plan::IdleTimeouts::both(9 * second),
     };
     let upstream = isobar_plan::Upstream {
         name: "api".into(),

@@ -27,7 +27,7 @@ fn world(server: SocketAddr, hedge: Option<Hedge>, counted: &Arc<Sharded<RouteSt
         connect: 60 * second,
         send: 9 * second,
         read: 9 * second,
-        idle: 9 * second,
+        idle: isobar_plan::IdleTimeouts::both(9 * second),
     };
     let upstream = isobar_plan::Upstream {
         name: "api".into(),

@@ -8,7 +8,7 @@ use core::time::Duration;
 
 use isobar_route::destination::{DestinationHost, DestinationRules};
 
-use crate::{ClientTimeouts, ListenerLimits, Name, Secret};
+use crate::{ClientTimeouts, IdleTimeouts, ListenerLimits, Name, Secret};
 
 /// One address on which clients name their destinations themselves.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,8 +63,8 @@ pub struct ForwardWaits {
     pub connect: Duration,
     /// In which a request of HTTP, once it is sent, has to move on in some direction.
     pub read: Duration,
-    /// In which a tunnel carries something in some direction.
-    pub idle: Duration,
+    /// In which a tunnel carries something.
+    pub idle: IdleTimeouts,
 }
 
 /// Who may use a forward proxy.

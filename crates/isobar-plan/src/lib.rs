@@ -66,7 +66,7 @@ pub use tls::{
     UnknownName, UpstreamTls, WithoutCertificate,
 };
 pub use udp::{FlowKey, FlowRules, QuicRules, UdpListener, UdpRoute};
-pub use upstream::{Allowance, Balance, HashPart, KeepAlive, Server, ServerAddress, Timeouts, Upstream};
+pub use upstream::{Allowance, Balance, HashPart, IdleTimeouts, KeepAlive, Server, ServerAddress, Timeouts, Upstream};
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;

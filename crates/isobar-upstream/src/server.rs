@@ -424,7 +424,7 @@ mod tests {
                 connect: second,
                 send: second,
                 read: second,
-                idle: second,
+                idle: isobar_plan::IdleTimeouts::both(second),
             },
             proxy_protocol: None,
             http_version: isobar_plan::HttpVersion::Http1,

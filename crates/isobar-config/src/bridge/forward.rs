@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use isobar_plan::{
-    ForwardWaits, NameRules, ParentLogin, ParentProxy, Priority, ProxyUsers, RequestRate, Reveals, Secret,
-    ServerAddress, Speaks, UserLimits,
+    ForwardWaits, IdleTimeouts, NameRules, ParentLogin, ParentProxy, Priority, ProxyUsers, RequestRate, Reveals,
+    Secret, ServerAddress, Speaks, UserLimits,
 };
 use isobar_route::destination::{
     Access, AddressRange, DestinationHost, DestinationRule, DestinationRules, special_purpose,
@@ -19,7 +19,7 @@ use crate::document::{
 };
 use crate::problem::{Path, Problem, Problems, Spot};
 use crate::setting::Setting;
-use crate::units::Network;
+use crate::units::{Network, Span};
 
 /// What is counted of those for whom no rule holds.
 const OTHERWISE: &str = "otherwise";
@@ -360,11 +360,19 @@ fn waits(written: &ForwardTimeouts) -> ForwardWaits {
         connect,
         read,
         idle,
+        client_idle,
+        server_idle,
+        half_closed,
     } = written;
     ForwardWaits {
         lookup: lookup.duration(),
         connect: connect.duration(),
         read: read.duration(),
-        idle: idle.duration(),
+        idle: IdleTimeouts {
+            both: idle.duration(),
+            client: client_idle.0.map(Span::duration),
+            server: server_idle.0.map(Span::duration),
+            half_closed: half_closed.0.map(Span::duration),
+        },
     }
 }

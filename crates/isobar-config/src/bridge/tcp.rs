@@ -236,6 +236,9 @@ fn check_route_timeouts(written: &RouteTimeouts, at: Path<'_>, problems: &mut Pr
         send,
         read,
         idle: _,
+        client_idle: _,
+        server_idle: _,
+        half_closed: _,
     } = written;
     refuse(&[("send", send.is_some()), ("read", read.is_some())], at, problems);
 }
@@ -347,6 +350,9 @@ fn warn_of_http(written: &Upstream, at: Path<'_>, problems: &mut Problems) {
         send,
         read,
         idle: _,
+        client_idle: _,
+        server_idle: _,
+        half_closed: _,
     } = &written.timeouts;
     let (retry, timeouts) = (Retry::placeholder(), ServerTimeouts::placeholder());
     let (at_retry, at_timeouts) = (at.key("retry"), at.key("timeouts"));

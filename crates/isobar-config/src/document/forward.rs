@@ -126,6 +126,12 @@ settings! {
         read: Span = Span::seconds(60),
         /// In which a tunnel has to carry something, in either direction.
         idle: Span = Span::seconds(600),
+        /// In which a tunnel has to carry something from the client; `none`: only `idle` holds.
+        client_idle: OrNone<Span>,
+        /// In which a tunnel has to carry something to the client; `none`: only `idle` holds.
+        server_idle: OrNone<Span>,
+        /// In which a tunnel has to carry something once one side has ended, in place of `idle`; `none`: `idle` holds.
+        half_closed: OrNone<Span>,
     }
 }
 

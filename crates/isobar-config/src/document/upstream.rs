@@ -203,8 +203,14 @@ settings! {
         send: Span = Span::seconds(30),
         /// For the first or the next bytes of the answer (504, or the connection is closed once the answer began).
         read: Span = Span::seconds(60),
-        /// For any byte in either direction of an upgraded connection such as a WebSocket, or of a stream (it is closed).
+        /// For any byte in either direction of a TCP connection, of an upgraded one such as a WebSocket, or of a stream (it is closed).
         idle: Span = Span::seconds(600),
+        /// For any byte from the client to the server, in a TCP or upgraded connection; `none`: only `idle` holds.
+        client_idle: OrNone<Span>,
+        /// For any byte from the server to the client, in a TCP or upgraded connection; `none`: only `idle` holds.
+        server_idle: OrNone<Span>,
+        /// For any byte of a TCP or upgraded connection of which one side has ended, in place of `idle`; `none`: `idle` holds.
+        half_closed: OrNone<Span>,
     }
 }
 

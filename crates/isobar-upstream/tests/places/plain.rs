@@ -38,7 +38,7 @@ pub(crate) fn settings(servers: Vec<Server>) -> Upstream {
             connect: second,
             send: second,
             read: second,
-            idle: second,
+            idle: isobar_plan::IdleTimeouts::both(second),
         },
         proxy_protocol: None,
         http_version: isobar_plan::HttpVersion::Http1,
