@@ -9,7 +9,7 @@ use isobar_plan::{
     Action, Admin, Allowance, Authorities, Backoff, CheckTls, Cidr, GrpcCodes, GuardRules, HashPart, HeaderOp,
     HealthCheck, HealthProbe, HealthTls, Hedge, HedgeAfter, HttpProbe, IdleTimeouts, LimitAlgorithm, LimitHeaders,
     LimitKey, LimitKind, LimitMode, LimitPace, LogDestination, LogFormat, MissingKey, Outliers, Plan, Rate, Retry,
-    RetryOn, ServerAddress, ServiceState, StatusRanges, TcpStep, Trust, UpstreamId,
+    RetryOn, ServerAddress, ServiceState, StatusRanges, TcpKeepalive, TcpStep, Trust, UpstreamId,
 };
 use isobar_route::{HostPattern, PathPattern};
 
@@ -705,4 +705,31 @@ fn each_direction_may_be_idle_for_a_time_of_its_own() {
         ..inherited
     };
     assert_eq!(own.timeouts.idle, expected);
+}
+
+#[test]
+fn the_kernel_asks_whether_the_other_end_is_there() {
+    let text = "listeners: [{ address: ':1', tcp_keepalive: {}, upstream: a }, { address: ':2', protocol: tcp, tcp_keepalive: { idle: 5s, interval: 2s, probes: 3, user_timeout: 8s }, upstream: a }]\n\
+        upstreams: { a: { servers: [':3'], tcp_keepalive: { idle: 1h } }, b: { servers: [':4'] } }";
+    let plan = plan(text);
+    let usual = TcpKeepalive {
+        idle: seconds(60),
+        interval: seconds(10),
+        probes: 6,
+        user_timeout: None,
+    };
+    let own = TcpKeepalive {
+        idle: seconds(5),
+        interval: seconds(2),
+        probes: 3,
+        user_timeout: Some(seconds(8)),
+    };
+    assert_eq!(plan.listeners[0].tcp_keepalive, Some(usual));
+    assert_eq!(plan.tcp[0].tcp_keepalive, Some(own));
+    let patient = TcpKeepalive {
+        idle: seconds(3600),
+        ..usual
+    };
+    assert_eq!(plan.upstreams[0].tcp_keepalive, Some(patient));
+    assert_eq!(plan.upstreams[1].tcp_keepalive, None, "nobody asks for it");
 }

@@ -84,6 +84,7 @@ fn plan(servers: &[(&str, u16)]) -> Plan {
             read: second,
             idle: isobar_plan::IdleTimeouts::both(second),
         },
+        tcp_keepalive: None,
         proxy_protocol: None,
         http_version: isobar_plan::HttpVersion::Http1,
         keep_alive: KeepAlive {

@@ -86,6 +86,7 @@ fn upstream(port: u16) -> Upstream {
         name: "api".into(),
         balance: Balance::RoundRobin,
         hash: Vec::new(),
+        tcp_keepalive: None,
         proxy_protocol: None,
         placement: Default::default(),
         servers: vec![Server {
@@ -161,6 +162,7 @@ fn listener() -> Listener {
         tls: None,
         http2: None,
         redirect_to_tls: None,
+        tcp_keepalive: None,
         limits: ListenerLimits {
             max_connections: 10,
             sources: isobar_plan::SourceLimits::default(),

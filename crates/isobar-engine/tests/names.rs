@@ -36,6 +36,7 @@ fn upstream(name: &str, servers: &[&str]) -> Upstream {
             read: second,
             idle: isobar_plan::IdleTimeouts::both(second),
         },
+        tcp_keepalive: None,
         proxy_protocol: None,
         http_version: isobar_plan::HttpVersion::Http1,
         keep_alive: KeepAlive {

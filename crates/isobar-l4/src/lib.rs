@@ -14,6 +14,7 @@
 mod connecting;
 mod connection;
 mod hello;
+pub mod keepalive;
 mod key;
 mod log;
 mod lull;

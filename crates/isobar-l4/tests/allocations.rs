@@ -112,6 +112,7 @@ fn world(server: SocketAddr) -> World {
             read: second,
             idle: isobar_plan::IdleTimeouts::both(second),
         },
+        tcp_keepalive: None,
         proxy_protocol: Some(ProxyVersion::V2),
         http_version: isobar_plan::HttpVersion::Http1,
         keep_alive: KeepAlive {

@@ -10,7 +10,7 @@ pub use isobar_balance::{Allowance, Balance};
 
 use crate::{
     GradientRules, HealthCheck, HttpVersion, Name, Outliers, Placement, ProxyVersion, Queue, Reports, ServiceState,
-    Sticky, UpstreamLimits, UpstreamTls,
+    Sticky, TcpKeepalive, UpstreamLimits, UpstreamTls,
 };
 
 /// A set of servers that can answer the same requests.
@@ -38,6 +38,8 @@ pub struct Upstream {
     pub timeouts: Timeouts,
     /// In which form its servers are told of the clients of TCP connections; none: they are not.
     pub proxy_protocol: Option<ProxyVersion>,
+    /// How it is found out that a server is gone without a word; none: only by the timeouts.
+    pub tcp_keepalive: Option<TcpKeepalive>,
     /// How connections to its servers are kept.
     pub keep_alive: KeepAlive,
     /// What is spoken with its servers.

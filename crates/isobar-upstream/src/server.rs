@@ -426,6 +426,7 @@ mod tests {
                 read: second,
                 idle: isobar_plan::IdleTimeouts::both(second),
             },
+            tcp_keepalive: None,
             proxy_protocol: None,
             http_version: isobar_plan::HttpVersion::Http1,
             keep_alive: isobar_plan::KeepAlive {

@@ -25,6 +25,7 @@ pub(super) fn listener(written: &Listener, index: usize, bridge: &mut Bridge<'_>
         protocol: _,
         forward_proxy: _,
         proxy_protocol,
+        tcp_keepalive,
         tls,
         http2,
         redirect_to_https,
@@ -78,6 +79,7 @@ pub(super) fn listener(written: &Listener, index: usize, bridge: &mut Bridge<'_>
         routes,
         name: names::listener_name(written, index).as_str().into(),
         address: address.0,
+        tcp_keepalive: super::keepalive::keepalive(tcp_keepalive, at.key("tcp_keepalive"), &mut bridge.problems),
         limits: self::limits(limits, at.key("limits"), &mut bridge.problems),
     }
 }

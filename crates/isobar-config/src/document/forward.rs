@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use isobar_plan::{ParentProtocol, Speaks};
 use isobar_route::destination::{Access, DomainError, DomainPattern, PortRange};
 
-use super::{Label, OneOrMore, OrNone, SecretFile, Whole};
+use super::{Label, OneOrMore, OrNone, SecretFile, TcpKeepalive, Whole};
 use crate::setting::choice::Choice;
 use crate::setting::section::settings;
 use crate::setting::shape::WordShape;
@@ -41,6 +41,9 @@ settings! {
         names: ForwardNames,
         /// How long what is between the proxy and destinations may take.
         timeouts: ForwardTimeouts,
+        /// How it is found out that a destination, or the parent, is gone without a word; `none`: only by the timeouts. For clients, the
+        /// listener has one.
+        tcp_keepalive: OrNone<TcpKeepalive>,
     }
 }
 

@@ -6,7 +6,7 @@ use isobar_plan::{HttpVersion, ProxyVersion, ServiceState};
 use super::reports::{Orca, Prequal, Reports};
 use super::{
     AdaptiveConcurrency, Compared, HashPart, HealthChecks, Hedge, Label, Locality, OneOrMore, OrNone, OutlierDetection,
-    Panic, Queue, Retry, SlowStart, Sticky, Subset, UpstreamLimits, UpstreamTls, Whole,
+    Panic, Queue, Retry, SlowStart, Sticky, Subset, TcpKeepalive, UpstreamLimits, UpstreamTls, Whole,
 };
 use crate::setting::Setting;
 use crate::setting::choice::Choice;
@@ -57,6 +57,8 @@ settings! {
         timeouts: ServerTimeouts,
         /// In which form of the PROXY protocol servers are told who the client is, for TCP; `none`: they are not.
         proxy_protocol: OrNone<ProxyVersion>,
+        /// How it is found out that a server is gone without a word, over TCP; `none`: only by the timeouts.
+        tcp_keepalive: OrNone<TcpKeepalive>,
         /// How connections to servers are kept for the next request.
         keep_alive: KeepAlive,
         /// What is spoken with its servers.
