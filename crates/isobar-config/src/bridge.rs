@@ -11,6 +11,7 @@ mod header;
 mod health;
 mod http2;
 mod idle;
+mod keepalive;
 pub(crate) mod limit;
 mod listener;
 pub(crate) mod names;

@@ -70,7 +70,8 @@ fn fill_listener(listener: &mut Listener, index: usize, upstreams: &HashMap<&Lab
                     route.hedge.get_or_insert_with(|| upstream.hedge.clone());
                 }
                 Protocol::Tcp => {
-                    (route.timeouts.connect, route.timeouts.idle) = (timeouts.connect, timeouts.idle);
+                    let (send, read) = (route.timeouts.send, route.timeouts.read);
+                    route.timeouts = RouteTimeouts { send, read, ..timeouts };
                     (route.retry.attempts, route.retry.on) = (retry.attempts, retry.on);
                     route.retry.backoff = retry.backoff;
                 }
@@ -87,12 +88,18 @@ fn fill_timeouts(own: &RouteTimeouts, inherited: &ServerTimeouts) -> RouteTimeou
         send,
         read,
         idle,
+        client_idle,
+        server_idle,
+        half_closed,
     } = bridge::effective_timeouts(own, inherited);
     RouteTimeouts {
         connect: Some(connect),
         send: Some(send),
         read: Some(read),
         idle: Some(idle),
+        client_idle: Some(client_idle),
+        server_idle: Some(server_idle),
+        half_closed: Some(half_closed),
     }
 }
 

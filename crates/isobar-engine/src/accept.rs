@@ -269,7 +269,14 @@ mod tests {
                 events: Arc::new(|_| {}),
                 stats: Arc::new(Sharded::new(2)),
             };
-            let socket = listen(any_port(), ListenOptions { backlog: 16 }).unwrap();
+            let socket = listen(
+                any_port(),
+                ListenOptions {
+                    backlog: 16,
+                    ..ListenOptions::default()
+                },
+            )
+            .unwrap();
             Self {
                 acceptor,
                 socket,

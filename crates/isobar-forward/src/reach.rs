@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use isobar_l4::keepalive;
 use isobar_net::stream::Stream;
 use isobar_observe::Cause;
 use isobar_plan::ParentProxy;
@@ -235,10 +236,13 @@ async fn connect(
     client.report.address = tried.address;
     client.report.attempts = tried.attempts;
     match tried.outcome {
-        Ok(stream) => Ok(Reached {
-            stream,
-            early: Vec::new(),
-        }),
+        Ok(stream) => {
+            keepalive::ask(&stream, client.site.listener.destination_keepalive.as_ref());
+            Ok(Reached {
+                stream,
+                early: Vec::new(),
+            })
+        }
         Err(error) => {
             client.report.error = Some(error.kind());
             Err(match error.kind() {

@@ -11,6 +11,7 @@ use isobar_net::stream::Stream;
 use isobar_net::wheel::Timer;
 use isobar_observe::Cause;
 
+use crate::lull::Lull;
 use crate::opening::{self, Opened};
 use crate::record::{self, Report};
 use crate::relay::{Broken, Relayed};
@@ -106,8 +107,7 @@ impl Session {
 
     /// A server has taken it: bytes pass both ways until that is over.
     async fn carry(&mut self, opened: Box<Opened>) -> Cause {
-        let idle_at = self.worker.shared.wheel.now() + opened.idle;
-        self.client.timer.set(idle_at);
+        self.client.timer.set(opened.due(&self.client).0);
         self.opened = Some(opened);
         poll_fn(|cx| self.poll_carry(cx)).await
     }
@@ -126,13 +126,14 @@ impl Session {
                     None => Cause::Complete,
                 });
             }
-            Relayed::Moved => {
+            Relayed::Moved(moved) => {
                 let now = worker.shared.wheel.now();
                 if relay.bytes_down() > 0 {
                     client.report.first_byte.get_or_insert(now);
                 }
-                let idle_at = now + opened.idle;
-                client.timer.set(client.leaves_at.map_or(idle_at, |at| at.min(idle_at)));
+                opened.lull.moved(moved, now);
+                let (due, _) = opened.due(client);
+                client.timer.set(client.leaves_at.map_or(due, |at| at.min(due)));
             }
             Relayed::Still => {}
         }
@@ -141,7 +142,7 @@ impl Session {
         }
         worker.roster.note(client.seat, cx.waker());
         client.look_up(worker, opened);
-        client.timer.poll_expired(cx).map(|()| client.expired(worker))
+        client.timer.poll_expired(cx).map(|()| opened.expired(worker, client))
     }
 
     fn finish(&mut self, cause: Cause) {
@@ -150,6 +151,29 @@ impl Session {
             record::carried(worker, client, opened, cause);
         }
         record::finish(worker, client, cause);
+    }
+}
+
+impl Opened {
+    /// When it is over unless something moves, and why.
+    fn due(&self, client: &Client) -> (Instant, Cause) {
+        let rules = client.report.route.and_then(|route| client.site.site.rules(route));
+        match rules {
+            Some((route, _)) => self.lull.due(&self.relay, &route.timeouts.idle),
+            // It has a route, or it would not have been opened.
+            None => (self.since, Cause::Internal),
+        }
+    }
+
+    fn expired(&self, worker: &Worker, client: &mut Client) -> Cause {
+        if client.leaves_at.is_some_and(|at| at <= worker.shared.wheel.now()) {
+            return Cause::Drained;
+        }
+        let (_, cause) = self.due(client);
+        if let Some(detail) = Lull::detail(&self.relay, cause) {
+            client.report.blame(detail.to_owned());
+        }
+        cause
     }
 }
 
@@ -169,14 +193,7 @@ impl Client {
             let now = worker.shared.wheel.now();
             let leaves_at = now + worker.world().world.drain_timeout;
             self.leaves_at = Some(leaves_at);
-            self.timer.set(leaves_at.min(now + opened.idle));
-        }
-    }
-
-    fn expired(&self, worker: &Worker) -> Cause {
-        match self.leaves_at {
-            Some(at) if at <= worker.shared.wheel.now() => Cause::Drained,
-            _ => Cause::IdleTimeout,
+            self.timer.set(leaves_at.min(opened.due(self).0));
         }
     }
 }

@@ -14,8 +14,10 @@
 mod connecting;
 mod connection;
 mod hello;
+pub mod keepalive;
 mod key;
 mod log;
+mod lull;
 mod open;
 mod opening;
 pub mod proxy;
@@ -32,8 +34,9 @@ mod world;
 
 pub use connection::{Accepted, serve};
 pub use log::{LineSink, Lines, LogHandle};
+pub use lull::Lull;
 pub use open::OpenConnections;
-pub use relay::{Broken, Relay, Relayed, Side, Tools};
+pub use relay::{Broken, Moved, Relay, Relayed, Side, Tools};
 pub use roster::Roster;
 pub use shared::Shared;
 pub use worker::{Worker, WorkerParts};

@@ -18,6 +18,7 @@ use crate::connecting;
 use crate::connection::Client;
 use crate::hello;
 use crate::key;
+use crate::lull::Lull;
 use crate::proxy::{self, HeaderReader, ProxyFault, Told};
 use crate::relay::Relay;
 use crate::sources;
@@ -30,8 +31,7 @@ pub(crate) struct Opened {
     pub(crate) relay: Relay,
     pub(crate) server: Stream,
     pub(crate) place: Place<Kept>,
-    /// How long nothing may move in either direction.
-    pub(crate) idle: Duration,
+    pub(crate) lull: Lull,
     /// When it was connected.
     pub(crate) since: Instant,
     /// Its part of the connections that its upstream may have.
@@ -94,7 +94,7 @@ pub(crate) async fn open(worker: &Rc<Worker>, client: &mut Client) -> Result<Box
         relay: Relay::introduced(first, begun.bytes.len() as u64),
         server,
         place,
-        idle: rules.timeouts.idle,
+        lull: Lull::begin(worker.shared.wheel.now()),
         since: worker.shared.wheel.now(),
         _permit: permit,
     }))

@@ -84,9 +84,18 @@ pub enum Relayed {
     /// Both directions have ended.
     Over,
     /// Something moved.
-    Moved,
+    Moved(Moved),
     /// Nothing did.
     Still,
+}
+
+/// In which directions something moved, or came nearer to its end.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Moved {
+    /// From the client to the server.
+    pub up: bool,
+    /// From the server to the client.
+    pub down: bool,
 }
 
 /// Which connection broke, rather than ended.
@@ -128,6 +137,16 @@ impl Relay {
         self.down.bytes
     }
 
+    /// From the client to the server.
+    pub(crate) fn up(&self) -> &Half {
+        &self.up
+    }
+
+    /// From the server to the client.
+    pub(crate) fn down(&self) -> &Half {
+        &self.down
+    }
+
     /// Whose connection broke.
     #[must_use]
     pub fn broken(&self) -> Option<Broken> {
@@ -149,29 +168,34 @@ impl Relay {
         client: &mut impl Side,
         server: &mut impl Side,
     ) -> Relayed {
-        let mut moved = Relayed::Still;
+        let mut moved = Moved::default();
         loop {
-            let turns = [
-                self.up.poll_turn(cx, tools, client, server),
-                self.down.poll_turn(cx, tools, server, client),
-            ];
+            let up = self.up.poll_turn(cx, tools, client, server).is_ready();
+            let down = self.down.poll_turn(cx, tools, server, client).is_ready();
             // What broke takes nothing any more.
             self.up.end_with(&self.down);
             self.down.end_with(&self.up);
             if self.up.state == HalfState::Ended && self.down.state == HalfState::Ended {
                 return Relayed::Over;
             }
-            if !turns.contains(&Poll::Ready(())) {
-                return moved;
+            if !up && !down {
+                return if moved == Moved::default() {
+                    Relayed::Still
+                } else {
+                    Relayed::Moved(moved)
+                };
             }
-            moved = Relayed::Moved;
+            moved = Moved {
+                up: moved.up || up,
+                down: moved.down || down,
+            };
         }
     }
 }
 
 /// One direction.
 #[derive(Debug)]
-struct Half {
+pub(crate) struct Half {
     /// Boxed: there are none for nearly all of a connection's time.
     pending: Option<Box<Pending>>,
     /// Boxed: only bulk data has one.
@@ -220,6 +244,16 @@ impl Half {
             destination_broke: false,
             bytes: 0,
         }
+    }
+
+    /// Whether nothing more will come this way.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.state == HalfState::Ended
+    }
+
+    /// Whether something is on its way that the destination has not taken.
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.pending.is_some() || self.pipe.as_ref().is_some_and(|pipe| pipe.buffered() > 0)
     }
 
     /// Moves this direction on by one step; ready: it moved, or came nearer to its end. A source that breaks has ended; where

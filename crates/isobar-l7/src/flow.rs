@@ -199,7 +199,7 @@ impl Flow<'_> {
         let all = exchange.again.deadline;
         let now = || now.unwrap_or_else(|| ways.worker.wheel.now());
         let (patience, silence) = match exchange.report.call {
-            Some(_) => (ways.rules.timeouts.idle, Cause::IdleTimeout),
+            Some(_) => (ways.rules.timeouts.idle.both, Cause::IdleTimeout),
             None => (ways.rules.timeouts.read, Cause::ReadTimeout),
         };
         let read = || now() + patience;
@@ -226,7 +226,7 @@ impl Flow<'_> {
             true => exchange.report.call_until(),
             false => exchange.again.deadline,
         };
-        let idle = || ways.worker.wheel.now() + ways.rules.timeouts.idle;
+        let idle = || ways.worker.wheel.now() + ways.rules.timeouts.idle.both;
         let expired = exchange.download_wait.poll_for(cx, Wait::Anybody, &server.timer, || {
             all.into_iter().fold(idle(), Instant::min)
         });

@@ -1,13 +1,13 @@
 //! How do two connections go on after both switched to another protocol?
 //!
-//! As a [`Relay`], which is over when both sides have ended, or when nothing moved in either direction for the idle timeout.
+//! As a [`Relay`], which is over when both sides have ended, or when nothing moved for too long.
 
 use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use isobar_l4::{Relay, Relayed, Side, Tools};
+use isobar_l4::{Lull, Relay, Relayed, Side, Tools};
 use isobar_net::stream::Stream;
 use isobar_observe::Cause;
 
@@ -72,9 +72,10 @@ pub(crate) async fn run(
         scratch: &ways.worker.scratch,
         pipes: &ways.worker.pipes,
     };
-    let idle = ways.rules.timeouts.idle;
+    let waits = &ways.rules.timeouts.idle;
+    let mut lull = Lull::begin(ways.worker.wheel.now());
     let (bytes_in, bytes_out) = (exchange.report.bytes_in, exchange.report.bytes_out);
-    server.timer.set(ways.worker.wheel.now() + idle);
+    server.timer.set(lull.due(&relay, waits).0);
     poll_fn(|cx| {
         let relayed = relay.poll(cx, tools, &mut client.stream, &mut server.stream);
         // Whatever ends it from outside, what it carried is known.
@@ -82,10 +83,13 @@ pub(crate) async fn run(
         exchange.report.bytes_out = bytes_out + relay.bytes_down();
         match relayed {
             Relayed::Over => return Poll::Ready(Cause::Complete),
-            Relayed::Moved => server.timer.set(ways.worker.wheel.now() + idle),
+            Relayed::Moved(moved) => {
+                lull.moved(moved, ways.worker.wheel.now());
+                server.timer.set(lull.due(&relay, waits).0);
+            }
             Relayed::Still => {}
         }
-        server.timer.poll_expired(cx).map(|()| Cause::IdleTimeout)
+        server.timer.poll_expired(cx).map(|()| lull.due(&relay, waits).1)
     })
     .await
 }

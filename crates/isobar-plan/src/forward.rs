@@ -8,7 +8,7 @@ use core::time::Duration;
 
 use isobar_route::destination::{DestinationHost, DestinationRules};
 
-use crate::{ClientTimeouts, ListenerLimits, Name, Secret};
+use crate::{ClientTimeouts, IdleTimeouts, ListenerLimits, Name, Secret, TcpKeepalive};
 
 /// One address on which clients name their destinations themselves.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +23,10 @@ pub struct ForwardProxy {
     pub timeouts: ClientTimeouts,
     /// How long what is between it and its destination may take.
     pub waits: ForwardWaits,
+    /// How it is found out that a client is gone without a word; none: only by the timeouts.
+    pub tcp_keepalive: Option<TcpKeepalive>,
+    /// How it is found out that a destination, or the parent, is gone without a word; none: only by the timeouts.
+    pub destination_keepalive: Option<TcpKeepalive>,
     /// Whether HTTP is spoken, SOCKS 5, or both.
     pub speaks: Speaks,
     /// Who may use it, and proves that with a password; none: whoever reaches it.
@@ -63,8 +67,8 @@ pub struct ForwardWaits {
     pub connect: Duration,
     /// In which a request of HTTP, once it is sent, has to move on in some direction.
     pub read: Duration,
-    /// In which a tunnel carries something in some direction.
-    pub idle: Duration,
+    /// In which a tunnel carries something.
+    pub idle: IdleTimeouts,
 }
 
 /// Who may use a forward proxy.

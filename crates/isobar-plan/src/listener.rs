@@ -8,7 +8,7 @@ use core::time::Duration;
 
 use isobar_route::Rule;
 
-use crate::{Hedge, Http2, ListenerTls, Name, Priority, ProxySources, Rate, Retry, Timeouts};
+use crate::{Hedge, Http2, ListenerTls, Name, Priority, ProxySources, Rate, Retry, TcpKeepalive, Timeouts};
 
 /// The position of an upstream in [`Plan::upstreams`](crate::Plan::upstreams).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -23,6 +23,8 @@ pub struct Listener {
     pub address: SocketAddr,
     /// From whom it takes headers of the PROXY protocol; none: from nobody.
     pub proxy: Option<ProxySources>,
+    /// How it is found out that a client is gone without a word; none: only by the timeouts.
+    pub tcp_keepalive: Option<TcpKeepalive>,
     /// How connections are secured; none: they are not.
     pub tls: Option<ListenerTls>,
     /// How HTTP/2 is spoken, with those who ask for it (ALPN) and those who begin with it; none: only HTTP/1 is.

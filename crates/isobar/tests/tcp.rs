@@ -199,6 +199,77 @@ fn what_is_idle_too_long_is_closed() {
     assert_eq!(rest(&mut busy), b"c");
 }
 
+/// Says something again and again, whatever it hears; ends when the connection does.
+fn chatter(mut stream: TcpStream) -> std::io::Result<()> {
+    loop {
+        stream.write_all(b".")?;
+        // The pace of this connection is what is tested.
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn each_direction_may_be_idle_for_a_time_of_its_own() {
+    let talks = TcpServer::start(chatter);
+    let configuration = tcp(&[talks.address()]).upstream("timeouts: { idle: 60s, client_idle: 400ms }");
+    let isobar = binary!().run(&configuration);
+    assert!(rest(&mut connect(&isobar)).len() > 2);
+    let line = &lines(&isobar, 1)[0];
+    assert_eq!(
+        (&line["cause"], &line["detail"]),
+        (&"client_idle_timeout".into(), &"".into())
+    );
+    let listens = TcpServer::start(|mut stream| {
+        rest(&mut stream);
+        Ok(())
+    });
+    let configuration = tcp(&[listens.address()]).upstream("timeouts: { idle: 60s, server_idle: 400ms }");
+    let isobar = binary!().run(&configuration);
+    assert!(chatter(connect(&isobar)).is_err());
+    let line = &lines(&isobar, 1)[0];
+    assert_eq!(line["cause"], "server_idle_timeout");
+    assert!(line["bytes_in"].as_u64().is_some_and(|bytes| bytes > 2), "{line}");
+}
+
+#[test]
+fn a_server_that_takes_nothing_is_told_apart_from_a_client_that_is_silent() {
+    // It stays open, and nobody reads from it.
+    let deaf = TcpServer::start(|stream| {
+        std::mem::forget(stream);
+        Ok(())
+    });
+    let configuration = tcp(&[deaf.address()]).upstream("timeouts: { idle: 60s, client_idle: 400ms }");
+    let isobar = binary!().run(&configuration);
+    let much = vec![0; 64 << 20];
+    assert!(connect(&isobar).write_all(&much).is_err());
+    let line = &lines(&isobar, 1)[0];
+    assert_eq!(line["cause"], "client_idle_timeout");
+    assert_eq!(line["detail"], "the server did not take what the client sent");
+}
+
+#[test]
+fn half_a_connection_may_be_idle_for_less() {
+    let server = TcpServer::start(|mut stream| {
+        stream.write_all(b"a")?;
+        rest(&mut stream);
+        // It neither says more nor ends.
+        std::mem::forget(stream);
+        Ok(())
+    });
+    let configuration = tcp(&[server.address()]).upstream("timeouts: { idle: 60s, half_closed: 300ms }");
+    let isobar = binary!().run(&configuration);
+    let (mut open, mut half) = (connect(&isobar), connect(&isobar));
+    expect(&mut open, "a");
+    expect(&mut half, "a");
+    half.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(rest(&mut half), b"");
+    let line = &lines(&isobar, 1)[0];
+    assert_eq!(line["cause"], "half_closed_timeout");
+    assert_eq!(line["detail"], "the client had ended what it sent");
+    open.write_all(b"b").unwrap();
+    assert_eq!(lines(&isobar, 1).len(), 1, "the other one goes on");
+}
+
 #[test]
 fn least_connections_counts_connections() {
     let servers = ["a", "b", "c"].map(TcpServer::echo);

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use isobar_plan::{
-    ForwardWaits, NameRules, ParentLogin, ParentProxy, Priority, ProxyUsers, RequestRate, Reveals, Secret,
-    ServerAddress, Speaks, UserLimits,
+    ForwardWaits, IdleTimeouts, NameRules, ParentLogin, ParentProxy, Priority, ProxyUsers, RequestRate, Reveals,
+    Secret, ServerAddress, Speaks, UserLimits,
 };
 use isobar_route::destination::{
     Access, AddressRange, DestinationHost, DestinationRule, DestinationRules, special_purpose,
@@ -19,7 +19,7 @@ use crate::document::{
 };
 use crate::problem::{Path, Problem, Problems, Spot};
 use crate::setting::Setting;
-use crate::units::Network;
+use crate::units::{Network, Span};
 
 /// What is counted of those for whom no rule holds.
 const OTHERWISE: &str = "otherwise";
@@ -37,6 +37,7 @@ pub(super) fn listener(written: &Listener, index: usize, bridge: &mut Bridge<'_>
         protocol: _,
         forward_proxy,
         proxy_protocol,
+        tcp_keepalive,
         tls,
         http2,
         redirect_to_https,
@@ -80,6 +81,7 @@ pub(super) fn listener(written: &Listener, index: usize, bridge: &mut Bridge<'_>
     let base = Base {
         name: names::listener_name(written, index),
         address: address.0,
+        tcp_keepalive: super::keepalive::keepalive(tcp_keepalive, at.key("tcp_keepalive"), &mut bridge.problems),
         limits: listener::limits(limits),
         timeouts: listener::timeouts(timeouts),
     };
@@ -90,6 +92,7 @@ pub(super) fn listener(written: &Listener, index: usize, bridge: &mut Bridge<'_>
 struct Base {
     name: Label,
     address: SocketAddr,
+    tcp_keepalive: Option<isobar_plan::TcpKeepalive>,
     limits: isobar_plan::ListenerLimits,
     timeouts: isobar_plan::ClientTimeouts,
 }
@@ -107,6 +110,7 @@ fn proxy(written: &ForwardProxy, at: Path<'_>, base: Base, problems: &mut Proble
         parent,
         names,
         timeouts,
+        tcp_keepalive,
     } = written;
     check_rules(written, at, problems);
     if pac.0.is_some() && *speaks == Speaks::Socks5 {
@@ -125,6 +129,8 @@ fn proxy(written: &ForwardProxy, at: Path<'_>, base: Base, problems: &mut Proble
         limits: base.limits,
         timeouts: base.timeouts,
         waits: waits(timeouts),
+        tcp_keepalive: base.tcp_keepalive,
+        destination_keepalive: super::keepalive::keepalive(tcp_keepalive, at.key("tcp_keepalive"), problems),
         speaks: *speaks,
         users: users.as_ref().map(|file| ProxyUsers {
             file: file.as_str().into(),
@@ -360,11 +366,19 @@ fn waits(written: &ForwardTimeouts) -> ForwardWaits {
         connect,
         read,
         idle,
+        client_idle,
+        server_idle,
+        half_closed,
     } = written;
     ForwardWaits {
         lookup: lookup.duration(),
         connect: connect.duration(),
         read: read.duration(),
-        idle: idle.duration(),
+        idle: IdleTimeouts {
+            both: idle.duration(),
+            client: client_idle.0.map(Span::duration),
+            server: server_idle.0.map(Span::duration),
+            half_closed: half_closed.0.map(Span::duration),
+        },
     }
 }

@@ -69,6 +69,7 @@ fn listener<'d>(written: &'d Listener, index: usize, bridge: &mut Bridge<'d>) ->
         protocol: _,
         forward_proxy: _,
         proxy_protocol,
+        tcp_keepalive,
         tls,
         http2,
         redirect_to_https,
@@ -97,6 +98,7 @@ fn listener<'d>(written: &'d Listener, index: usize, bridge: &mut Bridge<'d>) ->
         tls: tls
             .as_ref()
             .map(|written| super::tls::tls(written, at.key("tls"), &mut bridge.problems)),
+        tcp_keepalive: super::keepalive::keepalive(tcp_keepalive, at.key("tcp_keepalive"), &mut bridge.problems),
         http2: super::http2::http2(http2),
         redirect_to_tls: redirect_to_https.as_ref().map(|TlsRedirect { port }| {
             // The type of the document keeps it within the plan's.

@@ -72,12 +72,18 @@ pub(crate) fn effective_timeouts(own: &RouteTimeouts, inherited: &ServerTimeouts
         send,
         read,
         idle,
+        client_idle,
+        server_idle,
+        half_closed,
     } = own;
     ServerTimeouts {
         connect: connect.unwrap_or(inherited.connect),
         send: send.unwrap_or(inherited.send),
         read: read.unwrap_or(inherited.read),
         idle: idle.unwrap_or(inherited.idle),
+        client_idle: client_idle.unwrap_or(inherited.client_idle),
+        server_idle: server_idle.unwrap_or(inherited.server_idle),
+        half_closed: half_closed.unwrap_or(inherited.half_closed),
     }
 }
 

@@ -25,6 +25,7 @@ pub(super) fn listener(written: &Listener, index: usize, bridge: &mut Bridge<'_>
         protocol: _,
         forward_proxy: _,
         proxy_protocol,
+        tcp_keepalive,
         tls,
         http2,
         redirect_to_https,
@@ -78,6 +79,7 @@ pub(super) fn listener(written: &Listener, index: usize, bridge: &mut Bridge<'_>
         routes,
         name: names::listener_name(written, index).as_str().into(),
         address: address.0,
+        tcp_keepalive: super::keepalive::keepalive(tcp_keepalive, at.key("tcp_keepalive"), &mut bridge.problems),
         limits: self::limits(limits, at.key("limits"), &mut bridge.problems),
     }
 }
@@ -236,6 +238,9 @@ fn check_route_timeouts(written: &RouteTimeouts, at: Path<'_>, problems: &mut Pr
         send,
         read,
         idle: _,
+        client_idle: _,
+        server_idle: _,
+        half_closed: _,
     } = written;
     refuse(&[("send", send.is_some()), ("read", read.is_some())], at, problems);
 }
@@ -347,6 +352,9 @@ fn warn_of_http(written: &Upstream, at: Path<'_>, problems: &mut Problems) {
         send,
         read,
         idle: _,
+        client_idle: _,
+        server_idle: _,
+        half_closed: _,
     } = &written.timeouts;
     let (retry, timeouts) = (Retry::placeholder(), ServerTimeouts::placeholder());
     let (at_retry, at_timeouts) = (at.key("retry"), at.key("timeouts"));

@@ -64,8 +64,14 @@ settings! {
         send: Option<Span>,
         /// For the first or the next bytes of the answer (504, or the connection is closed once the answer began).
         read: Option<Span>,
-        /// For any byte in either direction of an upgraded connection such as a WebSocket, or of a stream (it is closed).
+        /// For any byte in either direction of a TCP connection, of an upgraded one such as a WebSocket, or of a stream (it is closed).
         idle: Option<Span>,
+        /// For any byte from the client to the server, in a TCP or upgraded connection.
+        client_idle: Option<OrNone<Span>>,
+        /// For any byte from the server to the client, in a TCP or upgraded connection.
+        server_idle: Option<OrNone<Span>>,
+        /// For any byte of a TCP or upgraded connection of which one side has ended, in place of `idle`.
+        half_closed: Option<OrNone<Span>>,
     }
 }
 

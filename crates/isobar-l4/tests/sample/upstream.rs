@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use isobar_plan::{
-    Balance, KeepAlive, ProxyVersion, Queue, QueueOrder, Server, ServerAddress, Timeouts, Upstream, UpstreamLimits,
+    Balance, IdleTimeouts, KeepAlive, ProxyVersion, Queue, QueueOrder, Server, ServerAddress, Timeouts, Upstream,
+    UpstreamLimits,
 };
 
 /// One server, with every limit there is.
@@ -32,8 +33,9 @@ pub(crate) fn upstream(server: SocketAddr) -> Upstream {
             connect: second,
             send: second,
             read: second,
-            idle: second,
+            idle: IdleTimeouts::both(second),
         },
+        tcp_keepalive: None,
         proxy_protocol: Some(ProxyVersion::V2),
         http_version: isobar_plan::HttpVersion::Http1,
         keep_alive: KeepAlive {

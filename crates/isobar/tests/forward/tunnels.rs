@@ -103,6 +103,28 @@ fn silent_tunnels_end() {
     assert_eq!(line_with(&isobar, "method", "CONNECT")["cause"], "idle_timeout");
 }
 
+#[test]
+fn half_a_tunnel_may_be_silent_for_less() {
+    // It answers, and keeps its half open for as long as nobody takes it away.
+    let server = TcpServer::start(|mut stream| {
+        let mut byte = [0];
+        stream.read_exact(&mut byte)?;
+        stream.write_all(&byte)?;
+        rest(&mut stream);
+        std::mem::forget(stream);
+        Ok(())
+    });
+    let isobar = run(&format!("{HERE}\ntimeouts: {{ idle: 60s, half_closed: 300ms }}"));
+    let mut client = tunnel(&isobar, server.address());
+    client.write_all(b"x").unwrap();
+    expect(&mut client, "x");
+    client.shutdown(std::net::Shutdown::Write).unwrap();
+    assert_eq!(rest(&mut client), b"");
+    let line = line_with(&isobar, "method", "CONNECT");
+    assert_eq!(line["cause"], "half_closed_timeout");
+    assert_eq!(line["detail"], "the client had ended what it sent");
+}
+
 /// A reload leaves tunnels alone, as long as their listener is there.
 #[test]
 fn reloads_keep_tunnels() {
