@@ -11,6 +11,7 @@ use isobar_net::stream::Stream;
 use isobar_net::wheel::Timer;
 use isobar_observe::Cause;
 
+use crate::divided::{Left, Others, Unopened};
 use crate::lull::Lull;
 use crate::opening::{self, Opened};
 use crate::record::{self, Report};
@@ -41,6 +42,7 @@ pub(crate) struct Client {
     pub(crate) number: u64,
     pub(crate) seat: usize,
     pub(crate) report: Report,
+    pub(crate) others: Others,
     /// Its part of what its source may have; none: there is no limit.
     pub(crate) entered: Option<Box<Entered>>,
     /// The world whose rules it has seen.
@@ -49,17 +51,27 @@ pub(crate) struct Client {
     leaves_at: Option<Instant>,
 }
 
-/// A connection in its worker; uncounts itself whichever way it ends.
-struct Session {
-    worker: Rc<Worker>,
+/// A connection in its worker.
+pub(crate) struct Session {
+    // It goes first: who waits for a connection to be gone sees it gone once its socket is closed, or just before.
+    counted: Counted,
     client: Client,
-    open: Arc<OpenConnections>,
 }
 
-impl Drop for Session {
+/// Its place among the connections of its worker and of its listener; uncounts itself whichever way it ends.
+struct Counted {
+    worker: Rc<Worker>,
+    seat: usize,
+    /// None: it is somebody else's to uncount.
+    open: Option<Arc<OpenConnections>>,
+}
+
+impl Drop for Counted {
     fn drop(&mut self) {
-        self.worker.roster.leave(self.client.seat);
-        self.open.closed(self.worker.id);
+        self.worker.roster.leave(self.seat);
+        if let Some(open) = &self.open {
+            open.closed(self.worker.id);
+        }
     }
 }
 
@@ -67,12 +79,14 @@ impl Drop for Session {
 ///
 /// *Cost*: one allocation, of the future; what is in it, and the two sockets, is what an idle connection costs.
 pub fn serve(worker: Rc<Worker>, accepted: Accepted) -> impl Future<Output = ()> {
-    let mut session = Session::new(worker, accepted);
-    async move { session.run().await }
+    let mut session = Session::new(worker, accepted, Others::Refused);
+    async move {
+        session.run().await;
+    }
 }
 
 impl Session {
-    fn new(worker: Rc<Worker>, accepted: Accepted) -> Self {
+    pub(crate) fn new(worker: Rc<Worker>, accepted: Accepted, others: Others) -> Self {
         let world = worker.world();
         let client = Client {
             stream: accepted.stream,
@@ -82,17 +96,24 @@ impl Session {
             number: worker.connection_number(),
             seat: worker.roster.enter(),
             report: Report::begin(worker.shared.wheel.now()),
+            others,
             entered: None,
             // It looks for its listener once at least.
             generation: 0,
             leaves_at: None,
         };
-        let open = Arc::clone(&accepted.site.open);
-        Self { worker, client, open }
+        let counted = Counted {
+            worker,
+            seat: client.seat,
+            open: Some(Arc::clone(&accepted.site.open)),
+        };
+        Self { counted, client }
     }
 
-    async fn run(&mut self) {
-        let Self { worker, client, .. } = self;
+    /// Lives until it is over; what was read, where it is somebody else's.
+    pub(crate) async fn run(&mut self) -> Option<Vec<u8>> {
+        let Self { counted, client } = self;
+        let worker = &counted.worker;
         // Boxed: what it takes to open a connection is given back before the connection waits for hours.
         let cause = match Box::pin(opening::open(worker, client)).await {
             Ok(mut opened) => {
@@ -100,9 +121,25 @@ impl Session {
                 record::carried(worker, client, &opened, cause);
                 cause
             }
-            Err(cause) => cause,
+            Err(Unopened::Over(cause)) => cause,
+            Err(Unopened::Unknown) => return None,
+            Err(Unopened::Left(first)) => return Some(first),
         };
         record::finish(worker, client, cause);
+        None
+    }
+
+    /// Gives it away; from now on it is somebody else's to uncount.
+    pub(crate) fn leave(mut self, first: Vec<u8>) -> Left {
+        self.counted.open = None;
+        let client = self.client;
+        Left {
+            stream: client.stream,
+            peer: client.peer,
+            first,
+            entered: client.entered,
+            began: client.report.began,
+        }
     }
 }
 
