@@ -17,6 +17,7 @@ mod listener;
 pub(crate) mod names;
 mod outliers;
 mod overload;
+mod passthrough;
 mod placement;
 mod reports;
 mod retry;

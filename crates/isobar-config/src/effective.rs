@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use crate::bridge::{self, names};
 use crate::document::{
-    Document, HealthCheck, HealthKind, HealthMethod, Label, LimitAlgorithm, Listener, Protocol, Retry, RouteRetry,
-    RouteTimeouts, ServerTimeouts, Upstream, UpstreamTls, Whole,
+    Document, HealthCheck, HealthKind, HealthMethod, Label, LimitAlgorithm, Listener, Protocol, Retry, Route,
+    RouteRetry, RouteTimeouts, ServerTimeouts, Upstream, UpstreamTls, Whole,
 };
 use crate::setting::{Detail, Setting};
 use crate::yaml;
@@ -55,6 +55,14 @@ fn fill_listener(listener: &mut Listener, index: usize, upstreams: &HashMap<&Lab
             rule.name = Some(name);
         }
     }
+    let names = names::passthrough_names(listener);
+    for (route, name) in listener.passthrough.iter_mut().zip(names) {
+        route.name = Some(name);
+        route.priority.get_or_insert(listener.priority);
+        if let Some(upstream) = upstreams.get(&route.upstream) {
+            fill_of_tcp(route, upstream);
+        }
+    }
     let names = names::route_names(&listener.routes);
     for (route, name) in listener.routes.iter_mut().zip(names) {
         route.name = Some(name);
@@ -69,17 +77,24 @@ fn fill_listener(listener: &mut Listener, index: usize, upstreams: &HashMap<&Lab
                     (route.timeouts, route.retry) = (timeouts, retry);
                     route.hedge.get_or_insert_with(|| upstream.hedge.clone());
                 }
-                Protocol::Tcp => {
-                    let (send, read) = (route.timeouts.send, route.timeouts.read);
-                    route.timeouts = RouteTimeouts { send, read, ..timeouts };
-                    (route.retry.attempts, route.retry.on) = (retry.attempts, retry.on);
-                    route.retry.backoff = retry.backoff;
-                }
+                Protocol::Tcp => fill_of_tcp(route, upstream),
                 Protocol::Udp => {}
                 Protocol::ForwardProxy => {}
             }
         }
     }
+}
+
+/// What holds for connections that are passed on.
+fn fill_of_tcp(route: &mut Route, upstream: &Upstream) {
+    let (timeouts, retry) = (
+        fill_timeouts(&route.timeouts, &upstream.timeouts),
+        fill_retry(&route.retry, &upstream.retry),
+    );
+    let (send, read) = (route.timeouts.send, route.timeouts.read);
+    route.timeouts = RouteTimeouts { send, read, ..timeouts };
+    (route.retry.attempts, route.retry.on) = (retry.attempts, retry.on);
+    route.retry.backoff = retry.backoff;
 }
 
 fn fill_timeouts(own: &RouteTimeouts, inherited: &ServerTimeouts) -> RouteTimeouts {

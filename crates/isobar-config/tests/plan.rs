@@ -8,8 +8,8 @@ use isobar_config::{Source, compile, quick};
 use isobar_plan::{
     Action, Admin, Allowance, Authorities, Backoff, CheckTls, Cidr, GrpcCodes, GuardRules, HashPart, HeaderOp,
     HealthCheck, HealthProbe, HealthTls, Hedge, HedgeAfter, HttpProbe, IdleTimeouts, LimitAlgorithm, LimitHeaders,
-    LimitKey, LimitKind, LimitMode, LimitPace, LogDestination, LogFormat, MissingKey, Outliers, Plan, Rate, Retry,
-    RetryOn, ServerAddress, ServiceState, StatusRanges, TcpKeepalive, TcpStep, Trust, UpstreamId,
+    LimitKey, LimitKind, LimitMode, LimitPace, LogDestination, LogFormat, MissingKey, Outliers, Plan, Priority, Rate,
+    Retry, RetryOn, ServerAddress, ServiceState, StatusRanges, TcpKeepalive, TcpStep, Trust, UpstreamId,
 };
 use isobar_route::{HostPattern, PathPattern};
 
@@ -732,4 +732,43 @@ fn the_kernel_asks_whether_the_other_end_is_there() {
     };
     assert_eq!(plan.upstreams[0].tcp_keepalive, Some(patient));
     assert_eq!(plan.upstreams[1].tcp_keepalive, None, "nobody asks for it");
+}
+
+#[test]
+fn what_a_listener_passes_on() {
+    let text = "listeners:
+  - name: web
+    address: ':1'
+    priority: critical
+    tls: { self_signed: [a.test] }
+    limits: { max_connections: 5, max_connections_per_source: 2 }
+    timeouts: { handshake: 3s }
+    passthrough:
+      - { match: { sni: b.test }, upstream: behind }
+      - { match: { sni: '*.b.test', alpn: h2 }, upstream: behind, timeouts: { idle: 1h }, priority: low }
+    routes:
+      - { match: { host: b.test, path: /x }, upstream: web }
+      - { name: b.test, upstream: web }
+upstreams: { web: { servers: [':2'], limits: { max_requests: 9 } }, behind: { servers: [':3'], limits: { max_requests: 9 } } }";
+    let plan = plan(text);
+    let web = &plan.listeners[0];
+    let [first, second] = &*web.passthrough else {
+        panic!("two routes")
+    };
+    // The names of requests come first.
+    assert_eq!((&*first.name, &*second.name), ("b.test-2", "*.b.test+h2"));
+    assert_eq!((first.upstream, second.upstream), (UpstreamId(1), UpstreamId(1)));
+    assert_eq!((first.priority, second.priority), (Priority::Critical, Priority::Low));
+    assert_eq!(
+        (first.timeouts.idle.both, second.timeouts.idle.both),
+        (seconds(600), seconds(3600))
+    );
+    assert_eq!(second.rule.alpn.as_deref(), Some(&b"h2"[..]));
+    let divided = web.divided();
+    assert_eq!(
+        (divided.limits.max_connections, divided.limits.sources.max_connections),
+        (5, Some(2))
+    );
+    assert_eq!((divided.handshake_timeout, divided.routes.len()), (seconds(3), 2));
+    assert!(plan.tcp.is_empty(), "it has one address");
 }

@@ -239,6 +239,7 @@ mod tests {
                 published: Arc::new(isobar_l4::Published::new(isobar_l4::World {
                     generation: 1,
                     sites: Vec::new(),
+                    divided: Vec::new(),
                     udp: Vec::new(),
                     drain_timeout: PATIENCE,
                     log: None,

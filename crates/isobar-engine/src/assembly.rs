@@ -93,6 +93,11 @@ impl Registry {
         let tcp = tcp
             .map(|listener| Arc::new(self.tcp_site(listener, &upstreams)))
             .collect();
+        // Those that pass nothing on as well: connections that were passed on by an earlier plan find their listener there.
+        let divided = plan.listeners.iter().filter(|listener| listener.tls.is_some());
+        let divided = divided
+            .map(|listener| Arc::new(self.tcp_site(&listener.divided(), &upstreams)))
+            .collect();
         let udp = plan.udp.iter();
         let udp = udp
             .map(|listener| Arc::new(self.udp_site(listener, &upstreams)))
@@ -105,6 +110,7 @@ impl Registry {
             tcp: isobar_l4::World {
                 generation,
                 sites: tcp,
+                divided,
                 udp,
                 drain_timeout: plan.drain_timeout,
                 log: log.clone(),
@@ -326,7 +332,10 @@ fn routes<'p>(plan: &'p Plan, listener: &Name) -> Option<Vec<&'p Name>> {
     let tcp = plan.tcp.iter().find(|other| other.name == *listener);
     let udp = plan.udp.iter().find(|other| other.name == *listener);
     let forward = plan.forward.iter().find(|other| other.name == *listener);
-    let http = http.map(|http| http.routes.iter().map(|route| &route.name).collect());
+    let http = http.map(|http| {
+        let passed_on = http.passthrough.iter().map(|route| &route.name);
+        passed_on.chain(http.routes.iter().map(|route| &route.name)).collect()
+    });
     let tcp = || tcp.map(|tcp| tcp.routes.iter().map(|route| &route.name).collect());
     let udp = || udp.map(|udp| vec![&udp.route.name]);
     let forward = || forward.map(|forward| forward.rule_names.iter().collect());

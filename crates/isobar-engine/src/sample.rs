@@ -20,6 +20,7 @@ pub(crate) fn listener(name: &str, address: SocketAddr) -> Listener {
         tls: None,
         http2: None,
         redirect_to_tls: None,
+        passthrough: [].into(),
         tcp_keepalive: None,
         limits: ListenerLimits {
             max_connections: 100,

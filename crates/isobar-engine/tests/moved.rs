@@ -162,6 +162,7 @@ fn listener() -> Listener {
         tls: None,
         http2: None,
         redirect_to_tls: None,
+        passthrough: [].into(),
         tcp_keepalive: None,
         limits: ListenerLimits {
             max_connections: 10,

@@ -11,6 +11,7 @@ use isobar_net::stream::Stream;
 use isobar_net::wheel::Timer;
 use isobar_observe::Cause;
 
+use crate::divided::{Left, Others, Unopened};
 use crate::lull::Lull;
 use crate::opening::{self, Opened};
 use crate::record::{self, Report};
@@ -41,27 +42,36 @@ pub(crate) struct Client {
     pub(crate) number: u64,
     pub(crate) seat: usize,
     pub(crate) report: Report,
+    pub(crate) others: Others,
     /// Its part of what its source may have; none: there is no limit.
     pub(crate) entered: Option<Box<Entered>>,
     /// The world whose rules it has seen.
     generation: u64,
-    /// When it ends because its listener or its server is gone; none: both are there.
-    leaves_at: Option<Instant>,
 }
 
-/// A connection in its worker; uncounts itself whichever way it ends.
-struct Session {
-    worker: Rc<Worker>,
+/// A connection in its worker.
+pub(crate) struct Session {
+    // It goes first: who waits for a connection to be gone sees it gone once its socket is closed, or just before.
+    counted: Counted,
     client: Client,
     /// The server that took it; none: it is not that far yet.
     opened: Option<Box<Opened>>,
-    open: Arc<OpenConnections>,
 }
 
-impl Drop for Session {
+/// Its place among the connections of its worker and of its listener; uncounts itself whichever way it ends.
+struct Counted {
+    worker: Rc<Worker>,
+    seat: usize,
+    /// None: it is somebody else's to uncount.
+    open: Option<Arc<OpenConnections>>,
+}
+
+impl Drop for Counted {
     fn drop(&mut self) {
-        self.worker.roster.leave(self.client.seat);
-        self.open.closed(self.worker.id);
+        self.worker.roster.leave(self.seat);
+        if let Some(open) = &self.open {
+            open.closed(self.worker.id);
+        }
     }
 }
 
@@ -69,19 +79,14 @@ impl Drop for Session {
 ///
 /// *Cost*: one allocation, of the future; what is in it, and the two sockets, is what an idle connection costs.
 pub fn serve(worker: Rc<Worker>, accepted: Accepted) -> impl Future<Output = ()> {
-    let mut session = Session::new(worker, accepted);
+    let mut session = Session::new(worker, accepted, Others::Refused);
     async move {
-        // Boxed: what it takes to open a connection is given back before the connection waits for hours.
-        let cause = match Box::pin(opening::open(&session.worker, &mut session.client)).await {
-            Ok(opened) => session.carry(opened).await,
-            Err(cause) => cause,
-        };
-        session.finish(cause);
+        session.run().await;
     }
 }
 
 impl Session {
-    fn new(worker: Rc<Worker>, accepted: Accepted) -> Self {
+    pub(crate) fn new(worker: Rc<Worker>, accepted: Accepted, others: Others) -> Self {
         let world = worker.world();
         let client = Client {
             stream: accepted.stream,
@@ -91,29 +96,60 @@ impl Session {
             number: worker.connection_number(),
             seat: worker.roster.enter(),
             report: Report::begin(worker.shared.wheel.now()),
+            others,
             entered: None,
             // It looks for its listener once at least.
             generation: 0,
-            leaves_at: None,
         };
-        let open = Arc::clone(&accepted.site.open);
-        Self {
+        let counted = Counted {
             worker,
+            seat: client.seat,
+            open: Some(Arc::clone(&accepted.site.open)),
+        };
+        Self {
+            counted,
             client,
             opened: None,
-            open,
         }
     }
 
-    /// A server has taken it: bytes pass both ways until that is over.
-    async fn carry(&mut self, opened: Box<Opened>) -> Cause {
-        self.client.timer.set(opened.due(&self.client).0);
-        self.opened = Some(opened);
-        poll_fn(|cx| self.poll_carry(cx)).await
+    /// Lives until it is over; what was read, where it is somebody else's.
+    pub(crate) async fn run(&mut self) -> Option<Vec<u8>> {
+        // Boxed: what it takes to open a connection is given back before the connection waits for hours.
+        let cause = match Box::pin(self.open()).await {
+            Ok(()) => poll_fn(|cx| self.poll_carry(cx)).await,
+            Err(Unopened::Over(cause)) => cause,
+            Err(Unopened::Unknown) => return None,
+            Err(Unopened::Left(first)) => return Some(first),
+        };
+        self.finish(cause);
+        None
     }
 
+    /// Finds a server that takes it.
+    async fn open(&mut self) -> Result<(), Unopened> {
+        let opened = opening::open(&self.counted.worker, &mut self.client).await?;
+        self.client.timer.set(opened.due(&self.client).0);
+        self.opened = Some(opened);
+        Ok(())
+    }
+
+    /// Gives it away; from now on it is somebody else's to uncount.
+    pub(crate) fn leave(mut self, first: Vec<u8>) -> Left {
+        self.counted.open = None;
+        let client = self.client;
+        Left {
+            stream: client.stream,
+            peer: client.peer,
+            first,
+            entered: client.entered,
+            began: client.report.began,
+        }
+    }
+
+    /// A server has taken it: passes bytes both ways until that is over.
     fn poll_carry(&mut self, cx: &mut Context<'_>) -> Poll<Cause> {
-        let Self { worker, client, .. } = self;
+        let (worker, client) = (&self.counted.worker, &mut self.client);
         let Some(opened) = &mut self.opened else {
             return Poll::Ready(Cause::Complete);
         };
@@ -133,7 +169,7 @@ impl Session {
                 }
                 opened.lull.moved(moved, now);
                 let (due, _) = opened.due(client);
-                client.timer.set(client.leaves_at.map_or(due, |at| at.min(due)));
+                client.timer.set(opened.leaves_at.map_or(due, |at| at.min(due)));
             }
             Relayed::Still => {}
         }
@@ -141,12 +177,12 @@ impl Session {
             return Poll::Ready(Cause::Shutdown);
         }
         worker.roster.note(client.seat, cx.waker());
-        client.look_up(worker, opened);
+        opened.look_up(worker, client);
         client.timer.poll_expired(cx).map(|()| opened.expired(worker, client))
     }
 
     fn finish(&mut self, cause: Cause) {
-        let Self { worker, client, .. } = self;
+        let (worker, client) = (&self.counted.worker, &mut self.client);
         if let Some(opened) = &self.opened {
             record::carried(worker, client, opened, cause);
         }
@@ -166,7 +202,7 @@ impl Opened {
     }
 
     fn expired(&self, worker: &Worker, client: &mut Client) -> Cause {
-        if client.leaves_at.is_some_and(|at| at <= worker.shared.wheel.now()) {
+        if self.leaves_at.is_some_and(|at| at <= worker.shared.wheel.now()) {
             return Cause::Drained;
         }
         let (_, cause) = self.due(client);
@@ -175,25 +211,23 @@ impl Opened {
         }
         cause
     }
-}
 
-impl Client {
     /// Finds out whether its listener and its server are still there. Where one is not, its time to finish begins.
-    fn look_up(&mut self, worker: &Worker, opened: &Opened) {
+    fn look_up(&mut self, worker: &Worker, client: &mut Client) {
         if self.leaves_at.is_some() {
             return;
         }
-        let mut is_gone = opened.place.server().own.is_retired();
-        if self.generation != worker.generation() {
+        let mut is_gone = self.place.server().own.is_retired();
+        if client.generation != worker.generation() {
             let world = worker.world();
-            self.generation = world.world.generation;
-            is_gone |= world.site(&self.site.site.listener.name).is_none();
+            client.generation = world.world.generation;
+            is_gone |= world.site(&client.site.site.listener.name).is_none();
         }
         if is_gone {
             let now = worker.shared.wheel.now();
             let leaves_at = now + worker.world().world.drain_timeout;
             self.leaves_at = Some(leaves_at);
-            self.timer.set(leaves_at.min(opened.due(self).0));
+            client.timer.set(leaves_at.min(self.due(client).0));
         }
     }
 }

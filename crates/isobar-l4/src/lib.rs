@@ -13,6 +13,7 @@
 
 mod connecting;
 mod connection;
+mod divided;
 mod hello;
 pub mod keepalive;
 mod key;
@@ -33,6 +34,7 @@ mod worker;
 mod world;
 
 pub use connection::{Accepted, serve};
+pub use divided::{Left, divide};
 pub use log::{LineSink, Lines, LogHandle};
 pub use lull::Lull;
 pub use open::OpenConnections;

@@ -16,6 +16,7 @@ use isobar_wire::proxy_protocol::{Endpoints, ProxyHeader, ProxyVersion, Tlvs, Tr
 use crate::Worker;
 use crate::connecting;
 use crate::connection::Client;
+use crate::divided::Unopened;
 use crate::hello;
 use crate::key;
 use crate::lull::Lull;
@@ -34,6 +35,8 @@ pub(crate) struct Opened {
     pub(crate) lull: Lull,
     /// When it was connected.
     pub(crate) since: Instant,
+    /// When it ends because its listener or its server is gone; none: both are there.
+    pub(crate) leaves_at: Option<Instant>,
     /// Its part of the connections that its upstream may have.
     pub(crate) _permit: Permit,
 }
@@ -56,7 +59,7 @@ pub(crate) struct Ways<'a> {
 }
 
 /// Finds out who the client is, its route, and a server that takes it.
-pub(crate) async fn open(worker: &Rc<Worker>, client: &mut Client) -> Result<Box<Opened>, Cause> {
+pub(crate) async fn open(worker: &Rc<Worker>, client: &mut Client) -> Result<Box<Opened>, Unopened> {
     let site = Rc::clone(&client.site);
     let told = match &site.site.listener.proxy {
         Some(sources) => told(worker, client, sources).await?,
@@ -65,12 +68,11 @@ pub(crate) async fn open(worker: &Rc<Worker>, client: &mut Client) -> Result<Box
     let limits = &site.site.listener.limits.sources;
     client.entered = sources::enter(&site.site.open, limits, client.peer.ip(), client.report.began)?;
     let begun = hello::begin(worker, client).await?;
-    client.report.route = Some(begun.route);
-    let ((rules, _), local) = site
-        .site
-        .rules(begun.route)
-        .zip(site.upstream(begun.route))
-        .ok_or(Cause::NoRoute)?;
+    let Some(route) = begun.route else {
+        return Err(Unopened::Left(begun.bytes));
+    };
+    client.report.route = Some(route);
+    let ((rules, _), local) = site.site.rules(route).zip(site.upstream(route)).ok_or(Cause::NoRoute)?;
     client.report.upstream = Some(Rc::clone(local));
     let view = local.view();
     let queue = view.settings().queue;
@@ -96,6 +98,7 @@ pub(crate) async fn open(worker: &Rc<Worker>, client: &mut Client) -> Result<Box
         place,
         lull: Lull::begin(worker.shared.wheel.now()),
         since: worker.shared.wheel.now(),
+        leaves_at: None,
         _permit: permit,
     }))
 }

@@ -21,6 +21,8 @@ pub struct World {
     pub generation: u64,
     /// The listeners, in the plan's order.
     pub sites: Vec<Arc<Site>>,
+    /// What listeners of HTTP over TLS pass on; whatever has no route there is decrypted.
+    pub divided: Vec<Arc<Site>>,
     /// The listeners of UDP, in the plan's order.
     pub udp: Vec<Arc<UdpSite>>,
     /// How long connections go on whose listener or server is gone.

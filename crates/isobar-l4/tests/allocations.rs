@@ -109,6 +109,7 @@ fn world(server: SocketAddr) -> World {
     World {
         generation: 1,
         sites: Vec::new(),
+        divided: Vec::new(),
         udp: vec![Arc::new(UdpSite {
             listener,
             stats: Arc::new(Sharded::new(1)),

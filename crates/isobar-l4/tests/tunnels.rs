@@ -162,6 +162,7 @@ fn world(server: SocketAddr) -> World {
                 upstream: Arc::new(Upstream::new(upstream, 1)),
             }],
         })],
+        divided: Vec::new(),
         udp: Vec::new(),
         drain_timeout: minute,
         log: None,

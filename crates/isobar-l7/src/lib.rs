@@ -45,7 +45,7 @@ mod web;
 mod worker;
 mod world;
 
-pub use connection::{Accepted, serve};
+pub use connection::{Accepted, serve, serve_left};
 pub use isobar_l4::{LineSink, LogHandle, OpenConnections};
 pub use limits::{Limits, RunningLimit};
 pub use secure::SiteTls;

@@ -197,6 +197,7 @@ fn world(server: SocketAddr, balance: Balance, sticky: Option<Sticky>) -> World 
         tls: None,
         http2: None,
         redirect_to_tls: None,
+        passthrough: [].into(),
         tcp_keepalive: None,
         limits: ListenerLimits {
             max_connections: 10,

@@ -106,6 +106,7 @@ fn world(server: SocketAddr, hedge: Option<Hedge>, counted: &Arc<Sharded<RouteSt
         tls: None,
         http2: None,
         redirect_to_tls: None,
+        passthrough: [].into(),
         tcp_keepalive: None,
         limits: ListenerLimits {
             max_connections: 10,

@@ -39,6 +39,7 @@ pub(super) fn listener(written: &Listener, index: usize, bridge: &mut Bridge<'_>
         proxy_protocol,
         tcp_keepalive,
         tls,
+        passthrough,
         http2,
         redirect_to_https,
         udp,
@@ -65,6 +66,7 @@ pub(super) fn listener(written: &Listener, index: usize, bridge: &mut Bridge<'_>
         ("upstream", upstream.is_some()),
     ];
     refuse(&of_others, at, &mut bridge.problems);
+    super::passthrough::refuse_elsewhere(passthrough, at, &mut bridge.problems);
     refuse(
         &[("max_body_bytes", limits.max_body_bytes.0.is_some())],
         at.key("limits"),

@@ -71,6 +71,7 @@ fn listener<'d>(written: &'d Listener, index: usize, bridge: &mut Bridge<'d>) ->
         proxy_protocol,
         tcp_keepalive,
         tls,
+        passthrough: _,
         http2,
         redirect_to_https,
         udp,
@@ -89,7 +90,9 @@ fn listener<'d>(written: &'d Listener, index: usize, bridge: &mut Bridge<'d>) ->
     super::udp::refuse_elsewhere(udp, at, &mut bridge.problems);
     bridge.check_limits(request_limits, at.key("request_limits"));
     bridge.shared_limits = request_limits;
+    let passthrough = super::passthrough::passthrough(written, at, bridge);
     isobar_plan::Listener {
+        passthrough: passthrough.into(),
         name: names::listener_name(written, index).as_str().into(),
         address: address.0,
         proxy: proxy_protocol

@@ -27,6 +27,7 @@ pub(super) fn listener(written: &Listener, index: usize, bridge: &mut Bridge<'_>
         proxy_protocol,
         tcp_keepalive,
         tls,
+        passthrough,
         http2,
         redirect_to_https,
         udp,
@@ -50,6 +51,7 @@ pub(super) fn listener(written: &Listener, index: usize, bridge: &mut Bridge<'_>
         ("request_limits", !request_limits.is_empty()),
     ];
     refuse(&of_http, at, &mut bridge.problems);
+    super::passthrough::refuse_elsewhere(passthrough, at, &mut bridge.problems);
     check_timeouts(timeouts, at.key("timeouts"), &mut bridge.problems);
     let handshake_timeout = timeouts.handshake.duration();
     let proxy = proxy_protocol.as_ref();
@@ -152,10 +154,18 @@ fn limits(written: &ListenerLimits, at: Path<'_>, problems: &mut Problems) -> Tc
 }
 
 fn routes(written: &[Route], at: Path<'_>, bridge: &mut Bridge<'_>) -> Vec<isobar_plan::TcpRoute> {
+    named_routes((written, &names::route_names(written)), at, bridge)
+}
+
+/// The plans of routes with these names.
+pub(super) fn named_routes(
+    (written, names): (&[Route], &[Label]),
+    at: Path<'_>,
+    bridge: &mut Bridge<'_>,
+) -> Vec<isobar_plan::TcpRoute> {
     route::check_names(written, at, &mut bridge.problems);
     check_reach(written, at, &mut bridge.problems);
-    let names = names::route_names(written);
-    let named = written.iter().zip(&names).enumerate();
+    let named = written.iter().zip(names).enumerate();
     named
         .map(|(index, (written, name))| route(written, name, at.index(index), bridge))
         .collect()
@@ -267,14 +277,17 @@ fn check_route_retry(written: &RouteRetry, at: Path<'_>, problems: &mut Problems
 /// Reports what upstreams have that their TCP connections cannot be treated by.
 pub(super) fn check_upstreams(document: &Document, problems: &mut Problems) {
     let root = Path::ROOT.key("listeners");
-    // By name, with the first listener of TCP that leads there.
-    let mut tcp: HashMap<&Label, usize> = HashMap::new();
+    // By name, with the first listener that leads connections there, and the key that says so.
+    let mut tcp: HashMap<&Label, (usize, &str)> = HashMap::new();
     let mut http: HashMap<&Label, ()> = HashMap::new();
     for (index, listener) in document.listeners.iter().enumerate() {
+        for route in &listener.passthrough {
+            tcp.entry(&route.upstream).or_insert((index, "passthrough"));
+        }
         let routes = listener.routes.iter().map(|route| &route.upstream);
         for upstream in routes.chain(&listener.upstream) {
             match listener.protocol {
-                Protocol::Tcp => drop(tcp.entry(upstream).or_insert(index)),
+                Protocol::Tcp => drop(tcp.entry(upstream).or_insert((index, "protocol"))),
                 Protocol::Http => drop(http.insert(upstream, ())),
                 Protocol::Udp => {}
                 // It leads to no upstream, which was reported.
@@ -288,8 +301,9 @@ pub(super) fn check_upstreams(document: &Document, problems: &mut Problems) {
         if http.contains_key(name) {
             check_of_http(upstream, at, problems);
         }
-        let Some(index) = tcp.get(name) else { continue };
-        check_upstream(upstream, at, root.index(*index), problems);
+        let Some((index, key)) = tcp.get(name) else { continue };
+        let listener = root.index(*index);
+        check_upstream(upstream, at, listener.key(key), problems);
         if !http.contains_key(name) {
             warn_of_http(upstream, at, problems);
         }
@@ -332,7 +346,7 @@ fn check_upstream(written: &Upstream, at: Path<'_>, listener: Path<'_>, problems
             _ => format!("`{key}` is for requests of HTTP, and a TCP listener leads here"),
         };
         let problem = Problem::error(at.key(key), message).on_key();
-        problems.push(problem.related(listener.key("protocol"), Spot::Value, "the listener"));
+        problems.push(problem.related(listener, Spot::Value, "the listener"));
     }
 }
 

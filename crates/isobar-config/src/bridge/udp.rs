@@ -26,6 +26,7 @@ pub(super) fn listener(written: &Listener, index: usize, bridge: &mut Bridge<'_>
         proxy_protocol,
         tcp_keepalive,
         tls,
+        passthrough,
         http2,
         redirect_to_https,
         udp,
@@ -48,6 +49,7 @@ pub(super) fn listener(written: &Listener, index: usize, bridge: &mut Bridge<'_>
         ("request_limits", !request_limits.is_empty()),
     ];
     refuse(&of_http, at, &mut bridge.problems);
+    super::passthrough::refuse_elsewhere(passthrough, at, &mut bridge.problems);
     refuse_of_connections((limits, timeouts, tcp_keepalive), at, &mut bridge.problems);
     let proxy = proxy_protocol.as_ref();
     let proxy =
@@ -205,6 +207,8 @@ pub(super) fn check_upstreams(document: &Document, problems: &mut Problems) {
     let mut udp: HashMap<&Label, usize> = HashMap::new();
     let mut others: HashMap<&Label, ()> = HashMap::new();
     for (index, listener) in document.listeners.iter().enumerate() {
+        let passed_on = listener.passthrough.iter().map(|route| (&route.upstream, ()));
+        others.extend(passed_on);
         let routes = listener.routes.iter().map(|route| &route.upstream);
         for upstream in routes.chain(&listener.upstream) {
             match listener.protocol {

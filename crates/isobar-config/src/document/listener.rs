@@ -26,6 +26,9 @@ settings! {
         tcp_keepalive: OrNone<TcpKeepalive>,
         /// How connections are secured; without it, they are not.
         tls: Option<ListenerTls>,
+        /// With `tls`: connections that are passed on without being decrypted, by the name (`sni`) and protocol (`alpn`) that clients ask for, to
+        /// servers with certificates of their own. All others are decrypted here.
+        passthrough: Vec<Route>,
         /// Whether HTTP/2 is spoken beside HTTP/1, and how: with clients that ask for it in their TLS handshake (ALPN), and without
         /// TLS with those that begin with it. `false` alone turns it off.
         http2: Http2,

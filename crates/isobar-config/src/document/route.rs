@@ -48,9 +48,9 @@ settings! {
         /// The path: `/login`, `/v1/*` for `/v1` and all below it, `/img-*` for all that begins with it, or `*` for
         /// every path.
         path: PathPattern = PathPattern::Any,
-        /// For TCP: the name that the client asks for in its TLS handshake (SNI), as `host` has it. Nothing is decrypted.
+        /// For TCP and `passthrough`: the name that the client asks for in its TLS handshake (SNI), as `host` has it. Nothing is decrypted.
         sni: HostPattern = HostPattern::Any,
-        /// For TCP: a protocol that has to be among those the client offers in its TLS handshake (ALPN).
+        /// For TCP and `passthrough`: a protocol that has to be among those the client offers in its TLS handshake (ALPN).
         alpn: Option<AlpnProtocol>,
     }
 }
