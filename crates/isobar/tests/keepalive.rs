@@ -5,8 +5,11 @@
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::process::Command;
+use std::time::Duration;
 
-use isobar_testkit::{Configuration, Origin, PATIENCE, TcpServer, binary, eventually};
+use isobar_testkit::serde_json::{self, Value};
+use isobar_testkit::{Configuration, Origin, PATIENCE, Process, TcpServer, binary, eventually, wait_for};
 
 /// A connection, as the kernel describes it (`/proc/net/tcp`, proc(5)).
 struct Connection {
@@ -143,4 +146,50 @@ admin: { address: 127.0.0.1:0 }
     let local = client.local_addr().unwrap();
     between("the client is asked", 600..=700, at_client(isobar.address(), local));
     between("the destination is asked", 700..=800, at_server(server.address()));
+}
+
+/// A client whose machine is as if it were gone, once it was heard: its kernel drops whatever comes (a filter that takes no byte).
+const GONE: &str = "
+import ctypes, socket, struct, sys, time
+SO_ATTACH_FILTER, RETURN = 26, 6
+client = socket.create_connection(('127.0.0.1', int(sys.argv[1])))
+client.recv(1)
+code = ctypes.create_string_buffer(struct.pack('HBBI', RETURN, 0, 0, 0))
+client.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack('HP', 1, ctypes.addressof(code)))
+print('gone', flush=True)
+time.sleep(60)
+";
+
+/// How the connection of a client ends that is gone without a word.
+fn end_of_gone(keepalive: &str, server: &TcpServer) -> String {
+    let configuration = Configuration::to(&[server.address()])
+        .listener(format!("protocol: tcp\ntcp_keepalive: {keepalive}"))
+        .upstream("timeouts: { idle: 1h }")
+        .top("access_log: { path: access.log, format: json }");
+    let isobar = binary!().run(&configuration);
+    let mut command = Command::new("python3");
+    command.args(["-c", GONE, &isobar.address().port().to_string()]);
+    let client = Process::spawn(&mut command).unwrap();
+    wait_for("the client is gone", || client.stdout().contains("gone").then_some(()));
+    wait_for("its connection is over", || {
+        let log = fs::read_to_string(isobar.directory().join("access.log")).unwrap_or_default();
+        let line: Value = serde_json::from_str(log.lines().next()?).ok()?;
+        Some(line["cause"].as_str()?.to_owned())
+    })
+}
+
+#[test]
+fn clients_that_are_gone_without_a_word_are_found_out() {
+    let silent = TcpServer::echo("a");
+    let cause = end_of_gone("{ idle: 1s, interval: 1s, probes: 1 }", &silent);
+    assert_eq!(cause, "client_closed");
+    // What nobody acknowledges is no silence, so nobody asks; how long that may be has a limit of its own.
+    let talks = TcpServer::start(|mut stream| {
+        loop {
+            stream.write_all(b".")?;
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    });
+    let cause = end_of_gone("{ idle: 3600s, user_timeout: 1s }", &talks);
+    assert_eq!(cause, "client_closed");
 }

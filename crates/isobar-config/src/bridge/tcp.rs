@@ -105,6 +105,15 @@ fn refuse(keys: &[(&str, bool)], at: Path<'_>, problems: &mut Problems) {
     }
 }
 
+/// Reports what is written in a route and is of HTTP.
+fn refuse_of_route(keys: &[(&str, bool)], at: Path<'_>, problems: &mut Problems) {
+    for (key, _) in keys.iter().filter(|(_, is_written)| *is_written) {
+        let message = format!("`{key}` is for HTTP: the bytes of a TCP connection are passed on as they are");
+        let problem = Problem::error(at.key(key), message).on_key();
+        problems.push(problem.help("remove it; only `routes` of a listener with `protocol: http` have it"));
+    }
+}
+
 fn check_timeouts(written: &ClientTimeouts, at: Path<'_>, problems: &mut Problems) {
     let ClientTimeouts {
         idle,
@@ -193,7 +202,7 @@ fn route(written: &Route, name: &Label, at: Path<'_>, bridge: &mut Bridge<'_>) -
         ("request_headers", changes(request_headers)),
         ("response_headers", changes(response_headers)),
     ];
-    refuse(&of_http, at, &mut bridge.problems);
+    refuse_of_route(&of_http, at, &mut bridge.problems);
     check_route_timeouts(timeouts, at.key("timeouts"), &mut bridge.problems);
     check_route_retry(own_retry, at.key("retry"), &mut bridge.problems);
     let found = bridge.upstream(upstream, at.key("upstream"));
@@ -217,7 +226,7 @@ fn rule(written: &Match, at: Path<'_>, problems: &mut Problems) -> TlsRule {
         let problem = Problem::error(at.key("host"), "`host` is for HTTP").on_key();
         problems.push(problem.help("write `sni` for the name that clients ask for in their TLS handshake"));
     }
-    refuse(&[("path", *path != PathPattern::Any)], at, problems);
+    refuse_of_route(&[("path", *path != PathPattern::Any)], at, problems);
     TlsRule {
         server_name: sni.clone(),
         alpn: alpn.as_ref().map(|alpn| alpn.as_str().as_bytes().into()),
@@ -252,7 +261,7 @@ fn check_route_timeouts(written: &RouteTimeouts, at: Path<'_>, problems: &mut Pr
         server_idle: _,
         half_closed: _,
     } = written;
-    refuse(&[("send", send.is_some()), ("read", read.is_some())], at, problems);
+    refuse_of_route(&[("send", send.is_some()), ("read", read.is_some())], at, problems);
 }
 
 fn check_route_retry(written: &RouteRetry, at: Path<'_>, problems: &mut Problems) {
@@ -271,7 +280,7 @@ fn check_route_retry(written: &RouteRetry, at: Path<'_>, problems: &mut Problems
         ("deadline", deadline.is_some()),
         ("buffer", buffer.is_some()),
     ];
-    refuse(&of_http, at, problems);
+    refuse_of_route(&of_http, at, problems);
 }
 
 /// Reports what upstreams have that their TCP connections cannot be treated by.

@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 use isobar_testkit::serde_json::Value;
-use isobar_testkit::{ClosedPort, Origin, Process, Signal, curl, eventually, wait_for};
+use isobar_testkit::{ClosedPort, FullPort, Origin, Process, Signal, curl, eventually, wait_for};
 
 use crate::{HERE, ask, connect, line_with, lines, rest, run, socks, yaml};
 
@@ -144,6 +144,33 @@ fn allowed_addresses_of_a_name_are_used() {
             format!("GET http://{name}:{port}/ HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"),
         );
         assert_eq!(answer.body, b"here", "{name}");
+    }
+}
+
+/// An address that takes no connection has a moment, and not its share of the deadline.
+#[test]
+fn an_address_that_does_not_answer_costs_a_moment() {
+    let full = FullPort::new().unwrap();
+    let port = full.address().port();
+    let listener = TcpListener::bind(("127.0.0.2", port)).unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            stream.unwrap().write_all(b"here").unwrap();
+        }
+    });
+    let nsd = Nsd::start("both A 127.0.0.1\nboth A 127.0.0.2");
+    let isobar = run(&format!("{}\n{HERE}\ntimeouts: {{ connect: 60s }}", nsd.names()));
+    for _ in 0..4 {
+        let mut client = connect(&isobar);
+        write!(client, "CONNECT both.test:{port} HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+        assert!(rest(&mut client).ends_with(b"\r\n\r\nhere"));
+    }
+    for line in lines(&isobar, 4) {
+        assert!(
+            line["connect_ms"].as_f64().is_some_and(|took| took < 10_000.0),
+            "{line}"
+        );
+        assert_eq!(line["cause"], "complete", "{line}");
     }
 }
 
