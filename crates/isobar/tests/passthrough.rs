@@ -6,10 +6,9 @@ use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
-use isobar_testkit::serde_json::{self, Value};
 use isobar_testkit::{
     Authority, Certified, ClosedPort, Configuration, Curl, Isobar, Nginx, Origin, PATIENCE, Signal, TcpServer,
-    TlsConduct, TlsServer, Validity, binary, curl, eventually, noise, openssl, wait_for,
+    TlsConduct, TlsServer, Validity, binary, client_hello, curl, eventually, noise, openssl, rest, wait_for,
 };
 
 const LOG: &str = "access_log: { path: access.log, format: json }";
@@ -32,15 +31,6 @@ fn divided(origin: &Origin, site: &Certified, behind: SocketAddr, matches: &[&st
         .top(LOG)
 }
 
-fn lines(isobar: &Isobar, count: usize) -> Vec<Value> {
-    wait_for(&format!("{count} lines in the access log"), || {
-        let text = std::fs::read_to_string(isobar.directory().join("access.log")).unwrap_or_default();
-        let lines = text.lines().filter_map(|line| serde_json::from_str(line).ok());
-        let lines: Vec<Value> = lines.collect();
-        (lines.len() >= count).then_some(lines)
-    })
-}
-
 /// Asks by a name, trusting one authority only.
 fn https(at: SocketAddr, authority: &Authority, name: &str, more: &[&str]) -> Curl {
     let port = at.port();
@@ -57,28 +47,13 @@ fn connect(at: SocketAddr) -> TcpStream {
     stream
 }
 
-fn rest(stream: &mut TcpStream) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let _ = stream.read_to_end(&mut bytes);
-    bytes
-}
-
-/// A real hello.
-fn hello(file: &str) -> Vec<u8> {
-    let path = format!(
-        "{}/../isobar-wire/tests/client_hello/{file}.bin",
-        env!("CARGO_MANIFEST_DIR")
-    );
-    std::fs::read(path).unwrap()
-}
-
 /// Sends a hello for a server that says who it is and then sends everything back.
 fn begin(at: SocketAddr, file: &str) -> TcpStream {
     let mut client = connect(at);
-    client.write_all(&hello(file)).unwrap();
-    let mut answer = vec![0; "behind:".len() + hello(file).len()];
+    client.write_all(&client_hello(file)).unwrap();
+    let mut answer = vec![0; "behind:".len() + client_hello(file).len()];
     client.read_exact(&mut answer).unwrap();
-    assert!(answer == [b"behind:", &hello(file)[..]].concat(), "{file}");
+    assert!(answer == [b"behind:", &client_hello(file)[..]].concat(), "{file}");
     client
 }
 
@@ -149,7 +124,7 @@ fn clients_see_the_certificate_of_whom_they_ask_for() {
             };
             assert!(answer.heads.starts_with(spoken), "{}", answer.heads);
         }
-        let lines = lines(&isobar, 4);
+        let lines = isobar.access_lines(4);
         let passed_on: Vec<_> = lines.iter().filter(|line| line["protocol"] == "TCP").collect();
         assert_eq!(passed_on.len(), 2, "{lines:?}");
         for line in passed_on {
@@ -289,7 +264,7 @@ fn what_is_passed_on_to_nobody_is_answered_as_ever() {
         "it is told what is wrong"
     );
     assert_eq!(answer_to(b"SSH-2.0-nobody\r\n"), b"");
-    assert_eq!(answer_to(&hello("curl")[..100]), b"", "it never completes");
+    assert_eq!(answer_to(&client_hello("curl")[..100]), b"", "it never completes");
     assert_eq!(answer_to(b""), b"");
     drop(connect(isobar.address()));
     eventually("those without a handshake are counted", || {
@@ -314,11 +289,11 @@ fn a_proxy_in_front_speaks_for_both_kinds() {
     let mut client = connect(isobar.address());
     let header = b"PROXY TCP4 192.0.2.7 192.0.2.8 1234 443\r\n";
     client
-        .write_all(&[&header[..], &hello("openssl_s_client")].concat())
+        .write_all(&[&header[..], &client_hello("openssl_s_client")].concat())
         .unwrap();
     client.read_exact(&mut [0; 7]).unwrap();
     drop(client);
-    assert_eq!(lines(&isobar, 1)[0]["client"], "192.0.2.7");
+    assert_eq!(isobar.access_lines(1)[0]["client"], "192.0.2.7");
     let answer = https(isobar.address(), &authority, "web.test", &["--haproxy-protocol"]);
     assert_eq!((answer.status, answer.exit), (200, 0), "{answer:?}");
     let answer = https(isobar.address(), &authority, "web.test", &[]);
@@ -407,7 +382,8 @@ fn names_move_while_connections_live() {
     );
     assert_eq!(rest(&mut tunnel), b"");
     let line = wait_for("its line", || {
-        lines(&isobar, 1)
+        isobar
+            .access_lines(1)
             .into_iter()
             .find(|line| line["tls_name"] == "openssl.example.com")
     });

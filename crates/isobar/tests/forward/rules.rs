@@ -8,9 +8,9 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 use isobar_testkit::serde_json::Value;
-use isobar_testkit::{ClosedPort, FullPort, Origin, Process, Signal, curl, eventually, wait_for};
+use isobar_testkit::{ClosedPort, FullPort, Origin, Process, Signal, curl, eventually, rest, wait_for};
 
-use crate::{HERE, ask, connect, line_with, lines, rest, run, socks, yaml};
+use crate::{HERE, ask, connect, line_with, run, socks, yaml};
 
 /// NSD, serving a zone of its own.
 struct Nsd {
@@ -165,7 +165,7 @@ fn an_address_that_does_not_answer_costs_a_moment() {
         write!(client, "CONNECT both.test:{port} HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
         assert!(rest(&mut client).ends_with(b"\r\n\r\nhere"));
     }
-    for line in lines(&isobar, 4) {
+    for line in isobar.access_lines(4) {
         assert!(
             line["connect_ms"].as_f64().is_some_and(|took| took < 10_000.0),
             "{line}"
@@ -229,7 +229,7 @@ fn rules_decide_in_their_order_and_say_so() {
             format!("CONNECT {target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"),
         );
         assert_eq!(answer.status, status, "{target}");
-        let all = lines(&isobar, before + 1);
+        let all = isobar.access_lines(before + 1);
         let line = all.iter().rfind(|line| line["host"] == target).unwrap();
         assert_eq!(
             (&line["cause"], &line["route"], &line["detail"]),

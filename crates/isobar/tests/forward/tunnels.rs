@@ -5,9 +5,9 @@ use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use isobar_testkit::{Origin, Signal, TcpServer, answer_to, eventually, noise};
+use isobar_testkit::{Origin, Signal, TcpServer, answer_to, eventually, noise, rest};
 
-use crate::{HERE, connect, expect, line_with, lines, rest, run, run_text, socks, tunnel, with_listener, yaml};
+use crate::{HERE, connect, expect, line_with, run, run_text, socks, tunnel, with_listener, yaml};
 
 /// 1,000 idle and 200 busy tunnels; then descriptors and memory are back where they were.
 #[test]
@@ -329,7 +329,7 @@ fn destinations_that_do_not_answer_are_given_up() {
     eventually("the server has the request", || mute.request_count() == 2);
     drop(client);
     assert_eq!(line_with(&isobar, "method", "GET")["cause"], "client_closed");
-    assert_eq!(lines(&isobar, 2).len(), 2);
+    assert_eq!(isobar.access_lines(2).len(), 2);
 }
 
 /// Servers that break off, or speak something else, end a request and nothing more.
