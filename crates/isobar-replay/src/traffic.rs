@@ -129,6 +129,7 @@ pub struct Traffic {
     /// The time of the last request that was given out.
     last: u64,
     spare: Vec<Entry>,
+    window: usize,
 }
 
 impl Traffic {
@@ -144,6 +145,7 @@ impl Traffic {
             read: 0,
             last: 0,
             spare: Vec::new(),
+            window: WINDOW,
         };
         for source in &settings.sources {
             let mut lines = Lines::open(source)?;
@@ -177,7 +179,7 @@ impl Traffic {
     ///
     /// *Errors*: a log cannot be read to its end.
     pub fn next_request(&mut self) -> Result<Option<Recorded>, TrafficError> {
-        while self.waiting.len() < WINDOW {
+        while self.waiting.len() < self.window {
             let first = |log: &Log| log.next.as_ref().map(|request| request.at);
             let times = self
                 .logs
@@ -285,4 +287,69 @@ fn shown(line: &[u8]) -> String {
     let part = line.get(..SHOWN_BYTES).unwrap_or(line);
     let more = if part.len() < line.len() { "…" } else { "" };
     format!("{}{more}", part.escape_ascii())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::{Defaults, FormatChoice, Source, Traffic, TrafficSettings};
+    use crate::recorded::Stamp;
+
+    /// The times of requests in the order in which they come, for lines with an end and a duration in seconds.
+    fn times(logs: &[&[(u64, u64)]], window: usize, stamp: Stamp) -> (Vec<u64>, u64) {
+        let files: Vec<_> = logs
+            .iter()
+            .map(|log| {
+                let mut file = tempfile::NamedTempFile::new().unwrap();
+                for (end, took) in *log {
+                    let took = took * 1_000;
+                    writeln!(
+                        file,
+                        "{{\"time\":{end},\"client\":\"192.0.2.1\",\"duration_ms\":{took}}}"
+                    )
+                    .unwrap();
+                }
+                file
+            })
+            .collect();
+        let sources = files.iter().map(|file| Source::File(file.path().to_owned()));
+        let mut traffic = Traffic::open(&TrafficSettings {
+            sources: sources.collect(),
+            format: FormatChoice::Detect(Vec::new()),
+            defaults: Defaults {
+                stamp,
+                ..Defaults::default()
+            },
+        })
+        .unwrap();
+        traffic.window = window;
+        let mut times = Vec::new();
+        while let Some(request) = traffic.next_request().unwrap() {
+            times.push(request.at() / 1_000_000_000);
+            traffic.recycle(request);
+        }
+        assert!(logs.is_empty() || traffic.progress() == Some(1.0));
+        (times, traffic.reading().late)
+    }
+
+    #[test]
+    fn logs_become_one_in_the_order_of_time() {
+        let check = |logs: &[&[(u64, u64)]], window, expected: (&[u64], u64)| {
+            let (found, late) = times(logs, window, Stamp::End);
+            assert_eq!((&*found, late), expected, "{logs:?}");
+        };
+        check(&[], 10, (&[], 0));
+        check(
+            &[&[(10, 0), (30, 0)], &[(20, 0), (40, 0)], &[]],
+            1,
+            (&[10, 20, 30, 40], 0),
+        );
+        // Those that took long came before those that ended before them.
+        check(&[&[(10, 0), (11, 0), (12, 7)]], 10, (&[5, 10, 11], 0));
+        // A window of one puts nothing in order, and says so.
+        check(&[&[(10, 0), (11, 0), (12, 7)]], 1, (&[10, 11, 5], 1));
+        check(&[&[(10, 0), (11, 0), (12, 7), (13, 0)]], 2, (&[10, 5, 11, 13], 1));
+        assert_eq!(times(&[&[(10, 5)]], 10, Stamp::Start), (vec![10], 0));
+    }
 }
