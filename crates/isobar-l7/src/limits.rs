@@ -7,6 +7,7 @@ mod fields;
 mod held;
 mod key;
 mod running;
+pub mod trial;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -19,10 +20,11 @@ use isobar_plan::{LimitHeaders, MissingKey};
 use isobar_upstream::moment;
 
 pub(crate) use fields::write_retry_after;
-pub use running::{Limits, RunningLimit};
+pub use running::{Limits, RunningLimit, Today};
 
 use self::held::Held;
 use self::key::Subject;
+use self::trial::Facts;
 use crate::connection::Client;
 use crate::exchange::Exchange;
 use crate::{Site, Worker, again, request};
@@ -180,23 +182,37 @@ fn gather<'a>(
     gathered: &mut Gathered<'a>,
 ) -> Result<(), Cause> {
     let now = moment(asked.now);
-    let address = client_address(asked, exchange);
+    let subject = Subject {
+        asked,
+        exchange: &*exchange,
+        address: client_address(asked, exchange),
+    };
+    // What the limits make of it is put down in the exchange, which the subject has until then.
+    let mut shadow = None;
+    let mut turned = None;
     for limit in limits {
-        match look(asked, exchange, limit, (address, now)) {
+        match look(&subject, limit, now) {
             Look::Passes(outcome) => limit.count(asked.worker.id, outcome),
             Look::Turned(..) if !limit.is_binding(now) => {
                 limit.count(asked.worker.id, LimitOutcome::ShadowRefused);
-                exchange.limited.would_refuse(limit);
+                shadow = shadow.or(Some(limit));
             }
             Look::Turned(outcome, cause) => {
                 limit.count(asked.worker.id, outcome);
-                exchange.limited.refuses(limit, None);
-                return Err(cause);
+                turned = Some((limit, cause));
+                break;
             }
             Look::Counted(key) => gathered.add(limit, key, now),
         }
     }
-    Ok(())
+    if let Some(limit) = shadow {
+        exchange.limited.would_refuse(limit);
+    }
+    let Some((limit, cause)) = turned else {
+        return Ok(());
+    };
+    exchange.limited.refuses(limit, None);
+    Err(cause)
 }
 
 /// Takes down what came of a request that is refused; *returns* the cause.
@@ -279,8 +295,10 @@ fn client_address(asked: &Asked<'_>, exchange: &Exchange) -> IpAddr {
     request::client_address(asked.client.peer.ip(), head, request, &asked.site.listener.forwarding)
 }
 
-fn look(asked: &Asked<'_>, exchange: &Exchange, limit: &RunningLimit, (address, now): (IpAddr, Moment)) -> Look {
+/// How a limit looks at a request.
+fn look(facts: &impl Facts, limit: &RunningLimit, now: Moment) -> Look {
     let settings = limit.settings();
+    let address = facts.address();
     let is_among = |ranges: &[isobar_plan::Cidr]| ranges.iter().any(|range| range.contains(address));
     if limit.has_ended(now) {
         return Look::Passes(LimitOutcome::Ended);
@@ -291,12 +309,7 @@ fn look(asked: &Asked<'_>, exchange: &Exchange, limit: &RunningLimit, (address, 
     if is_among(&settings.deny) {
         return Look::Turned(LimitOutcome::Denied, Cause::LimitDenied);
     }
-    let subject = Subject {
-        asked,
-        exchange,
-        address,
-    };
-    let (key, is_whole) = subject.key(limit);
+    let (key, is_whole) = key::of(facts, limit);
     match settings.counting.missing {
         _ if is_whole => Look::Counted(key),
         MissingKey::OwnBucket => Look::Counted(key),

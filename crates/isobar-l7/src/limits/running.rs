@@ -47,9 +47,11 @@ pub struct Limits {
 
 /// When a plan is taken into service, by both clocks.
 #[derive(Debug, Clone, Copy)]
-struct Today {
-    now: Instant,
-    wall: SystemTime,
+pub struct Today {
+    /// By the clock that limits go by.
+    pub now: Moment,
+    /// By that of people.
+    pub wall: SystemTime,
 }
 
 impl Limits {
@@ -57,9 +59,14 @@ impl Limits {
     /// way keeps what it has counted.
     pub fn next(&mut self, settings: &[Limit], workers: usize) -> Vec<Arc<RunningLimit>> {
         let today = Today {
-            now: Instant::now(),
+            now: moment(Instant::now()),
             wall: SystemTime::now(),
         };
+        self.next_at(settings, workers, today)
+    }
+
+    /// The same at another time than now.
+    pub fn next_at(&mut self, settings: &[Limit], workers: usize, today: Today) -> Vec<Arc<RunningLimit>> {
         let last = std::mem::take(&mut self.running);
         let limits: Vec<_> = settings
             .iter()
@@ -97,7 +104,7 @@ impl Limits {
         let guard = same_books.filter(enforced_alike).and_then(|last| last.guard.clone());
         let new_guard = || {
             let rules = settings.enforcement.guard?;
-            Some((rules, Arc::new(Guard::new(moment(today.now)))))
+            Some((rules, Arc::new(Guard::new(today.now))))
         };
         let stats = last.map_or_else(|| Arc::new(Sharded::new(workers)), |last| Arc::clone(&last.stats));
         let ends = settings.enforcement.expires.map(|at| today.moment_of(at));
@@ -128,7 +135,7 @@ impl Today {
         let left = (UNIX_EPOCH + at).duration_since(self.wall).unwrap_or_default();
         match left.is_zero() {
             true => Moment::new(0),
-            false => moment(self.now + left),
+            false => self.now.after(left),
         }
     }
 }
@@ -232,6 +239,12 @@ impl RunningLimit {
     /// Whether it refuses those who are refused whatever they have taken.
     pub(super) fn is_binding(&self, now: Moment) -> bool {
         self.enforcement.mode == LimitMode::Enforce && !self.has_ended(now) && !self.is_disarmed()
+    }
+
+    /// Whether it was disarmed for refusing too much.
+    #[must_use]
+    pub fn was_disarmed(&self) -> bool {
+        self.is_disarmed()
     }
 
     pub(super) fn table(&self) -> &Table {

@@ -196,7 +196,7 @@ impl Parts {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use core::time::Duration;
     use std::string::{String, ToString as _};
     use std::vec::Vec;
@@ -206,7 +206,7 @@ mod tests {
     use super::{COMBINED, MAX_TEMPLATE_BYTES, Record, Template, TemplateError};
     use crate::{Cause, WallTime};
 
-    fn record() -> Record<'static> {
+    pub(crate) fn record() -> Record<'static> {
         Record {
             time: WallTime(Duration::from_millis(971_186_136_123)),
             client: "192.0.2.7".parse().unwrap(),
