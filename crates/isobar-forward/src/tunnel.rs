@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use isobar_l4::throttle::Throttled;
 use isobar_l4::{Broken, Relay, Relayed};
 use isobar_net::stream::Stream;
 use isobar_observe::{Cause, RouteStats};
@@ -87,10 +88,22 @@ impl Tunnel {
     }
 
     fn poll_carry(&mut self, cx: &mut Context<'_>, worker: &Worker, client: &mut Client) -> Poll<Cause> {
-        match self
-            .relay
-            .poll(cx, worker.shared.tools(), &mut client.stream, &mut self.server)
-        {
+        let tools = worker.shared.tools();
+        let (relay, server) = (&mut self.relay, &mut self.server);
+        let relayed = match client.throttle.as_deref_mut() {
+            None => relay.poll(cx, tools, &mut client.stream, server),
+            Some(throttle) => {
+                let side = &mut client.stream;
+                let relayed = relay.poll(cx, tools, &mut Throttled { side, throttle }, server);
+                client.report.throttled = throttle.waited();
+                match relayed {
+                    // It is a limit that keeps them waiting, and no peer.
+                    Relayed::Still if throttle.is_holding() => Relayed::Moved,
+                    relayed => relayed,
+                }
+            }
+        };
+        match relayed {
             Relayed::Over => {
                 return Poll::Ready(match self.relay.broken() {
                     Some(Broken::Client) => Cause::ClientClosed,

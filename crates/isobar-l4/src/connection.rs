@@ -15,6 +15,7 @@ use crate::opening::{self, Opened};
 use crate::record::{self, Report};
 use crate::relay::{Broken, Relayed};
 use crate::sources::Entered;
+use crate::throttle::Throttled;
 use crate::worker::LocalSite;
 use crate::{OpenConnections, Site, Worker};
 
@@ -120,8 +121,26 @@ impl Opened {
         client: &mut Client,
         idle: Duration,
     ) -> Poll<Cause> {
-        let Self { relay, server, .. } = self;
-        match relay.poll(cx, worker.shared.tools(), &mut client.stream, server) {
+        let Self {
+            relay,
+            server,
+            throttle,
+            ..
+        } = self;
+        let tools = worker.shared.tools();
+        let relayed = match throttle.as_deref_mut() {
+            None => relay.poll(cx, tools, &mut client.stream, server),
+            Some(throttle) => {
+                let side = &mut client.stream;
+                let relayed = relay.poll(cx, tools, &mut Throttled { side, throttle }, server);
+                match relayed {
+                    // It is a limit that keeps them waiting, and no peer.
+                    Relayed::Still if throttle.is_holding() => Relayed::Moved,
+                    relayed => relayed,
+                }
+            }
+        };
+        match relayed {
             Relayed::Over => {
                 return Poll::Ready(match relay.broken() {
                     Some(Broken::Client) => Cause::ClientClosed,

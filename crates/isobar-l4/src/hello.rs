@@ -48,7 +48,7 @@ pub(crate) async fn begin(worker: &Worker, client: &mut Client) -> Result<Begun,
         }
         worker.roster.note(client.seat, cx.waker());
         client.timer.poll_expired(cx).map(|()| {
-            client.report.detail = Some("the client hello was not complete in time".into());
+            client.report.explain("the client hello was not complete in time");
             Err(Refused::silently(Cause::ClientHello))
         })
     })
@@ -126,7 +126,7 @@ fn judge(
             }
         }
         Err(error) => {
-            client.report.detail = Some(error.to_string().into());
+            client.report.explain(error);
             Err(Refused {
                 cause: Cause::ClientHello,
                 alert: Some(error.alert()),

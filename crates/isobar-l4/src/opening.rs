@@ -22,6 +22,7 @@ use crate::proxy::{self, HeaderReader, ProxyFault, Told};
 use crate::record;
 use crate::relay::Relay;
 use crate::sources;
+use crate::throttle::{self, Subject, Throttle, UsedUp, Way};
 use crate::waiting;
 use crate::worker::Kept;
 
@@ -35,6 +36,8 @@ pub(crate) struct Opened {
     pub(crate) idle: Duration,
     /// When it was connected.
     pub(crate) since: Instant,
+    /// The rates that its bytes share; none: they are nobody else's business.
+    pub(crate) throttle: Option<Box<Throttle>>,
     /// Its part of the connections that its upstream may have.
     pub(crate) _permit: Permit,
 }
@@ -73,6 +76,7 @@ pub(crate) async fn open(worker: &Rc<Worker>, client: &mut Client) -> Result<Box
         .zip(site.upstream(begun.route))
         .ok_or(Cause::NoRoute)?;
     client.report.upstream = Some(Rc::clone(local));
+    let throttle = throttle(worker, client, (begun.route, begun.bytes.len() as u64))?;
     let view = local.view();
     let queue = view.settings().queue;
     let mut ways = Ways {
@@ -97,8 +101,41 @@ pub(crate) async fn open(worker: &Rc<Worker>, client: &mut Client) -> Result<Box
         place,
         idle: rules.timeouts.idle,
         since: worker.shared.wheel.now(),
+        throttle,
         _permit: permit,
     }))
+}
+
+/// The rates that the bytes of a connection share; of those that were read already so many count.
+///
+/// *Errors*: there is nothing left of one.
+fn throttle(
+    worker: &Worker,
+    client: &mut Client,
+    (route, early): (usize, u64),
+) -> Result<Option<Box<Throttle>>, Cause> {
+    let Some((rules, counted)) = client.site.site.rules(route) else {
+        return Ok(None);
+    };
+    if counted.metering.is_empty() {
+        return Ok(None);
+    }
+    let subject = Subject {
+        source: client.peer.ip(),
+        tls_name: client.report.server_name.as_deref(),
+        user: None,
+        listener: &client.site.site.listener.name,
+        route: &rules.name,
+    };
+    let throttle = throttle::of(&counted.metering, &subject, worker.id);
+    let mut throttle = throttle.map_err(|UsedUp { cause, limit, .. }| {
+        client.report.refused_by(limit);
+        cause
+    })?;
+    if let Some(throttle) = &mut throttle {
+        throttle.moved(Way::Up, early);
+    }
+    Ok(throttle)
 }
 
 /// Reads whom a proxy in front speaks for; none: the client speaks for itself. From then on that is who the client is.
@@ -129,7 +166,7 @@ async fn told(worker: &Worker, client: &mut Client, sources: &ProxySources) -> R
             Ok(Some(told))
         }
         Err(fault) => {
-            client.report.detail = Some(fault.to_string().into());
+            client.report.explain(fault);
             Err(Cause::ProxyHeader)
         }
     }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use isobar_observe::access::{Record, Secured};
 use isobar_observe::{Cause, Picked, RouteStats, WallTime};
+use isobar_plan::Name;
 use isobar_upstream::{Local, LocalServer, Server};
 
 use crate::Worker;
@@ -37,10 +38,20 @@ pub(crate) struct Report {
     pub(crate) first_byte: Option<Instant>,
     /// The name that the client asked for in its TLS handshake.
     pub(crate) server_name: Option<Box<str>>,
-    /// What exactly was wrong with what the client sent.
-    pub(crate) detail: Option<Box<str>>,
+    /// Why it was turned away, where the cause does not say it all.
+    pub(crate) refusal: Option<Box<Refusal>>,
+    /// How long its bytes waited for the sake of limits.
+    pub(crate) throttled_ms: u32,
     pub(crate) bytes_in: u64,
     pub(crate) bytes_out: u64,
+}
+
+/// Why it was turned away, besides the cause. Boxed: most are not.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    detail: String,
+    /// The limit that refused it.
+    limit: Option<Name>,
 }
 
 impl Report {
@@ -58,10 +69,27 @@ impl Report {
             connect: None,
             first_byte: None,
             server_name: None,
-            detail: None,
+            refusal: None,
+            throttled_ms: 0,
             bytes_in: 0,
             bytes_out: 0,
         }
+    }
+
+    /// What exactly was wrong with what the client sent.
+    pub(crate) fn explain(&mut self, detail: impl ToString) {
+        self.refusal = Some(Box::new(Refusal {
+            detail: detail.to_string(),
+            limit: None,
+        }));
+    }
+
+    /// This limit refused it.
+    pub(crate) fn refused_by(&mut self, limit: Name) {
+        self.refusal = Some(Box::new(Refusal {
+            detail: String::new(),
+            limit: Some(limit),
+        }));
     }
 
     /// Another server is tried, or the same one once more.
@@ -84,6 +112,9 @@ pub(crate) fn carried(worker: &Worker, client: &mut Client, opened: &Opened, cau
     let (bytes_in, bytes_out) = (opened.relay.bytes_up(), opened.relay.bytes_down());
     client.report.bytes_in = bytes_in;
     client.report.bytes_out = bytes_out;
+    if let Some(throttle) = &opened.throttle {
+        client.report.throttled_ms = u32::try_from(throttle.waited().as_millis()).unwrap_or(u32::MAX);
+    }
     let stats = opened.place.server().server.stats(worker.id);
     stats.request_body_bytes.add(bytes_in);
     stats.response_body_bytes.add(bytes_out);
@@ -137,6 +168,7 @@ pub(crate) fn write(worker: &Worker, (of, report): (&Of<'_>, &Report), cause: Ca
 }
 
 fn record<'a>(worker: &Worker, (of, report): (&'a Of<'a>, &'a Report), cause: Cause) -> Record<'a> {
+    let refusal = report.refusal.as_deref();
     Record {
         time: WallTime(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()),
         client: of.client.ip().to_canonical(),
@@ -168,14 +200,15 @@ fn record<'a>(worker: &Worker, (of, report): (&'a Of<'a>, &'a Report), cause: Ca
         tried: &report.tried,
         tls_error: b"",
         grpc_status: None,
-        limit: None,
+        limit: refusal.and_then(|refusal| refusal.limit.as_deref()),
         limit_shadow: None,
         limit_delay: Duration::ZERO,
+        throttled: Duration::from_millis(report.throttled_ms.into()),
         limit_remaining: None,
         retry_refused: report.retry_refused,
         upgraded: false,
         cause,
-        detail: report.detail.as_deref().unwrap_or_default(),
+        detail: refusal.map_or("", |refusal| &refusal.detail),
     }
 }
 

@@ -288,6 +288,7 @@ pub(crate) async fn run(worker: &Rc<Worker>, client: &mut Client, exchange: &mut
         })
         .await
     };
+    exchange.limited.throttled = client.stream.unpace();
     let next = match served {
         Ok(next) => next,
         Err(cause) => answer::refuse(worker, client, exchange, cause).await,
@@ -340,6 +341,7 @@ async fn serve(worker: &Rc<Worker>, client: &mut Client, exchange: &mut Exchange
     if !delay.is_zero() {
         limits::wait(worker, client, exchange, delay).await?;
     }
+    limits::pace(client, exchange);
     let ways = Ways {
         worker,
         site: &site,

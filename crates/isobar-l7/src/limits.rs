@@ -3,6 +3,7 @@
 //! All of them let it, or none has it in its books. How a limit counts is `isobar-limit`'s business, and whom it counts that of
 //! [`key`]; here is what of that a request has to do with.
 
+mod bandwidth;
 mod fields;
 mod held;
 mod key;
@@ -13,10 +14,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use isobar_balance::Moment;
+use isobar_l4::throttle::{Meter, Throttle, Way};
 use isobar_limit::{Algorithm as _, Claim, Denial, Effect, Key, Outcome, Transaction, Unit, Verdict};
 use isobar_observe::{Cause, LimitOutcome};
 use isobar_plan::{LimitHeaders, MissingKey};
 use isobar_upstream::moment;
+use isobar_wire::BodyKind;
 
 pub(crate) use fields::write_retry_after;
 pub use running::{Limits, RunningLimit};
@@ -43,8 +46,12 @@ pub(crate) struct Limited {
     pub(crate) delay: Duration,
     /// Fields of the answer that tell of it, each with its line end.
     pub(crate) fields: Vec<u8>,
+    /// How long its bytes had to wait.
+    pub(crate) throttled: Duration,
     /// What is given back when it ends.
     held: Vec<Held>,
+    /// The rates that its bytes share.
+    meters: Vec<Box<dyn Meter>>,
 }
 
 /// Why a request was refused.
@@ -68,6 +75,8 @@ impl Limited {
         self.shadow = None;
         self.remaining = None;
         self.delay = Duration::ZERO;
+        self.throttled = Duration::ZERO;
+        self.meters.clear();
         self.fields.clear();
         self.fields.shrink_to(KEPT_FIELDS);
     }
@@ -243,6 +252,10 @@ fn admitted(
     let asked_of = gathered.claims().iter().zip(gathered.counted());
     for (index, ((claim, counted), place)) in asked_of.zip(told.iter_mut()).enumerate() {
         let limit = counted.limit;
+        if claim.limit.quota().unit == Unit::ContentBytes {
+            let meter = bandwidth::meter(limit, claim.key, asked.worker.id);
+            exchange.limited.meters.push(meter);
+        }
         let Some(grant) = transaction.grant(index) else {
             let passed = (LimitOutcome::ShadowRefused, Verdict::Admitted);
             limit.decided(asked.worker.id, passed, now);
@@ -302,6 +315,26 @@ fn look(asked: &Asked<'_>, exchange: &Exchange, limit: &RunningLimit, (address, 
         MissingKey::OwnBucket => Look::Counted(key),
         MissingKey::Skip => Look::Passes(LimitOutcome::Skipped),
         MissingKey::Refuse => Look::Turned(LimitOutcome::Refused, Cause::RateLimited),
+    }
+}
+
+/// Has the client's bytes held to the rates that they share from here on, and counts those of the request that are here.
+///
+/// *Cost*: a branch where no limit counts bytes.
+pub(crate) fn pace(client: &mut Client, exchange: &mut Exchange) {
+    if exchange.limited.meters.is_empty() {
+        return;
+    }
+    if let Some(mut throttle) = Throttle::new(std::mem::take(&mut exchange.limited.meters)) {
+        let head = exchange.request.len;
+        let body = match exchange.request.body {
+            BodyKind::None => 0,
+            BodyKind::Length(length) => length,
+            _ => u64::MAX,
+        };
+        let here = exchange.inbound.len().saturating_sub(head) as u64;
+        throttle.moved(Way::Up, head as u64 + here.min(body));
+        client.stream.pace(throttle);
     }
 }
 

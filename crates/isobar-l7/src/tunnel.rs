@@ -7,6 +7,7 @@ use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+use isobar_l4::throttle::Way;
 use isobar_l4::{Relay, Relayed, Side, Tools};
 use isobar_net::stream::Stream;
 use isobar_observe::Cause;
@@ -34,6 +35,14 @@ impl Side for Carrier {
 
     fn plain(&mut self) -> Option<&mut Stream> {
         if self.is_plain() { self.connection() } else { None }
+    }
+
+    fn poll_turn(&mut self, cx: &mut Context<'_>, way: Way) -> Poll<u64> {
+        self.poll_turn(cx, way)
+    }
+
+    fn moved(&mut self, way: Way, bytes: u64) {
+        self.moved(way, bytes);
     }
 }
 
@@ -76,6 +85,10 @@ pub(crate) async fn run(
             Relayed::Over => return Poll::Ready(Cause::Complete),
             Relayed::Moved => server.timer.set(ways.worker.wheel.now() + idle),
             Relayed::Still => {}
+        }
+        if client.stream.is_held(Way::Up) || client.stream.is_held(Way::Down) {
+            // It is a limit that keeps them waiting, and no peer.
+            server.timer.set(ways.worker.wheel.now() + idle);
         }
         server.timer.poll_expired(cx).map(|()| Cause::IdleTimeout)
     })
