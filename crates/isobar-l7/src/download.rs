@@ -19,7 +19,7 @@ use crate::forward::Ways;
 use crate::grpc::Pushback;
 use crate::sticky;
 use crate::upload::{Uploaded, splice_pipe};
-use crate::{grpc, reports, response};
+use crate::{grpc, limits, reports, response};
 
 /// What is taken of an answer's head at most. Ranges over a head are 16 bits wide.
 const RESPONSE_HEAD: HeadLimits = HeadLimits {
@@ -209,6 +209,7 @@ impl Flow<'_> {
             exchange.report.retry_after_s = retry_after_s(head, &exchange.response);
         }
         exchange.take_status(head);
+        limits::settle_by_head(exchange, head);
         sticky::answered(ways, exchange, head);
         take_report(ways, exchange, head);
         response::compose(output, ways, client, exchange, head);

@@ -294,6 +294,7 @@ pub(crate) async fn run(worker: &Rc<Worker>, client: &mut Client, exchange: &mut
         Err(cause) => answer::refuse(worker, client, exchange, cause).await,
     };
     client.idle_since = record::finish(worker, client, exchange);
+    limits::settle_by_bytes(exchange);
     exchange.limited.end();
     client.stream.unwrap_web();
     next

@@ -4,6 +4,7 @@
 //! [`key`]; here is what of that a request has to do with.
 
 mod bandwidth;
+mod cost;
 mod fields;
 mod held;
 mod key;
@@ -21,9 +22,11 @@ use isobar_plan::{LimitHeaders, MissingKey};
 use isobar_upstream::moment;
 use isobar_wire::BodyKind;
 
+pub(crate) use cost::{settle_by_bytes, settle_by_head, strips};
 pub(crate) use fields::write_retry_after;
 pub use running::{Limits, RunningLimit};
 
+use self::cost::Estimate;
 use self::held::Held;
 use self::key::Subject;
 use crate::connection::Client;
@@ -50,6 +53,8 @@ pub(crate) struct Limited {
     pub(crate) throttled: Duration,
     /// What is given back when it ends.
     held: Vec<Held>,
+    /// What it took of limits, as far as that is corrected when there is an answer.
+    estimates: Vec<Estimate>,
     /// The rates that its bytes share.
     meters: Vec<Box<dyn Meter>>,
 }
@@ -76,6 +81,7 @@ impl Limited {
         self.remaining = None;
         self.delay = Duration::ZERO;
         self.throttled = Duration::ZERO;
+        self.estimates.clear();
         self.meters.clear();
         self.fields.clear();
         self.fields.shrink_to(KEPT_FIELDS);
@@ -127,13 +133,16 @@ impl<'a> Gathered<'a> {
         }
     }
 
-    fn add(&mut self, limit: &'a Arc<RunningLimit>, key: Key, now: Moment) {
+    fn add(&mut self, limit: &'a Arc<RunningLimit>, (key, cost): (Key, u64), now: Moment) {
         let places = (self.claims.get_mut(self.len), self.counted.get_mut(self.len));
         let (Some(claim), Some(counted)) = places else {
             debug_assert!(false, "the configuration allows no more");
             return;
         };
-        *claim = limit.claim(key);
+        *claim = Claim {
+            cost,
+            ..limit.claim(key)
+        };
         let effect = claim.enforcement.effect(key, now);
         *counted = Counted { limit, effect };
         self.len += 1;
@@ -202,7 +211,7 @@ fn gather<'a>(
                 exchange.limited.refuses(limit, None);
                 return Err(cause);
             }
-            Look::Counted(key) => gathered.add(limit, key, now),
+            Look::Counted(key) => gathered.add(limit, (key, cost::of(asked, exchange, limit)), now),
         }
     }
     Ok(())
@@ -271,6 +280,12 @@ fn admitted(
         let quota = claim.limit.quota();
         if quota.unit == Unit::ConcurrentRequests {
             exchange.limited.held.push(Held::new(limit, *claim.limit, *grant));
+        }
+        if cost::is_estimate(limit) {
+            exchange
+                .limited
+                .estimates
+                .push(Estimate::new(limit, *claim.limit, *grant));
         }
         if is_binding && limit.settings().answer.headers == LimitHeaders::Always {
             *place = Some(fields::Told {

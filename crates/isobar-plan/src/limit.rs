@@ -62,10 +62,43 @@ pub struct LimitCounting {
     pub kind: LimitKind,
     /// How much it lets pass, where no override says otherwise.
     pub pace: LimitPace,
-    /// Units that a request costs.
+    /// Units that a request costs, where nothing says otherwise.
     pub cost: u64,
+    /// What says otherwise; none: nothing does.
+    pub costs: Option<Box<LimitCosts>>,
     /// Keys that are sure to find room.
     pub max_keys: u32,
+}
+
+/// Where the cost of a request is found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LimitCosts {
+    /// What the request says of it.
+    pub source: CostSource,
+    /// What counts of that at most.
+    pub max: u64,
+    /// What the answer says of it; none: nothing.
+    pub settle: Option<Settlement>,
+}
+
+/// What a request says of its cost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CostSource {
+    /// Nothing.
+    Same,
+    /// A whole number in the first field of this name, in small letters.
+    Header(Box<str>),
+    /// One in this parameter of the query.
+    Query(Box<str>),
+}
+
+/// What an answer says of the cost of its request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Settlement {
+    /// A whole number in the first field of this name, in small letters; clients do not see it.
+    Header(Box<str>),
+    /// A unit for each so many bytes of its body, and one at least.
+    Bytes(u64),
 }
 
 /// One part of a limit's key.
@@ -268,6 +301,7 @@ mod tests {
             kind,
             pace,
             cost: 1,
+            costs: None,
             max_keys: 1_000,
         }
     }

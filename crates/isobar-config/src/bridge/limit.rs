@@ -1,6 +1,7 @@
 //! What do limits ask of the data plane?
 
 pub(super) mod bytes;
+mod costs;
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -69,7 +70,8 @@ fn one(name: &Label, written: &Limit, at: Path<'_>, problems: &mut Problems) -> 
         prefix_v6: u8::try_from(prefix_v6.value()).unwrap_or(128),
         kind: kind(written, *algorithm, delay.0.map_or(Duration::ZERO, Span::duration)),
         pace,
-        cost: self::cost(*algorithm, cost.value()),
+        cost: self::cost(*algorithm, cost.default.value()),
+        costs: costs::costs(written, pace, at.key("cost"), problems),
         max_keys: max_keys.value(),
     };
     isobar_plan::Limit {
@@ -201,12 +203,12 @@ fn own_pace(written: &Limit, at: Path<'_>, problems: &mut Problems) -> LimitPace
     });
     if let LimitPace::Rate { burst, .. } = pace
         && written.algorithm != LimitAlgorithm::Bandwidth
-        && u64::from(written.cost.value()) > burst
+        && u64::from(written.cost.default.value()) > burst
         && written.delay.0.is_none()
     {
         let message = format!(
             "no request can pass: one costs {}, and there are never more than {burst}",
-            written.cost.value()
+            written.cost.default.value()
         );
         problems.push(Problem::error(at.key("cost"), message).on_key());
     }

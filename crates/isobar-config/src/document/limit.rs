@@ -3,13 +3,13 @@
 use isobar_plan::{Direction, Exhausted, LimitMode, MissingKey};
 
 use super::hash::token;
-use super::{HeaderValue, Named, OneOrMore, OrNone, Whole};
+use super::{HeaderName, HeaderValue, Named, OneOrMore, OrNone, Whole};
 use crate::setting::choice::Choice;
 use crate::setting::section::settings;
 use crate::setting::shape::WordShape;
 use crate::setting::word::word_setting;
 use crate::setting::{Misfit, Word};
-use crate::units::{Burst, Network, Pace, Percent, Span, Timestamp};
+use crate::units::{Burst, ByteSize, Network, Pace, Percent, Span, Timestamp};
 
 settings! {
     /// A limit on requests, by key. Routes and listeners name it; all that name it count together.
@@ -32,8 +32,8 @@ settings! {
         max_requests: Option<Whole<1, 10_000_000>>,
         /// How long a request past the burst may wait for its turn before it is refused, for `gcra`; `none`: none waits.
         delay: OrNone<Span>,
-        /// What one request takes.
-        cost: Whole<1, 1_000_000> = Whole::of(1),
+        /// What one request takes: a number, or where it is found.
+        cost: LimitCost,
         /// What becomes of requests that lack a part of the key.
         missing: MissingKey = MissingKey::OwnBucket,
         /// Bits of IPv4 addresses that count.
@@ -82,6 +82,32 @@ settings! {
         burst: Option<Burst>,
         /// Requests in flight, for `concurrency`.
         max_requests: Option<Whole<1, 10_000_000>>,
+    }
+}
+
+settings! {
+    /// What a request takes of a limit.
+    pub struct LimitCost called "a cost" short default {
+        /// What it takes where nothing says otherwise.
+        default: Whole<1, 1_000_000> = Whole::of(1),
+        /// The field of the request that says what it takes. Clients write what they like there: for those that are trusted.
+        header: Option<HeaderName>,
+        /// The parameter of the query that says so.
+        query: Option<QueryName>,
+        /// What counts of that at most; without it, as much as there ever is at once.
+        max: Option<Whole<1, 1_000_000>>,
+        /// How it is corrected when there is an answer; without it, what was taken stays taken.
+        settle: Option<LimitSettle>,
+    }
+}
+
+settings! {
+    /// What an answer says of the cost of its request.
+    pub struct LimitSettle called "the settlement of a cost" {
+        /// The field of the answer that says what it was. Clients do not see it.
+        header: Option<HeaderName>,
+        /// Bytes of the answer that cost one.
+        bytes: Option<ByteSize<1, { 1 << 40 }>>,
     }
 }
 
@@ -331,6 +357,8 @@ texts! {
     Remark 4096 "text" "a text" &["the payments team"];
     /// The value of a limit's key.
     OverrideKey 4096 "value of a key" "the value of a key such as `10.0.0.7`" &["10.0.0.7"];
+    /// A parameter of the query.
+    QueryName 256 "parameter of the query" "the name of a parameter such as `cost`" &["cost"];
     /// A file with rates by key.
     OverridesFile 4096 "file" "a file such as `/etc/isobar/rates`" &["/etc/isobar/rates"];
 }

@@ -4,9 +4,9 @@ use isobar_plan::{Direction, Exhausted, LimitKey, LimitKind, least_byte_burst};
 
 use super::super::Bridge;
 use super::own_rate;
-use crate::document::{Label, Limit, LimitAlgorithm, LimitKeyPart};
+use crate::document::{Label, Limit, LimitAlgorithm, LimitCost, LimitKeyPart};
 use crate::problem::{Path, Problem, Problems, Spot};
-use crate::setting::Word;
+use crate::setting::{Setting, Word};
 use crate::units::{Burst, Pace};
 
 /// Rates of at least so long a time are quotas.
@@ -39,7 +39,7 @@ pub(super) fn check(written: &Limit, at: Path<'_>, problems: &mut Problems) {
         ("exhausted", !counts_bytes && written.exhausted.is_some(), "`bandwidth`"),
         (
             "cost",
-            counts_bytes && written.cost.value() != 1,
+            counts_bytes && written.cost != LimitCost::placeholder(),
             "limits on requests: bytes cost what they are",
         ),
     ];
