@@ -41,7 +41,10 @@ pub use health::{
 };
 pub use http2::{Http2, Http2Budgets};
 pub use keepalive::TcpKeepalive;
-pub use limit::{Limit, LimitAlgorithm, LimitGuard, LimitKeyPart, LimitOverride, OverrideKey, OverridesFile, Remark};
+pub use limit::{
+    Limit, LimitAlgorithm, LimitCost, LimitGuard, LimitKeyPart, LimitOverride, LimitSettle, OverrideKey, OverridesFile,
+    Remark,
+};
 pub use listener::{ClientTimeouts, Listener, ListenerLimits, Protocol};
 pub use logging::{AccessLog, LogFormat, LogPath};
 pub use outliers::{

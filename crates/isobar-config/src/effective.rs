@@ -31,10 +31,17 @@ fn filled_in(document: &Document) -> Document {
         fill_listener(listener, index, &upstreams);
     }
     for (_, limit) in &mut filled.limits.0 {
-        let has_burst = matches!(limit.algorithm, LimitAlgorithm::Gcra | LimitAlgorithm::TokenBucket);
+        let has_burst = matches!(
+            limit.algorithm,
+            LimitAlgorithm::Gcra | LimitAlgorithm::TokenBucket | LimitAlgorithm::Bandwidth
+        );
         if let (true, Some(rate)) = (has_burst, limit.rate) {
-            let burst = u32::try_from(rate.units()).ok().and_then(Whole::new);
-            limit.burst = limit.burst.or(burst);
+            limit.burst.get_or_insert(rate.burst());
+        }
+        if limit.algorithm == LimitAlgorithm::Bandwidth {
+            let (direction, exhausted) = bridge::limit::of_bytes(limit);
+            limit.direction = Some(direction);
+            limit.exhausted = Some(exhausted);
         }
     }
     for (_, upstream) in &mut filled.upstreams.0 {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use isobar_forward::Standing;
+use isobar_l4::throttle::Metering;
 use isobar_l4::udp::ServerIds;
 use isobar_l7::{
     Limits, LogHandle, OpenConnections, RunningLimit, ServerTls, Site, SiteParts, SiteRoute, SiteTls, World,
@@ -91,7 +92,7 @@ impl Registry {
             .collect();
         let tcp = plan.tcp.iter();
         let tcp = tcp
-            .map(|listener| Arc::new(self.tcp_site(listener, &upstreams)))
+            .map(|listener| Arc::new(self.tcp_site(listener, &upstreams, &limits)))
             .collect();
         // Those that pass nothing on as well: connections that were passed on by an earlier plan find their listener there.
         let divided = plan.listeners.iter().filter(|listener| listener.tls.is_some());
@@ -103,7 +104,9 @@ impl Registry {
             .map(|listener| Arc::new(self.udp_site(listener, &upstreams)))
             .collect();
         let forward = plan.forward.iter();
-        let forward = forward.map(|listener| Arc::new(self.forward_site(listener))).collect();
+        let forward = forward
+            .map(|listener| Arc::new(self.forward_site(listener, &limits)))
+            .collect();
         self.forget(plan);
         let log = self.log.as_ref().map(|log| Arc::clone(&log.handle));
         Ok(Worlds {
@@ -238,12 +241,18 @@ impl Registry {
         })
     }
 
-    fn tcp_site(&mut self, listener: &TcpListener, upstreams: &[Arc<Upstream>]) -> isobar_l4::Site {
+    fn tcp_site(
+        &mut self,
+        listener: &TcpListener,
+        upstreams: &[Arc<Upstream>],
+        limits: &[Arc<RunningLimit>],
+    ) -> isobar_l4::Site {
         let workers = self.workers;
         let kept = self.kept(&listener.name);
         let routes = listener.routes.iter().map(|route| isobar_l4::SiteRoute {
             stats: kept.route(&route.name, workers),
             upstream: Arc::clone(&upstreams[route.upstream.0]),
+            metering: metering(limits, &route.limits),
         });
         isobar_l4::Site {
             routes: routes.collect(),
@@ -260,6 +269,7 @@ impl Registry {
             route: isobar_l4::SiteRoute {
                 stats: kept.route(&listener.route.name, workers),
                 upstream: Arc::clone(&upstreams[listener.route.upstream.0]),
+                metering: Box::default(),
             },
             listener: listener.clone(),
             stats: Arc::clone(&kept.stats),
@@ -268,7 +278,7 @@ impl Registry {
         }
     }
 
-    fn forward_site(&mut self, listener: &ForwardProxy) -> isobar_forward::Site {
+    fn forward_site(&mut self, listener: &ForwardProxy, limits: &[Arc<RunningLimit>]) -> isobar_forward::Site {
         let workers = self.workers;
         let kept = self.kept(&listener.name);
         let standing = Standing::next(kept.standing.as_ref(), listener);
@@ -279,6 +289,7 @@ impl Registry {
             listener: listener.clone(),
             stats: Arc::clone(&kept.stats),
             open: Arc::clone(&kept.open),
+            metering: metering(limits, &listener.byte_limits),
             standing,
         }
     }
@@ -324,6 +335,12 @@ impl Kept {
 fn named(limits: &[Arc<RunningLimit>], names: &[Name]) -> Box<[Arc<RunningLimit>]> {
     let limit = |name: &Name| limits.iter().find(|limit| limit.name() == name).map(Arc::clone);
     names.iter().filter_map(limit).collect()
+}
+
+/// The same for bytes of connections.
+fn metering(limits: &[Arc<RunningLimit>], names: &[Name]) -> Box<[Arc<dyn Metering>]> {
+    let limits = named(limits, names).into_iter();
+    limits.map(|limit| limit as Arc<dyn Metering>).collect()
 }
 
 /// The names of a listener's routes; none: there is no such listener.

@@ -3,7 +3,7 @@
 use std::io;
 use std::task::{Context, Poll};
 
-use isobar_net::stream::Stream;
+use isobar_l4::Side;
 
 /// Bytes on their way to a peer.
 #[derive(Debug, Default)]
@@ -30,7 +30,7 @@ impl Outgoing {
     }
 
     /// Writes what is here; ready when all of it is taken.
-    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>, to: &mut Stream) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>, to: &mut impl Side) -> Poll<io::Result<()>> {
         while let Some(rest) = self.bytes.get(self.sent..).filter(|rest| !rest.is_empty()) {
             match to.poll_write(cx, rest) {
                 Poll::Ready(Ok(count)) => self.sent += count,

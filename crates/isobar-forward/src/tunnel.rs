@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use isobar_l4::{Broken, Lull, Relay, Relayed};
+use isobar_l4::throttle::Throttled;
+use isobar_l4::{Broken, Lull, Moved, Relay, Relayed};
 use isobar_net::stream::Stream;
 use isobar_observe::{Cause, RouteStats};
 use isobar_upstream::Sharded;
@@ -86,10 +87,22 @@ impl Tunnel {
     }
 
     fn poll_carry(&mut self, cx: &mut Context<'_>, worker: &Worker, client: &mut Client) -> Poll<Cause> {
-        match self
-            .relay
-            .poll(cx, worker.shared.tools(), &mut client.stream, &mut self.server)
-        {
+        let tools = worker.shared.tools();
+        let (relay, server) = (&mut self.relay, &mut self.server);
+        let relayed = match client.throttle.as_deref_mut() {
+            None => relay.poll(cx, tools, &mut client.stream, server),
+            Some(throttle) => {
+                let side = &mut client.stream;
+                let relayed = relay.poll(cx, tools, &mut Throttled { side, throttle }, server);
+                client.report.throttled = throttle.waited();
+                match relayed {
+                    // It is a limit that keeps them waiting, and no peer.
+                    Relayed::Still if throttle.is_holding() => Relayed::Moved(Moved::BOTH),
+                    relayed => relayed,
+                }
+            }
+        };
+        match relayed {
             Relayed::Over => {
                 return Poll::Ready(match self.relay.broken() {
                     Some(Broken::Client) => Cause::ClientClosed,

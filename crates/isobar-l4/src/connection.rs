@@ -15,8 +15,9 @@ use crate::divided::{Left, Others, Unopened};
 use crate::lull::Lull;
 use crate::opening::{self, Opened};
 use crate::record::{self, Report};
-use crate::relay::{Broken, Relayed};
+use crate::relay::{Broken, Moved, Relayed};
 use crate::sources::Entered;
+use crate::throttle::Throttled;
 use crate::worker::LocalSite;
 use crate::{OpenConnections, Site, Worker};
 
@@ -153,8 +154,26 @@ impl Session {
         let Some(opened) = &mut self.opened else {
             return Poll::Ready(Cause::Complete);
         };
-        let Opened { relay, server, .. } = &mut **opened;
-        match relay.poll(cx, worker.shared.tools(), &mut client.stream, server) {
+        let Opened {
+            relay,
+            server,
+            throttle,
+            ..
+        } = &mut **opened;
+        let tools = worker.shared.tools();
+        let relayed = match throttle.as_deref_mut() {
+            None => relay.poll(cx, tools, &mut client.stream, server),
+            Some(throttle) => {
+                let side = &mut client.stream;
+                let relayed = relay.poll(cx, tools, &mut Throttled { side, throttle }, server);
+                match relayed {
+                    // It is a limit that keeps them waiting, and no peer.
+                    Relayed::Still if throttle.is_holding() => Relayed::Moved(Moved::BOTH),
+                    relayed => relayed,
+                }
+            }
+        };
+        match relayed {
             Relayed::Over => {
                 return Poll::Ready(match relay.broken() {
                     Some(Broken::Client) => Cause::ClientClosed,
@@ -207,7 +226,7 @@ impl Opened {
         }
         let (_, cause) = self.due(client);
         if let Some(detail) = Lull::detail(&self.relay, cause) {
-            client.report.blame(detail.to_owned());
+            client.report.explain(detail);
         }
         cause
     }

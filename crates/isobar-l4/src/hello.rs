@@ -49,9 +49,7 @@ pub(crate) async fn begin(worker: &Worker, client: &mut Client) -> Result<Begun,
         }
         worker.roster.note(client.seat, cx.waker());
         client.timer.poll_expired(cx).map(|()| {
-            client
-                .report
-                .blame("the client hello was not complete in time".to_owned());
+            client.report.explain("the client hello was not complete in time");
             Err(Refused::silently(Cause::ClientHello))
         })
     })
@@ -142,7 +140,7 @@ fn judge(client: &mut Client, bytes: &[u8], joined: &mut [u8; ClientHelloError::
             }
         }
         Err(error) => {
-            client.report.blame(error.to_string());
+            client.report.explain(error);
             Err(Refused {
                 cause: Cause::ClientHello,
                 alert: Some(error.alert()),

@@ -28,6 +28,7 @@ mod relay;
 mod roster;
 mod shared;
 pub mod sources;
+pub mod throttle;
 pub mod udp;
 mod waiting;
 mod worker;

@@ -23,6 +23,7 @@ use crate::lull::Lull;
 use crate::proxy::{self, HeaderReader, ProxyFault, Told};
 use crate::relay::Relay;
 use crate::sources;
+use crate::throttle::{self, Subject, Throttle, UsedUp, Way};
 use crate::waiting;
 use crate::worker::Kept;
 
@@ -37,6 +38,8 @@ pub(crate) struct Opened {
     pub(crate) since: Instant,
     /// When it ends because its listener or its server is gone; none: both are there.
     pub(crate) leaves_at: Option<Instant>,
+    /// The rates that its bytes share; none: they are nobody else's business.
+    pub(crate) throttle: Option<Box<Throttle>>,
     /// Its part of the connections that its upstream may have.
     pub(crate) _permit: Permit,
 }
@@ -74,6 +77,7 @@ pub(crate) async fn open(worker: &Rc<Worker>, client: &mut Client) -> Result<Box
     client.report.route = Some(route);
     let ((rules, _), local) = site.site.rules(route).zip(site.upstream(route)).ok_or(Cause::NoRoute)?;
     client.report.upstream = Some(Rc::clone(local));
+    let throttle = throttle(worker, client, (route, begun.bytes.len() as u64))?;
     let view = local.view();
     let queue = view.settings().queue;
     let mut ways = Ways {
@@ -99,8 +103,41 @@ pub(crate) async fn open(worker: &Rc<Worker>, client: &mut Client) -> Result<Box
         lull: Lull::begin(worker.shared.wheel.now()),
         since: worker.shared.wheel.now(),
         leaves_at: None,
+        throttle,
         _permit: permit,
     }))
+}
+
+/// The rates that the bytes of a connection share; of those that were read already so many count.
+///
+/// *Errors*: there is nothing left of one.
+fn throttle(
+    worker: &Worker,
+    client: &mut Client,
+    (route, early): (usize, u64),
+) -> Result<Option<Box<Throttle>>, Cause> {
+    let Some((rules, counted)) = client.site.site.rules(route) else {
+        return Ok(None);
+    };
+    if counted.metering.is_empty() {
+        return Ok(None);
+    }
+    let subject = Subject {
+        source: client.peer.ip(),
+        tls_name: client.report.server_name.as_deref(),
+        user: None,
+        listener: &client.site.site.listener.name,
+        route: &rules.name,
+    };
+    let throttle = throttle::of(&counted.metering, &subject, worker.id);
+    let mut throttle = throttle.map_err(|UsedUp { cause, limit, .. }| {
+        client.report.refused_by(limit);
+        cause
+    })?;
+    if let Some(throttle) = &mut throttle {
+        throttle.moved(Way::Up, early);
+    }
+    Ok(throttle)
 }
 
 /// Reads whom a proxy in front speaks for; none: the client speaks for itself. From then on that is who the client is.
@@ -131,7 +168,7 @@ async fn told(worker: &Worker, client: &mut Client, sources: &ProxySources) -> R
             Ok(Some(told))
         }
         Err(fault) => {
-            client.report.blame(fault.to_string());
+            client.report.explain(fault);
             Err(Cause::ProxyHeader)
         }
     }

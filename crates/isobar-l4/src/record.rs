@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use isobar_observe::access::{Record, Secured};
 use isobar_observe::{Cause, Picked, RouteStats, WallTime};
+use isobar_plan::Name;
 use isobar_upstream::{Local, LocalServer, Server};
 
 use crate::Worker;
@@ -37,6 +38,8 @@ pub(crate) struct Report {
     pub(crate) first_byte: Option<Instant>,
     /// The name that the client asked for in its TLS handshake.
     pub(crate) server_name: Option<Box<str>>,
+    /// How long its bytes waited for the sake of limits.
+    pub(crate) throttled_ms: u32,
     pub(crate) bytes_in: u64,
     pub(crate) bytes_out: u64,
 }
@@ -48,6 +51,8 @@ struct Trouble {
     tried: Vec<u8>,
     /// What exactly was wrong with what the client sent; empty: nothing.
     detail: String,
+    /// The limit that refused it.
+    limit: Option<Name>,
 }
 
 impl Report {
@@ -65,9 +70,20 @@ impl Report {
             connect: None,
             first_byte: None,
             server_name: None,
+            throttled_ms: 0,
             bytes_in: 0,
             bytes_out: 0,
         }
+    }
+
+    /// What exactly was wrong with what the client sent.
+    pub(crate) fn explain(&mut self, detail: impl ToString) {
+        self.trouble.get_or_insert_default().detail = detail.to_string();
+    }
+
+    /// This limit refused it.
+    pub(crate) fn refused_by(&mut self, limit: Name) {
+        self.trouble.get_or_insert_default().limit = Some(limit);
     }
 
     /// Another server is tried, or the same one once more.
@@ -85,11 +101,6 @@ impl Report {
         let _ = write!(tried, "{space}{}:{cause}", server.name());
     }
 
-    /// Takes note of what was wrong with what the client sent.
-    pub(crate) fn blame(&mut self, detail: String) {
-        self.trouble.get_or_insert_default().detail = detail;
-    }
-
     /// Servers that were not reached, and why; empty: all were.
     pub(crate) fn tried(&self) -> &[u8] {
         self.trouble.as_ref().map_or(b"", |trouble| &trouble.tried)
@@ -98,6 +109,10 @@ impl Report {
     fn detail(&self) -> &str {
         self.trouble.as_ref().map_or("", |trouble| &trouble.detail)
     }
+
+    fn limit(&self) -> Option<&str> {
+        self.trouble.as_ref().and_then(|trouble| trouble.limit.as_deref())
+    }
 }
 
 /// Counts what a server carried.
@@ -105,6 +120,9 @@ pub(crate) fn carried(worker: &Worker, client: &mut Client, opened: &Opened, cau
     let (bytes_in, bytes_out) = (opened.relay.bytes_up(), opened.relay.bytes_down());
     client.report.bytes_in = bytes_in;
     client.report.bytes_out = bytes_out;
+    if let Some(throttle) = &opened.throttle {
+        client.report.throttled_ms = u32::try_from(throttle.waited().as_millis()).unwrap_or(u32::MAX);
+    }
     let stats = opened.place.server().server.stats(worker.id);
     stats.request_body_bytes.add(bytes_in);
     stats.response_body_bytes.add(bytes_out);
@@ -189,9 +207,10 @@ fn record<'a>(worker: &Worker, (of, report): (&'a Of<'a>, &'a Report), cause: Ca
         tried: report.tried(),
         tls_error: b"",
         grpc_status: None,
-        limit: None,
+        limit: report.limit(),
         limit_shadow: None,
         limit_delay: Duration::ZERO,
+        throttled: Duration::from_millis(report.throttled_ms.into()),
         limit_remaining: None,
         retry_refused: report.retry_refused,
         upgraded: false,

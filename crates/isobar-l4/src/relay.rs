@@ -4,11 +4,13 @@
 //! it is over when both have ended. How long nothing may move, its users decide.
 
 use std::io;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use isobar_net::scratch::Scratch;
 use isobar_net::splice::{Pipe, Pipes, SpliceError};
 use isobar_net::stream::Stream;
+
+use crate::throttle::Way;
 
 /// A read of this size shows that bulk data is coming, which is worth a pipe.
 const BULK_BYTES: usize = 64 * 1024;
@@ -34,6 +36,14 @@ pub trait Side {
 
     /// The connection, where its bytes are what the peer means, so that the kernel can move them.
     fn plain(&mut self) -> Option<&mut Stream>;
+
+    /// Ready, with the most that the kernel may move between a client and its [plain](Self::plain) connection, when it may.
+    fn poll_turn(&mut self, _: &mut Context<'_>, _: Way) -> Poll<u64> {
+        Poll::Ready(u64::MAX)
+    }
+
+    /// The kernel has moved so much.
+    fn moved(&mut self, _: Way, _: u64) {}
 }
 
 impl Side for Stream {
@@ -96,6 +106,11 @@ pub struct Moved {
     pub up: bool,
     /// From the server to the client.
     pub down: bool,
+}
+
+impl Moved {
+    /// In both.
+    pub const BOTH: Self = Self { up: true, down: true };
 }
 
 /// Which connection broke, rather than ended.
@@ -340,15 +355,23 @@ impl Half {
     }
 
     fn poll_splice(&mut self, cx: &mut Context<'_>, from: &mut impl Side, to: &mut impl Side) -> Poll<()> {
-        let (Some(pipe), Some(from), Some(to)) = (&mut self.pipe, from.plain(), to.plain()) else {
+        // A source that has ended is not read again; what it sent last may still be in the pipe.
+        let limit = match self.state {
+            HalfState::Open => {
+                let source = ready!(from.poll_turn(cx, Way::Up));
+                source.min(ready!(to.poll_turn(cx, Way::Down)))
+            }
+            HalfState::Ending | HalfState::Ended => 0,
+        };
+        let (Some(pipe), Some(source), Some(destination)) = (&mut self.pipe, from.plain(), to.plain()) else {
             self.pipe = None;
             return self.source_breaks();
         };
-        // A source that has ended is not read again; what it sent last may still be in the pipe.
-        let limit = if self.state == HalfState::Open { u64::MAX } else { 0 };
-        match pipe.poll_splice(cx, from, to, limit) {
+        match pipe.poll_splice(cx, source, destination, limit) {
             Poll::Ready(Ok(spliced)) => {
                 self.bytes += spliced.read;
+                from.moved(Way::Up, spliced.read);
+                to.moved(Way::Down, spliced.written);
                 if self.state == HalfState::Ending && pipe.buffered() == 0 {
                     self.pipe = None;
                 }

@@ -8,6 +8,7 @@ use isobar_plan::{TcpListener, TcpRoute, UdpListener};
 use isobar_upstream::{Sharded, Upstream};
 
 use crate::published::{self, Generation};
+use crate::throttle::Metering;
 use crate::udp::ServerIds;
 use crate::{LogHandle, OpenConnections};
 
@@ -72,6 +73,8 @@ pub struct SiteRoute {
     pub stats: Arc<Sharded<RouteStats>>,
     /// Where its connections go.
     pub upstream: Arc<Upstream>,
+    /// The rates that bytes of its connections share.
+    pub metering: Box<[Arc<dyn Metering>]>,
 }
 
 impl Site {

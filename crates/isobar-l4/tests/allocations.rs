@@ -117,6 +117,7 @@ fn world(server: SocketAddr) -> World {
             ids: Arc::default(),
             route: SiteRoute {
                 stats: Arc::new(Sharded::new(1)),
+                metering: Box::default(),
                 upstream: Arc::new(Upstream::new(sample::upstream(server), 1)),
             },
         })],

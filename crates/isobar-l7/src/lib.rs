@@ -28,6 +28,7 @@ mod http2;
 mod key;
 mod limits;
 mod overload;
+mod paced;
 mod pool;
 mod proxied;
 mod record;

@@ -3,6 +3,8 @@
 //! All of them let it, or none has it in its books. How a limit counts is `isobar-limit`'s business, and whom it counts that of
 //! [`key`]; here is what of that a request has to do with.
 
+mod bandwidth;
+mod cost;
 mod fields;
 mod held;
 mod key;
@@ -14,14 +16,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use isobar_balance::Moment;
+use isobar_l4::throttle::{Meter, Throttle, Way};
 use isobar_limit::{Algorithm as _, Claim, Denial, Effect, Key, Outcome, Transaction, Unit, Verdict};
 use isobar_observe::{Cause, LimitOutcome};
 use isobar_plan::{LimitHeaders, MissingKey};
 use isobar_upstream::moment;
+use isobar_wire::BodyKind;
 
+pub(crate) use cost::{settle_by_bytes, settle_by_head, strips};
 pub(crate) use fields::write_retry_after;
 pub use running::{Limits, RunningLimit, Today};
 
+use self::cost::Estimate;
 use self::held::Held;
 use self::key::Subject;
 use self::trial::Facts;
@@ -45,8 +51,14 @@ pub(crate) struct Limited {
     pub(crate) delay: Duration,
     /// Fields of the answer that tell of it, each with its line end.
     pub(crate) fields: Vec<u8>,
+    /// How long its bytes had to wait.
+    pub(crate) throttled: Duration,
     /// What is given back when it ends.
     held: Vec<Held>,
+    /// What it took of limits, as far as that is corrected when there is an answer.
+    estimates: Vec<Estimate>,
+    /// The rates that its bytes share.
+    meters: Vec<Box<dyn Meter>>,
 }
 
 /// Why a request was refused.
@@ -70,6 +82,9 @@ impl Limited {
         self.shadow = None;
         self.remaining = None;
         self.delay = Duration::ZERO;
+        self.throttled = Duration::ZERO;
+        self.estimates.clear();
+        self.meters.clear();
         self.fields.clear();
         self.fields.shrink_to(KEPT_FIELDS);
     }
@@ -120,13 +135,16 @@ impl<'a> Gathered<'a> {
         }
     }
 
-    fn add(&mut self, limit: &'a Arc<RunningLimit>, key: Key, now: Moment) {
+    fn add(&mut self, limit: &'a Arc<RunningLimit>, (key, cost): (Key, u64), now: Moment) {
         let places = (self.claims.get_mut(self.len), self.counted.get_mut(self.len));
         let (Some(claim), Some(counted)) = places else {
             debug_assert!(false, "the configuration allows no more");
             return;
         };
-        *claim = limit.claim(key);
+        *claim = Claim {
+            cost,
+            ..limit.claim(key)
+        };
         let effect = claim.enforcement.effect(key, now);
         *counted = Counted { limit, effect };
         self.len += 1;
@@ -202,7 +220,7 @@ fn gather<'a>(
                 turned = Some((limit, cause));
                 break;
             }
-            Look::Counted(key) => gathered.add(limit, key, now),
+            Look::Counted(key) => gathered.add(limit, (key, cost::of(asked, exchange, limit)), now),
         }
     }
     if let Some(limit) = shadow {
@@ -259,6 +277,10 @@ fn admitted(
     let asked_of = gathered.claims().iter().zip(gathered.counted());
     for (index, ((claim, counted), place)) in asked_of.zip(told.iter_mut()).enumerate() {
         let limit = counted.limit;
+        if claim.limit.quota().unit == Unit::ContentBytes {
+            let meter = bandwidth::meter(limit, claim.key, asked.worker.id);
+            exchange.limited.meters.push(meter);
+        }
         let Some(grant) = transaction.grant(index) else {
             let passed = (LimitOutcome::ShadowRefused, Verdict::Admitted);
             limit.decided(asked.worker.id, passed, now);
@@ -274,6 +296,12 @@ fn admitted(
         let quota = claim.limit.quota();
         if quota.unit == Unit::ConcurrentRequests {
             exchange.limited.held.push(Held::new(limit, *claim.limit, *grant));
+        }
+        if cost::is_estimate(limit) {
+            exchange
+                .limited
+                .estimates
+                .push(Estimate::new(limit, *claim.limit, *grant));
         }
         if is_binding && limit.settings().answer.headers == LimitHeaders::Always {
             *place = Some(fields::Told {
@@ -315,6 +343,26 @@ fn look(facts: &impl Facts, limit: &RunningLimit, now: Moment) -> Look {
         MissingKey::OwnBucket => Look::Counted(key),
         MissingKey::Skip => Look::Passes(LimitOutcome::Skipped),
         MissingKey::Refuse => Look::Turned(LimitOutcome::Refused, Cause::RateLimited),
+    }
+}
+
+/// Has the client's bytes held to the rates that they share from here on, and counts those of the request that are here.
+///
+/// *Cost*: a branch where no limit counts bytes.
+pub(crate) fn pace(client: &mut Client, exchange: &mut Exchange) {
+    if exchange.limited.meters.is_empty() {
+        return;
+    }
+    if let Some(mut throttle) = Throttle::new(std::mem::take(&mut exchange.limited.meters)) {
+        let head = exchange.request.len;
+        let body = match exchange.request.body {
+            BodyKind::None => 0,
+            BodyKind::Length(length) => length,
+            _ => u64::MAX,
+        };
+        let here = exchange.inbound.len().saturating_sub(head) as u64;
+        throttle.moved(Way::Up, head as u64 + here.min(body));
+        client.stream.pace(throttle);
     }
 }
 

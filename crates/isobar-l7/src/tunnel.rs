@@ -7,7 +7,8 @@ use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use isobar_l4::{Lull, Relay, Relayed, Side, Tools};
+use isobar_l4::throttle::Way;
+use isobar_l4::{Lull, Moved, Relay, Relayed, Side, Tools};
 use isobar_net::stream::Stream;
 use isobar_observe::Cause;
 
@@ -42,6 +43,14 @@ impl Side for Carrier {
 
     fn plain(&mut self) -> Option<&mut Stream> {
         if self.is_plain() { self.connection() } else { None }
+    }
+
+    fn poll_turn(&mut self, cx: &mut Context<'_>, way: Way) -> Poll<u64> {
+        self.poll_turn(cx, way)
+    }
+
+    fn moved(&mut self, way: Way, bytes: u64) {
+        self.moved(way, bytes);
     }
 }
 
@@ -81,10 +90,16 @@ pub(crate) async fn run(
         // Whatever ends it from outside, what it carried is known.
         exchange.report.bytes_in = bytes_in + relay.bytes_up();
         exchange.report.bytes_out = bytes_out + relay.bytes_down();
+        let is_held = client.stream.is_held(Way::Up) || client.stream.is_held(Way::Down);
         match relayed {
             Relayed::Over => return Poll::Ready(Cause::Complete),
             Relayed::Moved(moved) => {
                 lull.moved(moved, ways.worker.wheel.now());
+                server.timer.set(lull.due(&relay, waits).0);
+            }
+            // It is a limit that keeps them waiting, and no peer.
+            Relayed::Still if is_held => {
+                lull.moved(Moved::BOTH, ways.worker.wheel.now());
                 server.timer.set(lull.due(&relay, waits).0);
             }
             Relayed::Still => {}

@@ -261,6 +261,7 @@ fn limits() -> [Limit; 2] {
             kind,
             pace,
             cost: 1,
+            costs: None,
             max_keys: 1_000,
         },
         overrides: Vec::new(),

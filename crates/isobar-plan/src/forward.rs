@@ -35,6 +35,8 @@ pub struct ForwardProxy {
     pub rules: DestinationRules,
     /// The name of each rule, a label in metrics and the access log, and last of what holds where no rule does.
     pub rule_names: Arc<[Name]>,
+    /// The limits on bytes that its clients fall under, by name; each once.
+    pub byte_limits: Vec<Name>,
     /// What one user may have, or one address where nobody has to say who he is.
     pub per_user: UserLimits,
     /// What destinations are told of the way a request came.

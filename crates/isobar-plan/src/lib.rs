@@ -40,8 +40,9 @@ pub use http2::{Http2, Http2Budgets, HttpVersion};
 pub use isobar_balance::{Bound, SlowStart, Tier};
 pub use keepalive::TcpKeepalive;
 pub use limit::{
-    GuardRules, Limit, LimitAlgorithm, LimitAnswer, LimitCounting, LimitEnforcement, LimitHeaders, LimitKey, LimitKind,
-    LimitMode, LimitNote, LimitOverride, LimitPace, MOST_LIMITS, MissingKey, Rate,
+    CostSource, Direction, Exhausted, GuardRules, Limit, LimitAlgorithm, LimitAnswer, LimitCosts, LimitCounting,
+    LimitEnforcement, LimitHeaders, LimitKey, LimitKind, LimitMode, LimitNote, LimitOverride, LimitPace, MOST_LIMITS,
+    MissingKey, Rate, Settlement, least_byte_burst,
 };
 pub use listener::{
     Action, Cidr, ClientTimeouts, Forwarding, HeaderOp, Listener, ListenerLimits, Route, RouteTimeouts, SourceLimits,

@@ -93,4 +93,6 @@ pub struct TcpRoute {
     pub retry: Retry,
     /// How much its connections matter when not all can be served.
     pub priority: Priority,
+    /// The limits on bytes that its connections fall under, by name; each once.
+    pub limits: Vec<Name>,
 }

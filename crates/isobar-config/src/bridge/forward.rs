@@ -12,6 +12,7 @@ use isobar_route::destination::{
     Access, AddressRange, DestinationHost, DestinationRule, DestinationRules, special_purpose,
 };
 
+use super::limit::bytes::Place;
 use super::{Bridge, listener, names};
 use crate::document::{
     ForwardNames, ForwardParent, ForwardProxy, ForwardRule, ForwardTimeouts, ForwardUserLimits, Http2, Label, Listener,
@@ -61,7 +62,6 @@ pub(super) fn listener(written: &Listener, index: usize, bridge: &mut Bridge<'_>
         ("trusted_proxies", !trusted_proxies.is_empty()),
         ("forwarded", *forwarded),
         ("priority", *priority != Priority::Normal),
-        ("request_limits", !request_limits.is_empty()),
         ("routes", !routes.is_empty()),
         ("upstream", upstream.is_some()),
     ];
@@ -77,6 +77,8 @@ pub(super) fn listener(written: &Listener, index: usize, bridge: &mut Bridge<'_>
         at.key("timeouts"),
         &mut bridge.problems,
     );
+    // It has no routes whose limits come on top.
+    bridge.shared_limits = &[];
     let usual = ForwardProxy::placeholder();
     let proxy = forward_proxy.as_ref().unwrap_or(&usual);
     warn_of_open(proxy, written, at, &mut bridge.problems);
@@ -86,7 +88,9 @@ pub(super) fn listener(written: &Listener, index: usize, bridge: &mut Bridge<'_>
         tcp_keepalive: super::keepalive::keepalive(tcp_keepalive, at.key("tcp_keepalive"), &mut bridge.problems),
         limits: listener::limits(limits),
         timeouts: listener::timeouts(timeouts),
+        byte_limits: bridge.limits_of(request_limits, at.key("request_limits")),
     };
+    bridge.check_place(request_limits, Place::Forward, at.key("request_limits"));
     self::proxy(proxy, at.key("forward_proxy"), base, &mut bridge.problems)
 }
 
@@ -97,6 +101,7 @@ struct Base {
     tcp_keepalive: Option<isobar_plan::TcpKeepalive>,
     limits: isobar_plan::ListenerLimits,
     timeouts: isobar_plan::ClientTimeouts,
+    byte_limits: Vec<isobar_plan::Name>,
 }
 
 fn proxy(written: &ForwardProxy, at: Path<'_>, base: Base, problems: &mut Problems) -> isobar_plan::ForwardProxy {
@@ -143,6 +148,7 @@ fn proxy(written: &ForwardProxy, at: Path<'_>, base: Base, problems: &mut Proble
             otherwise: *otherwise,
         },
         rule_names: rule_names(rules).iter().map(|name| name.as_str().into()).collect(),
+        byte_limits: base.byte_limits,
         per_user: self::per_user(per_user),
         reveals: Reveals {
             via: *via,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use isobar_plan::{Forwarding, ProxySources, SourceLimits};
 
+use super::limit::bytes::Place;
 use super::{Bridge, forward, names, route};
 use crate::document::{ClientTimeouts, Label, Listener, ListenerLimits, Protocol, ProxyProtocol, Route, TlsRedirect};
 use crate::problem::{Path, Problem, Problems, Spot};
@@ -89,6 +90,7 @@ fn listener<'d>(written: &'d Listener, index: usize, bridge: &mut Bridge<'d>) ->
     let at = root.index(index);
     super::udp::refuse_elsewhere(udp, at, &mut bridge.problems);
     bridge.check_limits(request_limits, at.key("request_limits"));
+    bridge.check_place(request_limits, Place::Http, at.key("request_limits"));
     bridge.shared_limits = request_limits;
     let passthrough = super::passthrough::passthrough(written, at, bridge);
     isobar_plan::Listener {

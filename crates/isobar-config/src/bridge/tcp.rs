@@ -7,6 +7,7 @@ use isobar_balance::Balance;
 use isobar_plan::{HttpVersion, TcpLimits, TlsRule, UpstreamId};
 use isobar_route::{HostPattern, PathPattern};
 
+use super::limit::bytes::Place;
 use super::{Bridge, effective_retry, names, retry, route, upstream};
 use crate::document::{
     ClientTimeouts, Document, HashPart, HeaderChanges, Http2, KeepAlive, Label, Listener, ListenerLimits, Match,
@@ -16,7 +17,7 @@ use crate::problem::{Path, Problem, Problems, Spot};
 use crate::setting::Setting;
 
 /// The plan of one listener; what only makes sense for HTTP is an error.
-pub(super) fn listener(written: &Listener, index: usize, bridge: &mut Bridge<'_>) -> isobar_plan::TcpListener {
+pub(super) fn listener<'d>(written: &'d Listener, index: usize, bridge: &mut Bridge<'d>) -> isobar_plan::TcpListener {
     let root = Path::ROOT.key("listeners");
     let at = root.index(index);
     let Listener {
@@ -48,10 +49,12 @@ pub(super) fn listener(written: &Listener, index: usize, bridge: &mut Bridge<'_>
         ("redirect_to_https", redirect_to_https.is_some()),
         ("trusted_proxies", !trusted_proxies.is_empty()),
         ("forwarded", *forwarded),
-        ("request_limits", !request_limits.is_empty()),
     ];
     refuse(&of_http, at, &mut bridge.problems);
     super::passthrough::refuse_elsewhere(passthrough, at, &mut bridge.problems);
+    bridge.check_limits(request_limits, at.key("request_limits"));
+    bridge.check_place(request_limits, Place::Tcp, at.key("request_limits"));
+    bridge.shared_limits = request_limits;
     check_timeouts(timeouts, at.key("timeouts"), &mut bridge.problems);
     let handshake_timeout = timeouts.handshake.duration();
     let proxy = proxy_protocol.as_ref();
@@ -92,7 +95,8 @@ impl Bridge<'_> {
         let of = self.upstreams.0.get(route.upstream.0);
         let is_sni = |part: &HashPart| part.part() == isobar_plan::HashPart::Sni;
         let by_key = of.is_some_and(|(_, upstream)| upstream.hash.0.iter().any(is_sni));
-        by_key || route.rule.server_name != HostPattern::Any || route.rule.alpn.is_some()
+        let by_limit = route.limits.iter().any(|name| self.goes_by_tls_name(name));
+        by_limit || by_key || route.rule.server_name != HostPattern::Any || route.rule.alpn.is_some()
     }
 }
 
@@ -198,11 +202,12 @@ fn route(written: &Route, name: &Label, at: Path<'_>, bridge: &mut Bridge<'_>) -
     let of_http = [
         ("hedge", hedge.is_some()),
         ("grpc_web", *grpc_web),
-        ("limits", !limits.is_empty()),
         ("request_headers", changes(request_headers)),
         ("response_headers", changes(response_headers)),
     ];
     refuse_of_route(&of_http, at, &mut bridge.problems);
+    bridge.check_place(limits, Place::Tcp, at.key("limits"));
+    let limits = bridge.limits_of(limits, at.key("limits"));
     check_route_timeouts(timeouts, at.key("timeouts"), &mut bridge.problems);
     check_route_retry(own_retry, at.key("retry"), &mut bridge.problems);
     let found = bridge.upstream(upstream, at.key("upstream"));
@@ -217,6 +222,7 @@ fn route(written: &Route, name: &Label, at: Path<'_>, bridge: &mut Bridge<'_>) -
         timeouts: upstream::timeouts(&super::effective_timeouts(timeouts, &inherited)),
         retry: retry::retry(&retry),
         priority: priority.unwrap_or(bridge.priority),
+        limits,
     }
 }
 

@@ -6,6 +6,7 @@
 use std::hash::{BuildHasher as _, Hasher};
 use std::net::IpAddr;
 
+use isobar_l4::throttle;
 use isobar_limit::Key;
 use isobar_plan::{Cidr, HashPart, LimitCounting, LimitKey};
 
@@ -81,6 +82,37 @@ fn add(facts: &impl Facts, part: &LimitKey, counting: &LimitCounting, hasher: &m
             listener && add_bytes(hasher, facts.route().map(str::as_bytes))
         }
         LimitKey::TlsName => add_bytes(hasher, facts.tls_name()),
+        // The configuration has it at forward proxies alone.
+        LimitKey::User => add_bytes(hasher, None),
+    }
+}
+
+/// Adds a part of what is known of a connection; false: it has none, as of what only requests have.
+pub(super) fn add_subject(
+    part: &LimitKey,
+    subject: &throttle::Subject<'_>,
+    counting: &LimitCounting,
+    hasher: &mut impl Hasher,
+) -> bool {
+    match part {
+        LimitKey::Part(HashPart::ClientIp) => {
+            add_address(hasher, subject.source, counting);
+            true
+        }
+        LimitKey::TlsName => add_bytes(hasher, subject.tls_name.map(str::as_bytes)),
+        LimitKey::Route => {
+            add_bytes(hasher, Some(subject.listener.as_bytes())) && add_bytes(hasher, Some(subject.route.as_bytes()))
+        }
+        LimitKey::User => match subject.user {
+            Some(user) => add_bytes(hasher, Some(user.as_bytes())),
+            // Where nobody has to say who it is, an address is somebody.
+            None => {
+                hasher.write_u8(2);
+                add_address(hasher, subject.source, counting);
+                true
+            }
+        },
+        LimitKey::Part(_) | LimitKey::Method => add_bytes(hasher, None),
     }
 }
 
@@ -131,7 +163,7 @@ pub(super) fn add_written(part: &LimitKey, value: &str, counting: &LimitCounting
             add_bytes(hasher, Some(listener.as_bytes()));
             add_bytes(hasher, Some(route.as_bytes()));
         }
-        LimitKey::Part(_) | LimitKey::Method | LimitKey::TlsName => {
+        LimitKey::Part(_) | LimitKey::Method | LimitKey::TlsName | LimitKey::User => {
             add_bytes(hasher, Some(value.as_bytes()));
         }
     }

@@ -2,15 +2,16 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use isobar_balance::Moment;
 use isobar_limit::{Claim, Enforcement, Guard, GuardRules, Key, Table, TableSettings, Verdict};
 use isobar_observe::{LimitOutcome, LimitStats};
-use isobar_plan::{Limit, LimitAlgorithm, LimitCounting, LimitMode, Name, RateLimitState, RateLimitStatus};
+use isobar_plan::{Limit, LimitAlgorithm, LimitCounting, LimitKind, LimitMode, Name, RateLimitState, RateLimitStatus};
 use isobar_upstream::{Sharded, moment};
 
+use super::bandwidth::Line;
 use super::key;
 
 /// A limit in force: its rules, and what it has counted.
@@ -25,6 +26,8 @@ pub struct RunningLimit {
     /// The same for a limit that refused too much.
     disarmed: Enforcement,
     guard: Option<(GuardRules, Arc<Guard>)>,
+    /// Where those find it whose bytes it counts; kept for as long as its key is made in the same way.
+    line: Arc<Line>,
     stats: Arc<Sharded<LimitStats>>,
 }
 
@@ -78,6 +81,7 @@ impl Limits {
                 }
             })
             .collect();
+        lead(&last, &limits);
         let named = limits.iter().map(|limit| (limit.name().clone(), Arc::clone(limit)));
         self.running = named.collect();
         limits
@@ -90,13 +94,17 @@ impl Limits {
         (workers, today): (usize, Today),
     ) -> RunningLimit {
         let same_books = last.filter(|last| last.settings.counting == settings.counting);
-        let books = match same_books {
-            Some(last) => Arc::clone(&last.books),
-            None => {
+        let same_key = last.filter(|last| last.has_key_of(settings));
+        let books = match (same_books, same_key) {
+            (Some(last), _) => Arc::clone(&last.books),
+            // Whose bytes it counts comes along, and is known by the same keys.
+            (None, Some(last)) => Arc::new(Books::like(&last.books, &settings.counting)),
+            (None, None) => {
                 self.generations += 1;
                 Arc::new(Books::new(&settings.counting, self.generations))
             }
         };
+        let line = same_key.map(|last| Arc::clone(&last.line)).unwrap_or_default();
         let enforced_alike = |last: &&RunningLimit| {
             let (one, other) = (&last.settings.enforcement, &settings.enforcement);
             (one.mode, one.part, one.guard) == (other.mode, other.part, other.guard)
@@ -121,6 +129,7 @@ impl Limits {
                 ..enforcement
             },
             guard: guard.or_else(new_guard),
+            line,
             settings: settings.clone(),
             books,
             enforcement,
@@ -143,14 +152,39 @@ impl Today {
 impl Books {
     fn new(counting: &LimitCounting, generation: u64) -> Self {
         Self {
-            table: Table::new(&TableSettings {
-                max_keys: counting.max_keys,
-                memory: counting.recovery(),
-                relax: std::thread::yield_now,
-            }),
+            table: Self::table(counting),
             hasher: RandomState::new(),
             mark: generation,
         }
+    }
+
+    /// Empty ones, in which keys are what they were.
+    fn like(other: &Self, counting: &LimitCounting) -> Self {
+        Self {
+            table: Self::table(counting),
+            hasher: other.hasher.clone(),
+            mark: other.mark,
+        }
+    }
+
+    fn table(counting: &LimitCounting) -> Table {
+        Table::new(&TableSettings {
+            max_keys: counting.max_keys,
+            memory: counting.recovery(),
+            relax: std::thread::yield_now,
+        })
+    }
+}
+
+/// Has those whose bytes are counted find the limits as they are now. Where the key is made in another way, they keep to what they
+/// began with.
+fn lead(last: &HashMap<Name, Arc<RunningLimit>>, limits: &[Arc<RunningLimit>]) {
+    for limit in limits {
+        limit.line.lead_to(Arc::downgrade(limit));
+    }
+    let is_gone = |name: &Name| !limits.iter().any(|limit| limit.name() == name);
+    for (_, limit) in last.iter().filter(|(name, _)| is_gone(name)) {
+        limit.line.lead_to(Weak::new());
     }
 }
 
@@ -245,6 +279,19 @@ impl RunningLimit {
     #[must_use]
     pub fn was_disarmed(&self) -> bool {
         self.is_disarmed()
+    }
+
+    pub(super) const fn line(&self) -> &Arc<Line> {
+        &self.line
+    }
+
+    /// Whether both count bytes, of whom they know by the same keys.
+    fn has_key_of(&self, other: &Limit) -> bool {
+        let (one, other) = (&self.settings.counting, &other.counting);
+        let count_bytes = [one.kind, other.kind]
+            .iter()
+            .all(|kind| matches!(kind, LimitKind::Bandwidth { .. }));
+        count_bytes && (&one.key, one.prefix_v4, one.prefix_v6) == (&other.key, other.prefix_v4, other.prefix_v6)
     }
 
     pub(super) fn table(&self) -> &Table {
