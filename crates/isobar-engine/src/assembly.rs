@@ -97,7 +97,7 @@ impl Registry {
         // Those that pass nothing on as well: connections that were passed on by an earlier plan find their listener there.
         let divided = plan.listeners.iter().filter(|listener| listener.tls.is_some());
         let divided = divided
-            .map(|listener| Arc::new(self.tcp_site(&listener.divided(), &upstreams)))
+            .map(|listener| Arc::new(self.tcp_site(&listener.divided(), &upstreams, &limits)))
             .collect();
         let udp = plan.udp.iter();
         let udp = udp

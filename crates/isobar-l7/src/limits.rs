@@ -165,8 +165,8 @@ enum Look {
     Passes(LimitOutcome),
     /// It is turned away without being counted.
     Turned(LimitOutcome, Cause),
-    /// It is counted.
-    Counted(Key),
+    /// It is counted so much.
+    Counted(Key, u64),
 }
 
 /// Asks all limits of a request's route: *returns* how long it has to wait first.
@@ -220,7 +220,7 @@ fn gather<'a>(
                 turned = Some((limit, cause));
                 break;
             }
-            Look::Counted(key) => gathered.add(limit, (key, cost::of(asked, exchange, limit)), now),
+            Look::Counted(key, cost) => gathered.add(limit, (key, cost), now),
         }
     }
     if let Some(limit) = shadow {
@@ -339,8 +339,8 @@ fn look(facts: &impl Facts, limit: &RunningLimit, now: Moment) -> Look {
     }
     let (key, is_whole) = key::of(facts, limit);
     match settings.counting.missing {
-        _ if is_whole => Look::Counted(key),
-        MissingKey::OwnBucket => Look::Counted(key),
+        MissingKey::OwnBucket => Look::Counted(key, cost::of(facts, &settings.counting)),
+        _ if is_whole => Look::Counted(key, cost::of(facts, &settings.counting)),
         MissingKey::Skip => Look::Passes(LimitOutcome::Skipped),
         MissingKey::Refuse => Look::Turned(LimitOutcome::Refused, Cause::RateLimited),
     }

@@ -40,9 +40,9 @@ pub use http2::{Http2, Http2Budgets, HttpVersion};
 pub use isobar_balance::{Bound, SlowStart, Tier};
 pub use keepalive::TcpKeepalive;
 pub use limit::{
-    CostSource, Direction, Exhausted, GuardRules, Limit, LimitAlgorithm, LimitAnswer, LimitCosts, LimitCounting,
-    LimitEnforcement, LimitHeaders, LimitKey, LimitKind, LimitMode, LimitNote, LimitOverride, LimitPace, MOST_LIMITS,
-    MissingKey, Rate, Settlement, least_byte_burst,
+    Direction, Exhausted, GuardRules, Limit, LimitAlgorithm, LimitAnswer, LimitCosts, LimitCounting, LimitEnforcement,
+    LimitHeaders, LimitKey, LimitKind, LimitMode, LimitNote, LimitOverride, LimitPace, MOST_LIMITS, MissingKey, Rate,
+    Settlement, least_byte_burst,
 };
 pub use listener::{
     Action, Cidr, ClientTimeouts, Forwarding, HeaderOp, Listener, ListenerLimits, Route, RouteTimeouts, SourceLimits,

@@ -207,7 +207,9 @@ fn route(written: &Route, name: &Label, at: Path<'_>, bridge: &mut Bridge<'_>) -
     ];
     refuse_of_route(&of_http, at, &mut bridge.problems);
     bridge.check_place(limits, Place::Tcp, at.key("limits"));
-    let limits = bridge.limits_of(limits, at.key("limits"));
+    let mut limits = bridge.limits_of(limits, at.key("limits"));
+    // Where only some connections are passed on, the listener's limits on requests are for the others.
+    limits.retain(|name| bridge.counts_bytes(name));
     check_route_timeouts(timeouts, at.key("timeouts"), &mut bridge.problems);
     check_route_retry(own_retry, at.key("retry"), &mut bridge.problems);
     let found = bridge.upstream(upstream, at.key("upstream"));

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use isobar_balance::Moment;
 use isobar_l4::throttle::{Meter, Metering, Subject, UsedUp, Way};
-use isobar_limit::{Bandwidth, Denial, Effect, Key, Transaction, Verdict};
+use isobar_limit::{Denial, Effect, Key, Transaction, Verdict};
 use isobar_observe::{Cause, LimitOutcome};
 use isobar_plan::{Direction, Exhausted, LimitAlgorithm, LimitKind, MissingKey};
 use isobar_upstream::moment;
@@ -70,35 +70,14 @@ pub(super) fn meter(limit: &Arc<RunningLimit>, key: Key, worker: usize) -> Box<d
 }
 
 impl Metered {
-    /// What it goes by now, and whether that binds; none: nothing any more.
-    fn rate(&self, now: Instant) -> Option<(&RunningLimit, Bandwidth, Effect)> {
-        let limit = self.limit.as_deref()?;
-        let claim = limit.claim(self.key);
-        match claim.limit {
-            LimitAlgorithm::Bandwidth(rate) => Some((limit, *rate, claim.enforcement.effect(self.key, moment(now)))),
-            _ => None,
-        }
-    }
-
-    /// Whether bytes that are not there are waited for.
-    fn paces(limit: &RunningLimit) -> bool {
-        let kind = limit.settings().counting.kind;
-        matches!(
-            kind,
-            LimitKind::Bandwidth {
-                exhausted: Exhausted::Pace,
-                ..
-            }
-        )
-    }
-
     fn counts(&self, way: Way) -> bool {
-        self.limit.as_ref().is_some_and(|limit| counts(limit, way))
+        { self.limit.as_ref() }.is_some_and(|limit| counts(limit.settings().counting.kind, way))
     }
 }
 
-fn counts(limit: &RunningLimit, way: Way) -> bool {
-    let LimitKind::Bandwidth { direction, .. } = limit.settings().counting.kind else {
+/// Whether a limit of this kind counts bytes that go this way.
+pub(super) fn counts(kind: LimitKind, way: Way) -> bool {
+    let LimitKind::Bandwidth { direction, .. } = kind else {
         return false;
     };
     match way {
@@ -107,12 +86,24 @@ fn counts(limit: &RunningLimit, way: Way) -> bool {
     }
 }
 
+/// Whether bytes that are not there are waited for.
+fn paces(limit: &RunningLimit) -> bool {
+    let kind = limit.settings().counting.kind;
+    matches!(
+        kind,
+        LimitKind::Bandwidth {
+            exhausted: Exhausted::Pace,
+            ..
+        }
+    )
+}
+
 impl Meter for Metered {
     fn piece(&self, way: Way) -> Option<u64> {
         if !self.counts(way) {
             return None;
         }
-        let limit = self.limit.as_deref().filter(|limit| Self::paces(limit))?;
+        let limit = self.limit.as_deref().filter(|limit| paces(limit))?;
         match limit.claim(self.key).limit {
             LimitAlgorithm::Bandwidth(rate) => Some(rate.piece()),
             _ => None,
@@ -125,36 +116,10 @@ impl Meter for Metered {
             self.generation = generation;
             self.limit = self.line.current();
         }
-        if !self.counts(way) {
-            return Duration::ZERO;
+        match &self.limit {
+            Some(limit) => limit.spend((self.key, self.worker), (way, bytes), moment(now)),
+            None => Duration::ZERO,
         }
-        let Some((limit, rate, effect)) = self.rate(now) else {
-            return Duration::ZERO;
-        };
-        if effect == Effect::Ended {
-            return Duration::ZERO;
-        }
-        let stats = limit.stats().of(self.worker);
-        match way {
-            Way::Up => stats.upload_bytes.add(bytes),
-            Way::Down => stats.download_bytes.add(bytes),
-        }
-        let (table, now) = (limit.table(), moment(now));
-        if effect == Effect::Binding {
-            let wait = table.spend(&rate, self.key, bytes, now);
-            return if Self::paces(limit) { wait } else { Duration::ZERO };
-        }
-        // In shadow nobody waits, so that a debt would have no end.
-        if bytes > 0
-            && !table
-                .ask(&rate.refusing(), self.key, bytes, now)
-                .decision
-                .verdict
-                .passes()
-        {
-            stats.excess_bytes.add(bytes);
-        }
-        Duration::ZERO
     }
 
     fn is_changed(&mut self) -> bool {
@@ -214,6 +179,36 @@ impl Metering for RunningLimit {
 }
 
 impl RunningLimit {
+    /// Counts bytes that went for a key: *returns* how long to wait before more go this way.
+    pub(super) fn spend(&self, (key, worker): (Key, usize), (way, bytes): (Way, u64), now: Moment) -> Duration {
+        let claim = self.claim(key);
+        let LimitAlgorithm::Bandwidth(rate) = claim.limit else {
+            return Duration::ZERO;
+        };
+        let effect = claim.enforcement.effect(key, now);
+        if !counts(self.settings().counting.kind, way) || effect == Effect::Ended {
+            return Duration::ZERO;
+        }
+        let stats = self.stats().of(worker);
+        match way {
+            Way::Up => stats.upload_bytes.add(bytes),
+            Way::Down => stats.download_bytes.add(bytes),
+        }
+        let table = self.table();
+        if effect == Effect::Binding {
+            let wait = table.spend(rate, key, bytes, now);
+            return if paces(self) { wait } else { Duration::ZERO };
+        }
+        // In shadow nobody waits, so that a debt would have no end.
+        if bytes > 0 {
+            let asked = table.ask(&rate.refusing(), key, bytes, now);
+            if !asked.decision.verdict.passes() {
+                stats.excess_bytes.add(bytes);
+            }
+        }
+        Duration::ZERO
+    }
+
     /// Asks whether something may begin that is counted for a key.
     fn begin(self: Arc<Self>, key: Key, worker: usize, present: Moment) -> Result<Option<Box<dyn Meter>>, UsedUp> {
         match Transaction::ask(&[self.claim(key)], present) {

@@ -138,6 +138,12 @@ impl Bridge<'_> {
         }
     }
 
+    /// Whether a limit is one on bytes.
+    pub(in super::super) fn counts_bytes(&self, name: &str) -> bool {
+        let named = self.limits.iter().find(|(other, _)| other.as_str() == name);
+        named.is_some_and(|(_, limit)| limit.algorithm == LimitAlgorithm::Bandwidth)
+    }
+
     /// Whether a limit goes by the name that clients ask for in their TLS handshake.
     pub(in super::super) fn goes_by_tls_name(&self, name: &str) -> bool {
         let named = self.limits.iter().find(|(other, _)| other.as_str() == name);

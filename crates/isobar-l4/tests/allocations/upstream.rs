@@ -9,7 +9,7 @@ use isobar_plan::{
 };
 
 /// One server, with every limit there is.
-pub(crate) fn upstream(server: SocketAddr) -> Upstream {
+pub(crate) fn sample(server: SocketAddr) -> Upstream {
     let second = Duration::from_secs(1);
     Upstream {
         name: "servers".into(),
