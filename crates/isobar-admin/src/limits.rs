@@ -12,6 +12,14 @@ pub(crate) fn upstream(upstream: &UpstreamStatus) -> String {
             .collect();
         text.push_str(&format!(" ({})", by.join(", ")));
     }
+    if let Some(fair) = upstream.fair.filter(|fair| fair.keys > 0) {
+        text.push_str(&format!(
+            ", shared by {} (at most {} waiting and {} in flight of one)",
+            keys(fair.keys),
+            fair.most_waiting,
+            fair.most_in_flight
+        ));
+    }
     for (what, limit) in [
         ("requests in flight", upstream.requests),
         ("connections", upstream.connections),
@@ -20,6 +28,13 @@ pub(crate) fn upstream(upstream: &UpstreamStatus) -> String {
         text.push_str(&limited(limit, what));
     }
     text
+}
+
+fn keys(count: u32) -> String {
+    match count {
+        1 => "1 key".to_owned(),
+        _ => format!("{count} keys"),
+    }
 }
 
 /// What a server has of what it may have; none: it has no limit.

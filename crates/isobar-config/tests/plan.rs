@@ -653,6 +653,25 @@ fn limits() {
 }
 
 #[test]
+fn upstreams_are_shared_by_key_and_weight() {
+    let plan = plan(EVERYTHING);
+    let fair = plan.upstreams.iter().find_map(|upstream| upstream.fair_share.as_ref());
+    let fair = fair.unwrap();
+    let parts = [
+        LimitKey::Part(HashPart::ClientIp),
+        LimitKey::Part(HashPart::Header("x-customer".into())),
+    ];
+    assert_eq!(fair.key, parts);
+    let weights = fair.weights.iter().map(|one| (one.key.join(" "), one.weight));
+    let weights: Vec<_> = weights.collect();
+    assert_eq!(
+        weights,
+        [("10.0.0.7 acme".to_owned(), 3), ("::1 globex".to_owned(), 10_000)]
+    );
+    assert_eq!(fair.weights_file.as_deref(), Some("/etc/isobar/weights"));
+}
+
+#[test]
 fn limits_have_paces_by_key() {
     let plan = plan(EVERYTHING);
     let limit = |name: &str| plan.limits.iter().find(|limit| &*limit.name == name).unwrap();

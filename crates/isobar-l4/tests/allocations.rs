@@ -123,6 +123,7 @@ fn world(server: SocketAddr) -> World {
             max_connections: Some(100),
         },
         adaptive_concurrency: None,
+        fair_share: None,
         queue: Queue {
             max: 8,
             timeout: second,

@@ -47,7 +47,7 @@ mod world;
 
 pub use connection::{Accepted, serve};
 pub use isobar_l4::{LineSink, LogHandle, OpenConnections};
-pub use limits::{Limits, RunningLimit};
+pub use limits::{FairKeys, Limits, RunningLimit};
 pub use secure::SiteTls;
 pub use server_tls::{ServerTls, ServerTlsError, TlsComplaints};
 pub use worker::{Worker, WorkerParts};

@@ -7,6 +7,7 @@ mod fields;
 mod held;
 mod key;
 mod running;
+mod share;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -15,14 +16,15 @@ use std::time::{Duration, Instant};
 use isobar_balance::Moment;
 use isobar_limit::{Algorithm as _, Claim, Denial, Effect, Key, Outcome, Transaction, Unit, Verdict};
 use isobar_observe::{Cause, LimitOutcome};
-use isobar_plan::{LimitHeaders, MissingKey};
+use isobar_plan::{LimitHeaders, Listener, MissingKey};
 use isobar_upstream::moment;
 
 pub(crate) use fields::write_retry_after;
 pub use running::{Limits, RunningLimit};
+pub use share::FairKeys;
 
 use self::held::Held;
-use self::key::Subject;
+pub(crate) use self::key::Subject;
 use crate::connection::Client;
 use crate::exchange::Exchange;
 use crate::{Site, Worker, again, request};
@@ -180,9 +182,18 @@ fn gather<'a>(
     gathered: &mut Gathered<'a>,
 ) -> Result<(), Cause> {
     let now = moment(asked.now);
-    let address = client_address(asked, exchange);
+    let listener = &asked.site.listener;
+    let address = client_address(asked.client, listener, exchange);
+    let route = asked.site.rules(asked.route).map(|(route, _)| route);
     for limit in limits {
-        match look(asked, exchange, limit, (address, now)) {
+        let subject = Subject {
+            client: asked.client,
+            listener,
+            route,
+            exchange,
+            address,
+        };
+        match look(&subject, limit, now) {
             Look::Passes(outcome) => limit.count(asked.worker.id, outcome),
             Look::Turned(..) if !limit.is_binding(now) => {
                 limit.count(asked.worker.id, LimitOutcome::ShadowRefused);
@@ -273,14 +284,15 @@ fn admitted(
 }
 
 /// The client's address, as far as trusted proxies tell.
-fn client_address(asked: &Asked<'_>, exchange: &Exchange) -> IpAddr {
+pub(crate) fn client_address(client: &Client, listener: &Listener, exchange: &Exchange) -> IpAddr {
     let Exchange { request, inbound, .. } = exchange;
     let head = inbound.get(..request.len).unwrap_or_default();
-    request::client_address(asked.client.peer.ip(), head, request, &asked.site.listener.forwarding)
+    request::client_address(client.peer.ip(), head, request, &listener.forwarding)
 }
 
-fn look(asked: &Asked<'_>, exchange: &Exchange, limit: &RunningLimit, (address, now): (IpAddr, Moment)) -> Look {
+fn look(subject: &Subject<'_>, limit: &RunningLimit, now: Moment) -> Look {
     let settings = limit.settings();
+    let address = subject.address;
     let is_among = |ranges: &[isobar_plan::Cidr]| ranges.iter().any(|range| range.contains(address));
     if limit.has_ended(now) {
         return Look::Passes(LimitOutcome::Ended);
@@ -291,11 +303,6 @@ fn look(asked: &Asked<'_>, exchange: &Exchange, limit: &RunningLimit, (address, 
     if is_among(&settings.deny) {
         return Look::Turned(LimitOutcome::Denied, Cause::LimitDenied);
     }
-    let subject = Subject {
-        asked,
-        exchange,
-        address,
-    };
     let (key, is_whole) = subject.key(limit);
     match settings.counting.missing {
         _ if is_whole => Look::Counted(key),

@@ -114,6 +114,7 @@ fn world(server: SocketAddr, balance: Balance, sticky: Option<Sticky>) -> World 
     let upstream = isobar_plan::Upstream {
         name: "api".into(),
         balance,
+        fair_share: None,
         hash: Vec::new(),
         placement: Default::default(),
         servers: ["one", "two", "three"]
@@ -230,6 +231,7 @@ fn world(server: SocketAddr, balance: Balance, sticky: Option<Sticky>) -> World 
             upstream: Arc::clone(&upstream),
             tls: None,
             limits: limits.clone().into(),
+            fair: None,
         }],
     });
     World {

@@ -59,6 +59,7 @@ fn world(server: SocketAddr, hedge: Option<Hedge>, counted: &Arc<Sharded<RouteSt
             max_connections: Some(1),
         },
         adaptive_concurrency: None,
+        fair_share: None,
         queue: Queue {
             max: 8,
             timeout: second,
@@ -138,6 +139,7 @@ fn world(server: SocketAddr, hedge: Option<Hedge>, counted: &Arc<Sharded<RouteSt
             upstream: Arc::clone(&upstream),
             tls: None,
             limits: Box::default(),
+            fair: None,
         }],
     });
     World {

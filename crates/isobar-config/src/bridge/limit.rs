@@ -263,7 +263,7 @@ fn overrides(
 /// The value of each part of a key.
 ///
 /// *Errors*: why no request has it.
-fn values(key: &str, parts: &[LimitKey]) -> Result<Box<[Box<str>]>, String> {
+pub(super) fn values(key: &str, parts: &[LimitKey]) -> Result<Box<[Box<str>]>, String> {
     let values: Box<[Box<str>]> = match parts.len() {
         1 => [key.into()].into(),
         _ => key.split(BETWEEN).map(|value| value.trim().into()).collect(),

@@ -8,7 +8,7 @@ use isobar_plan::{GradientRules, HealthCheck, Outliers, ServiceState, Timeouts};
 
 use super::placement::{self, Here};
 use super::tls::to_servers;
-use super::{health, http2, names, outliers, overload, reports, retry, sticky, subset};
+use super::{fair, health, http2, names, outliers, overload, reports, retry, sticky, subset};
 use crate::document::{
     HashPart, KeepAlive, Label, Named, OneOrMore, OrNone, OutlierDetection, Server, ServerTimeouts, Upstream,
 };
@@ -63,6 +63,7 @@ fn upstream(
         limits,
         adaptive_concurrency: _,
         queue,
+        fair_share,
         retry,
         sticky,
         hedge: _,
@@ -93,6 +94,7 @@ fn upstream(
         limits: overload::limits(limits),
         adaptive_concurrency: adaptive(written, at, problems),
         queue: overload::queue(queue),
+        fair_share: fair::fair_share(fair_share, at.key("fair_share"), problems),
         sticky: sticky
             .0
             .as_ref()

@@ -105,6 +105,29 @@ pub enum LimitAlgorithm {
     Concurrency,
 }
 
+impl LimitAlgorithm {
+    /// All of them, in the order of the reference.
+    pub const ALL: [Self; 5] = [
+        Self::Gcra,
+        Self::TokenBucket,
+        Self::FixedWindow,
+        Self::SlidingWindow,
+        Self::Concurrency,
+    ];
+
+    /// The word for it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Gcra => "gcra",
+            Self::TokenBucket => "token_bucket",
+            Self::FixedWindow => "fixed_window",
+            Self::SlidingWindow => "sliding_window",
+            Self::Concurrency => "concurrency",
+        }
+    }
+}
+
 impl Choice for LimitAlgorithm {
     const EXPECTED: &'static str = "an algorithm";
     const OPTIONS: &'static [(Self, &'static str, &'static str)] = &[

@@ -7,18 +7,38 @@ use std::hash::{BuildHasher as _, Hasher};
 use std::net::IpAddr;
 
 use isobar_limit::Key;
-use isobar_plan::{Cidr, HashPart, LimitCounting, LimitKey};
+use isobar_plan::{Cidr, HashPart, LimitCounting, LimitKey, Listener, Route};
 
-use super::{Asked, RunningLimit};
+use super::RunningLimit;
+use crate::connection::Client;
 use crate::exchange::Exchange;
 use crate::key::Source;
 
 /// A request, as far as keys are made of it.
-pub(super) struct Subject<'a> {
-    pub(super) asked: &'a Asked<'a>,
-    pub(super) exchange: &'a Exchange,
-    /// The client's.
-    pub(super) address: IpAddr,
+pub(crate) struct Subject<'a> {
+    pub(crate) client: &'a Client,
+    pub(crate) listener: &'a Listener,
+    pub(crate) route: Option<&'a Route>,
+    pub(crate) exchange: &'a Exchange,
+    /// The client's, as far as trusted proxies tell.
+    pub(crate) address: IpAddr,
+}
+
+/// Bits of addresses that count.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Prefixes {
+    pub(super) v4: u8,
+    pub(super) v6: u8,
+}
+
+impl Prefixes {
+    /// Those of a limit.
+    pub(super) const fn of(counting: &LimitCounting) -> Self {
+        Self {
+            v4: counting.prefix_v4,
+            v6: counting.prefix_v6,
+        }
+    }
 }
 
 impl Subject<'_> {
@@ -27,24 +47,30 @@ impl Subject<'_> {
     pub(super) fn key(&self, limit: &RunningLimit) -> (Key, bool) {
         let counting = &limit.settings().counting;
         let mut hasher = limit.hasher().build_hasher();
-        let mut is_whole = true;
-        for part in &counting.key {
-            is_whole &= self.add(part, counting, &mut hasher);
-        }
+        let is_whole = self.hash((&counting.key, Prefixes::of(counting)), &mut hasher);
         (limit.key(hasher.finish()), is_whole)
     }
 
+    /// Adds the parts of a key; *returns* whether the request has all of them.
+    pub(super) fn hash(&self, (key, prefixes): (&[LimitKey], Prefixes), hasher: &mut impl Hasher) -> bool {
+        let mut is_whole = true;
+        for part in key {
+            is_whole &= self.add(part, prefixes, hasher);
+        }
+        is_whole
+    }
+
     /// Adds a part; *returns* whether the request has it.
-    fn add(&self, part: &LimitKey, counting: &LimitCounting, hasher: &mut impl Hasher) -> bool {
+    fn add(&self, part: &LimitKey, prefixes: Prefixes, hasher: &mut impl Hasher) -> bool {
         match part {
             LimitKey::Part(HashPart::ClientIp) => {
-                add_address(hasher, self.address, counting);
+                add_address(hasher, self.address, prefixes);
                 true
             }
             LimitKey::Part(part) => {
                 let source = Source {
-                    peer: self.asked.client.peer.ip(),
-                    forwarding: &self.asked.site.listener.forwarding,
+                    peer: self.client.peer.ip(),
+                    forwarding: &self.listener.forwarding,
                     exchange: self.exchange,
                 };
                 source.with(part, |bytes| add_bytes(hasher, bytes))
@@ -54,12 +80,11 @@ impl Subject<'_> {
                 add_bytes(hasher, Some(method))
             }
             LimitKey::Route => {
-                let route = self.asked.site.rules(self.asked.route);
-                let listener = add_bytes(hasher, Some(self.asked.site.listener.name.as_bytes()));
-                listener && add_bytes(hasher, route.map(|(route, _)| route.name.as_bytes()))
+                let listener = add_bytes(hasher, Some(self.listener.name.as_bytes()));
+                listener && add_bytes(hasher, self.route.map(|route| route.name.as_bytes()))
             }
             LimitKey::TlsName => {
-                let secured = self.asked.client.stream.secured();
+                let secured = self.client.stream.secured();
                 let name = secured.and_then(|secured| secured.name);
                 add_bytes(hasher, name.map(str::as_bytes))
             }
@@ -80,28 +105,28 @@ fn add_bytes(hasher: &mut impl Hasher, bytes: Option<&[u8]>) -> bool {
     bytes.is_some()
 }
 
-fn add_address(hasher: &mut impl Hasher, address: IpAddr, counting: &LimitCounting) {
-    match network(address, counting) {
+fn add_address(hasher: &mut impl Hasher, address: IpAddr, prefixes: Prefixes) {
+    match network(address, prefixes) {
         IpAddr::V4(address) => hasher.write_u32(address.to_bits()),
         IpAddr::V6(address) => hasher.write_u128(address.to_bits()),
     }
 }
 
 /// The address without the bits that do not count.
-fn network(address: IpAddr, counting: &LimitCounting) -> IpAddr {
+fn network(address: IpAddr, prefixes: Prefixes) -> IpAddr {
     let address = address.to_canonical();
     let prefix = match address {
-        IpAddr::V4(_) => counting.prefix_v4,
-        IpAddr::V6(_) => counting.prefix_v6,
+        IpAddr::V4(_) => prefixes.v4,
+        IpAddr::V6(_) => prefixes.v6,
     };
     Cidr::new(address, prefix).map_or(address, Cidr::network)
 }
 
 /// Adds a part of a key as it is written for an override; false: no request has that.
-pub(super) fn add_written(part: &LimitKey, value: &str, counting: &LimitCounting, hasher: &mut impl Hasher) -> bool {
+pub(super) fn add_written(part: &LimitKey, value: &str, prefixes: Prefixes, hasher: &mut impl Hasher) -> bool {
     match part {
         LimitKey::Part(HashPart::ClientIp) => match value.parse() {
-            Ok(address) => add_address(hasher, address, counting),
+            Ok(address) => add_address(hasher, address, prefixes),
             Err(_) => return false,
         },
         LimitKey::Part(HashPart::Host) => {

@@ -150,11 +150,12 @@ impl Books {
 /// The paces of keys that have one of their own, by key; of several for one the last.
 fn overrides(settings: &Limit, books: &Books) -> Box<[(Key, LimitAlgorithm)]> {
     let counting = &settings.counting;
+    let prefixes = key::Prefixes::of(counting);
     let mut by_key = HashMap::new();
     for other in settings.overrides.iter().chain(&*settings.overrides_read) {
         let mut hasher = books.hasher.build_hasher();
         let parts = counting.key.iter().zip(&other.key);
-        let mut written = parts.map(|(part, value)| key::add_written(part, value, counting, &mut hasher));
+        let mut written = parts.map(|(part, value)| key::add_written(part, value, prefixes, &mut hasher));
         if written.all(|is_possible| is_possible) {
             by_key.insert(books.key(hasher.finish()), counting.algorithm(other.pace));
         }
