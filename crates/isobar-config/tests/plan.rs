@@ -632,6 +632,7 @@ fn limits() {
     assert!(all.deny[0].contains("192.0.2.7".parse().unwrap()));
     let answer = &all.answer;
     assert_eq!((answer.status, answer.headers), (503, LimitHeaders::Always));
+    assert_eq!(answer.jitter, seconds(2));
     assert_eq!(
         (answer.body.as_deref(), &*answer.content_type),
         (Some("later"), "text/html")

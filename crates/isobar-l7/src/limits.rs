@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use isobar_balance::Moment;
-use isobar_limit::{Algorithm as _, Claim, Denial, Effect, Key, Outcome, Transaction, Unit, Verdict};
+use isobar_limit::{Algorithm as _, Claim, Denial, Effect, Key, Outcome, Standing, Transaction, Unit, Verdict};
 use isobar_observe::{Cause, LimitOutcome};
 use isobar_plan::{LimitHeaders, Listener, MissingKey};
 use isobar_upstream::moment;
@@ -223,15 +223,20 @@ fn refused(asked: &Asked<'_>, exchange: &mut Exchange, gathered: &Gathered<'_>, 
     };
     let limit = counted.limit;
     limit.decided(asked.worker.id, (LimitOutcome::Refused, decision.verdict), now);
+    let later = later(asked.worker, limit.settings().answer.jitter);
     let retry_in = match decision.verdict {
-        Verdict::Refused { retry_in } => retry_in,
+        Verdict::Refused { retry_in } => retry_in.map(|time| time.saturating_add(later)),
         Verdict::Admitted | Verdict::Delayed(_) => None,
+    };
+    let standing = Standing {
+        more_in: decision.standing.more_in.map(|time| time.saturating_add(later)),
+        ..decision.standing
     };
     let quota = claim.limit.quota();
     let told = fields::Told {
         name: limit.name(),
         quota,
-        standing: decision.standing,
+        standing,
     };
     fields::write(&mut exchange.limited.fields, &[Some(told)]);
     exchange.limited.refuses(limit, retry_in);
@@ -239,6 +244,15 @@ fn refused(asked: &Asked<'_>, exchange: &mut Exchange, gathered: &Gathered<'_>, 
     match quota.unit {
         Unit::ConcurrentRequests => Cause::LimitedConcurrency,
         Unit::Requests | Unit::ContentBytes => Cause::RateLimited,
+    }
+}
+
+/// By how much one that is refused is told to come later: whoever is refused at the same time is told another time.
+fn later(worker: &Worker, jitter: Duration) -> Duration {
+    let most = u64::try_from(jitter.as_nanos()).unwrap_or(u64::MAX);
+    match most {
+        0 => Duration::ZERO,
+        _ => Duration::from_nanos(worker.chance.borrow_mut().below(most)),
     }
 }
 

@@ -271,6 +271,7 @@ fn limits() -> [Limit; 2] {
             status: 429,
             body: None,
             content_type: "text/plain".into(),
+            jitter: Duration::ZERO,
             headers: LimitHeaders::Always,
         },
         enforcement: LimitEnforcement {

@@ -63,6 +63,12 @@ impl Operations for Fake {
             on_down: None,
         })
     }
+
+    fn rearm(&self, limit: &str) -> Option<RateLimitState> {
+        let mut status = self.status.lock().expect("no test panics in here");
+        let limit = status.limits.iter_mut().find(|known| *known.name == *limit)?;
+        Some(std::mem::replace(&mut limit.state, RateLimitState::Enforced))
+    }
 }
 
 /// A made-up instance and the admin listener before it.

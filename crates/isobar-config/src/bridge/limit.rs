@@ -45,6 +45,7 @@ fn one(name: &Label, written: &Limit, at: Path<'_>, problems: &mut Problems) -> 
         body,
         content_type,
         headers,
+        jitter,
         mode,
         enforce,
         owner,
@@ -80,6 +81,7 @@ fn one(name: &Label, written: &Limit, at: Path<'_>, problems: &mut Problems) -> 
                 true => LimitHeaders::Always,
                 false => LimitHeaders::WhenRefused,
             },
+            jitter: jitter.0.map_or(Duration::ZERO, Span::duration),
         },
         enforcement: LimitEnforcement {
             mode: *mode,
@@ -87,16 +89,20 @@ fn one(name: &Label, written: &Limit, at: Path<'_>, problems: &mut Problems) -> 
             expires: expires.0.map(crate::units::Timestamp::since_1970),
             guard: disarm_above.0.as_ref().map(guard),
         },
-        note: LimitNote {
-            owner: text(owner.as_ref()),
-            reason: text(reason.as_ref()),
-        },
+        note: note(owner.as_ref(), reason.as_ref()),
         counting,
     }
 }
 
 fn ranges(written: &[Network]) -> Vec<isobar_plan::Cidr> {
     written.iter().filter_map(|network| network.cidr()).collect()
+}
+
+fn note(owner: Option<&Remark>, reason: Option<&Remark>) -> LimitNote {
+    LimitNote {
+        owner: text(owner),
+        reason: text(reason),
+    }
 }
 
 fn text(remark: Option<&Remark>) -> Option<Box<str>> {

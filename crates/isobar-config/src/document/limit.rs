@@ -51,6 +51,9 @@ settings! {
         content_type: HeaderValue = HeaderValue::made("text/plain; charset=utf-8"),
         /// Whether also those that pass are told what is left (`RateLimit` and `RateLimit-Policy`); those that are refused always are.
         headers: bool = false,
+        /// By how much at most, each by another part of it, those that are refused are told to come later than they could, so that
+        /// they do not all come at once; `none`: everybody is told the truth.
+        jitter: OrNone<Span>,
         /// Whether it refuses.
         mode: LimitMode = LimitMode::Enforce,
         /// For how many of its keys it refuses; the others are in its shadow.

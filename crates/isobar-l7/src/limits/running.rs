@@ -221,6 +221,15 @@ impl RunningLimit {
         }
     }
 
+    /// Has it refuse again, where it was disarmed: *returns* the state before.
+    pub fn rearm(&self, now: Instant) -> RateLimitState {
+        let state = self.state(now);
+        if let Some((_, guard)) = &self.guard {
+            guard.rearm(moment(now));
+        }
+        state
+    }
+
     fn is_disarmed(&self) -> bool {
         let guard = self.guard.as_ref();
         guard.is_some_and(|(_, guard)| guard.disarmed().is_some())
