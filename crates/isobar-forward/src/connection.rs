@@ -340,10 +340,12 @@ impl Client {
 
     /// Sends what is on its way, as fast as that may go; ready when all of it is taken.
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>, out: &mut Outgoing) -> Poll<io::Result<()>> {
-        let side = &mut self.stream;
+        let stream = &mut self.stream;
         match self.throttle.as_deref_mut() {
-            None => out.poll_flush(cx, side),
-            Some(throttle) => out.poll_flush(cx, &mut Throttled { side, throttle }),
+            None => out.poll_flush(cx, stream),
+            Some(throttle) => out.poll_flush_by(cx, |cx, bytes| {
+                throttle.poll_write(cx, bytes, |cx, part| stream.poll_write(cx, part))
+            }),
         }
     }
 

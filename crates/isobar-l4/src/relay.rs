@@ -219,6 +219,8 @@ pub(crate) struct Half {
     source_ended: bool,
     source_broke: bool,
     destination_broke: bool,
+    /// Whether the destination still owed taking what it was written, when it was last asked.
+    is_untaken: bool,
     bytes: u64,
 }
 
@@ -257,6 +259,7 @@ impl Half {
             source_ended: false,
             source_broke: false,
             destination_broke: false,
+            is_untaken: false,
             bytes: 0,
         }
     }
@@ -268,7 +271,7 @@ impl Half {
 
     /// Whether something is on its way that the destination has not taken.
     pub(crate) fn is_stuck(&self) -> bool {
-        self.pending.is_some() || self.pipe.as_ref().is_some_and(|pipe| pipe.buffered() > 0)
+        self.is_untaken || self.pending.is_some() || self.pipe.as_ref().is_some_and(|pipe| pipe.buffered() > 0)
     }
 
     /// Moves this direction on by one step; ready: it moved, or came nearer to its end. A source that breaks has ended; where
@@ -284,7 +287,9 @@ impl Half {
             return Poll::Pending;
         }
         // Nobody else would: the direction in which this side is read may be over.
-        match to.poll_untaken(cx) {
+        let untaken = to.poll_untaken(cx);
+        self.is_untaken = untaken.is_pending();
+        match untaken {
             Poll::Ready(Ok(())) => {}
             Poll::Ready(Err(_)) => return self.destination_breaks(),
             Poll::Pending => return Poll::Pending,

@@ -207,6 +207,20 @@ impl Throttle {
         Poll::Ready(piece.saturating_add(piece.saturating_mul(missed) >> 8))
     }
 
+    /// Writes to the client as `write` does, and as much as may go now.
+    pub fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+        write: impl FnOnce(&mut Context<'_>, &[u8]) -> Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        let turn = ready!(self.poll_turn(cx, Way::Down));
+        let len = bytes.len().min(usize::try_from(turn).unwrap_or(usize::MAX));
+        let count = ready!(write(cx, bytes.get(..len).unwrap_or_default()))?;
+        self.moved(Way::Down, count as u64);
+        Poll::Ready(Ok(count))
+    }
+
     /// Bytes went this way.
     pub fn moved(&mut self, way: Way, bytes: u64) {
         if bytes == 0 {
@@ -291,12 +305,9 @@ impl<S: Side> Side for Throttled<'_, S> {
     }
 
     fn poll_write_soon(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let turn = ready!(self.throttle.poll_turn(cx, Way::Down));
-        let len = bytes.len().min(usize::try_from(turn).unwrap_or(usize::MAX));
-        let part = bytes.get(..len).unwrap_or_default();
-        let count = ready!(self.side.poll_write_soon(cx, part))?;
-        self.throttle.moved(Way::Down, count as u64);
-        Poll::Ready(Ok(count))
+        let side = &mut *self.side;
+        self.throttle
+            .poll_write(cx, bytes, |cx, part| side.poll_write_soon(cx, part))
     }
 
     fn poll_untaken(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

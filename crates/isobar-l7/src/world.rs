@@ -9,7 +9,7 @@ use isobar_plan::{Listener, Route};
 use isobar_route::RouteTable;
 use isobar_upstream::{Sharded, Upstream};
 
-use crate::{RunningLimit, ServerTls, SiteTls};
+use crate::{FairKeys, RunningLimit, ServerTls, SiteTls};
 
 /// Everything the workers serve: one plan, made ready to run. Immutable; a reload publishes another.
 #[derive(Debug)]
@@ -63,6 +63,8 @@ pub struct SiteRoute {
     pub tls: Option<ServerTls>,
     /// The limits that its requests fall under, in the order in which they are asked.
     pub limits: Box<[Arc<RunningLimit>]>,
+    /// With whom a request shares the upstream; none: with nobody.
+    pub fair: Option<Arc<FairKeys>>,
 }
 
 /// What a site is made of.

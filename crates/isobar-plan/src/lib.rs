@@ -9,6 +9,7 @@
 extern crate alloc;
 
 mod diff;
+mod fair;
 mod forward;
 mod health;
 mod http2;
@@ -29,6 +30,7 @@ mod udp;
 mod upstream;
 
 pub use diff::{LimitChange, ListenerChange, PlanDiff, UpstreamChange};
+pub use fair::{FairShare, FairStatus, FairWeight};
 pub use forward::{
     ForwardProxy, ForwardWaits, NameRules, Pac, ParentLogin, ParentProtocol, ParentProxy, ProxyUser, ProxyUsers,
     RequestRate, Reveals, Speaks, UserLimits,
@@ -40,9 +42,9 @@ pub use http2::{Http2, Http2Budgets, HttpVersion};
 pub use isobar_balance::{Bound, SlowStart, Tier};
 pub use keepalive::TcpKeepalive;
 pub use limit::{
-    CostSource, Direction, Exhausted, GuardRules, Limit, LimitAlgorithm, LimitAnswer, LimitCosts, LimitCounting,
-    LimitEnforcement, LimitHeaders, LimitKey, LimitKind, LimitMode, LimitNote, LimitOverride, LimitPace, MOST_LIMITS,
-    MissingKey, Rate, Settlement, least_byte_burst,
+    Direction, Exhausted, GuardRules, Limit, LimitAlgorithm, LimitAnswer, LimitCosts, LimitCounting, LimitEnforcement,
+    LimitHeaders, LimitKey, LimitKind, LimitMode, LimitNote, LimitOverride, LimitPace, MOST_LIMITS, MissingKey, Rate,
+    Settlement, least_byte_burst,
 };
 pub use listener::{
     Action, Cidr, ClientTimeouts, Forwarding, HeaderOp, Listener, ListenerLimits, Route, RouteTimeouts, SourceLimits,

@@ -73,23 +73,12 @@ pub struct LimitCounting {
 /// Where the cost of a request is found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LimitCosts {
-    /// What the request says of it.
-    pub source: CostSource,
+    /// The part of the request that says it, as a whole number; none: it says nothing of it.
+    pub source: Option<HashPart>,
     /// What counts of that at most.
     pub max: u64,
     /// What the answer says of it; none: nothing.
     pub settle: Option<Settlement>,
-}
-
-/// What a request says of its cost.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum CostSource {
-    /// Nothing.
-    Same,
-    /// A whole number in the first field of this name, in small letters.
-    Header(Box<str>),
-    /// One in this parameter of the query.
-    Query(Box<str>),
 }
 
 /// What an answer says of the cost of its request.
@@ -212,6 +201,8 @@ pub struct LimitAnswer {
     pub content_type: Box<str>,
     /// Whether those that pass are told what is left.
     pub headers: LimitHeaders,
+    /// By how much at most, each by another part of it, those refused are told to come later than they could.
+    pub jitter: Duration,
 }
 
 /// Who is sent `RateLimit` fields.

@@ -6,12 +6,11 @@ use std::sync::Arc;
 
 use isobar_balance::Moment;
 use isobar_l7::RunningLimit;
-use isobar_l7::trial::{Came, Facts as _, Judgement, Taken};
+use isobar_l7::trial::{Came, Carried, Judgement, Taken};
 use isobar_limit::Key;
-use isobar_plan::LimitKind;
 
 use crate::origin::Care;
-use crate::recorded::Subject;
+use crate::recorded::{Lacking, Subject};
 use crate::suggestion::part_name;
 use crate::tally::{Decision, Tally};
 
@@ -27,7 +26,9 @@ struct Flight {
     /// What it has of the limit; none: it was refused.
     taken: Option<Taken>,
     key: Key,
-    cost: u64,
+    carried: Carried,
+    /// What it takes beside what it took when it began.
+    owed: i64,
 }
 
 impl PartialEq for Flight {
@@ -78,9 +79,11 @@ impl Books {
             self.in_flight.pop();
             if let (Some(limit), Some(tally)) = (limits.get(flight.limit), self.tallies.get_mut(flight.limit)) {
                 if let Some(taken) = &flight.taken {
-                    limit.give_back(taken, Moment::new(flight.end));
+                    limit.end(taken, flight.carried, Moment::new(flight.end));
                 }
-                tally.keys.end(flight.key, flight.cost);
+                tally
+                    .keys
+                    .end(limit.settings().counting.kind, flight.key, (flight.owed, flight.end));
             }
         }
     }
@@ -107,28 +110,27 @@ impl Books {
             tally.add(limit, subject, &decision);
             let counting = &limit.settings().counting;
             if decided.came == Came::Unjudged {
-                let unknown = counting.key.iter().filter(|part| !subject.knows(part));
-                unknown.for_each(|part| add_once(lacking, &part_name(part)));
+                subject.lacking(counting).for_each(|unknown| match unknown {
+                    Lacking::Part(part) => add_once(lacking, &part_name(&part)),
+                    Lacking::Column(name) => add_once(lacking, name),
+                });
             }
-            if counting.kind == LimitKind::Concurrency
-                && let (Some(counted), Some(took)) = (decided.counted, request.took)
-            {
+            let Some(counted) = decided.counted else {
+                continue;
+            };
+            let carried = request.carried();
+            if let Some(owed) = limit.owed(counted.cost, carried) {
+                // Where nobody knows how long it took, it ends at once.
+                let took = request.took.unwrap_or_default().as_nanos();
                 self.in_flight.push(Flight {
-                    end: request.at.saturating_add(u64::try_from(took.as_nanos()).unwrap_or(0)),
+                    end: request.at.saturating_add(u64::try_from(took).unwrap_or(0)),
                     limit: place,
                     taken: decided.taken,
                     key: counted.key,
-                    cost: counting.cost,
+                    carried,
+                    owed,
                 });
             }
-        }
-    }
-
-    /// Writes down that a limit cannot say anything of a request of which nobody knows how long it took.
-    pub(crate) fn lacks_duration(&mut self, place: usize) {
-        if let (Some(tally), Some(lacking)) = (self.tallies.get_mut(place), self.lacking.get_mut(place)) {
-            tally.unjudged += 1;
-            add_once(lacking, "duration");
         }
     }
 

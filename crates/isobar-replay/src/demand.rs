@@ -20,21 +20,21 @@ pub(crate) struct Demand {
 }
 
 impl Demand {
-    /// Adds a request; *returns* the use after it, as a part of what the key may have at once.
+    /// Adds what a request takes, or what its end changes of that; *returns* the use after it, as a part of what the key may have at once.
     pub(crate) fn add(&mut self, kind: LimitKind, counted: &Counted, cost: f64, now: u64) -> f64 {
         let window = counted.quota.window.map_or(1.0, |window| window.as_nanos() as f64);
         let period = counted.quota.window.map_or(1, nanoseconds).max(1);
         let used = match kind {
-            LimitKind::Gcra { .. } | LimitKind::TokenBucket => {
+            LimitKind::Gcra { .. } | LimitKind::TokenBucket | LimitKind::Bandwidth { .. } => {
                 let passed = now.saturating_sub(self.since) as f64;
                 let drained = passed * counted.quota.units as f64 / window;
-                self.level = (self.level - drained).max(0.0) + cost;
+                self.level = ((self.level - drained).max(0.0) + cost).max(0.0);
                 self.since = self.since.max(now);
                 self.level
             }
             LimitKind::FixedWindow | LimitKind::SlidingWindow => {
                 self.turn(now, period);
-                self.level += cost;
+                self.level = (self.level + cost).max(0.0);
                 let left = (self.since + period).saturating_sub(now).min(period) as f64 / window;
                 match kind {
                     LimitKind::SlidingWindow => self.level + self.before * left,
@@ -42,16 +42,11 @@ impl Demand {
                 }
             }
             LimitKind::Concurrency => {
-                self.level += cost;
+                self.level = (self.level + cost).max(0.0);
                 self.level
             }
         };
         used / counted.capacity.max(1) as f64
-    }
-
-    /// A request has ended.
-    pub(crate) fn end(&mut self, cost: f64) {
-        self.level = (self.level - cost).max(0.0);
     }
 
     /// Moves on to the window of a time.
@@ -114,6 +109,7 @@ mod tests {
                     kind,
                     pace,
                     cost: 1,
+                    costs: None,
                     max_keys: 10,
                 };
                 let algorithm = counting.algorithm(pace);
@@ -125,6 +121,7 @@ mod tests {
                         window: Some(rate.period()),
                         unit: Unit::Requests,
                     },
+                    cost: 1,
                 };
                 let (mut state, mut demand): (State, _) = ([0; 2], Demand::default());
                 let mut now = 1_700_000_000 * SECOND;
@@ -159,11 +156,12 @@ mod tests {
                 window: None,
                 unit: Unit::ConcurrentRequests,
             },
+            cost: 1,
         };
         let mut demand = Demand::default();
         let mut uses = Vec::new();
         uses.extend((0..3).map(|_| demand.add(LimitKind::Concurrency, &counted, 1.0, 5)));
-        demand.end(1.0);
+        demand.add(LimitKind::Concurrency, &counted, -1.0, 6);
         uses.push(demand.add(LimitKind::Concurrency, &counted, 1.0, 6));
         assert_eq!(uses, [0.25, 0.5, 0.75, 0.75]);
     }

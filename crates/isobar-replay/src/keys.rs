@@ -30,6 +30,8 @@ struct Book {
     /// How much of `asked` it may not have asked at all.
     error: u64,
     is_sampled: bool,
+    /// What it may take.
+    counted: Counted,
     demand: Demand,
     /// The highest use so far, as a part of what there is.
     peak: f64,
@@ -50,7 +52,6 @@ pub(crate) struct Keys {
 pub(crate) struct Use<'a> {
     pub(crate) counted: &'a Counted,
     pub(crate) kind: LimitKind,
-    pub(crate) cost: u64,
     pub(crate) at: u64,
 }
 
@@ -113,11 +114,12 @@ impl Keys {
             refused: 0,
             error: if is_sampled { 0 } else { floor },
             is_sampled,
+            counted: *of.counted,
             demand: Demand::default(),
             peak: 0.0,
         });
         book.asked += 1;
-        let used = book.demand.add(of.kind, of.counted, of.cost as f64, of.at);
+        let used = book.demand.add(of.kind, of.counted, of.counted.cost as f64, of.at);
         book.peak = book.peak.max(used);
         if self.books.len() > self.most {
             self.make_room();
@@ -131,10 +133,11 @@ impl Keys {
         }
     }
 
-    /// A request of the key has ended.
-    pub(crate) fn end(&mut self, key: Key, cost: u64) {
+    /// A request of the key has ended, at this time, and takes so much more than when it began.
+    pub(crate) fn end(&mut self, kind: LimitKind, key: Key, (owed, at): (i64, u64)) {
         if let Some(book) = self.books.get_mut(&key) {
-            book.demand.end(cost as f64);
+            let used = book.demand.add(kind, &book.counted, owed as f64, at);
+            book.peak = book.peak.max(used);
         }
     }
 
@@ -253,11 +256,11 @@ mod tests {
                 window,
                 unit: Unit::Requests,
             },
+            cost: 1,
         };
         let of = Use {
             counted: &counted,
             kind: LimitKind::FixedWindow,
-            cost: 1,
             at,
         };
         keys.ask(&of, || hash.to_string().into());

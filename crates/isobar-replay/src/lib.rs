@@ -31,7 +31,7 @@ pub use origin::{Care, NAMED_AGENTS, NAMED_PATHS};
 pub use recorded::{Defaults, Recorded, Stamp};
 pub use replay::{Enforce, Replay, ReplayError, ReplaySettings};
 pub use report::{LimitReport, Moved, Report, RouteReport};
-pub use suggestion::{Suggestion, key_text, part_of, proposals, rate_text, yaml};
+pub use suggestion::{Suggestion, key_text, part_of, period_text, proposals, rate_text, yaml};
 pub use tally::Hits;
 pub use timeline::{Bucket, Timeline};
 pub use traffic::{Reading, Traffic, TrafficError, TrafficSettings, Unreadable};

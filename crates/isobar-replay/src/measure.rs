@@ -8,7 +8,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use isobar_l7::trial::Facts as _;
 use isobar_l7::{Limits, RunningLimit, Today};
 use isobar_limit::Key;
 use isobar_plan::LimitKey;
@@ -124,7 +123,7 @@ impl Measure {
     pub(crate) fn add(&mut self, subject: &Subject<'_>, at: u64) {
         for way in &mut self.ways {
             let key = &way.limit.settings().counting.key;
-            if !key.iter().all(|part| subject.knows(part)) {
+            if !key.iter().all(|part| subject.knows_part(part)) {
                 way.unknown += 1;
                 continue;
             }

@@ -3,14 +3,15 @@
 //! An entry of a log, with what every request has to have: a time, a client, a method and a target. Which of a format's
 //! columns says what is found out once for each format.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
-use isobar_l7::trial::{self, Facts};
+use isobar_l7::trial::{self, Carried, Facts};
 use isobar_observe::access::Field;
 use isobar_observe::recorded::{Column, Columns, Entry, Told, Zone, read_time};
-use isobar_plan::{Forwarding, HashPart, LimitKey};
+use isobar_plan::{Direction, Forwarding, HashPart, LimitCounting, LimitKey, LimitKind, Settlement};
 
 /// What the time of a line is the time of.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -50,6 +51,8 @@ pub(crate) struct Layout {
     tls_name: Option<usize>,
     duration_ms: Option<usize>,
     duration_s: Option<usize>,
+    bytes_in: Option<usize>,
+    bytes_out: Option<usize>,
     user_agent: Option<usize>,
     referer: Option<usize>,
     forwarded_for: Option<usize>,
@@ -86,6 +89,8 @@ impl Layout {
             tls_name: field(Field::TlsName),
             duration_ms: field(Field::DurationMs),
             duration_s: columns.find(&Column::DurationSeconds),
+            bytes_in: field(Field::BytesIn),
+            bytes_out: field(Field::BytesOut),
             user_agent: field(Field::UserAgent),
             referer: field(Field::Referer),
             forwarded_for: field(Field::ForwardedFor),
@@ -159,6 +164,23 @@ impl Recorded {
     #[must_use]
     pub const fn at(&self) -> u64 {
         self.at
+    }
+
+    /// The bytes of it and of its answer.
+    pub(crate) fn carried(&self) -> Carried {
+        let number = |place| {
+            let bytes = match self.told(place) {
+                Told::Value(text) => text,
+                // Logs write nothing for none.
+                Told::Absent => return Some(0),
+                Told::Unknown => return None,
+            };
+            std::str::from_utf8(bytes).ok()?.parse().ok()
+        };
+        Carried {
+            up: number(self.layout.bytes_in),
+            down: number(self.layout.bytes_out),
+        }
     }
 
     pub(crate) fn told(&self, place: Option<usize>) -> Told<'_> {
@@ -264,6 +286,15 @@ pub(crate) struct Subject<'a> {
     pub(crate) is_secured: bool,
 }
 
+/// What a log does not say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Lacking<'a> {
+    /// A part of the request.
+    Part(Cow<'a, LimitKey>),
+    /// What came of it.
+    Column(&'static str),
+}
+
 /// The host of a request.
 pub(crate) fn host<'a>(recorded: &'a Recorded, asked: &Asked<'a>, defaults: &'a Defaults) -> Told<'a> {
     match (asked.authority, recorded.told(recorded.layout.host), &defaults.host) {
@@ -299,6 +330,46 @@ impl Subject<'_> {
             Told::Value(cookies) => trial::cookie(cookies, name).map_or(Told::Absent, Told::Value),
             told => told,
         }
+    }
+
+    /// Whether it is known if the request has a part.
+    pub(crate) fn knows_part(&self, part: &LimitKey) -> bool {
+        let told = match part {
+            LimitKey::Method => return self.asked.method.is_some(),
+            LimitKey::Route => return true,
+            LimitKey::TlsName => self.name_of_tls(),
+            LimitKey::Part(HashPart::Host) => host(self.recorded, &self.asked, self.defaults),
+            LimitKey::Part(HashPart::Header(name)) => self.header(name),
+            LimitKey::Part(HashPart::Cookie(name)) => self.cookie(name),
+            LimitKey::Part(_) | LimitKey::User => return true,
+        };
+        told != Told::Unknown
+    }
+
+    /// What the log does not say of the request that a limit goes by, by names.
+    pub(crate) fn lacking<'l>(&'l self, counting: &'l LimitCounting) -> impl Iterator<Item = Lacking<'l>> {
+        let said = counting.costs.iter().filter_map(|costs| costs.source.as_ref());
+        let said = said.map(|part| LimitKey::Part(part.clone()));
+        let parts = counting.key.iter().map(Cow::Borrowed).chain(said.map(Cow::Owned));
+        let parts = parts.filter(|part| !self.knows_part(part)).map(Lacking::Part);
+        let carried = self.recorded.carried();
+        let (up, down) = match (counting.kind, &counting.costs) {
+            (LimitKind::Bandwidth { direction, .. }, _) => {
+                (direction != Direction::Download, direction != Direction::Upload)
+            }
+            (_, Some(costs)) => (false, matches!(costs.settle, Some(Settlement::Bytes(_)))),
+            _ => (false, false),
+        };
+        let columns = [
+            (
+                "duration",
+                counting.kind == LimitKind::Concurrency && self.recorded.took.is_none(),
+            ),
+            ("bytes_in", up && carried.up.is_none()),
+            ("bytes_out", down && carried.down.is_none()),
+        ];
+        let columns = columns.into_iter().filter(|(_, lacks)| *lacks);
+        parts.chain(columns.map(|(name, _)| Lacking::Column(name)))
     }
 
     fn name_of_tls(&self) -> Told<'_> {
@@ -349,16 +420,7 @@ impl Facts for Subject<'_> {
         self.name_of_tls().value()
     }
 
-    fn knows(&self, part: &LimitKey) -> bool {
-        let told = match part {
-            LimitKey::Method => return self.asked.method.is_some(),
-            LimitKey::Route => return true,
-            LimitKey::TlsName => self.name_of_tls(),
-            LimitKey::Part(HashPart::Host) => host(self.recorded, &self.asked, self.defaults),
-            LimitKey::Part(HashPart::Header(name)) => self.header(name),
-            LimitKey::Part(HashPart::Cookie(name)) => self.cookie(name),
-            LimitKey::Part(_) => return true,
-        };
-        told != Told::Unknown
+    fn knows(&self, counting: &LimitCounting) -> bool {
+        self.lacking(counting).next().is_none()
     }
 }

@@ -11,7 +11,7 @@ use isobar_balance::Moment;
 use isobar_l7::trial::{self, Judgement};
 use isobar_l7::{Limits, RunningLimit, Today};
 use isobar_observe::recorded::Told;
-use isobar_plan::{Action, Limit, LimitEnforcement, LimitKind, Listener, Plan, Route};
+use isobar_plan::{Action, Limit, LimitEnforcement, Listener, Plan, Route};
 use isobar_route::{Canonical, HostPattern, RouteTable};
 
 use crate::books::Books;
@@ -81,9 +81,6 @@ struct Site {
 struct Ways {
     places: Vec<usize>,
     limits: Vec<Arc<RunningLimit>>,
-    /// Those of a request of which nobody knows how long it took.
-    untimed_places: Vec<usize>,
-    untimed: Vec<Arc<RunningLimit>>,
     requests: u64,
     refused: u64,
 }
@@ -242,20 +239,12 @@ impl Replay {
             is_secured: site.listener.tls.is_some(),
         };
         let care = care(address, request.user_agent(), path);
-        let (limits, places) = match request.took {
-            Some(_) => (&ways.limits, &ways.places),
-            None => (&ways.untimed, &ways.untimed_places),
-        };
-        trial::judge(limits, &subject, Moment::new(request.at), &mut self.judgement);
+        trial::judge(&ways.limits, &subject, Moment::new(request.at), &mut self.judgement);
         let sums = Sums::of(&self.judgement);
         ways.requests += 1;
         ways.refused += u64::from(sums.refused);
-        let asked_of = limits.iter().zip(places.iter().copied());
+        let asked_of = ways.limits.iter().zip(ways.places.iter().copied());
         self.books.take_down(&self.judgement, asked_of, &subject, care);
-        if request.took.is_none() {
-            let timed = ways.places.iter().filter(|place| !ways.untimed_places.contains(place));
-            timed.for_each(|place| self.books.lacks_duration(*place));
-        }
         if let Some(measure) = &mut self.measure {
             measure.add(&subject, request.at);
         }
@@ -349,20 +338,12 @@ fn limit_report(limit: Limit, tally: Tally, lacking: Vec<String>) -> LimitReport
 fn ways(route: &Route, all: &[Arc<RunningLimit>]) -> Ways {
     let place = |name| all.iter().position(|limit| limit.name() == name);
     let places: Vec<usize> = route.limits.iter().filter_map(place).collect();
-    let is_timeless = |place: &&usize| all[**place].settings().counting.kind != LimitKind::Concurrency;
-    let untimed_places: Vec<usize> = places.iter().filter(is_timeless).copied().collect();
-    let of = |places: &[usize]| {
-        places
-            .iter()
+    Ways {
+        limits: { places.iter() }
             .filter_map(|place| all.get(*place))
             .map(Arc::clone)
-            .collect()
-    };
-    Ways {
-        limits: of(&places),
-        untimed: of(&untimed_places),
+            .collect(),
         places,
-        untimed_places,
         requests: 0,
         refused: 0,
     }

@@ -82,6 +82,7 @@ pub(crate) fn to_hash(number: usize, key: &[LimitKey]) -> Limit {
             kind: LimitKind::Gcra { delay: Duration::ZERO },
             pace: LimitPace::Rate { rate, burst: 1 },
             cost: 1,
+            costs: None,
             max_keys: MAX_KEYS,
         },
         overrides: Vec::new(),
@@ -94,6 +95,7 @@ pub(crate) fn to_hash(number: usize, key: &[LimitKey]) -> Limit {
             body: None,
             content_type: "text/plain".into(),
             headers: LimitHeaders::WhenRefused,
+            jitter: Duration::ZERO,
         },
         enforcement: LimitEnforcement::FULL,
         note: LimitNote::default(),
@@ -131,6 +133,7 @@ pub(crate) fn part_name(part: &LimitKey) -> String {
         LimitKey::Method => "method".to_owned(),
         LimitKey::Route => "route".to_owned(),
         LimitKey::TlsName => "tls_name".to_owned(),
+        LimitKey::User => "user".to_owned(),
     }
 }
 
@@ -174,16 +177,21 @@ pub fn key_text(key: &[LimitKey]) -> String {
 /// A rate as a configuration has it.
 #[must_use]
 pub fn rate_text(rate: Rate) -> String {
+    format!("{}/{}", rate.units(), period_text(rate))
+}
+
+/// The time of a rate as a configuration has it.
+#[must_use]
+pub fn period_text(rate: Rate) -> String {
     let period = rate.period();
-    let unit = match period.as_secs() {
+    match period.as_secs() {
         1 => "s".to_owned(),
         60 => "min".to_owned(),
         3_600 => "h".to_owned(),
         86_400 => "day".to_owned(),
         seconds if period.subsec_nanos() == 0 => format!("{seconds}s"),
         _ => format!("{}ms", period.as_millis()),
-    };
-    format!("{}/{unit}", rate.units())
+    }
 }
 
 fn unit(window: Duration) -> &'static str {

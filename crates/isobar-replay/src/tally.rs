@@ -100,11 +100,9 @@ impl Tally {
         let Some(counted) = &came.decided.counted else {
             return;
         };
-        let counting = &limit.settings().counting;
         let of = Use {
             counted,
-            kind: counting.kind,
-            cost: counting.cost,
+            kind: limit.settings().counting.kind,
             at: came.at,
         };
         self.keys.ask(&of, || text_of(limit, subject));
@@ -136,6 +134,8 @@ pub(crate) fn text_of(limit: &RunningLimit, subject: &Subject<'_>) -> Box<str> {
                 bytes(Some(route.as_bytes()));
             }
             LimitKey::TlsName => bytes(subject.tls_name()),
+            // Only forward proxies have them.
+            LimitKey::User => bytes(None),
         }
     }
     if text.len() > MOST_TEXT {

@@ -52,6 +52,7 @@ fn one(name: &Label, written: &Limit, at: Path<'_>, problems: &mut Problems) -> 
         body,
         content_type,
         headers,
+        jitter,
         mode,
         enforce,
         owner,
@@ -86,6 +87,7 @@ fn one(name: &Label, written: &Limit, at: Path<'_>, problems: &mut Problems) -> 
             body: text(body.as_ref()),
             content_type: content_type.as_str().into(),
             headers: told(*headers),
+            jitter: jitter.0.map_or(Duration::ZERO, Span::duration),
         },
         enforcement: LimitEnforcement {
             mode: *mode,
@@ -93,10 +95,7 @@ fn one(name: &Label, written: &Limit, at: Path<'_>, problems: &mut Problems) -> 
             expires: expires.0.map(crate::units::Timestamp::since_1970),
             guard: disarm_above.0.as_ref().map(guard),
         },
-        note: LimitNote {
-            owner: text(owner.as_ref()),
-            reason: text(reason.as_ref()),
-        },
+        note: note(owner.as_ref(), reason.as_ref()),
         counting,
     }
 }
@@ -119,6 +118,13 @@ fn cost(algorithm: LimitAlgorithm, written: u32) -> u64 {
 
 fn ranges(written: &[Network]) -> Vec<isobar_plan::Cidr> {
     written.iter().filter_map(|network| network.cidr()).collect()
+}
+
+fn note(owner: Option<&Remark>, reason: Option<&Remark>) -> LimitNote {
+    LimitNote {
+        owner: text(owner),
+        reason: text(reason),
+    }
 }
 
 fn text(remark: Option<&Remark>) -> Option<Box<str>> {
@@ -299,7 +305,7 @@ fn overrides(
 /// The value of each part of a key.
 ///
 /// *Errors*: why no request has it.
-fn values(key: &str, parts: &[LimitKey]) -> Result<Box<[Box<str>]>, String> {
+pub(super) fn values(key: &str, parts: &[LimitKey]) -> Result<Box<[Box<str>]>, String> {
     let values: Box<[Box<str>]> = match parts.len() {
         1 => [key.into()].into(),
         _ => key.split(BETWEEN).map(|value| value.trim().into()).collect(),

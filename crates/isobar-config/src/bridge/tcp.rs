@@ -52,9 +52,7 @@ pub(super) fn listener<'d>(written: &'d Listener, index: usize, bridge: &mut Bri
     ];
     refuse(&of_http, at, &mut bridge.problems);
     super::passthrough::refuse_elsewhere(passthrough, at, &mut bridge.problems);
-    bridge.check_limits(request_limits, at.key("request_limits"));
-    bridge.check_place(request_limits, Place::Tcp, at.key("request_limits"));
-    bridge.shared_limits = request_limits;
+    bridge.share_limits(request_limits, Place::Tcp, at.key("request_limits"));
     check_timeouts(timeouts, at.key("timeouts"), &mut bridge.problems);
     let handshake_timeout = timeouts.handshake.duration();
     let proxy = proxy_protocol.as_ref();
@@ -207,7 +205,9 @@ fn route(written: &Route, name: &Label, at: Path<'_>, bridge: &mut Bridge<'_>) -
     ];
     refuse_of_route(&of_http, at, &mut bridge.problems);
     bridge.check_place(limits, Place::Tcp, at.key("limits"));
-    let limits = bridge.limits_of(limits, at.key("limits"));
+    let mut limits = bridge.limits_of(limits, at.key("limits"));
+    // Where only some connections are passed on, the listener's limits on requests are for the others.
+    limits.retain(|name| bridge.counts_bytes(name));
     check_route_timeouts(timeouts, at.key("timeouts"), &mut bridge.problems);
     check_route_retry(own_retry, at.key("retry"), &mut bridge.problems);
     let found = bridge.upstream(upstream, at.key("upstream"));
@@ -351,6 +351,7 @@ fn check_upstream(written: &Upstream, at: Path<'_>, listener: Path<'_>, problems
         ("tls", written.tls.is_some()),
         ("http_version", written.http_version != HttpVersion::Http1),
         ("adaptive_concurrency", written.adaptive_concurrency.0.is_some()),
+        ("fair_share", written.fair_share.0.is_some()),
         ("sticky", written.sticky.0.is_some()),
         ("hedge", written.hedge.0.is_some()),
     ];

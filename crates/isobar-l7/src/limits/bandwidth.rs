@@ -3,19 +3,18 @@
 //! What counts the bytes of a client outlives plans: it holds on to the [`Line`] of its limit, and finds there the limit as it is now.
 //! Turns and waits are [`isobar_l4::throttle`]'s business.
 
-use std::hash::{BuildHasher as _, Hasher as _};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
 use isobar_balance::Moment;
 use isobar_l4::throttle::{Meter, Metering, Subject, UsedUp, Way};
-use isobar_limit::{Bandwidth, Denial, Effect, Key, Transaction, Verdict};
+use isobar_limit::{Denial, Effect, Key, Transaction, Verdict};
 use isobar_observe::{Cause, LimitOutcome};
-use isobar_plan::{Direction, Exhausted, LimitAlgorithm, LimitKind, MissingKey};
+use isobar_plan::{Direction, Exhausted, LimitAlgorithm, LimitKind};
 use isobar_upstream::moment;
 
-use super::{RunningLimit, key};
+use super::{Look, RunningLimit, look};
 
 /// Where those who share the rate of a limit find out what it is now.
 #[derive(Debug, Default)]
@@ -70,35 +69,14 @@ pub(super) fn meter(limit: &Arc<RunningLimit>, key: Key, worker: usize) -> Box<d
 }
 
 impl Metered {
-    /// What it goes by now, and whether that binds; none: nothing any more.
-    fn rate(&self, now: Instant) -> Option<(&RunningLimit, Bandwidth, Effect)> {
-        let limit = self.limit.as_deref()?;
-        let claim = limit.claim(self.key);
-        match claim.limit {
-            LimitAlgorithm::Bandwidth(rate) => Some((limit, *rate, claim.enforcement.effect(self.key, moment(now)))),
-            _ => None,
-        }
-    }
-
-    /// Whether bytes that are not there are waited for.
-    fn paces(limit: &RunningLimit) -> bool {
-        let kind = limit.settings().counting.kind;
-        matches!(
-            kind,
-            LimitKind::Bandwidth {
-                exhausted: Exhausted::Pace,
-                ..
-            }
-        )
-    }
-
     fn counts(&self, way: Way) -> bool {
-        self.limit.as_ref().is_some_and(|limit| counts(limit, way))
+        { self.limit.as_ref() }.is_some_and(|limit| counts(limit.settings().counting.kind, way))
     }
 }
 
-fn counts(limit: &RunningLimit, way: Way) -> bool {
-    let LimitKind::Bandwidth { direction, .. } = limit.settings().counting.kind else {
+/// Whether a limit of this kind counts bytes that go this way.
+pub(super) fn counts(kind: LimitKind, way: Way) -> bool {
+    let LimitKind::Bandwidth { direction, .. } = kind else {
         return false;
     };
     match way {
@@ -107,12 +85,24 @@ fn counts(limit: &RunningLimit, way: Way) -> bool {
     }
 }
 
+/// Whether bytes that are not there are waited for.
+fn paces(limit: &RunningLimit) -> bool {
+    let kind = limit.settings().counting.kind;
+    matches!(
+        kind,
+        LimitKind::Bandwidth {
+            exhausted: Exhausted::Pace,
+            ..
+        }
+    )
+}
+
 impl Meter for Metered {
     fn piece(&self, way: Way) -> Option<u64> {
         if !self.counts(way) {
             return None;
         }
-        let limit = self.limit.as_deref().filter(|limit| Self::paces(limit))?;
+        let limit = self.limit.as_deref().filter(|limit| paces(limit))?;
         match limit.claim(self.key).limit {
             LimitAlgorithm::Bandwidth(rate) => Some(rate.piece()),
             _ => None,
@@ -125,36 +115,10 @@ impl Meter for Metered {
             self.generation = generation;
             self.limit = self.line.current();
         }
-        if !self.counts(way) {
-            return Duration::ZERO;
+        match &self.limit {
+            Some(limit) => limit.spend((self.key, self.worker), (way, bytes), moment(now)),
+            None => Duration::ZERO,
         }
-        let Some((limit, rate, effect)) = self.rate(now) else {
-            return Duration::ZERO;
-        };
-        if effect == Effect::Ended {
-            return Duration::ZERO;
-        }
-        let stats = limit.stats().of(self.worker);
-        match way {
-            Way::Up => stats.upload_bytes.add(bytes),
-            Way::Down => stats.download_bytes.add(bytes),
-        }
-        let (table, now) = (limit.table(), moment(now));
-        if effect == Effect::Binding {
-            let wait = table.spend(&rate, self.key, bytes, now);
-            return if Self::paces(limit) { wait } else { Duration::ZERO };
-        }
-        // In shadow nobody waits, so that a debt would have no end.
-        if bytes > 0
-            && !table
-                .ask(&rate.refusing(), self.key, bytes, now)
-                .decision
-                .verdict
-                .passes()
-        {
-            stats.excess_bytes.add(bytes);
-        }
-        Duration::ZERO
     }
 
     fn is_changed(&mut self) -> bool {
@@ -175,45 +139,56 @@ impl Metering for RunningLimit {
         worker: usize,
         now: Instant,
     ) -> Result<Option<Box<dyn Meter>>, UsedUp> {
-        let settings = self.settings();
-        let is_among = |ranges: &[isobar_plan::Cidr]| ranges.iter().any(|range| range.contains(subject.source));
         let present = moment(now);
-        if self.has_ended(present) {
-            self.count(worker, LimitOutcome::Ended);
-            return Ok(None);
-        }
-        if is_among(&settings.exempt) {
-            self.count(worker, LimitOutcome::Exempt);
-            return Ok(None);
-        }
-        let mut hasher = self.hasher().build_hasher();
-        let mut is_whole = true;
-        for part in &settings.counting.key {
-            is_whole &= key::add_subject(part, subject, &settings.counting, &mut hasher);
-        }
-        let key = self.key(hasher.finish());
-        let turned = match settings.counting.missing {
-            _ if is_among(&settings.deny) => Some((LimitOutcome::Denied, Cause::LimitDenied)),
-            MissingKey::Refuse if !is_whole => Some((LimitOutcome::Refused, Cause::RateLimited)),
-            MissingKey::Skip if !is_whole => {
-                self.count(worker, LimitOutcome::Skipped);
-                return Ok(None);
-            }
-            _ => None,
-        };
-        if let Some((outcome, cause)) = turned {
-            if self.is_binding(present) {
+        match look(subject, &self, present) {
+            Look::Passes(outcome) => {
                 self.count(worker, outcome);
-                return Err(self.used_up(cause, None));
+                Ok(None)
             }
-            self.count(worker, LimitOutcome::ShadowRefused);
-            return Ok(None);
+            Look::Turned(..) if !self.is_binding(present) => {
+                self.count(worker, LimitOutcome::ShadowRefused);
+                Ok(None)
+            }
+            Look::Turned(outcome, cause) => {
+                self.count(worker, outcome);
+                Err(self.used_up(cause, None))
+            }
+            Look::Counted(key, _) => self.begin(key, worker, present),
         }
-        self.begin(key, worker, present)
     }
 }
 
 impl RunningLimit {
+    /// Counts bytes that went for a key: *returns* how long to wait before more go this way.
+    pub(super) fn spend(&self, (key, worker): (Key, usize), (way, bytes): (Way, u64), now: Moment) -> Duration {
+        let claim = self.claim(key);
+        let LimitAlgorithm::Bandwidth(rate) = claim.limit else {
+            return Duration::ZERO;
+        };
+        let effect = claim.enforcement.effect(key, now);
+        if !counts(self.settings().counting.kind, way) || effect == Effect::Ended {
+            return Duration::ZERO;
+        }
+        let stats = self.stats().of(worker);
+        match way {
+            Way::Up => stats.upload_bytes.add(bytes),
+            Way::Down => stats.download_bytes.add(bytes),
+        }
+        let table = self.table();
+        if effect == Effect::Binding {
+            let wait = table.spend(rate, key, bytes, now);
+            return if paces(self) { wait } else { Duration::ZERO };
+        }
+        // In shadow nobody waits, so that a debt would have no end.
+        if bytes > 0 {
+            let asked = table.ask(&rate.refusing(), key, bytes, now);
+            if !asked.decision.verdict.passes() {
+                stats.excess_bytes.add(bytes);
+            }
+        }
+        Duration::ZERO
+    }
+
     /// Asks whether something may begin that is counted for a key.
     fn begin(self: Arc<Self>, key: Key, worker: usize, present: Moment) -> Result<Option<Box<dyn Meter>>, UsedUp> {
         match Transaction::ask(&[self.claim(key)], present) {

@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use isobar_limit::{Grant, Limit};
-use isobar_plan::{CostSource, HashPart, LimitCosts, Settlement};
+use isobar_plan::{LimitCounting, Settlement};
 use isobar_upstream::moment;
 use isobar_wire::ResponseHead;
 
-use super::{Asked, RunningLimit};
+use super::RunningLimit;
+use super::trial::Facts;
 use crate::exchange::Exchange;
-use crate::key::Source;
 
 /// The most that an answer may say its request has cost.
 const MOST: u64 = 1_000_000_000;
@@ -49,23 +49,15 @@ impl Estimate {
 }
 
 /// What a request takes of a limit, as far as is known.
-pub(super) fn of(asked: &Asked<'_>, exchange: &Exchange, limit: &RunningLimit) -> u64 {
-    let counting = &limit.settings().counting;
-    let Some(LimitCosts { source, max, .. }) = counting.costs.as_deref() else {
+pub(super) fn of(facts: &impl Facts, counting: &LimitCounting) -> u64 {
+    let Some(costs) = counting.costs.as_deref() else {
         return counting.cost;
     };
-    let part = match source {
-        CostSource::Same => return counting.cost,
-        CostSource::Header(name) => HashPart::Header(name.clone()),
-        CostSource::Query(name) => HashPart::Query(name.clone()),
+    let Some(part) = &costs.source else {
+        return counting.cost;
     };
-    let source = Source {
-        peer: asked.client.peer.ip(),
-        forwarding: &asked.site.listener.forwarding,
-        exchange,
-    };
-    let said = source.with(&part, |value| number(value?));
-    said.unwrap_or(counting.cost).min(*max)
+    let said = facts.part(part, |value| number(value?));
+    said.unwrap_or(counting.cost).min(costs.max)
 }
 
 /// Whether what was taken is corrected later.
@@ -95,10 +87,14 @@ pub(crate) fn settle_by_bytes(exchange: &mut Exchange) {
     }
     for estimate in &mut limited.estimates {
         if let Some(Settlement::Bytes(each)) = estimate.settlement() {
-            let actual = report.bytes_out.div_ceil((*each).max(1)).max(1);
-            estimate.settle(actual.min(MOST));
+            estimate.settle(by_bytes(report.bytes_out, *each));
         }
     }
+}
+
+/// What an answer of so many bytes has cost, at a unit for each so many.
+pub(super) fn by_bytes(bytes: u64, each: u64) -> u64 {
+    bytes.div_ceil(each.max(1)).clamp(1, MOST)
 }
 
 /// Whether a field of an answer is nobody's business but the limits'.

@@ -8,11 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use isobar_balance::Moment;
+use isobar_l4::throttle::Way;
 use isobar_limit::{Algorithm as _, Denial, Effect, Grant, Key, Quota, Transaction, Unit, Verdict};
 use isobar_observe::LimitOutcome;
-use isobar_plan::{HashPart, LimitAlgorithm, LimitKey};
+use isobar_plan::{HashPart, LimitAlgorithm, LimitCounting, LimitKind, Settlement};
 
-use super::{Gathered, Look, RunningLimit, key, look};
+use super::key::Prefixes;
+use super::{Gathered, Look, RunningLimit, bandwidth, cost, key, look};
 pub use crate::key::{cookie, parameter, with_host};
 pub use crate::request::last_untrusted as client_address;
 
@@ -36,8 +38,13 @@ pub trait Facts {
     /// The name asked for in the TLS handshake.
     fn tls_name(&self) -> Option<&[u8]>;
 
-    /// Whether it is known if the request has a part; of a live one it is.
-    fn knows(&self, _part: &LimitKey) -> bool {
+    /// The user, where one has to say who it is.
+    fn user(&self) -> Option<&str> {
+        None
+    }
+
+    /// Whether all is known of the request that a limit goes by; of a live one it is.
+    fn knows(&self, _counting: &LimitCounting) -> bool {
         true
     }
 }
@@ -60,7 +67,7 @@ pub struct Decided {
     pub came: Came,
     /// Whom it counts; none: nobody.
     pub counted: Option<Counted>,
-    /// What is to be [given back](RunningLimit::give_back) when the request ends.
+    /// What the [end](RunningLimit::end) of the request changes.
     pub taken: Option<Taken>,
 }
 
@@ -73,13 +80,26 @@ pub struct Counted {
     pub capacity: u64,
     /// What it may take in which time.
     pub quota: Quota,
+    /// What the request takes, as far as that is known when it begins.
+    pub cost: u64,
 }
 
-/// A place in flight.
+/// What a request has of a limit until it ends.
 #[derive(Debug, Clone, Copy)]
 pub struct Taken {
     algorithm: LimitAlgorithm,
-    grant: Grant,
+    /// None: bytes have been let through, and are counted as they go.
+    grant: Option<Grant>,
+    key: Key,
+}
+
+/// The bytes of a request and of its answer, as far as they are known.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Carried {
+    /// From the client.
+    pub up: Option<u64>,
+    /// To the client.
+    pub down: Option<u64>,
 }
 
 /// What all limits made of the request. *Shape*: `limits` has an entry for each, in their order.
@@ -111,12 +131,49 @@ impl RunningLimit {
     /// The network that an address is counted with.
     #[must_use]
     pub fn network_of(&self, address: IpAddr) -> IpAddr {
-        key::network(address, &self.settings().counting)
+        key::network(address, Prefixes::of(&self.settings().counting))
     }
 
-    /// Gives back a place in flight.
-    pub fn give_back(&self, taken: &Taken, now: Moment) {
-        self.table().settle(&taken.algorithm, &taken.grant, 0, now);
+    /// What the end of a request adds to what it took when it began; less than zero: so much is given back. None: nothing changes then.
+    #[must_use]
+    pub fn owed(&self, cost: u64, carried: Carried) -> Option<i64> {
+        let counting = &self.settings().counting;
+        let difference =
+            |actual: u64| i64::try_from(actual).unwrap_or(i64::MAX) - i64::try_from(cost).unwrap_or(i64::MAX);
+        match (counting.kind, self.settlement()) {
+            (LimitKind::Concurrency, _) => Some(difference(0)),
+            (LimitKind::Bandwidth { .. }, _) => {
+                let bytes = self.bytes_of(carried).map(|(_, bytes)| bytes);
+                Some(bytes.fold(0, |sum: i64, bytes| sum.saturating_add_unsigned(bytes)))
+            }
+            (_, Some(&Settlement::Bytes(each))) => Some(difference(cost::by_bytes(carried.down?, each))),
+            _ => None,
+        }
+    }
+
+    /// A request has ended: what it had is given back, what it cost in the end is counted.
+    pub fn end(&self, taken: &Taken, carried: Carried, now: Moment) {
+        for (way, bytes) in self.bytes_of(carried) {
+            self.spend((taken.key, 0), (way, bytes), now);
+        }
+        let Some(grant) = &taken.grant else {
+            return;
+        };
+        let owed = self.owed(grant.decision.receipt.cost, carried).unwrap_or(0);
+        let actual = grant.decision.receipt.cost.saturating_add_signed(owed);
+        self.table().settle(&taken.algorithm, grant, actual, now);
+    }
+
+    /// The bytes that it counts as they go.
+    fn bytes_of(&self, carried: Carried) -> impl Iterator<Item = (Way, u64)> {
+        let kind = self.settings().counting.kind;
+        let ways = [(Way::Up, carried.up), (Way::Down, carried.down)];
+        let counted = ways.into_iter().filter(move |(way, _)| bandwidth::counts(kind, *way));
+        counted.filter_map(|(way, bytes)| Some((way, bytes?)))
+    }
+
+    fn settlement(&self) -> Option<&Settlement> {
+        self.settings().counting.costs.as_ref()?.settle.as_ref()
     }
 }
 
@@ -166,8 +223,7 @@ impl Trial<'_> {
         facts: &impl Facts,
         gathered: &mut Gathered<'a>,
     ) -> bool {
-        let key = &limit.settings().counting.key;
-        if !key.iter().all(|part| facts.knows(part)) {
+        if !facts.knows(&limit.settings().counting) {
             self.put(index, |decided| decided.came = Came::Unjudged);
             return true;
         }
@@ -187,16 +243,21 @@ impl Trial<'_> {
                 self.judgement.refused_by = Some(index);
                 return false;
             }
-            Look::Counted(key) => {
+            Look::Counted(key, cost) => {
                 if let Some(place) = self.places.get_mut(gathered.claims().len()) {
                     *place = index;
                 }
-                gathered.add(limit, key, self.now);
+                gathered.add(limit, (key, cost), self.now);
                 let algorithm = limit.claim(key).limit;
                 let capacity = algorithm.standing(&[0; 2], self.now).remaining;
                 let quota = algorithm.quota();
                 self.put(index, |decided| {
-                    decided.counted = Some(Counted { key, capacity, quota });
+                    decided.counted = Some(Counted {
+                        key,
+                        capacity,
+                        quota,
+                        cost,
+                    });
                 });
             }
         }
@@ -221,6 +282,11 @@ impl Trial<'_> {
     fn admitted(&mut self, gathered: &Gathered<'_>, transaction: &Transaction) {
         let asked = gathered.claims().iter().zip(gathered.counted()).zip(self.places);
         for (claim, ((asked, counted), place)) in asked.enumerate() {
+            let (algorithm, key) = (*asked.limit, asked.key);
+            if asked.limit.quota().unit == Unit::ContentBytes {
+                let grant = None;
+                self.put(place, |decided| decided.taken = Some(Taken { algorithm, grant, key }));
+            }
             let Some(grant) = transaction.grant(claim) else {
                 let passed = (LimitOutcome::ShadowRefused, Verdict::Admitted);
                 counted.limit.decided(0, passed, self.now);
@@ -234,9 +300,9 @@ impl Trial<'_> {
             };
             counted.limit.decided(0, (outcome, Verdict::Admitted), self.now);
             self.came(place, outcome);
-            if asked.limit.quota().unit == Unit::ConcurrentRequests {
-                let (algorithm, grant) = (*asked.limit, *grant);
-                self.put(place, |decided| decided.taken = Some(Taken { algorithm, grant }));
+            if asked.limit.quota().unit == Unit::ConcurrentRequests || counted.limit.settlement().is_some() {
+                let grant = Some(*grant);
+                self.put(place, |decided| decided.taken = Some(Taken { algorithm, grant, key }));
             }
         }
     }

@@ -5,8 +5,8 @@
 use std::time::Duration;
 
 use isobar_observe::{LimitOutcome, WallTime};
-use isobar_plan::{LimitKind, LimitMode, LimitPace};
-use isobar_replay::{Care, LimitReport, Report, Unreadable, key_text, rate_text};
+use isobar_plan::{Direction, Exhausted, LimitKind, LimitMode, LimitPace};
+use isobar_replay::{Care, LimitReport, Report, Unreadable, key_text, period_text, rate_text};
 
 use super::Outcome;
 use crate::simulate::{count, percent};
@@ -34,9 +34,17 @@ pub(super) fn limit(report: &LimitReport) -> String {
         LimitKind::FixedWindow => "fixed_window",
         LimitKind::SlidingWindow => "sliding_window",
         LimitKind::Concurrency => "concurrency",
+        LimitKind::Bandwidth { direction, .. } => match direction {
+            Direction::Download => "download",
+            Direction::Upload => "upload",
+            Direction::Both => "download and upload",
+        },
     };
     let mut text = format!("{}, {kind}", key_text(&counting.key));
     match counting.pace {
+        LimitPace::Rate { rate, .. } if matches!(counting.kind, LimitKind::Bandwidth { .. }) => {
+            text += &format!(" {}/{}", size(rate.units()), period_text(rate));
+        }
         LimitPace::Rate { rate, burst } => {
             text += &format!(" {}", rate_text(rate));
             let has_burst = matches!(counting.kind, LimitKind::Gcra { .. } | LimitKind::TokenBucket);
@@ -51,6 +59,13 @@ pub(super) fn limit(report: &LimitReport) -> String {
     {
         text += &format!(", delay {} ms", delay.as_millis());
     }
+    if let LimitKind::Bandwidth {
+        exhausted: Exhausted::Refuse,
+        ..
+    } = counting.kind
+    {
+        text += ", then refused";
+    }
     let enforcement = &limit.enforcement;
     match (enforcement.mode, enforcement.part) {
         (LimitMode::Shadow, _) => text += ", shadow",
@@ -58,6 +73,23 @@ pub(super) fn limit(report: &LimitReport) -> String {
         (LimitMode::Enforce, part) => text += &format!(", enforced for {} of keys", percent(f64::from(part) / 1e4)),
     }
     text
+}
+
+/// A number of bytes in the largest unit that it is a whole number of.
+fn size(bytes: u64) -> String {
+    const UNITS: [(u64, &str); 6] = [
+        (1 << 30, "GiB"),
+        (1_000_000_000, "GB"),
+        (1 << 20, "MiB"),
+        (1_000_000, "MB"),
+        (1 << 10, "KiB"),
+        (1_000, "KB"),
+    ];
+    let whole = UNITS
+        .into_iter()
+        .find(|(unit, _)| bytes > 0 && bytes.is_multiple_of(*unit));
+    let (unit, name) = whole.unwrap_or((1, "B"));
+    format!("{}{name}", bytes / unit)
 }
 
 /// What became of the requests of a limit: numbers and words, those that are none left out.

@@ -1,6 +1,6 @@
 //! Where is the cost of a request found?
 
-use isobar_plan::{CostSource, LimitCosts, LimitPace, Settlement};
+use isobar_plan::{HashPart, LimitCosts, LimitPace, Settlement};
 
 use crate::document::{Limit, LimitAlgorithm, LimitCost, LimitSettle};
 use crate::problem::{Path, Problem, Problems, Spot};
@@ -20,13 +20,13 @@ pub(super) fn costs(
         settle,
     } = &written.cost;
     let source = match (header, query) {
-        (Some(header), None) => CostSource::Header(header.as_str().into()),
-        (None, Some(query)) => CostSource::Query(query.as_str().into()),
-        (None, None) => CostSource::Same,
+        (Some(header), None) => Some(HashPart::Header(header.as_str().into())),
+        (None, Some(query)) => Some(HashPart::Query(query.as_str().into())),
+        (None, None) => None,
         (Some(_), Some(_)) => {
             let problem = Problem::error(at.key("query"), "a cost is found in one place, and not in two").on_key();
             problems.push(problem.related(at.key("header"), Spot::Key, "the other"));
-            CostSource::Same
+            None
         }
     };
     let most = match pace {
@@ -37,7 +37,7 @@ pub(super) fn costs(
         LimitPace::AtOnce(most) => most,
     };
     if let Some(max) = max {
-        if source == CostSource::Same {
+        if source.is_none() {
             let problem = Problem::error(at.key("max"), "`max` is for costs that a request says").on_key();
             problems.push(problem.help("write `header: NAME` or `query: NAME` beside it"));
         }
@@ -53,7 +53,7 @@ pub(super) fn costs(
         }
         settlement(settle, at.key("settle"), problems)
     });
-    let is_found = source != CostSource::Same || settle.is_some();
+    let is_found = source.is_some() || settle.is_some();
     is_found.then(|| {
         Box::new(LimitCosts {
             source,

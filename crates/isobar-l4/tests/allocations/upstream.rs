@@ -9,7 +9,7 @@ use isobar_plan::{
 };
 
 /// One server, with every limit there is.
-pub(crate) fn upstream(server: SocketAddr) -> Upstream {
+pub(crate) fn sample(server: SocketAddr) -> Upstream {
     let second = Duration::from_secs(1);
     Upstream {
         name: "servers".into(),
@@ -47,6 +47,7 @@ pub(crate) fn upstream(server: SocketAddr) -> Upstream {
             max_connections: Some(1000),
         },
         adaptive_concurrency: None,
+        fair_share: None,
         queue: Queue {
             max: 8,
             timeout: second,

@@ -1,14 +1,5 @@
 //! What does a tunnel hold while nothing moves in it, and what does it allocate while something does?
-//!
-//! A whole worker serves real sockets on the thread that counts; the clients and the server are other threads. The one
-//! test of this program, because the allocator is the program's.
-#![allow(unsafe_code, reason = "an allocator that counts is one that is implemented")]
 
-#[path = "sample/upstream.rs"]
-mod sample;
-
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::rc::Rc;
@@ -29,40 +20,7 @@ use isobar_route::HostPattern;
 use isobar_upstream::{Sharded, Upstream};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-    static LIVE_BYTES: Cell<i64> = const { Cell::new(0) };
-}
-
-struct Counting;
-
-impl Counting {
-    /// What a block takes: sizes are rounded up to classes, a quarter of a power of two apart.
-    fn taken(layout: Layout) -> i64 {
-        let size = layout.size().max(16);
-        let step = (size.next_power_of_two() / 8).max(16).max(layout.align());
-        i64::try_from(size.next_multiple_of(step)).unwrap_or(i64::MAX)
-    }
-}
-
-// SAFETY: everything is passed on to the system's allocator, with the arguments it was given.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        LIVE_BYTES.set(LIVE_BYTES.get() + Self::taken(layout));
-        // SAFETY: the caller keeps the promises that this method asks for, and they are the same.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        LIVE_BYTES.set(LIVE_BYTES.get() - Self::taken(layout));
-        // SAFETY: the pointer is from `alloc` above, so from the system's allocator.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
+use crate::{ALLOCATIONS, LIVE_BYTES, upstream};
 
 /// Tables that all share have room for 256 when the first are there, so that they do not grow while the others come: some 160 bytes for
 /// each that are not counted here.
@@ -118,7 +76,7 @@ fn clients(worker: &Sender<(TcpStream, SocketAddr)>, mark: impl Fn()) {
 
 fn world(server: SocketAddr) -> World {
     let minute = Duration::from_secs(60);
-    let mut upstream = sample::upstream(server);
+    let mut upstream = upstream::sample(server);
     upstream.proxy_protocol = None;
     let route = TcpRoute {
         name: "default".into(),
@@ -133,6 +91,7 @@ fn world(server: SocketAddr) -> World {
         },
         retry: never(),
         priority: Priority::Normal,
+        limits: Vec::new(),
     };
     let listener = isobar_plan::TcpListener {
         name: "tunnels".into(),
@@ -159,6 +118,7 @@ fn world(server: SocketAddr) -> World {
             open: Arc::new(OpenConnections::new(1)),
             routes: vec![SiteRoute {
                 stats: Arc::new(Sharded::new(1)),
+                metering: Box::default(),
                 upstream: Arc::new(Upstream::new(upstream, 1)),
             }],
         })],

@@ -1,14 +1,5 @@
 //! Does a datagram allocate nothing, on its way in and on its answer's way back, once its flow is there?
-//!
-//! A whole worker serves a real socket on the thread that counts; the clients and the server are other threads. The one
-//! test of this program, because the allocator is the program's.
-#![allow(unsafe_code, reason = "an allocator that counts is one that is implemented")]
 
-#[path = "sample/upstream.rs"]
-mod sample;
-
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -22,28 +13,7 @@ use isobar_net::wheel::Wheel;
 use isobar_plan::{FlowKey, FlowRules, Priority, QuicRules, UdpListener, UdpRoute, UpstreamId};
 use isobar_upstream::{Sharded, Upstream};
 
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-struct Counting;
-
-// SAFETY: everything is passed on to the system's allocator, with the arguments it was given.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: the caller keeps the promises that this method asks for, and they are the same.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the pointer is from `alloc` above, so from the system's allocator.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
+use crate::{ALLOCATIONS, upstream};
 
 const CLIENTS: usize = 16;
 const WARM_UP: usize = 50;
@@ -118,7 +88,7 @@ fn world(server: SocketAddr) -> World {
             route: SiteRoute {
                 stats: Arc::new(Sharded::new(1)),
                 metering: Box::default(),
-                upstream: Arc::new(Upstream::new(sample::upstream(server), 1)),
+                upstream: Arc::new(Upstream::new(upstream::sample(server), 1)),
             },
         })],
         drain_timeout: second,
