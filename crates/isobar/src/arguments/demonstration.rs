@@ -77,7 +77,7 @@ Scenes:
 Examples:
   isobar demo limits --algorithm fixed_window
   isobar demo limits --scene fair-share
-  isobar demo limits --scene fair-share --duration 10s --json | tail -1
+  isobar demo limits --scene fair-share --duration 10s --json
 
 Without a terminal there is a line a second. In JSON each line is an object with
 what was counted since the beginning, and the last one has `\"end\": true`.";

@@ -267,7 +267,7 @@ fn garbage_is_passed_on_and_does_no_harm() {
 #[test]
 fn out_of_descriptors_it_recovers_when_pressure_ends() {
     let server = UdpServer::echo("");
-    let configuration = udp(&[server.address()]).listener("udp: { idle_timeout: 1s }");
+    let configuration = udp(&[server.address()]).listener("udp: { idle_timeout: 3s }");
     let isobar = binary!().through(&["prlimit", "--nofile=96:96"]).run(&configuration);
     let clients: Vec<_> = (0..120).map(|_| client(isobar.address())).collect();
     for client in &clients {
