@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use isobar_balance::Moment;
-use isobar_limit::{Algorithm as _, Claim, Denial, Effect, Key, Outcome, Transaction, Unit, Verdict};
+use isobar_limit::{Algorithm as _, Claim, Denial, Effect, Key, KeyName, Outcome, Transaction, Unit, Verdict};
 use isobar_observe::{Cause, LimitOutcome};
 use isobar_plan::{LimitHeaders, MissingKey};
 use isobar_upstream::moment;
@@ -112,19 +112,19 @@ impl<'a> Gathered<'a> {
     fn nothing(limit: &'a Arc<RunningLimit>) -> Self {
         let effect = Effect::Ended;
         Self {
-            claims: [limit.claim(Key::new(0)); Transaction::MOST_CLAIMS],
+            claims: [limit.claim(Key::new(0), None); Transaction::MOST_CLAIMS],
             counted: [Counted { limit, effect }; Transaction::MOST_CLAIMS],
             len: 0,
         }
     }
 
-    fn add(&mut self, limit: &'a Arc<RunningLimit>, key: Key, now: Moment) {
+    fn add(&mut self, limit: &'a Arc<RunningLimit>, (key, name): (Key, Option<KeyName>), now: Moment) {
         let places = (self.claims.get_mut(self.len), self.counted.get_mut(self.len));
         let (Some(claim), Some(counted)) = places else {
             debug_assert!(false, "the configuration allows no more");
             return;
         };
-        *claim = limit.claim(key);
+        *claim = limit.claim(key, name);
         let effect = claim.enforcement.effect(key, now);
         *counted = Counted { limit, effect };
         self.len += 1;
@@ -145,8 +145,8 @@ enum Look {
     Passes(LimitOutcome),
     /// It is turned away without being counted.
     Turned(LimitOutcome, Cause),
-    /// It is counted.
-    Counted(Key),
+    /// It is counted, and is called so by others with whom the limit is shared, where they have to know.
+    Counted(Key, Option<KeyName>),
 }
 
 /// Asks all limits of a request's route: *returns* how long it has to wait first.
@@ -193,7 +193,7 @@ fn gather<'a>(
                 exchange.limited.refuses(limit, None);
                 return Err(cause);
             }
-            Look::Counted(key) => gathered.add(limit, key, now),
+            Look::Counted(key, name) => gathered.add(limit, (key, name), now),
         }
     }
     Ok(())
@@ -298,10 +298,9 @@ fn look(asked: &Asked<'_>, exchange: &Exchange, limit: &RunningLimit, (address, 
     };
     let (key, is_whole) = subject.key(limit);
     match settings.counting.missing {
-        _ if is_whole => Look::Counted(key),
-        MissingKey::OwnBucket => Look::Counted(key),
-        MissingKey::Skip => Look::Passes(LimitOutcome::Skipped),
-        MissingKey::Refuse => Look::Turned(LimitOutcome::Refused, Cause::RateLimited),
+        MissingKey::Skip if !is_whole => Look::Passes(LimitOutcome::Skipped),
+        MissingKey::Refuse if !is_whole => Look::Turned(LimitOutcome::Refused, Cause::RateLimited),
+        _ => Look::Counted(key, limit.wants_name(key).then(|| subject.name(limit))),
     }
 }
 

@@ -219,7 +219,7 @@ fn world(server: SocketAddr, balance: Balance, sticky: Option<Sticky>) -> World 
         routes: Arc::new([route]),
     };
     let upstream = Arc::new(Upstream::new(upstream, 1));
-    let limits = Limits::default().next(&limits(), 1);
+    let limits = Limits::default().next((&limits(), &[]), 1);
     let site = Site::new(SiteParts {
         listener,
         stats: Arc::new(Sharded::new(1)),
@@ -238,6 +238,7 @@ fn world(server: SocketAddr, balance: Balance, sticky: Option<Sticky>) -> World 
         upstreams: vec![upstream],
         server_tls: vec![None],
         limits,
+        stores: Vec::new(),
         log: None,
     }
 }
@@ -259,6 +260,7 @@ fn limits() -> [Limit; 2] {
             pace,
             cost: 1,
             max_keys: 1_000,
+            shared: None,
         },
         overrides: Vec::new(),
         overrides_file: None,

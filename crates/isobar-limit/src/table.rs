@@ -14,7 +14,7 @@ use isobar_balance::Moment;
 use crate::algorithm::{Algorithm, State};
 use crate::key::below;
 use crate::sketch::Sketch;
-use crate::{Decision, Key, Receipt, Standing, Verdict};
+use crate::{Decision, Key, LeaseMark, Receipt, Standing, Verdict};
 
 use self::shard::{Held, MOST_ASKED, Note, Place, Shard, WAYS};
 
@@ -77,6 +77,8 @@ pub enum Basis {
     Entry,
     /// An estimate, because the table was full.
     Sketch,
+    /// What an instance has of a limit that several share; none: nothing was taken.
+    Lease(Option<LeaseMark>),
 }
 
 /// How often a table was too small.
@@ -89,6 +91,15 @@ pub struct Crowding {
 }
 
 impl Grant {
+    /// What was decided for a key without a table.
+    pub(crate) const fn leased(key: Key, decision: Decision, mark: Option<LeaseMark>) -> Self {
+        Self {
+            decision,
+            key,
+            basis: Basis::Lease(mark),
+        }
+    }
+
     /// What it rests on.
     #[must_use]
     pub const fn basis(&self) -> Basis {

@@ -8,7 +8,7 @@ use core::time::Duration;
 use isobar_limit::{Concurrency, FixedWindow, Gcra, SlidingWindow, TokenBucket};
 pub use isobar_limit::{GuardRules, Limit as LimitAlgorithm, Mode as LimitMode, Rate};
 
-use crate::{Cidr, HashPart, Name};
+use crate::{Cidr, HashPart, Name, SharedLimit};
 
 /// The most limits that one request may fall under.
 pub const MOST_LIMITS: usize = isobar_limit::Transaction::MOST_CLAIMS;
@@ -66,6 +66,8 @@ pub struct LimitCounting {
     pub cost: u64,
     /// Keys that are sure to find room.
     pub max_keys: u32,
+    /// With whom; none: this instance counts alone.
+    pub shared: Option<SharedLimit>,
 }
 
 /// One part of a limit's key.
@@ -230,6 +232,7 @@ mod tests {
             pace,
             cost: 1,
             max_keys: 1_000,
+            shared: None,
         }
     }
 

@@ -51,6 +51,8 @@ fn one(name: &Label, written: &Limit, at: Path<'_>, problems: &mut Problems) -> 
         reason,
         expires,
         disarm_above,
+        shared: _,
+        on_loss: _,
         max_keys,
     } = written;
     check(written, at, problems);
@@ -64,6 +66,7 @@ fn one(name: &Label, written: &Limit, at: Path<'_>, problems: &mut Problems) -> 
         pace,
         cost: cost.value().into(),
         max_keys: max_keys.value(),
+        shared: None, // Who with is found out when stores are known.
     };
     isobar_plan::Limit {
         name: name.as_str().into(),
@@ -87,16 +90,20 @@ fn one(name: &Label, written: &Limit, at: Path<'_>, problems: &mut Problems) -> 
             expires: expires.0.map(crate::units::Timestamp::since_1970),
             guard: disarm_above.0.as_ref().map(guard),
         },
-        note: LimitNote {
-            owner: text(owner.as_ref()),
-            reason: text(reason.as_ref()),
-        },
+        note: note(owner.as_ref(), reason.as_ref()),
         counting,
     }
 }
 
 fn ranges(written: &[Network]) -> Vec<isobar_plan::Cidr> {
     written.iter().filter_map(|network| network.cidr()).collect()
+}
+
+fn note(owner: Option<&Remark>, reason: Option<&Remark>) -> LimitNote {
+    LimitNote {
+        owner: text(owner),
+        reason: text(reason),
+    }
 }
 
 fn text(remark: Option<&Remark>) -> Option<Box<str>> {

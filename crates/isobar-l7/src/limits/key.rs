@@ -6,7 +6,8 @@
 use std::hash::{BuildHasher as _, Hasher};
 use std::net::IpAddr;
 
-use isobar_limit::Key;
+use aws_lc_rs::digest::{Context, SHA256};
+use isobar_limit::{Key, KeyName};
 use isobar_plan::{Cidr, HashPart, LimitCounting, LimitKey};
 
 use super::{Asked, RunningLimit};
@@ -32,6 +33,16 @@ impl Subject<'_> {
             is_whole &= self.add(part, counting, &mut hasher);
         }
         (limit.key(hasher.finish()), is_whole)
+    }
+
+    /// What the key is called by all instances that share the limit: nobody can choose a value whose name is that of another one.
+    pub(super) fn name(&self, limit: &RunningLimit) -> KeyName {
+        let counting = &limit.settings().counting;
+        let mut naming = Naming(Context::new(&SHA256));
+        for part in &counting.key {
+            self.add(part, counting, &mut naming);
+        }
+        naming.name()
     }
 
     /// Adds a part; *returns* whether the request has it.
@@ -64,6 +75,40 @@ impl Subject<'_> {
                 add_bytes(hasher, name.map(str::as_bytes))
             }
         }
+    }
+}
+
+/// A hash that is the same everywhere.
+struct Naming(Context);
+
+impl Naming {
+    fn name(self) -> KeyName {
+        let digest = self.0.finish();
+        // 128 bits of 256 are left.
+        digest.as_ref().first_chunk().copied().unwrap_or_default()
+    }
+}
+
+impl Hasher for Naming {
+    fn finish(&self) -> u64 {
+        0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    // Numbers are of the same bytes on all machines.
+    fn write_u32(&mut self, number: u32) {
+        self.write(&number.to_be_bytes());
+    }
+
+    fn write_u128(&mut self, number: u128) {
+        self.write(&number.to_be_bytes());
+    }
+
+    fn write_usize(&mut self, number: usize) {
+        self.write(&(number as u64).to_be_bytes());
     }
 }
 
