@@ -18,6 +18,9 @@ use crate::scripts::{Answer, By, Call, Scripts, is_unknown, reply};
 const HEARTBEAT: Duration = Duration::from_secs(1);
 const STAYS: Duration = Duration::from_secs(5);
 
+/// How long an instance that ends gives back what it has.
+const GOODBYE: Duration = Duration::from_secs(2);
+
 /// Exchanges of one batch at most.
 const MOST: usize = 512;
 
@@ -120,17 +123,20 @@ impl<N: Fn(Option<String>, u32)> Task<N> {
         let mut beats = ticks(HEARTBEAT);
         let mut sweeps = ticks(self.settings.leases.ttl / PARTS);
         let store = Arc::clone(&self.store);
+        let mut is_wanted = false;
         loop {
             tokio::select! {
                 changed = self.members.changed() => {
                     if changed.is_err() {
-                        self.leave(link).await;
+                        // What is not given back by then is lost.
+                        let _ = timeout(GOODBYE, self.leave(link)).await;
                         return Ok(());
                     }
                     self.follow(link).await?;
                 }
-                () = store.rung() => {
-                    sleep_until(self.last + self.settings.interval).await;
+                () = store.rung(), if !is_wanted => is_wanted = true,
+                () = sleep_until(self.last + self.settings.interval), if is_wanted => {
+                    is_wanted = false;
                     self.tell(link).await?;
                 }
                 _ = beats.tick() => self.beat(link, STAYS).await?,

@@ -94,6 +94,14 @@ fn check(written: &Store, at: Path<'_>, problems: &mut Problems) {
         let problem = Problem::error(at.key("database"), "a cluster has only the database 0");
         problems.push(problem.needs(at.key("mode")));
     }
+    if written.interval > written.ahead {
+        let problem = Problem::error(at.key("interval"), "leases would be used up before the next batch");
+        problems.push(
+            problem
+                .needs(at.key("ahead"))
+                .help("`interval` is at most as long as `ahead`"),
+        );
+    }
     if written.user.is_some() && written.password_file.is_none() {
         let problem = Problem::error(at.key("user"), "there is no password for this user");
         problems.push(problem.help("write `password_file` with the file in which it is"));

@@ -32,7 +32,7 @@ settings! {
         prefix: StorePrefix = StorePrefix::made("isobar:"),
         /// How long it may take to answer; after that it is lost, and limits do what `on_loss` says.
         timeout: Span = Span::millis(100),
-        /// From one batch to the next, at least.
+        /// From one batch to the next, at least; no longer than `ahead`.
         interval: Span = Span::millis(5),
         /// How many instances there are, as long as the store has not said.
         instances: Whole<1, 10_000> = Whole::of(1),
