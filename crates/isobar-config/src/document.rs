@@ -10,6 +10,7 @@ mod hash;
 mod header;
 mod health;
 mod http2;
+mod keepalive;
 mod limit;
 mod listener;
 mod logging;
@@ -40,7 +41,11 @@ pub use health::{
     ServiceName, TcpStep, Text, Verify,
 };
 pub use http2::{Http2, Http2Budgets};
-pub use limit::{Limit, LimitAlgorithm, LimitGuard, LimitKeyPart, LimitOverride, OverrideKey, OverridesFile, Remark};
+pub use keepalive::TcpKeepalive;
+pub use limit::{
+    Limit, LimitAlgorithm, LimitCost, LimitGuard, LimitKeyPart, LimitOverride, LimitSettle, OverrideKey, OverridesFile,
+    Remark,
+};
 pub use listener::{ClientTimeouts, Listener, ListenerLimits, Protocol};
 pub use logging::{AccessLog, LogFormat, LogPath};
 pub use outliers::{

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use crate::bridge::{self, names};
 use crate::document::{
-    Document, HealthCheck, HealthKind, HealthMethod, Label, LimitAlgorithm, Listener, Protocol, Retry, RouteRetry,
-    RouteTimeouts, ServerTimeouts, Upstream, UpstreamTls, Whole,
+    Document, HealthCheck, HealthKind, HealthMethod, Label, LimitAlgorithm, Listener, Protocol, Retry, Route,
+    RouteRetry, RouteTimeouts, ServerTimeouts, Upstream, UpstreamTls, Whole,
 };
 use crate::setting::{Detail, Setting};
 use crate::yaml;
@@ -31,10 +31,17 @@ fn filled_in(document: &Document) -> Document {
         fill_listener(listener, index, &upstreams);
     }
     for (_, limit) in &mut filled.limits.0 {
-        let has_burst = matches!(limit.algorithm, LimitAlgorithm::Gcra | LimitAlgorithm::TokenBucket);
+        let has_burst = matches!(
+            limit.algorithm,
+            LimitAlgorithm::Gcra | LimitAlgorithm::TokenBucket | LimitAlgorithm::Bandwidth
+        );
         if let (true, Some(rate)) = (has_burst, limit.rate) {
-            let burst = u32::try_from(rate.units()).ok().and_then(Whole::new);
-            limit.burst = limit.burst.or(burst);
+            limit.burst.get_or_insert(rate.burst());
+        }
+        if limit.algorithm == LimitAlgorithm::Bandwidth {
+            let (direction, exhausted) = bridge::limit::of_bytes(limit);
+            limit.direction = Some(direction);
+            limit.exhausted = Some(exhausted);
         }
     }
     for (_, upstream) in &mut filled.upstreams.0 {
@@ -55,6 +62,14 @@ fn fill_listener(listener: &mut Listener, index: usize, upstreams: &HashMap<&Lab
             rule.name = Some(name);
         }
     }
+    let names = names::passthrough_names(listener);
+    for (route, name) in listener.passthrough.iter_mut().zip(names) {
+        route.name = Some(name);
+        route.priority.get_or_insert(listener.priority);
+        if let Some(upstream) = upstreams.get(&route.upstream) {
+            fill_of_tcp(route, upstream);
+        }
+    }
     let names = names::route_names(&listener.routes);
     for (route, name) in listener.routes.iter_mut().zip(names) {
         route.name = Some(name);
@@ -69,16 +84,24 @@ fn fill_listener(listener: &mut Listener, index: usize, upstreams: &HashMap<&Lab
                     (route.timeouts, route.retry) = (timeouts, retry);
                     route.hedge.get_or_insert_with(|| upstream.hedge.clone());
                 }
-                Protocol::Tcp => {
-                    (route.timeouts.connect, route.timeouts.idle) = (timeouts.connect, timeouts.idle);
-                    (route.retry.attempts, route.retry.on) = (retry.attempts, retry.on);
-                    route.retry.backoff = retry.backoff;
-                }
+                Protocol::Tcp => fill_of_tcp(route, upstream),
                 Protocol::Udp => {}
                 Protocol::ForwardProxy => {}
             }
         }
     }
+}
+
+/// What holds for connections that are passed on.
+fn fill_of_tcp(route: &mut Route, upstream: &Upstream) {
+    let (timeouts, retry) = (
+        fill_timeouts(&route.timeouts, &upstream.timeouts),
+        fill_retry(&route.retry, &upstream.retry),
+    );
+    let (send, read) = (route.timeouts.send, route.timeouts.read);
+    route.timeouts = RouteTimeouts { send, read, ..timeouts };
+    (route.retry.attempts, route.retry.on) = (retry.attempts, retry.on);
+    route.retry.backoff = retry.backoff;
 }
 
 fn fill_timeouts(own: &RouteTimeouts, inherited: &ServerTimeouts) -> RouteTimeouts {
@@ -87,12 +110,18 @@ fn fill_timeouts(own: &RouteTimeouts, inherited: &ServerTimeouts) -> RouteTimeou
         send,
         read,
         idle,
+        client_idle,
+        server_idle,
+        half_closed,
     } = bridge::effective_timeouts(own, inherited);
     RouteTimeouts {
         connect: Some(connect),
         send: Some(send),
         read: Some(read),
         idle: Some(idle),
+        client_idle: Some(client_idle),
+        server_idle: Some(server_idle),
+        half_closed: Some(half_closed),
     }
 }
 

@@ -6,6 +6,7 @@
 mod address;
 mod bytes;
 mod cidr;
+mod pace;
 mod per_second;
 mod percent;
 mod rate;
@@ -16,6 +17,7 @@ mod timestamp;
 pub use address::{ListenAddress, Target};
 pub use bytes::ByteSize;
 pub use cidr::Network;
+pub use pace::{Burst, Pace};
 pub use per_second::PerSecond;
 pub use percent::Percent;
 pub use rate::Rate;

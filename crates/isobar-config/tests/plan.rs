@@ -7,9 +7,9 @@ use isobar_balance::{Balance, FailurePercentage, LatencyRule, OutlierSettings, S
 use isobar_config::{Source, compile, quick};
 use isobar_plan::{
     Action, Admin, Allowance, Authorities, Backoff, CheckTls, Cidr, GrpcCodes, GuardRules, HashPart, HeaderOp,
-    HealthCheck, HealthProbe, HealthTls, Hedge, HedgeAfter, HttpProbe, LimitAlgorithm, LimitHeaders, LimitKey,
-    LimitKind, LimitMode, LimitPace, LogDestination, LogFormat, MissingKey, Outliers, Plan, Rate, Retry, RetryOn,
-    ServerAddress, ServiceState, StatusRanges, TcpStep, Trust, UpstreamId,
+    HealthCheck, HealthProbe, HealthTls, Hedge, HedgeAfter, HttpProbe, IdleTimeouts, LimitAlgorithm, LimitHeaders,
+    LimitKey, LimitKind, LimitMode, LimitPace, LogDestination, LogFormat, MissingKey, Outliers, Plan, Priority, Rate,
+    Retry, RetryOn, ServerAddress, ServiceState, StatusRanges, TcpKeepalive, TcpStep, Trust, UpstreamId,
 };
 use isobar_route::{HostPattern, PathPattern};
 
@@ -142,7 +142,7 @@ fn routes() {
     );
     let all = |index: usize| {
         let t = routes[index].timeouts;
-        [t.connect, t.send, t.read, t.idle]
+        [t.connect, t.send, t.read, t.idle.both]
     };
     assert_eq!(
         all(0),
@@ -206,7 +206,7 @@ fn an_upstream() {
     assert_eq!((api.queue.max, api.queue.timeout), (0, seconds(1)));
     let timeouts = api.timeouts;
     assert_eq!(
-        [timeouts.connect, timeouts.send, timeouts.read, timeouts.idle],
+        [timeouts.connect, timeouts.send, timeouts.read, timeouts.idle.both],
         [1, 20, 30, 300].map(seconds)
     );
     let web = &plan.upstreams[1];
@@ -682,4 +682,93 @@ fn limits_have_paces_by_key() {
             LimitAlgorithm::SlidingWindow(_)
         ]
     ));
+}
+
+#[test]
+fn each_direction_may_be_idle_for_a_time_of_its_own() {
+    let text = "listeners: [{ address: ':1', protocol: tcp, routes: [{ match: { sni: a.test }, upstream: a, timeouts: { client_idle: none, half_closed: 5s } }, { upstream: a }] }]\n\
+        upstreams: { a: { servers: [':2'], timeouts: { idle: 8h, client_idle: 1m, server_idle: 2m } } }";
+    let plan = plan(text);
+    let [own, rest] = &*plan.tcp[0].routes else {
+        panic!("two routes")
+    };
+    let inherited = IdleTimeouts {
+        both: seconds(8 * 3600),
+        client: Some(seconds(60)),
+        server: Some(seconds(120)),
+        half_closed: None,
+    };
+    assert_eq!(rest.timeouts.idle, inherited);
+    let expected = IdleTimeouts {
+        client: None,
+        half_closed: Some(seconds(5)),
+        ..inherited
+    };
+    assert_eq!(own.timeouts.idle, expected);
+}
+
+#[test]
+fn the_kernel_asks_whether_the_other_end_is_there() {
+    let text = "listeners: [{ address: ':1', tcp_keepalive: {}, upstream: a }, { address: ':2', protocol: tcp, tcp_keepalive: { idle: 5s, interval: 2s, probes: 3, user_timeout: 8s }, upstream: a }]\n\
+        upstreams: { a: { servers: [':3'], tcp_keepalive: { idle: 1h } }, b: { servers: [':4'] } }";
+    let plan = plan(text);
+    let usual = TcpKeepalive {
+        idle: seconds(60),
+        interval: seconds(10),
+        probes: 6,
+        user_timeout: None,
+    };
+    let own = TcpKeepalive {
+        idle: seconds(5),
+        interval: seconds(2),
+        probes: 3,
+        user_timeout: Some(seconds(8)),
+    };
+    assert_eq!(plan.listeners[0].tcp_keepalive, Some(usual));
+    assert_eq!(plan.tcp[0].tcp_keepalive, Some(own));
+    let patient = TcpKeepalive {
+        idle: seconds(3600),
+        ..usual
+    };
+    assert_eq!(plan.upstreams[0].tcp_keepalive, Some(patient));
+    assert_eq!(plan.upstreams[1].tcp_keepalive, None, "nobody asks for it");
+}
+
+#[test]
+fn what_a_listener_passes_on() {
+    let text = "listeners:
+  - name: web
+    address: ':1'
+    priority: critical
+    tls: { self_signed: [a.test] }
+    limits: { max_connections: 5, max_connections_per_source: 2 }
+    timeouts: { handshake: 3s }
+    passthrough:
+      - { match: { sni: b.test }, upstream: behind }
+      - { match: { sni: '*.b.test', alpn: h2 }, upstream: behind, timeouts: { idle: 1h }, priority: low }
+    routes:
+      - { match: { host: b.test, path: /x }, upstream: web }
+      - { name: b.test, upstream: web }
+upstreams: { web: { servers: [':2'], limits: { max_requests: 9 } }, behind: { servers: [':3'], limits: { max_requests: 9 } } }";
+    let plan = plan(text);
+    let web = &plan.listeners[0];
+    let [first, second] = &*web.passthrough else {
+        panic!("two routes")
+    };
+    // The names of requests come first.
+    assert_eq!((&*first.name, &*second.name), ("b.test-2", "*.b.test+h2"));
+    assert_eq!((first.upstream, second.upstream), (UpstreamId(1), UpstreamId(1)));
+    assert_eq!((first.priority, second.priority), (Priority::Critical, Priority::Low));
+    assert_eq!(
+        (first.timeouts.idle.both, second.timeouts.idle.both),
+        (seconds(600), seconds(3600))
+    );
+    assert_eq!(second.rule.alpn.as_deref(), Some(&b"h2"[..]));
+    let divided = web.divided();
+    assert_eq!(
+        (divided.limits.max_connections, divided.limits.sources.max_connections),
+        (5, Some(2))
+    );
+    assert_eq!((divided.handshake_timeout, divided.routes.len()), (seconds(3), 2));
+    assert!(plan.tcp.is_empty(), "it has one address");
 }

@@ -82,8 +82,9 @@ fn plan(servers: &[(&str, u16)]) -> Plan {
             connect: second,
             send: second,
             read: second,
-            idle: second,
+            idle: isobar_plan::IdleTimeouts::both(second),
         },
+        tcp_keepalive: None,
         proxy_protocol: None,
         http_version: isobar_plan::HttpVersion::Http1,
         keep_alive: KeepAlive {

@@ -240,6 +240,7 @@ mod tests {
                 published: Arc::new(isobar_l4::Published::new(isobar_l4::World {
                     generation: 1,
                     sites: Vec::new(),
+                    divided: Vec::new(),
                     udp: Vec::new(),
                     drain_timeout: PATIENCE,
                     log: None,
@@ -270,7 +271,14 @@ mod tests {
                 events: Arc::new(|_| {}),
                 stats: Arc::new(Sharded::new(2)),
             };
-            let socket = listen(any_port(), ListenOptions { backlog: 16 }).unwrap();
+            let socket = listen(
+                any_port(),
+                ListenOptions {
+                    backlog: 16,
+                    ..ListenOptions::default()
+                },
+            )
+            .unwrap();
             Self {
                 acceptor,
                 socket,

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use isobar_forward::Standing;
+use isobar_l4::throttle::Metering;
 use isobar_l4::udp::ServerIds;
 use isobar_l7::{
     Limits, LogHandle, OpenConnections, RunningLimit, ServerTls, Site, SiteParts, SiteRoute, SiteTls, World,
@@ -97,20 +98,28 @@ impl Registry {
             .collect();
         let tcp = plan.tcp.iter();
         let tcp = tcp
-            .map(|listener| Arc::new(self.tcp_site(listener, &upstreams)))
+            .map(|listener| Arc::new(self.tcp_site(listener, &upstreams, &limits)))
+            .collect();
+        // Those that pass nothing on as well: connections that were passed on by an earlier plan find their listener there.
+        let divided = plan.listeners.iter().filter(|listener| listener.tls.is_some());
+        let divided = divided
+            .map(|listener| Arc::new(self.tcp_site(&listener.divided(), &upstreams, &limits)))
             .collect();
         let udp = plan.udp.iter();
         let udp = udp
             .map(|listener| Arc::new(self.udp_site(listener, &upstreams)))
             .collect();
         let forward = plan.forward.iter();
-        let forward = forward.map(|listener| Arc::new(self.forward_site(listener))).collect();
+        let forward = forward
+            .map(|listener| Arc::new(self.forward_site(listener, &limits)))
+            .collect();
         self.forget(plan);
         let log = self.log.as_ref().map(|log| Arc::clone(&log.handle));
         Ok(Worlds {
             tcp: isobar_l4::World {
                 generation,
                 sites: tcp,
+                divided,
                 udp,
                 drain_timeout: plan.drain_timeout,
                 log: log.clone(),
@@ -239,12 +248,18 @@ impl Registry {
         })
     }
 
-    fn tcp_site(&mut self, listener: &TcpListener, upstreams: &[Arc<Upstream>]) -> isobar_l4::Site {
+    fn tcp_site(
+        &mut self,
+        listener: &TcpListener,
+        upstreams: &[Arc<Upstream>],
+        limits: &[Arc<RunningLimit>],
+    ) -> isobar_l4::Site {
         let workers = self.workers;
         let kept = self.kept(&listener.name);
         let routes = listener.routes.iter().map(|route| isobar_l4::SiteRoute {
             stats: kept.route(&route.name, workers),
             upstream: Arc::clone(&upstreams[route.upstream.0]),
+            metering: metering(limits, &route.limits),
         });
         isobar_l4::Site {
             routes: routes.collect(),
@@ -261,6 +276,7 @@ impl Registry {
             route: isobar_l4::SiteRoute {
                 stats: kept.route(&listener.route.name, workers),
                 upstream: Arc::clone(&upstreams[listener.route.upstream.0]),
+                metering: Box::default(),
             },
             listener: listener.clone(),
             stats: Arc::clone(&kept.stats),
@@ -269,7 +285,7 @@ impl Registry {
         }
     }
 
-    fn forward_site(&mut self, listener: &ForwardProxy) -> isobar_forward::Site {
+    fn forward_site(&mut self, listener: &ForwardProxy, limits: &[Arc<RunningLimit>]) -> isobar_forward::Site {
         let workers = self.workers;
         let kept = self.kept(&listener.name);
         let standing = Standing::next(kept.standing.as_ref(), listener);
@@ -280,6 +296,7 @@ impl Registry {
             listener: listener.clone(),
             stats: Arc::clone(&kept.stats),
             open: Arc::clone(&kept.open),
+            metering: metering(limits, &listener.byte_limits),
             standing,
         }
     }
@@ -327,13 +344,22 @@ fn named(limits: &[Arc<RunningLimit>], names: &[Name]) -> Box<[Arc<RunningLimit>
     names.iter().filter_map(limit).collect()
 }
 
+/// The same for bytes of connections.
+fn metering(limits: &[Arc<RunningLimit>], names: &[Name]) -> Box<[Arc<dyn Metering>]> {
+    let limits = named(limits, names).into_iter();
+    limits.map(|limit| limit as Arc<dyn Metering>).collect()
+}
+
 /// The names of a listener's routes; none: there is no such listener.
 fn routes<'p>(plan: &'p Plan, listener: &Name) -> Option<Vec<&'p Name>> {
     let http = plan.listeners.iter().find(|other| other.name == *listener);
     let tcp = plan.tcp.iter().find(|other| other.name == *listener);
     let udp = plan.udp.iter().find(|other| other.name == *listener);
     let forward = plan.forward.iter().find(|other| other.name == *listener);
-    let http = http.map(|http| http.routes.iter().map(|route| &route.name).collect());
+    let http = http.map(|http| {
+        let passed_on = http.passthrough.iter().map(|route| &route.name);
+        passed_on.chain(http.routes.iter().map(|route| &route.name)).collect()
+    });
     let tcp = || tcp.map(|tcp| tcp.routes.iter().map(|route| &route.name).collect());
     let udp = || udp.map(|udp| vec![&udp.route.name]);
     let forward = || forward.map(|forward| forward.rule_names.iter().collect());

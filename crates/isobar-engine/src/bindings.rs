@@ -72,12 +72,14 @@ impl Binding {
 
     /// Becomes the sockets of this listener. What waits to be accepted stays, also when fewer may wait from now on.
     fn serve(self, listener: &Endpoint<'_>) -> Self {
-        if let Transport::Tcp { backlog } = listener.transport
+        if let Transport::Tcp { backlog, keepalive } = listener.transport
             && listener.transport != self.transport
         {
+            let keepalive = keepalive.as_ref().map(isobar_l4::keepalive::told);
             for socket in &self.sockets {
-                // listen(2) fails for sockets that cannot listen, and these do.
+                // listen(2) fails for sockets that cannot listen, and these do; the plan's values are in range.
                 let _ = rustix::net::listen(socket, i32::try_from(backlog).unwrap_or(i32::MAX));
+                let _ = isobar_net::keepalive::set(socket, keepalive.as_ref());
             }
         }
         Self {
@@ -209,8 +211,9 @@ fn open(listener: &Endpoint<'_>, workers: usize, ours: &[Spot]) -> std::io::Resu
     let mut sockets = Vec::with_capacity(workers);
     for _ in 0..workers {
         match listener.transport {
-            Transport::Tcp { backlog } => {
-                let socket = listen(address, ListenOptions { backlog })?;
+            Transport::Tcp { backlog, keepalive } => {
+                let keepalive = keepalive.as_ref().map(isobar_l4::keepalive::told);
+                let socket = listen(address, ListenOptions { backlog, keepalive })?;
                 address = socket.local_addr()?;
                 sockets.push(OwnedFd::from(socket));
             }
@@ -259,6 +262,7 @@ mod tests {
             address: listener.address,
             transport: Transport::Tcp {
                 backlog: listener.limits.backlog,
+                keepalive: None,
             },
         });
         let listeners: &[_] = &endpoints.collect::<Vec<_>>();
@@ -332,7 +336,18 @@ mod tests {
         };
         claim(&mut bindings, &name, any, Transport::Udp);
         let address = bindings.address("a").unwrap();
-        assert_eq!(claim(&mut bindings, &name, address, Transport::Tcp { backlog: 1 }), 1);
+        assert_eq!(
+            claim(
+                &mut bindings,
+                &name,
+                address,
+                Transport::Tcp {
+                    backlog: 1,
+                    keepalive: None
+                }
+            ),
+            1
+        );
         assert_eq!(claim(&mut bindings, &name, address, Transport::Udp), 1);
         assert_eq!(claim(&mut bindings, &name, address, Transport::Udp), 0);
     }

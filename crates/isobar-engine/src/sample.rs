@@ -20,6 +20,8 @@ pub(crate) fn listener(name: &str, address: SocketAddr) -> Listener {
         tls: None,
         http2: None,
         redirect_to_tls: None,
+        passthrough: [].into(),
+        tcp_keepalive: None,
         limits: ListenerLimits {
             max_connections: 100,
             sources: isobar_plan::SourceLimits::default(),

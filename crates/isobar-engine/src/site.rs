@@ -14,6 +14,8 @@ use isobar_upstream::Sharded;
 #[derive(Debug, Clone)]
 pub(crate) enum Site {
     Http(Arc<isobar_l7::Site>),
+    /// One of HTTP over TLS, some of whose connections are passed on.
+    Divided(Arc<isobar_l7::Site>, Arc<isobar_l4::Site>),
     Tcp(Arc<isobar_l4::Site>),
     Udp(Arc<isobar_l4::UdpSite>),
     Forward(Arc<isobar_forward::Site>),
@@ -30,7 +32,7 @@ pub(crate) struct Servers {
 impl Site {
     pub(crate) fn name(&self) -> &Name {
         match self {
-            Self::Http(site) => &site.listener.name,
+            Self::Http(site) | Self::Divided(site, _) => &site.listener.name,
             Self::Tcp(site) => &site.listener.name,
             Self::Udp(site) => &site.listener.name,
             Self::Forward(site) => &site.listener.name,
@@ -39,7 +41,7 @@ impl Site {
 
     pub(crate) fn max_connections(&self) -> u32 {
         match self {
-            Self::Http(site) => site.listener.limits.max_connections,
+            Self::Http(site) | Self::Divided(site, _) => site.listener.limits.max_connections,
             Self::Tcp(site) => site.listener.limits.max_connections,
             Self::Udp(site) => site.listener.flows.max_flows,
             Self::Forward(site) => site.listener.limits.max_connections,
@@ -48,7 +50,7 @@ impl Site {
 
     pub(crate) fn backlog(&self) -> u32 {
         match self {
-            Self::Http(site) => site.listener.limits.backlog,
+            Self::Http(site) | Self::Divided(site, _) => site.listener.limits.backlog,
             Self::Tcp(site) => site.listener.limits.backlog,
             Self::Udp(_) => 0,
             Self::Forward(site) => site.listener.limits.backlog,
@@ -57,7 +59,7 @@ impl Site {
 
     pub(crate) fn open(&self) -> &Arc<OpenConnections> {
         match self {
-            Self::Http(site) => &site.open,
+            Self::Http(site) | Self::Divided(site, _) => &site.open,
             Self::Tcp(site) => &site.open,
             Self::Udp(site) => &site.open,
             Self::Forward(site) => &site.open,
@@ -66,7 +68,7 @@ impl Site {
 
     pub(crate) fn stats(&self) -> &Arc<Sharded<ListenerStats>> {
         match self {
-            Self::Http(site) => &site.stats,
+            Self::Http(site) | Self::Divided(site, _) => &site.stats,
             Self::Tcp(site) => &site.stats,
             Self::Udp(site) => &site.stats,
             Self::Forward(site) => &site.stats,
@@ -77,6 +79,11 @@ impl Site {
     pub(crate) fn routes(&self) -> Vec<(&Name, &Sharded<RouteStats>)> {
         match self {
             Self::Http(site) => site.routes().map(|(route, of)| (&route.name, &*of.stats)).collect(),
+            Self::Divided(site, passed_on) => {
+                let decrypted = site.routes().map(|(route, of)| (&route.name, &*of.stats));
+                let passed_on = passed_on.routes().map(|(route, of)| (&route.name, &*of.stats));
+                passed_on.chain(decrypted).collect()
+            }
             Self::Tcp(site) => site.routes().map(|(route, of)| (&route.name, &*of.stats)).collect(),
             Self::Udp(site) => vec![(&site.listener.route.name, &*site.route.stats)],
             Self::Forward(site) => site.rules().collect(),
@@ -91,6 +98,21 @@ impl Servers {
             Site::Http(site) => {
                 let accepted = isobar_l7::Accepted { stream, peer, site };
                 tokio::task::spawn_local(isobar_l7::serve(Rc::clone(&self.http), accepted));
+            }
+            Site::Divided(site, passed_on) => {
+                let http = Rc::clone(&self.http);
+                let accepted = isobar_l4::Accepted {
+                    stream,
+                    peer,
+                    site: passed_on,
+                };
+                let divided = isobar_l4::divide(Rc::clone(&self.tcp), accepted);
+                tokio::task::spawn_local(async move {
+                    if let Some(left) = divided.await {
+                        // A task of its own: one that waits for requests is no larger than it would be otherwise.
+                        tokio::task::spawn_local(isobar_l7::serve_left(http, site, *left));
+                    }
+                });
             }
             Site::Tcp(site) => {
                 let accepted = isobar_l4::Accepted { stream, peer, site };

@@ -57,12 +57,22 @@ impl Published {
     /// All listeners, in the order of the plan's endpoints.
     pub(crate) fn sites(&self) -> Vec<Site> {
         let (http, tcp) = (self.http.world(), self.tcp.world());
-        let http = http.sites.iter().map(|site| Site::Http(Arc::clone(site)));
+        let http = http.sites.iter().map(|site| divided(site, &tcp));
         let udp = tcp.udp.iter().map(|site| Site::Udp(Arc::clone(site)));
         let tcp = tcp.sites.iter().map(|site| Site::Tcp(Arc::clone(site)));
         let forward = self.forward.world();
         let forward = forward.sites.iter().map(|site| Site::Forward(Arc::clone(site)));
         http.chain(tcp).chain(udp).chain(forward).collect()
+    }
+}
+
+/// A listener of HTTP, some of whose connections may be passed on.
+fn divided(site: &Arc<isobar_l7::Site>, tcp: &isobar_l4::World) -> Site {
+    let mut divided = tcp.divided.iter();
+    let passed_on = divided.find(|other| other.listener.name == site.listener.name);
+    match passed_on.filter(|passed_on| !passed_on.routes.is_empty()) {
+        Some(passed_on) => Site::Divided(Arc::clone(site), Arc::clone(passed_on)),
+        None => Site::Http(Arc::clone(site)),
     }
 }
 
@@ -295,7 +305,7 @@ impl Taking {
             (Self::Connections(orders), site) => orders.set_site(site),
             (Self::Datagrams(orders), Site::Udp(site)) => orders.set_site(site),
             // Sockets of UDP are never those of another kind of listener.
-            (Self::Datagrams(_), Site::Http(_) | Site::Tcp(_) | Site::Forward(_)) => {}
+            (Self::Datagrams(_), Site::Http(_) | Site::Divided(..) | Site::Tcp(_) | Site::Forward(_)) => {}
         }
     }
 
@@ -318,7 +328,7 @@ impl Surroundings {
                 }
                 Taking::Datagrams(orders)
             }
-            Site::Http(_) | Site::Tcp(_) | Site::Forward(_) => {
+            Site::Http(_) | Site::Divided(..) | Site::Tcp(_) | Site::Forward(_) => {
                 let orders = Rc::new(Orders::new(site));
                 self.accept(id, servers, Rc::clone(&orders), TcpListener::from(socket));
                 Taking::Connections(orders)

@@ -21,7 +21,7 @@ const TIMEOUTS: Timeouts = Timeouts {
     connect: SECOND,
     send: SECOND,
     read: Duration::from_secs(5),
-    idle: SECOND,
+    idle: isobar_plan::IdleTimeouts::both(SECOND),
 };
 
 /// A frame of HTTP/2 (RFC 9113 section 4.1): its type, flags and stream.
@@ -86,6 +86,7 @@ fn upstream(port: u16) -> Upstream {
         name: "api".into(),
         balance: Balance::RoundRobin,
         hash: Vec::new(),
+        tcp_keepalive: None,
         proxy_protocol: None,
         placement: Default::default(),
         servers: vec![Server {
@@ -161,6 +162,8 @@ fn listener() -> Listener {
         tls: None,
         http2: None,
         redirect_to_tls: None,
+        passthrough: [].into(),
+        tcp_keepalive: None,
         limits: ListenerLimits {
             max_connections: 10,
             sources: isobar_plan::SourceLimits::default(),

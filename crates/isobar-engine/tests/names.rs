@@ -34,8 +34,9 @@ fn upstream(name: &str, servers: &[&str]) -> Upstream {
             connect: second,
             send: second,
             read: second,
-            idle: second,
+            idle: isobar_plan::IdleTimeouts::both(second),
         },
+        tcp_keepalive: None,
         proxy_protocol: None,
         http_version: isobar_plan::HttpVersion::Http1,
         keep_alive: KeepAlive {

@@ -1,6 +1,7 @@
 //! How does a client's connection live from its accept to its close?
 
 use std::future::poll_fn;
+use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
@@ -8,6 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use isobar_l4::throttle::{self, Subject, Throttle, Throttled, UsedUp};
 use isobar_l4::{OpenConnections, sources};
 use isobar_net::stream::{Peeked, Stream};
 use isobar_net::wheel::Timer;
@@ -18,7 +20,7 @@ use crate::outgoing::Outgoing;
 use crate::record::{self, Report};
 use crate::tunnel::Tunnel;
 use crate::users::{self, Claim, Login, Seat};
-use crate::{Site, Worker, http, socks};
+use crate::{Site, Worker, exchange, http, socks};
 
 /// The version that clients of SOCKS 5 begin with; no method of HTTP does.
 const SOCKS5: u8 = 5;
@@ -55,6 +57,10 @@ pub(crate) struct Client {
     pub(crate) report: Report,
     /// Its part of what its user may have.
     place: Option<Seat>,
+    /// The index of its worker.
+    worker: usize,
+    /// The rates that its bytes share; none: they are nobody else's business.
+    pub(crate) throttle: Option<Box<Throttle>>,
     /// Whether the listener is gone, so that this request is the last.
     orphaned: bool,
     /// Whether it has sent more than it was asked for, so that its end cannot be seen.
@@ -98,6 +104,8 @@ impl Session {
             seat: worker.roster.enter(),
             report: Report::begin(worker.shared.wheel.now()),
             place: None,
+            worker: worker.id,
+            throttle: None,
             is_ahead: false,
         };
         Self { worker, client, open }
@@ -314,10 +322,58 @@ impl Client {
         }
         match limits.requests {
             Some(rate) if !users.may_ask(&name, rate, worker.shared.wheel.now()) => {
-                Err(self.report.explain("too many requests", Cause::ForwardUserLimit))
+                return Err(self.report.explain("too many requests", Cause::ForwardUserLimit));
             }
-            _ => Ok(()),
+            _ => {}
         }
+        self.throttle()
+    }
+
+    /// Reads behind what there is, as fast as it may; ready, and false: that was the end.
+    pub(crate) fn poll_body(&mut self, cx: &mut Context<'_>, worker: &Worker, into: &mut Vec<u8>) -> Poll<bool> {
+        let side = &mut self.stream;
+        match self.throttle.as_deref_mut() {
+            None => exchange::read(cx, worker, side, into),
+            Some(throttle) => exchange::read(cx, worker, &mut Throttled { side, throttle }, into),
+        }
+    }
+
+    /// Sends what is on its way, as fast as that may go; ready when all of it is taken.
+    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>, out: &mut Outgoing) -> Poll<io::Result<()>> {
+        let stream = &mut self.stream;
+        match self.throttle.as_deref_mut() {
+            None => out.poll_flush(cx, stream),
+            Some(throttle) => out.poll_flush_by(cx, |cx, bytes| {
+                throttle.poll_write(cx, bytes, |cx, part| stream.poll_write(cx, part))
+            }),
+        }
+    }
+
+    /// Whether bytes wait for the sake of a limit, so that nobody is late.
+    pub(crate) fn is_held(&mut self) -> bool {
+        let Some(throttle) = &self.throttle else { return false };
+        self.report.throttled = throttle.waited();
+        throttle.is_holding()
+    }
+
+    /// Finds the rates that its bytes share from here on.
+    fn throttle(&mut self) -> Result<(), Cause> {
+        if self.site.metering.is_empty() {
+            return Ok(());
+        }
+        let subject = Subject {
+            source: self.peer.ip(),
+            tls_name: None,
+            user: self.report.user.as_deref(),
+            listener: &self.site.listener.name,
+            route: "",
+        };
+        let throttle = throttle::of(&self.site.metering, &subject, self.worker);
+        self.throttle = throttle.map_err(|UsedUp { cause, limit, .. }| {
+            self.report.limit = Some(limit);
+            cause
+        })?;
+        Ok(())
     }
 
     /// Says goodbye and waits until the client has heard it, within bounds.

@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use isobar_l4::Side;
 use isobar_net::stream::Stream;
 use isobar_observe::Cause;
 use isobar_plan::ClientTimeouts;
@@ -161,6 +162,9 @@ impl<'a> Exchange<'a> {
                 break;
             }
         }
+        if self.client.is_held() {
+            *waits = Waits::default();
+        }
         let (late, patience) = self.waits_for();
         if waits.late != Some(late) {
             *waits = Waits {
@@ -221,8 +225,7 @@ impl<'a> Exchange<'a> {
             return Ok(Turn::Still);
         }
         if self.inbound.is_empty() {
-            let (stream, inbound) = (&mut self.client.stream, &mut *self.inbound);
-            match read(cx, worker, stream, inbound) {
+            match self.client.poll_body(cx, worker, self.inbound) {
                 Poll::Pending => return Ok(Turn::Still),
                 Poll::Ready(true) => {}
                 Poll::Ready(false) => return Err(Cause::ClientClosed),
@@ -258,7 +261,7 @@ impl<'a> Exchange<'a> {
         worker: &Worker,
         is_for_parent: IsForParent,
     ) -> Result<Turn, Cause> {
-        match self.to_client.poll_flush(cx, &mut self.client.stream) {
+        match self.client.poll_flush(cx, &mut self.to_client) {
             Poll::Pending => return Ok(Turn::Still),
             Poll::Ready(Ok(())) => {}
             Poll::Ready(Err(_)) => return Err(Cause::ClientClosed),
@@ -377,7 +380,7 @@ fn out_append(to: &mut Outgoing, from: &mut Vec<u8>) {
 }
 
 /// Reads behind what there is; ready, and false: that was the end.
-fn read(cx: &mut Context<'_>, worker: &Worker, from: &mut Stream, into: &mut Vec<u8>) -> Poll<bool> {
+pub(crate) fn read(cx: &mut Context<'_>, worker: &Worker, from: &mut impl Side, into: &mut Vec<u8>) -> Poll<bool> {
     worker.shared.scratch.with_input(|input| {
         from.poll_read(cx, input).map(|read| match read {
             Ok(count) if count > 0 => {

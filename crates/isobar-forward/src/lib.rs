@@ -20,6 +20,7 @@ mod names;
 mod outgoing;
 mod pac;
 mod parent;
+mod race;
 mod reach;
 mod record;
 mod socks;

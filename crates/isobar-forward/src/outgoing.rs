@@ -31,8 +31,17 @@ impl Outgoing {
 
     /// Writes what is here; ready when all of it is taken.
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>, to: &mut Stream) -> Poll<io::Result<()>> {
+        self.poll_flush_by(cx, |cx, bytes| to.poll_write(cx, bytes))
+    }
+
+    /// The same, by another way of writing.
+    pub(crate) fn poll_flush_by(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut write: impl FnMut(&mut Context<'_>, &[u8]) -> Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<()>> {
         while let Some(rest) = self.bytes.get(self.sent..).filter(|rest| !rest.is_empty()) {
-            match to.poll_write(cx, rest) {
+            match write(cx, rest) {
                 Poll::Ready(Ok(count)) => self.sent += count,
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => return Poll::Pending,

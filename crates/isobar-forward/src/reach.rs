@@ -7,16 +7,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use isobar_l4::keepalive;
 use isobar_net::stream::Stream;
 use isobar_observe::Cause;
 use isobar_plan::ParentProxy;
 use isobar_route::destination::{Asked, Denial, DestinationHost};
 
 use crate::connection::Client;
-use crate::{LookupError, Worker, parent};
-
-/// Addresses of one destination that are tried at most.
-const MAX_TRIES: usize = 4;
+use crate::{LookupError, Worker, parent, race};
 
 /// Where a client wants to go.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -207,14 +205,7 @@ async fn find_parent(worker: &Worker, client: &mut Client, parent: &ParentProxy)
     Ok(addresses.iter().map(|ip| SocketAddr::new(*ip, parent.port)).collect())
 }
 
-/// What came of trying addresses.
-struct Tried {
-    outcome: io::Result<Stream>,
-    address: Option<SocketAddr>,
-    attempts: u8,
-}
-
-/// Connects to one of the addresses, all within one deadline: the next is tried where one refuses, or takes more than its share.
+/// Connects to the address that answers first, all within one deadline.
 async fn connect(
     worker: &Worker,
     client: &mut Client,
@@ -224,7 +215,11 @@ async fn connect(
     let began = worker.shared.wheel.now();
     client.timer.set(until);
     let tried = client
-        .during(worker, Cause::ConnectTimeout, try_all(addresses, until))
+        .during(
+            worker,
+            Cause::ConnectTimeout,
+            race::run(addresses, until, Stream::connect),
+        )
         .await;
     let now = worker.shared.wheel.now();
     client.report.connect = Some(now.saturating_duration_since(began));
@@ -235,10 +230,13 @@ async fn connect(
     client.report.address = tried.address;
     client.report.attempts = tried.attempts;
     match tried.outcome {
-        Ok(stream) => Ok(Reached {
-            stream,
-            early: Vec::new(),
-        }),
+        Ok(stream) => {
+            keepalive::ask(&stream, client.site.listener.destination_keepalive.as_ref());
+            Ok(Reached {
+                stream,
+                early: Vec::new(),
+            })
+        }
         Err(error) => {
             client.report.error = Some(error.kind());
             Err(match error.kind() {
@@ -248,29 +246,6 @@ async fn connect(
             })
         }
     }
-}
-
-async fn try_all(addresses: &[SocketAddr], until: Instant) -> Tried {
-    let mut tried = Tried {
-        outcome: Err(io::ErrorKind::NotFound.into()),
-        address: None,
-        attempts: 0,
-    };
-    let count = addresses.len().min(MAX_TRIES);
-    for (address, left) in addresses.iter().zip((1..=count).rev()) {
-        let rest = until.saturating_duration_since(Instant::now());
-        let share = rest / u32::try_from(left).unwrap_or(1);
-        tried.address = Some(*address);
-        tried.attempts += 1;
-        tried.outcome = match tokio::time::timeout(share, Stream::connect(*address)).await {
-            Ok(connected) => connected,
-            Err(_) => Err(io::ErrorKind::TimedOut.into()),
-        };
-        if tried.outcome.is_ok() {
-            break;
-        }
-    }
-    tried
 }
 
 /// Whether a connection failed for lack of descriptors, local ports or memory.

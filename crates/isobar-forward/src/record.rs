@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use isobar_observe::access::Record;
 use isobar_observe::{Cause, WallTime};
+use isobar_plan::Name;
 
 use crate::Worker;
 use crate::connection::Client;
@@ -32,6 +33,10 @@ pub(crate) struct Report {
     pub(crate) connect: Option<Duration>,
     pub(crate) first_byte: Option<Instant>,
     pub(crate) status: u16,
+    /// The limit that refused it; none: none did.
+    pub(crate) limit: Option<Name>,
+    /// How long its bytes waited for the sake of limits.
+    pub(crate) throttled: Duration,
     pub(crate) bytes_in: u64,
     pub(crate) bytes_out: u64,
     pub(crate) is_tunnel: bool,
@@ -55,6 +60,8 @@ impl Report {
             connect: None,
             first_byte: None,
             status: 0,
+            limit: None,
+            throttled: Duration::ZERO,
             bytes_in: 0,
             bytes_out: 0,
             is_tunnel: false,
@@ -135,9 +142,10 @@ fn line<'a>(client: &'a Client, cause: Cause, address: Option<&'a str>, now: Ins
         tried: b"",
         tls_error: b"",
         retry_refused: false,
-        limit: None,
+        limit: report.limit.as_deref(),
         limit_shadow: None,
         limit_delay: Duration::ZERO,
+        throttled: report.throttled,
         limit_remaining: None,
         upgraded: report.is_tunnel,
         cause,

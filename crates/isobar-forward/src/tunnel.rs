@@ -3,9 +3,10 @@
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use isobar_l4::{Broken, Relay, Relayed};
+use isobar_l4::throttle::Throttled;
+use isobar_l4::{Broken, Lull, Moved, Relay, Relayed};
 use isobar_net::stream::Stream;
 use isobar_observe::{Cause, RouteStats};
 use isobar_upstream::Sharded;
@@ -18,8 +19,7 @@ use crate::connection::Client;
 pub(crate) struct Tunnel {
     relay: Relay,
     server: Stream,
-    /// How long nothing may move in either direction.
-    idle: Duration,
+    lull: Lull,
     /// What it carried before it was a tunnel.
     before: (u64, u64),
     /// The world whose rules it has seen.
@@ -69,7 +69,7 @@ impl Tunnel {
         Box::new(Self {
             relay: Relay::new(early.to_server, early.to_client),
             server,
-            idle: client.site.listener.waits.idle,
+            lull: Lull::begin(worker.shared.wheel.now()),
             before: (client.report.bytes_in, client.report.bytes_out),
             generation: worker.generation(),
             leaves_at: None,
@@ -79,7 +79,7 @@ impl Tunnel {
 
     /// Passes bytes both ways until that is over.
     pub(crate) async fn carry(&mut self, worker: &Worker, client: &mut Client) -> Cause {
-        client.timer.set(worker.shared.wheel.now() + self.idle);
+        client.timer.set(self.due(client).0);
         let cause = poll_fn(|cx| self.poll_carry(cx, worker, client)).await;
         client.report.bytes_in = self.before.0 + self.relay.bytes_up();
         client.report.bytes_out = self.before.1 + self.relay.bytes_down();
@@ -87,10 +87,22 @@ impl Tunnel {
     }
 
     fn poll_carry(&mut self, cx: &mut Context<'_>, worker: &Worker, client: &mut Client) -> Poll<Cause> {
-        match self
-            .relay
-            .poll(cx, worker.shared.tools(), &mut client.stream, &mut self.server)
-        {
+        let tools = worker.shared.tools();
+        let (relay, server) = (&mut self.relay, &mut self.server);
+        let relayed = match client.throttle.as_deref_mut() {
+            None => relay.poll(cx, tools, &mut client.stream, server),
+            Some(throttle) => {
+                let side = &mut client.stream;
+                let relayed = relay.poll(cx, tools, &mut Throttled { side, throttle }, server);
+                client.report.throttled = throttle.waited();
+                match relayed {
+                    // It is a limit that keeps them waiting, and no peer.
+                    Relayed::Still if throttle.is_holding() => Relayed::Moved(Moved::BOTH),
+                    relayed => relayed,
+                }
+            }
+        };
+        match relayed {
             Relayed::Over => {
                 return Poll::Ready(match self.relay.broken() {
                     Some(Broken::Client) => Cause::ClientClosed,
@@ -98,13 +110,14 @@ impl Tunnel {
                     None => Cause::Complete,
                 });
             }
-            Relayed::Moved => {
+            Relayed::Moved(moved) => {
                 let now = worker.shared.wheel.now();
                 if self.relay.bytes_down() > 0 {
                     client.report.first_byte.get_or_insert(now);
                 }
-                let idle_at = now + self.idle;
-                client.timer.set(self.leaves_at.map_or(idle_at, |at| at.min(idle_at)));
+                self.lull.moved(moved, now);
+                let (due, _) = self.due(client);
+                client.timer.set(self.leaves_at.map_or(due, |at| at.min(due)));
             }
             Relayed::Still => {}
         }
@@ -113,10 +126,23 @@ impl Tunnel {
         }
         worker.roster.note(client.seat, cx.waker());
         self.look_up(worker, client);
-        client.timer.poll_expired(cx).map(|()| match self.leaves_at {
-            Some(at) if at <= worker.shared.wheel.now() => Cause::Drained,
-            _ => Cause::IdleTimeout,
-        })
+        client.timer.poll_expired(cx).map(|()| self.expired(worker, client))
+    }
+
+    /// When it is over unless something moves, and why.
+    fn due(&self, client: &Client) -> (Instant, Cause) {
+        self.lull.due(&self.relay, &client.site.listener.waits.idle)
+    }
+
+    fn expired(&self, worker: &Worker, client: &mut Client) -> Cause {
+        if self.leaves_at.is_some_and(|at| at <= worker.shared.wheel.now()) {
+            return Cause::Drained;
+        }
+        let (_, cause) = self.due(client);
+        match Lull::detail(&self.relay, cause) {
+            Some(detail) => client.report.explain(detail, cause),
+            None => cause,
+        }
     }
 
     /// Finds out whether its listener is still there. Where it is not, its time to finish begins.
@@ -130,7 +156,7 @@ impl Tunnel {
             let now = worker.shared.wheel.now();
             let leaves_at = now + world.drain_timeout;
             self.leaves_at = Some(leaves_at);
-            client.timer.set(leaves_at.min(now + self.idle));
+            client.timer.set(leaves_at.min(self.due(client).0));
         }
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use isobar_l4::published::{self, Generation};
+use isobar_l4::throttle::Metering;
 use isobar_l4::{LogHandle, OpenConnections};
 use isobar_observe::{ListenerStats, RouteStats};
 use isobar_plan::{ForwardProxy, Name};
@@ -38,6 +39,8 @@ pub struct Site {
     pub open: Arc<OpenConnections>,
     /// What is counted of each rule, in the order of their names; kept by those.
     pub rules: Vec<Arc<Sharded<RouteStats>>>,
+    /// The rates that bytes of its clients share.
+    pub metering: Box<[Arc<dyn Metering>]>,
     /// What is known of names and users; kept as well.
     pub standing: Standing,
 }

@@ -13,6 +13,7 @@ use isobar_observe::Cause;
 use isobar_upstream::{Permit, Place, Wanted, moment};
 
 use crate::connection::Client;
+use crate::keepalive;
 use crate::opening::Ways;
 use crate::worker::Kept;
 
@@ -44,6 +45,7 @@ pub(crate) async fn connect(
     let took = now.saturating_duration_since(began);
     client.report.connect = Some(took);
     let stream = result?;
+    keepalive::ask(&stream, ways.local.view().settings().tcp_keepalive.as_ref());
     stats.connections_opened.increment();
     place.finished(now, took, Outcome::Success);
     Ok((stream, permit))

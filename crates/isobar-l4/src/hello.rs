@@ -13,6 +13,7 @@ use isobar_wire::client_hello::{ClientHello, ClientHelloError, Seen};
 
 use crate::Worker;
 use crate::connection::Client;
+use crate::divided::{Others, Unopened};
 use crate::world::Site;
 
 /// The alert that answers a name which nobody here has. RFC 6066 section 3.
@@ -21,19 +22,19 @@ const UNRECOGNIZED_NAME: u8 = 112;
 /// What a connection began with.
 #[derive(Debug, Default)]
 pub(crate) struct Begun {
-    /// The route, as an index into the listener's.
-    pub(crate) route: usize,
+    /// The route, as an index into the listener's; none: it is left to others.
+    pub(crate) route: Option<usize>,
     /// What was read, and is to be passed on.
     pub(crate) bytes: Vec<u8>,
 }
 
 /// Finds the route of a connection, and waits for its hello where that is needed.
-pub(crate) async fn begin(worker: &Worker, client: &mut Client) -> Result<Begun, Cause> {
+pub(crate) async fn begin(worker: &Worker, client: &mut Client) -> Result<Begun, Unopened> {
     let listener = &client.site.site.listener;
     if !listener.reads_hello {
         let route = choose(&client.site.site, None).ok_or(Cause::NoRoute)?;
         return Ok(Begun {
-            route,
+            route: Some(route),
             bytes: Vec::new(),
         });
     }
@@ -48,18 +49,23 @@ pub(crate) async fn begin(worker: &Worker, client: &mut Client) -> Result<Begun,
         }
         worker.roster.note(client.seat, cx.waker());
         client.timer.poll_expired(cx).map(|()| {
-            client.report.detail = Some("the client hello was not complete in time".into());
+            client.report.explain("the client hello was not complete in time");
             Err(Refused::silently(Cause::ClientHello))
         })
     })
     .await;
     match begun {
         Ok(route) => Ok(Begun { route, bytes }),
+        // Nobody knows whose it would have been: it is a handshake that came to nothing, as it would be with nothing to pass on.
+        Err(_) if client.others == Others::Left => {
+            client.site.site.stats.of(worker.id).tls_abandoned.increment();
+            Err(Unopened::Unknown)
+        }
         Err(Refused { cause, alert }) => {
             if let Some(alert) = alert {
                 tell(client, alert).await;
             }
-            Err(cause)
+            Err(cause.into())
         }
     }
 }
@@ -82,7 +88,7 @@ fn poll_hello(
     worker: &Worker,
     client: &mut Client,
     bytes: &mut Vec<u8>,
-) -> Poll<Result<usize, Refused>> {
+) -> Poll<Result<Option<usize>, Refused>> {
     loop {
         let judged = worker.shared.scratch.with_input(|input| {
             let room = input.get_mut(..ClientHelloError::MAX_BYTES).unwrap_or_default();
@@ -96,29 +102,37 @@ fn poll_hello(
             };
             Poll::Ready(judge(client, bytes, joined))
         });
-        if let Some(route) = ready!(judged)? {
-            return Poll::Ready(Ok(route));
+        match ready!(judged)? {
+            Judged::Partial => {}
+            Judged::Route(route) => return Poll::Ready(Ok(Some(route))),
+            Judged::Left => return Poll::Ready(Ok(None)),
         }
     }
 }
 
-/// The route, once enough is here.
-fn judge(
-    client: &mut Client,
-    bytes: &[u8],
-    joined: &mut [u8; ClientHelloError::MAX_BYTES],
-) -> Result<Option<usize>, Refused> {
+/// What is known by what is here.
+enum Judged {
+    Partial,
+    Route(usize),
+    Left,
+}
+
+/// Finds the route, once enough is here. What has none is refused, or left to those who can say better what is wrong.
+fn judge(client: &mut Client, bytes: &[u8], joined: &mut [u8; ClientHelloError::MAX_BYTES]) -> Result<Judged, Refused> {
+    let is_left = client.others == Others::Left;
     let site = &client.site.site;
     match ClientHello::read(bytes, joined) {
-        Ok(Seen::Partial) => Ok(None),
+        Ok(Seen::Partial) => Ok(Judged::Partial),
+        Ok(Seen::NotTls) | Err(_) if is_left => Ok(Judged::Left),
         Ok(Seen::NotTls) => match choose(site, None) {
-            Some(route) => Ok(Some(route)),
+            Some(route) => Ok(Judged::Route(route)),
             None => Err(Refused::silently(Cause::NoRoute)),
         },
         Ok(Seen::Hello(hello)) => {
             client.report.server_name = hello.server_name.map(|name| name.to_ascii_lowercase().into());
             match choose(site, Some(&hello)) {
-                Some(route) => Ok(Some(route)),
+                Some(route) => Ok(Judged::Route(route)),
+                None if is_left => Ok(Judged::Left),
                 None => Err(Refused {
                     cause: Cause::NoRoute,
                     alert: Some(UNRECOGNIZED_NAME),
@@ -126,7 +140,7 @@ fn judge(
             }
         }
         Err(error) => {
-            client.report.detail = Some(error.to_string().into());
+            client.report.explain(error);
             Err(Refused {
                 cause: Cause::ClientHello,
                 alert: Some(error.alert()),

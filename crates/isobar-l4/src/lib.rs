@@ -13,9 +13,12 @@
 
 mod connecting;
 mod connection;
+mod divided;
 mod hello;
+pub mod keepalive;
 mod key;
 mod log;
+mod lull;
 mod open;
 mod opening;
 pub mod proxy;
@@ -25,15 +28,18 @@ mod relay;
 mod roster;
 mod shared;
 pub mod sources;
+pub mod throttle;
 pub mod udp;
 mod waiting;
 mod worker;
 mod world;
 
 pub use connection::{Accepted, serve};
+pub use divided::{Left, divide};
 pub use log::{LineSink, Lines, LogHandle};
+pub use lull::Lull;
 pub use open::OpenConnections;
-pub use relay::{Broken, Relay, Relayed, Side, Tools};
+pub use relay::{Broken, Moved, Relay, Relayed, Side, Tools};
 pub use roster::Roster;
 pub use shared::Shared;
 pub use worker::{Worker, WorkerParts};

@@ -16,12 +16,14 @@ use isobar_wire::proxy_protocol::{Endpoints, ProxyHeader, ProxyVersion, Tlvs, Tr
 use crate::Worker;
 use crate::connecting;
 use crate::connection::Client;
+use crate::divided::Unopened;
 use crate::hello;
 use crate::key;
+use crate::lull::Lull;
 use crate::proxy::{self, HeaderReader, ProxyFault, Told};
-use crate::record;
 use crate::relay::Relay;
 use crate::sources;
+use crate::throttle::{self, Subject, Throttle, UsedUp, Way};
 use crate::waiting;
 use crate::worker::Kept;
 
@@ -31,10 +33,13 @@ pub(crate) struct Opened {
     pub(crate) relay: Relay,
     pub(crate) server: Stream,
     pub(crate) place: Place<Kept>,
-    /// How long nothing may move in either direction.
-    pub(crate) idle: Duration,
+    pub(crate) lull: Lull,
     /// When it was connected.
     pub(crate) since: Instant,
+    /// When it ends because its listener or its server is gone; none: both are there.
+    pub(crate) leaves_at: Option<Instant>,
+    /// The rates that its bytes share; none: they are nobody else's business.
+    pub(crate) throttle: Option<Box<Throttle>>,
     /// Its part of the connections that its upstream may have.
     pub(crate) _permit: Permit,
 }
@@ -57,7 +62,7 @@ pub(crate) struct Ways<'a> {
 }
 
 /// Finds out who the client is, its route, and a server that takes it.
-pub(crate) async fn open(worker: &Rc<Worker>, client: &mut Client) -> Result<Box<Opened>, Cause> {
+pub(crate) async fn open(worker: &Rc<Worker>, client: &mut Client) -> Result<Box<Opened>, Unopened> {
     let site = Rc::clone(&client.site);
     let told = match &site.site.listener.proxy {
         Some(sources) => told(worker, client, sources).await?,
@@ -66,13 +71,13 @@ pub(crate) async fn open(worker: &Rc<Worker>, client: &mut Client) -> Result<Box
     let limits = &site.site.listener.limits.sources;
     client.entered = sources::enter(&site.site.open, limits, client.peer.ip(), client.report.began)?;
     let begun = hello::begin(worker, client).await?;
-    client.report.route = Some(begun.route);
-    let ((rules, _), local) = site
-        .site
-        .rules(begun.route)
-        .zip(site.upstream(begun.route))
-        .ok_or(Cause::NoRoute)?;
+    let Some(route) = begun.route else {
+        return Err(Unopened::Left(begun.bytes));
+    };
+    client.report.route = Some(route);
+    let ((rules, _), local) = site.site.rules(route).zip(site.upstream(route)).ok_or(Cause::NoRoute)?;
     client.report.upstream = Some(Rc::clone(local));
+    let throttle = throttle(worker, client, (route, begun.bytes.len() as u64))?;
     let view = local.view();
     let queue = view.settings().queue;
     let mut ways = Ways {
@@ -95,10 +100,44 @@ pub(crate) async fn open(worker: &Rc<Worker>, client: &mut Client) -> Result<Box
         relay: Relay::introduced(first, begun.bytes.len() as u64),
         server,
         place,
-        idle: rules.timeouts.idle,
+        lull: Lull::begin(worker.shared.wheel.now()),
         since: worker.shared.wheel.now(),
+        leaves_at: None,
+        throttle,
         _permit: permit,
     }))
+}
+
+/// The rates that the bytes of a connection share; of those that were read already so many count.
+///
+/// *Errors*: there is nothing left of one.
+fn throttle(
+    worker: &Worker,
+    client: &mut Client,
+    (route, early): (usize, u64),
+) -> Result<Option<Box<Throttle>>, Cause> {
+    let Some((rules, counted)) = client.site.site.rules(route) else {
+        return Ok(None);
+    };
+    if counted.metering.is_empty() {
+        return Ok(None);
+    }
+    let subject = Subject {
+        source: client.peer.ip(),
+        tls_name: client.report.server_name.as_deref(),
+        user: None,
+        listener: &client.site.site.listener.name,
+        route: &rules.name,
+    };
+    let throttle = throttle::of(&counted.metering, &subject, worker.id);
+    let mut throttle = throttle.map_err(|UsedUp { cause, limit, .. }| {
+        client.report.refused_by(limit);
+        cause
+    })?;
+    if let Some(throttle) = &mut throttle {
+        throttle.moved(Way::Up, early);
+    }
+    Ok(throttle)
 }
 
 /// Reads whom a proxy in front speaks for; none: the client speaks for itself. From then on that is who the client is.
@@ -129,7 +168,7 @@ async fn told(worker: &Worker, client: &mut Client, sources: &ProxySources) -> R
             Ok(Some(told))
         }
         Err(fault) => {
-            client.report.detail = Some(fault.to_string().into());
+            client.report.explain(fault);
             Err(Cause::ProxyHeader)
         }
     }
@@ -250,7 +289,7 @@ impl Ways<'_> {
         if cause.blames_one_server() {
             let now = self.worker.shared.wheel.now();
             place.unreachable(now, client.report.connect.unwrap_or_default());
-            record::note(&mut client.report.tried, server, cause);
+            client.report.note(server, cause);
         }
     }
 

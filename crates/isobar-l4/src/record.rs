@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use isobar_observe::access::{Record, Secured};
 use isobar_observe::{Cause, Picked, RouteStats, WallTime};
+use isobar_plan::Name;
 use isobar_upstream::{Local, LocalServer, Server};
 
 use crate::Worker;
@@ -27,8 +28,8 @@ pub(crate) struct Report {
     /// Why it was chosen.
     pub(crate) picked: Option<Picked>,
     attempts: u8,
-    /// Servers that failed, and why, as the access log has it.
-    pub(crate) tried: Vec<u8>,
+    /// What went wrong on the way; none: nothing did.
+    trouble: Option<Box<Trouble>>,
     pub(crate) retry_refused: bool,
     pub(crate) queued: Duration,
     /// How long the last connection took to be made.
@@ -37,10 +38,21 @@ pub(crate) struct Report {
     pub(crate) first_byte: Option<Instant>,
     /// The name that the client asked for in its TLS handshake.
     pub(crate) server_name: Option<Box<str>>,
-    /// What exactly was wrong with what the client sent.
-    pub(crate) detail: Option<Box<str>>,
+    /// How long its bytes waited for the sake of limits.
+    pub(crate) throttled_ms: u32,
     pub(crate) bytes_in: u64,
     pub(crate) bytes_out: u64,
+}
+
+/// What went wrong. Boxed: few connections have it, and very many wait for hours.
+#[derive(Debug, Default)]
+struct Trouble {
+    /// Servers that failed, and why, as the access log has it.
+    tried: Vec<u8>,
+    /// What exactly was wrong with what the client sent; empty: nothing.
+    detail: String,
+    /// The limit that refused it.
+    limit: Option<Name>,
 }
 
 impl Report {
@@ -52,16 +64,26 @@ impl Report {
             server: None,
             picked: None,
             attempts: 0,
-            tried: Vec::new(),
+            trouble: None,
             retry_refused: false,
             queued: Duration::ZERO,
             connect: None,
             first_byte: None,
             server_name: None,
-            detail: None,
+            throttled_ms: 0,
             bytes_in: 0,
             bytes_out: 0,
         }
+    }
+
+    /// What exactly was wrong with what the client sent.
+    pub(crate) fn explain(&mut self, detail: impl ToString) {
+        self.trouble.get_or_insert_default().detail = detail.to_string();
+    }
+
+    /// This limit refused it.
+    pub(crate) fn refused_by(&mut self, limit: Name) {
+        self.trouble.get_or_insert_default().limit = Some(limit);
     }
 
     /// Another server is tried, or the same one once more.
@@ -70,13 +92,27 @@ impl Report {
         self.attempts = self.attempts.saturating_add(1);
         self.connect = None;
     }
-}
 
-/// Takes note of a server that was not reached, and why, as the access log has it.
-pub(crate) fn note(tried: &mut Vec<u8>, server: &Server, cause: Cause) {
-    let space = if tried.is_empty() { "" } else { " " };
-    // Writing into a Vec cannot fail.
-    let _ = write!(tried, "{space}{}:{cause}", server.name());
+    /// Takes note of a server that was not reached, and why.
+    pub(crate) fn note(&mut self, server: &Server, cause: Cause) {
+        let Trouble { tried, .. } = self.trouble.get_or_insert_default().as_mut();
+        let space = if tried.is_empty() { "" } else { " " };
+        // Writing into a Vec cannot fail.
+        let _ = write!(tried, "{space}{}:{cause}", server.name());
+    }
+
+    /// Servers that were not reached, and why; empty: all were.
+    pub(crate) fn tried(&self) -> &[u8] {
+        self.trouble.as_ref().map_or(b"", |trouble| &trouble.tried)
+    }
+
+    fn detail(&self) -> &str {
+        self.trouble.as_ref().map_or("", |trouble| &trouble.detail)
+    }
+
+    fn limit(&self) -> Option<&str> {
+        self.trouble.as_ref().and_then(|trouble| trouble.limit.as_deref())
+    }
 }
 
 /// Counts what a server carried.
@@ -84,6 +120,9 @@ pub(crate) fn carried(worker: &Worker, client: &mut Client, opened: &Opened, cau
     let (bytes_in, bytes_out) = (opened.relay.bytes_up(), opened.relay.bytes_down());
     client.report.bytes_in = bytes_in;
     client.report.bytes_out = bytes_out;
+    if let Some(throttle) = &opened.throttle {
+        client.report.throttled_ms = u32::try_from(throttle.waited().as_millis()).unwrap_or(u32::MAX);
+    }
     let stats = opened.place.server().server.stats(worker.id);
     stats.request_body_bytes.add(bytes_in);
     stats.response_body_bytes.add(bytes_out);
@@ -165,17 +204,18 @@ fn record<'a>(worker: &Worker, (of, report): (&'a Of<'a>, &'a Report), cause: Ca
         queue: report.queued,
         connect: report.connect,
         attempts: report.attempts,
-        tried: &report.tried,
+        tried: report.tried(),
         tls_error: b"",
         grpc_status: None,
-        limit: None,
+        limit: report.limit(),
         limit_shadow: None,
         limit_delay: Duration::ZERO,
+        throttled: Duration::from_millis(report.throttled_ms.into()),
         limit_remaining: None,
         retry_refused: report.retry_refused,
         upgraded: false,
         cause,
-        detail: report.detail.as_deref().unwrap_or_default(),
+        detail: report.detail(),
     }
 }
 

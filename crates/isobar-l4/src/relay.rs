@@ -4,11 +4,13 @@
 //! it is over when both have ended. How long nothing may move, its users decide.
 
 use std::io;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use isobar_net::scratch::Scratch;
 use isobar_net::splice::{Pipe, Pipes, SpliceError};
 use isobar_net::stream::Stream;
+
+use crate::throttle::Way;
 
 /// A read of this size shows that bulk data is coming, which is worth a pipe.
 const BULK_BYTES: usize = 64 * 1024;
@@ -18,8 +20,14 @@ pub trait Side {
     /// Reads as [`Stream::poll_read`] does.
     fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>>;
 
-    /// Writes as [`Stream::poll_write`] does.
-    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>>;
+    /// Writes as [`Stream::poll_write_soon`] does.
+    fn poll_write_soon(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>>;
+
+    /// Goes on with what was written and not taken, as [`Stream::poll_untaken`] does.
+    fn poll_untaken(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Waits until all that was written is sent, as [`Stream::poll_settled`] does.
+    fn poll_settled(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 
     /// Tells the peer that no more bytes will come.
     ///
@@ -28,6 +36,14 @@ pub trait Side {
 
     /// The connection, where its bytes are what the peer means, so that the kernel can move them.
     fn plain(&mut self) -> Option<&mut Stream>;
+
+    /// Ready, with the most that the kernel may move between a client and its [plain](Self::plain) connection, when it may.
+    fn poll_turn(&mut self, _: &mut Context<'_>, _: Way) -> Poll<u64> {
+        Poll::Ready(u64::MAX)
+    }
+
+    /// The kernel has moved so much.
+    fn moved(&mut self, _: Way, _: u64) {}
 }
 
 impl Side for Stream {
@@ -35,8 +51,16 @@ impl Side for Stream {
         self.poll_read(cx, buf)
     }
 
-    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.poll_write(cx, bytes)
+    fn poll_write_soon(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_soon(cx, bytes)
+    }
+
+    fn poll_untaken(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_untaken(cx)
+    }
+
+    fn poll_settled(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_settled(cx)
     }
 
     fn shutdown_write(&mut self) -> io::Result<()> {
@@ -70,9 +94,23 @@ pub enum Relayed {
     /// Both directions have ended.
     Over,
     /// Something moved.
-    Moved,
+    Moved(Moved),
     /// Nothing did.
     Still,
+}
+
+/// In which directions something moved, or came nearer to its end.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Moved {
+    /// From the client to the server.
+    pub up: bool,
+    /// From the server to the client.
+    pub down: bool,
+}
+
+impl Moved {
+    /// In both.
+    pub const BOTH: Self = Self { up: true, down: true };
 }
 
 /// Which connection broke, rather than ended.
@@ -114,6 +152,16 @@ impl Relay {
         self.down.bytes
     }
 
+    /// From the client to the server.
+    pub(crate) fn up(&self) -> &Half {
+        &self.up
+    }
+
+    /// From the server to the client.
+    pub(crate) fn down(&self) -> &Half {
+        &self.down
+    }
+
     /// Whose connection broke.
     #[must_use]
     pub fn broken(&self) -> Option<Broken> {
@@ -135,40 +183,63 @@ impl Relay {
         client: &mut impl Side,
         server: &mut impl Side,
     ) -> Relayed {
-        let mut moved = Relayed::Still;
+        let mut moved = Moved::default();
         loop {
-            let turns = [
-                self.up.poll_turn(cx, tools, client, server),
-                self.down.poll_turn(cx, tools, server, client),
-            ];
+            let up = self.up.poll_turn(cx, tools, client, server).is_ready();
+            let down = self.down.poll_turn(cx, tools, server, client).is_ready();
             // What broke takes nothing any more.
             self.up.end_with(&self.down);
             self.down.end_with(&self.up);
             if self.up.state == HalfState::Ended && self.down.state == HalfState::Ended {
                 return Relayed::Over;
             }
-            if !turns.contains(&Poll::Ready(())) {
-                return moved;
+            if !up && !down {
+                return if moved == Moved::default() {
+                    Relayed::Still
+                } else {
+                    Relayed::Moved(moved)
+                };
             }
-            moved = Relayed::Moved;
+            moved = Moved {
+                up: moved.up || up,
+                down: moved.down || down,
+            };
         }
     }
 }
 
 /// One direction.
 #[derive(Debug)]
-struct Half {
-    /// Bytes that the destination has not taken.
-    pending: Vec<u8>,
-    /// How many of them it has.
-    sent: usize,
+pub(crate) struct Half {
+    /// Boxed: there are none for nearly all of a connection's time.
+    pending: Option<Box<Pending>>,
     /// Boxed: only bulk data has one.
     pipe: Option<Box<Pipe>>,
     state: HalfState,
     source_ended: bool,
     source_broke: bool,
     destination_broke: bool,
+    /// Whether the destination still owed taking what it was written, when it was last asked.
+    is_untaken: bool,
     bytes: u64,
+}
+
+/// Bytes that were read, and that the destination has not taken all of.
+#[derive(Debug)]
+struct Pending {
+    bytes: Vec<u8>,
+    /// How many of them it has.
+    sent: usize,
+}
+
+impl Pending {
+    fn of(bytes: Vec<u8>) -> Option<Box<Self>> {
+        (!bytes.is_empty()).then(|| Box::new(Self { bytes, sent: 0 }))
+    }
+
+    fn rest(&self) -> &[u8] {
+        self.bytes.get(self.sent..).unwrap_or_default()
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -182,15 +253,25 @@ enum HalfState {
 impl Half {
     fn new(pending: Vec<u8>) -> Self {
         Self {
-            pending,
-            sent: 0,
+            pending: Pending::of(pending),
             pipe: None,
             state: HalfState::Open,
             source_ended: false,
             source_broke: false,
             destination_broke: false,
+            is_untaken: false,
             bytes: 0,
         }
+    }
+
+    /// Whether nothing more will come this way.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.state == HalfState::Ended
+    }
+
+    /// Whether something is on its way that the destination has not taken.
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.is_untaken || self.pending.is_some() || self.pipe.as_ref().is_some_and(|pipe| pipe.buffered() > 0)
     }
 
     /// Moves this direction on by one step; ready: it moved, or came nearer to its end. A source that breaks has ended; where
@@ -205,29 +286,48 @@ impl Half {
         if self.state == HalfState::Ended {
             return Poll::Pending;
         }
-        let before = self.sent;
-        while let Some(rest) = self.pending.get(self.sent..).filter(|rest| !rest.is_empty()) {
-            match to.poll_write(cx, rest) {
-                Poll::Ready(Ok(count)) => self.sent += count,
-                Poll::Ready(Err(_)) => return self.destination_breaks(),
-                Poll::Pending if self.sent > before => return Poll::Ready(()),
-                Poll::Pending => return Poll::Pending,
-            }
+        // Nobody else would: the direction in which this side is read may be over.
+        let untaken = to.poll_untaken(cx);
+        self.is_untaken = untaken.is_pending();
+        match untaken {
+            Poll::Ready(Ok(())) => {}
+            Poll::Ready(Err(_)) => return self.destination_breaks(),
+            Poll::Pending => return Poll::Pending,
         }
-        if self.sent > 0 {
-            self.pending = Vec::new();
-            self.sent = 0;
+        if self.pending.is_some() {
+            return self.poll_pending(cx, to);
         }
         if self.pipe.is_some() {
             return self.poll_splice(cx, from, to);
         }
         if self.state == HalfState::Ending {
             // The other side may be gone altogether, which its own direction finds out.
+            if to.poll_settled(cx).is_pending() {
+                return Poll::Pending;
+            }
             let _ = to.shutdown_write();
             self.state = HalfState::Ended;
             return Poll::Ready(());
         }
         self.poll_copy(cx, tools, from, to)
+    }
+
+    /// Goes on with what the destination did not take.
+    fn poll_pending(&mut self, cx: &mut Context<'_>, to: &mut impl Side) -> Poll<()> {
+        let Some(pending) = &mut self.pending else {
+            return Poll::Ready(());
+        };
+        let before = pending.sent;
+        while !pending.rest().is_empty() {
+            match to.poll_write_soon(cx, pending.rest()) {
+                Poll::Ready(Ok(count)) => pending.sent += count,
+                Poll::Ready(Err(_)) => return self.destination_breaks(),
+                Poll::Pending if pending.sent > before => return Poll::Ready(()),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        self.pending = None;
+        Poll::Ready(())
     }
 
     fn poll_copy(
@@ -249,26 +349,34 @@ impl Half {
                 self.pipe = tools.pipes.acquire().ok().map(Box::new);
             }
             let bytes = input.get(..count).unwrap_or_default();
-            let taken = match to.poll_write(cx, bytes) {
+            let taken = match to.poll_write_soon(cx, bytes) {
                 Poll::Ready(Ok(taken)) => taken,
                 Poll::Ready(Err(_)) => return self.destination_breaks(),
                 Poll::Pending => 0,
             };
-            self.pending.extend_from_slice(bytes.get(taken..).unwrap_or_default());
+            self.pending = Pending::of(bytes.get(taken..).unwrap_or_default().to_vec());
             Poll::Ready(())
         })
     }
 
     fn poll_splice(&mut self, cx: &mut Context<'_>, from: &mut impl Side, to: &mut impl Side) -> Poll<()> {
-        let (Some(pipe), Some(from), Some(to)) = (&mut self.pipe, from.plain(), to.plain()) else {
+        // A source that has ended is not read again; what it sent last may still be in the pipe.
+        let limit = match self.state {
+            HalfState::Open => {
+                let source = ready!(from.poll_turn(cx, Way::Up));
+                source.min(ready!(to.poll_turn(cx, Way::Down)))
+            }
+            HalfState::Ending | HalfState::Ended => 0,
+        };
+        let (Some(pipe), Some(source), Some(destination)) = (&mut self.pipe, from.plain(), to.plain()) else {
             self.pipe = None;
             return self.source_breaks();
         };
-        // A source that has ended is not read again; what it sent last may still be in the pipe.
-        let limit = if self.state == HalfState::Open { u64::MAX } else { 0 };
-        match pipe.poll_splice(cx, from, to, limit) {
+        match pipe.poll_splice(cx, source, destination, limit) {
             Poll::Ready(Ok(spliced)) => {
                 self.bytes += spliced.read;
+                from.moved(Way::Up, spliced.read);
+                to.moved(Way::Down, spliced.written);
                 if self.state == HalfState::Ending && pipe.buffered() == 0 {
                     self.pipe = None;
                 }
@@ -316,8 +424,7 @@ impl Half {
 
     fn end(&mut self) {
         self.state = HalfState::Ended;
-        self.pending = Vec::new();
-        self.sent = 0;
+        self.pending = None;
         self.pipe = None;
     }
 }

@@ -197,7 +197,7 @@ impl Worker {
 impl LocalWorld {
     fn new(world: Arc<World>, last: &[Rc<Local<Kept>>]) -> Self {
         let mut known = last.to_vec();
-        let sites = world.sites.iter();
+        let sites = world.sites.iter().chain(&world.divided);
         let sites: Vec<_> = sites.map(|site| Rc::new(LocalSite::new(site, &mut known))).collect();
         let udp = world.udp.iter();
         let udp: Vec<_> = udp.map(|site| Rc::new(LocalUdpSite::new(site, &mut known))).collect();

@@ -8,6 +8,7 @@ use isobar_plan::{TcpListener, TcpRoute, UdpListener};
 use isobar_upstream::{Sharded, Upstream};
 
 use crate::published::{self, Generation};
+use crate::throttle::Metering;
 use crate::udp::ServerIds;
 use crate::{LogHandle, OpenConnections};
 
@@ -21,6 +22,8 @@ pub struct World {
     pub generation: u64,
     /// The listeners, in the plan's order.
     pub sites: Vec<Arc<Site>>,
+    /// What listeners of HTTP over TLS pass on; whatever has no route there is decrypted.
+    pub divided: Vec<Arc<Site>>,
     /// The listeners of UDP, in the plan's order.
     pub udp: Vec<Arc<UdpSite>>,
     /// How long connections go on whose listener or server is gone.
@@ -70,6 +73,8 @@ pub struct SiteRoute {
     pub stats: Arc<Sharded<RouteStats>>,
     /// Where its connections go.
     pub upstream: Arc<Upstream>,
+    /// The rates that bytes of its connections share.
+    pub metering: Box<[Arc<dyn Metering>]>,
 }
 
 impl Site {

@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use isobar_l4::keepalive;
 use isobar_observe::{Cause, Fault};
 use isobar_plan::{HttpVersion, ServerAddress};
 use isobar_upstream::{Place, Server};
@@ -340,6 +341,9 @@ pub(crate) async fn connect(
     let result = match result {
         Ok(mut connection) => {
             connection.permit = Some(permit);
+            if let Some(stream) = connection.stream.connection() {
+                keepalive::ask(stream, ways.local.view().settings().tcp_keepalive.as_ref());
+            }
             match speaks_http2(ways, &connection) {
                 false => Ok(connection),
                 true => Box::pin(shared(ways, server, *connection, deadline)).await,

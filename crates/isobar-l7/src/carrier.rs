@@ -6,12 +6,15 @@
 use std::io::{self, IoSlice};
 use std::mem;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
+use isobar_l4::throttle::{Throttle, Way};
 use isobar_net::stream::{Agreed, HandshakeError, Peeked, Stream};
 use isobar_observe::access::Secured;
 use isobar_wire::Version;
 
 use crate::http2::{Accepted, Opened};
+use crate::paced::Paced;
 use crate::record::Detail;
 use crate::secure;
 use crate::web::{Manner, Web};
@@ -29,6 +32,8 @@ pub(crate) enum Carrier {
     Shared,
     /// What carries a client's messages, where the client speaks gRPC-Web.
     Web(Box<Web>),
+    /// What carries a client's messages, where a limit counts its bytes.
+    Paced(Box<Paced>),
 }
 
 impl Carrier {
@@ -36,6 +41,60 @@ impl Carrier {
     pub(crate) fn wrap(&mut self, around: impl FnOnce(Self) -> Web) {
         let carrier = mem::replace(self, Self::Shared);
         *self = Self::Web(Box::new(around(carrier)));
+    }
+
+    /// Has its bytes held to the rates that the client shares, for one exchange.
+    pub(crate) fn pace(&mut self, throttle: Box<Throttle>) {
+        if let Self::Web(web) = self {
+            return web.carrier.pace(throttle);
+        }
+        let carrier = mem::replace(self, Self::Shared);
+        *self = Self::Paced(Box::new(Paced::new(carrier, throttle)));
+    }
+
+    /// No longer holds its bytes to a rate: *returns* how long they have waited.
+    pub(crate) fn unpace(&mut self) -> Duration {
+        match self {
+            Self::Paced(paced) => {
+                let waited = paced.waited();
+                *self = mem::replace(&mut paced.carrier, Self::Shared);
+                waited
+            }
+            Self::Web(web) => web.carrier.unpace(),
+            Self::Connection(_) | Self::Accepted(_) | Self::Opened(_) | Self::Shared => Duration::ZERO,
+        }
+    }
+
+    /// Whether bytes wait this way for a limit's sake, so that nobody is late.
+    pub(crate) fn is_held(&self, way: Way) -> bool {
+        match self {
+            Self::Paced(paced) => paced.is_waiting(way),
+            Self::Web(web) => web.carrier.is_held(way),
+            Self::Connection(_) | Self::Accepted(_) | Self::Opened(_) | Self::Shared => false,
+        }
+    }
+
+    /// Whether what is written next has to be written as a whole.
+    pub(crate) fn takes_a_head(&self) -> bool {
+        matches!(self, Self::Accepted(stream) if stream.waits_for_head())
+    }
+
+    /// Ready, with the most that may go this way, when the kernel may move the client's bytes.
+    pub(crate) fn poll_turn(&mut self, cx: &mut Context<'_>, way: Way) -> Poll<u64> {
+        match self {
+            Self::Paced(paced) => paced.poll_turn(cx, way),
+            Self::Web(web) => web.carrier.poll_turn(cx, way),
+            Self::Connection(_) | Self::Accepted(_) | Self::Opened(_) | Self::Shared => Poll::Ready(u64::MAX),
+        }
+    }
+
+    /// So many bytes went this way otherwise than by this.
+    pub(crate) fn moved(&mut self, way: Way, bytes: u64) {
+        match self {
+            Self::Paced(paced) => paced.moved(way, bytes),
+            Self::Web(web) => web.carrier.moved(way, bytes),
+            Self::Connection(_) | Self::Accepted(_) | Self::Opened(_) | Self::Shared => {}
+        }
     }
 
     /// Takes off what was put around it for one exchange.
@@ -49,6 +108,7 @@ impl Carrier {
     pub(crate) fn fault(&self) -> Option<Detail> {
         match self {
             Self::Web(web) => web.fault(),
+            Self::Paced(paced) => paced.carrier.fault(),
             Self::Connection(_) | Self::Accepted(_) | Self::Opened(_) | Self::Shared => None,
         }
     }
@@ -59,6 +119,7 @@ impl Carrier {
             Self::Connection(_) => None,
             Self::Accepted(_) | Self::Opened(_) | Self::Shared => Some(Version::Http2),
             Self::Web(web) => web.carrier.version(),
+            Self::Paced(paced) => paced.carrier.version(),
         }
     }
 
@@ -66,6 +127,7 @@ impl Carrier {
     pub(crate) fn connection(&mut self) -> Option<&mut Stream> {
         match self {
             Self::Connection(stream) => Some(stream),
+            Self::Paced(paced) => paced.carrier.connection(),
             Self::Accepted(_) | Self::Opened(_) | Self::Shared | Self::Web(_) => None,
         }
     }
@@ -74,13 +136,17 @@ impl Carrier {
     pub(crate) fn opened(&self) -> Option<&Opened> {
         match self {
             Self::Opened(stream) => Some(stream),
-            Self::Connection(_) | Self::Accepted(_) | Self::Shared | Self::Web(_) => None,
+            Self::Connection(_) | Self::Accepted(_) | Self::Shared | Self::Web(_) | Self::Paced(_) => None,
         }
     }
 
     /// Whether it is a connection whose bytes are the messages as they are.
     pub(crate) fn is_plain(&self) -> bool {
-        matches!(self, Self::Connection(stream) if !stream.is_secured())
+        match self {
+            Self::Connection(stream) => !stream.is_secured(),
+            Self::Paced(paced) => paced.carrier.is_plain(),
+            Self::Accepted(_) | Self::Opened(_) | Self::Shared | Self::Web(_) => false,
+        }
     }
 
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
@@ -90,6 +156,7 @@ impl Carrier {
             Self::Opened(stream) => stream.poll_read(cx, buf),
             Self::Shared => nothing(),
             Self::Web(web) => web.poll_read(cx, buf),
+            Self::Paced(paced) => paced.poll_read(cx, buf),
         }
     }
 
@@ -100,6 +167,7 @@ impl Carrier {
             Self::Opened(stream) => stream.poll_write(cx, bytes),
             Self::Shared => nothing(),
             Self::Web(web) => web.poll_write(cx, bytes, Manner::Now),
+            Self::Paced(paced) => paced.poll_write(cx, bytes, Self::poll_write),
         }
     }
 
@@ -111,6 +179,7 @@ impl Carrier {
             Self::Opened(stream) => stream.poll_write(cx, bytes),
             Self::Shared => nothing(),
             Self::Web(web) => web.poll_write(cx, bytes, Manner::Last),
+            Self::Paced(paced) => paced.poll_write(cx, bytes, Self::poll_write_last),
         }
     }
 
@@ -122,6 +191,7 @@ impl Carrier {
             Self::Opened(stream) => stream.poll_write(cx, bytes),
             Self::Shared => nothing(),
             Self::Web(web) => web.poll_write(cx, bytes, Manner::Soon),
+            Self::Paced(paced) => paced.poll_write(cx, bytes, Self::poll_write_soon),
         }
     }
 
@@ -132,14 +202,16 @@ impl Carrier {
     ) -> Poll<io::Result<usize>> {
         match self {
             Self::Connection(stream) => stream.poll_write_vectored(cx, &[IoSlice::new(head), IoSlice::new(data)]),
-            Self::Accepted(_) | Self::Opened(_) | Self::Shared | Self::Web(_) => match self.poll_write(cx, head) {
-                Poll::Ready(Ok(taken)) if taken == head.len() => match self.poll_write(cx, data) {
-                    Poll::Ready(Ok(more)) => Poll::Ready(Ok(taken + more)),
-                    // What failed fails again.
-                    Poll::Ready(Err(_)) | Poll::Pending => Poll::Ready(Ok(taken)),
-                },
-                other => other,
-            },
+            Self::Accepted(_) | Self::Opened(_) | Self::Shared | Self::Web(_) | Self::Paced(_) => {
+                match self.poll_write(cx, head) {
+                    Poll::Ready(Ok(taken)) if taken == head.len() => match self.poll_write(cx, data) {
+                        Poll::Ready(Ok(more)) => Poll::Ready(Ok(taken + more)),
+                        // What failed fails again.
+                        Poll::Ready(Err(_)) | Poll::Pending => Poll::Ready(Ok(taken)),
+                    },
+                    other => other,
+                }
+            }
         }
     }
 
@@ -150,6 +222,7 @@ impl Carrier {
             Self::Accepted(stream) => stream.poll_given_up(cx),
             Self::Opened(_) | Self::Shared => Poll::Pending,
             Self::Web(web) => web.carrier.poll_event(cx),
+            Self::Paced(paced) => paced.carrier.poll_event(cx),
         }
     }
 
@@ -160,6 +233,7 @@ impl Carrier {
             Self::Accepted(_) => Peeked::Broken,
             Self::Opened(_) | Self::Shared => Peeked::Nothing,
             Self::Web(web) => web.carrier.peek(cx),
+            Self::Paced(paced) => paced.carrier.peek(cx),
         }
     }
 
@@ -172,6 +246,7 @@ impl Carrier {
             }
             Self::Opened(_) | Self::Shared => Ok(()),
             Self::Web(web) => web.carrier.watch(),
+            Self::Paced(paced) => paced.carrier.watch(),
         }
     }
 
@@ -181,6 +256,7 @@ impl Carrier {
             Self::Accepted(stream) => stream.is_watched(),
             Self::Opened(_) | Self::Shared => true,
             Self::Web(web) => web.carrier.is_watched(),
+            Self::Paced(paced) => paced.carrier.is_watched(),
         }
     }
 
@@ -189,6 +265,7 @@ impl Carrier {
             Self::Connection(stream) => stream.is_quiet(),
             Self::Accepted(_) | Self::Opened(_) | Self::Shared => false,
             Self::Web(web) => web.carrier.is_quiet(),
+            Self::Paced(paced) => paced.carrier.is_quiet(),
         }
     }
 
@@ -197,6 +274,7 @@ impl Carrier {
             Self::Connection(stream) => stream.is_silent(),
             Self::Accepted(_) | Self::Opened(_) | Self::Shared => false,
             Self::Web(web) => web.carrier.is_silent(),
+            Self::Paced(paced) => paced.carrier.is_silent(),
         }
     }
 
@@ -206,6 +284,17 @@ impl Carrier {
             Self::Connection(stream) => stream.owes(),
             Self::Accepted(_) | Self::Opened(_) | Self::Shared => false,
             Self::Web(web) => web.carrier.owes(),
+            Self::Paced(paced) => paced.carrier.owes(),
+        }
+    }
+
+    /// Goes on with what was written and not taken.
+    pub(crate) fn poll_untaken(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Connection(stream) => stream.poll_untaken(cx),
+            Self::Accepted(_) | Self::Opened(_) | Self::Shared => Poll::Ready(Ok(())),
+            Self::Web(web) => web.carrier.poll_untaken(cx),
+            Self::Paced(paced) => paced.carrier.poll_untaken(cx),
         }
     }
 
@@ -214,6 +303,7 @@ impl Carrier {
             Self::Connection(stream) => stream.poll_settled(cx),
             Self::Accepted(_) | Self::Opened(_) | Self::Shared => Poll::Ready(Ok(())),
             Self::Web(web) => web.carrier.poll_settled(cx),
+            Self::Paced(paced) => paced.carrier.poll_settled(cx),
         }
     }
 
@@ -225,6 +315,7 @@ impl Carrier {
             Self::Accepted(stream) => stream.is_proof(proof),
             Self::Opened(_) | Self::Shared => false,
             Self::Web(web) => web.carrier.is_proof(proof),
+            Self::Paced(paced) => paced.carrier.is_proof(proof),
         }
     }
 
@@ -236,6 +327,7 @@ impl Carrier {
             Self::Opened(stream) => stream.shutdown_write(),
             Self::Shared => Ok(()),
             Self::Web(web) => web.carrier.shutdown_write(),
+            Self::Paced(paced) => paced.carrier.shutdown_write(),
         }
     }
 
@@ -247,6 +339,7 @@ impl Carrier {
             // One that has not come to its end is reset anyway.
             Self::Accepted(_) | Self::Opened(_) | Self::Shared => {}
             Self::Web(web) => web.carrier.reset_on_close(),
+            Self::Paced(paced) => paced.carrier.reset_on_close(),
         }
     }
 
@@ -255,6 +348,7 @@ impl Carrier {
         match self {
             Self::Connection(stream) => stream.unsecure(),
             Self::Web(web) => web.carrier.unsecure(),
+            Self::Paced(paced) => paced.carrier.unsecure(),
             Self::Accepted(_) | Self::Opened(_) | Self::Shared => {}
         }
     }
@@ -264,6 +358,7 @@ impl Carrier {
             Self::Connection(stream) => stream.poll_handshake(cx),
             Self::Accepted(_) | Self::Opened(_) | Self::Shared => Poll::Ready(Ok(())),
             Self::Web(web) => web.carrier.poll_handshake(cx),
+            Self::Paced(paced) => paced.carrier.poll_handshake(cx),
         }
     }
 
@@ -274,6 +369,7 @@ impl Carrier {
             Self::Opened(stream) => stream.shared().refusal(),
             Self::Accepted(_) | Self::Shared => None,
             Self::Web(web) => web.carrier.refusal(),
+            Self::Paced(paced) => paced.carrier.refusal(),
         }
     }
 
@@ -283,6 +379,7 @@ impl Carrier {
             Self::Connection(stream) => stream.agreed(),
             Self::Accepted(_) | Self::Opened(_) | Self::Shared => None,
             Self::Web(web) => web.carrier.agreed(),
+            Self::Paced(paced) => paced.carrier.agreed(),
         }
     }
 
@@ -291,6 +388,7 @@ impl Carrier {
             Self::Connection(stream) => stream.say_goodbye(),
             Self::Accepted(_) | Self::Opened(_) | Self::Shared => {}
             Self::Web(web) => web.carrier.say_goodbye(),
+            Self::Paced(paced) => paced.carrier.say_goodbye(),
         }
     }
 
@@ -301,6 +399,7 @@ impl Carrier {
             Self::Opened(stream) => stream.shared().is_secured(),
             Self::Shared => false,
             Self::Web(web) => web.carrier.is_secured(),
+            Self::Paced(paced) => paced.carrier.is_secured(),
         }
     }
 
@@ -311,6 +410,7 @@ impl Carrier {
             Self::Accepted(stream) => stream.link().secured(),
             Self::Opened(_) | Self::Shared => None,
             Self::Web(web) => web.carrier.secured(),
+            Self::Paced(paced) => paced.carrier.secured(),
         }
     }
 }

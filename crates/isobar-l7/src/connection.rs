@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use isobar_l4::sources;
+use isobar_l4::{Left, sources};
 use isobar_net::stream::Stream;
 use isobar_net::wheel::Timer;
 
@@ -72,6 +72,15 @@ pub(crate) struct Session {
     client: Client,
     /// Where a connection is counted; none for a stream.
     open: Option<Arc<OpenConnections>>,
+    /// What happened to it already.
+    begun: Option<Box<Begun>>,
+}
+
+/// What happened to a connection that others looked at first.
+struct Begun {
+    /// What they read.
+    first: Vec<u8>,
+    entered: Option<Box<sources::Entered>>,
 }
 
 impl Drop for Session {
@@ -88,6 +97,21 @@ impl Drop for Session {
 /// *Cost*: one allocation, of the future; what is in it is what an idle connection costs.
 pub fn serve(worker: Rc<Worker>, accepted: Accepted) -> impl Future<Output = ()> {
     let mut session = Session::new(worker, accepted);
+    async move { session.run().await }
+}
+
+/// Serves one client connection as [`serve`] does, of which others have read the beginning; see [`isobar_l4::divide`].
+pub fn serve_left(worker: Rc<Worker>, site: Arc<Site>, left: Left) -> impl Future<Output = ()> {
+    let Left {
+        stream,
+        peer,
+        first,
+        entered,
+        began,
+    } = left;
+    let mut session = Session::new(worker, Accepted { stream, peer, site });
+    session.client.idle_since = began;
+    session.begun = Some(Box::new(Begun { first, entered }));
     async move { session.run().await }
 }
 
@@ -115,7 +139,12 @@ impl Session {
             seat: worker.roster.enter(),
         };
         let open = Some(Arc::clone(&accepted.site.open));
-        Self { worker, client, open }
+        Self {
+            worker,
+            client,
+            open,
+            begun: None,
+        }
     }
 
     /// One request of a connection that carries several.
@@ -139,6 +168,7 @@ impl Session {
             worker: Rc::clone(worker),
             client,
             open: None,
+            begun: None,
         }
     }
 
@@ -152,12 +182,25 @@ impl Session {
     }
 
     async fn run(&mut self) {
-        let Self { worker, client, .. } = self;
-        if client.site.site.listener.proxy.is_some() && !Box::pin(proxied::introduce(client, worker)).await {
-            return;
-        }
-        let Ok(_entered) = client.enter(worker) else { return };
-        if client.site.site.tls.is_some() && !Box::pin(secure::handshake(client, worker)).await {
+        let Self {
+            worker, client, begun, ..
+        } = self;
+        let (first, _entered) = match begun.take().map(|begun| *begun) {
+            Some(Begun { first, entered }) => (first, entered),
+            None => {
+                if client.site.site.listener.proxy.is_some() && !Box::pin(proxied::introduce(client, worker)).await {
+                    return;
+                }
+                let Ok(entered) = client.enter(worker) else { return };
+                (Vec::new(), entered)
+            }
+        };
+        if client.site.site.tls.is_some() {
+            if !Box::pin(secure::handshake(client, worker, first)).await {
+                return;
+            }
+        } else if !first.is_empty() {
+            // A reload took TLS away since it was looked at: there is nobody left to understand it.
             return;
         }
         if client.secured.as_ref().is_some_and(|secured| secured.http2) {

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use isobar_l4::throttle::Way;
 use isobar_net::splice::{Pipe, SpliceError};
 use isobar_observe::{Cause, GrpcStatus};
 use isobar_plan::Reports;
@@ -18,7 +19,7 @@ use crate::forward::Ways;
 use crate::grpc::Pushback;
 use crate::sticky;
 use crate::upload::{Uploaded, splice_pipe};
-use crate::{grpc, reports, response};
+use crate::{grpc, limits, reports, response};
 
 /// What is taken of an answer's head at most. Ranges over a head are 16 bits wide.
 const RESPONSE_HEAD: HeadLimits = HeadLimits {
@@ -208,6 +209,7 @@ impl Flow<'_> {
             exchange.report.retry_after_s = retry_after_s(head, &exchange.response);
         }
         exchange.take_status(head);
+        limits::settle_by_head(exchange, head);
         sticky::answered(ways, exchange, head);
         take_report(ways, exchange, head);
         response::compose(output, ways, client, exchange, head);
@@ -253,6 +255,9 @@ impl Flow<'_> {
 
     /// Nothing moves towards the client: somebody's deadline runs.
     fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Cause>> {
+        if self.client.stream.is_held(Way::Down) {
+            return self.poll_held(cx).map(Err);
+        }
         if self
             .exchange
             .download_pipe
@@ -353,12 +358,17 @@ impl Flow<'_> {
             exchange,
             ..
         } = self;
-        let limit = exchange.download.remaining().unwrap_or(0);
-        let (Some(client), Some(server)) = (client.stream.connection(), server.stream.connection()) else {
+        let Poll::Ready(turn) = client.stream.poll_turn(cx, Way::Down) else {
+            exchange.download_pipe = Some(pipe);
+            return Poll::Pending;
+        };
+        let limit = exchange.download.remaining().unwrap_or(0).min(turn);
+        let (Some(to_client), Some(server)) = (client.stream.connection(), server.stream.connection()) else {
             return Poll::Ready(Err(Cause::Internal));
         };
-        match pipe.poll_splice(cx, server, client, limit) {
+        match pipe.poll_splice(cx, server, to_client, limit) {
             Poll::Ready(Ok(spliced)) => {
+                client.stream.moved(Way::Down, spliced.written);
                 exchange.download.advance(spliced.read);
                 exchange.report.bytes_out += spliced.read;
                 let ended = if spliced.eof {

@@ -288,11 +288,13 @@ pub(crate) async fn run(worker: &Rc<Worker>, client: &mut Client, exchange: &mut
         })
         .await
     };
+    exchange.limited.throttled = client.stream.unpace();
     let next = match served {
         Ok(next) => next,
         Err(cause) => answer::refuse(worker, client, exchange, cause).await,
     };
     client.idle_since = record::finish(worker, client, exchange);
+    limits::settle_by_bytes(exchange);
     exchange.limited.end();
     client.stream.unwrap_web();
     next
@@ -340,6 +342,7 @@ async fn serve(worker: &Rc<Worker>, client: &mut Client, exchange: &mut Exchange
     if !delay.is_zero() {
         limits::wait(worker, client, exchange, delay).await?;
     }
+    limits::pace(client, exchange);
     let ways = Ways {
         worker,
         site: &site,

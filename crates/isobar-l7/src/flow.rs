@@ -8,6 +8,7 @@
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use isobar_l4::throttle::Way;
 use isobar_net::stream::Peeked;
 use isobar_net::wheel::Timer;
 use isobar_observe::Cause;
@@ -52,6 +53,8 @@ pub(crate) enum Wait {
     Anybody,
     /// Nobody, but it is time to look whether the client is still there.
     Watch,
+    /// Its turn among those that share the rate of a limit.
+    Turn,
 }
 
 /// How long a server may take before a connection outside the reactor joins it to be watched.
@@ -199,7 +202,7 @@ impl Flow<'_> {
         let all = exchange.again.deadline;
         let now = || now.unwrap_or_else(|| ways.worker.wheel.now());
         let (patience, silence) = match exchange.report.call {
-            Some(_) => (ways.rules.timeouts.idle, Cause::IdleTimeout),
+            Some(_) => (ways.rules.timeouts.idle.both, Cause::IdleTimeout),
             None => (ways.rules.timeouts.read, Cause::ReadTimeout),
         };
         let read = || now() + patience;
@@ -217,8 +220,30 @@ impl Flow<'_> {
         })
     }
 
+    /// The client's bytes wait for the sake of a limit: nobody is late but a call that has a time of its own. Ready, with the cause, when
+    /// that is over, or the client has left.
+    pub(crate) fn poll_held(&mut self, cx: &mut Context<'_>) -> Poll<Cause> {
+        if self.exchange.upload.is_done()
+            && let Poll::Ready(cause) = poll_watch_patiently(cx, self.ways, self.client, self.exchange)
+        {
+            return Poll::Ready(cause);
+        }
+        let Self { server, exchange, .. } = self;
+        let Some(until) = exchange.report.call_until() else {
+            exchange.download_wait = Wait::Nobody;
+            return Poll::Pending;
+        };
+        exchange
+            .download_wait
+            .poll_for(cx, Wait::Turn, &server.timer, || until)
+            .map(|()| Cause::ClientDeadline)
+    }
+
     /// Nothing moves in either direction of a stream: ready, with the cause, when that lasts too long, or there is no time left.
     pub(crate) fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<Cause> {
+        if self.client.stream.is_held(Way::Up) || self.client.stream.is_held(Way::Down) {
+            return self.poll_held(cx);
+        }
         let Self {
             ways, server, exchange, ..
         } = self;
@@ -226,7 +251,7 @@ impl Flow<'_> {
             true => exchange.report.call_until(),
             false => exchange.again.deadline,
         };
-        let idle = || ways.worker.wheel.now() + ways.rules.timeouts.idle;
+        let idle = || ways.worker.wheel.now() + ways.rules.timeouts.idle.both;
         let expired = exchange.download_wait.poll_for(cx, Wait::Anybody, &server.timer, || {
             all.into_iter().fold(idle(), Instant::min)
         });
@@ -248,6 +273,9 @@ impl Flow<'_> {
 
     /// The response direction waits for the client: ready, with the cause, when it took too long.
     pub(crate) fn poll_client_deadline(&mut self, cx: &mut Context<'_>) -> Poll<Cause> {
+        if self.client.stream.is_held(Way::Down) {
+            return self.poll_held(cx);
+        }
         let Self {
             ways, server, exchange, ..
         } = self;
@@ -276,6 +304,10 @@ pub(crate) fn poll_flushed(
         Poll::Pending => {
             if exchange.to_client.left() < before {
                 exchange.download_wait = Wait::Nobody;
+            }
+            if client.stream.is_held(Way::Down) {
+                exchange.download_wait = Wait::Nobody;
+                return poll_watch_patiently(cx, ways, client, exchange).map(Err);
             }
             let deadline = || ways.worker.wheel.now() + ways.site.site.listener.timeouts.write;
             let expired = exchange

@@ -70,20 +70,27 @@ impl Source<'_> {
             HashPart::Header(name) => f(header(head, request, name.as_bytes()).next()),
             HashPart::Cookie(name) => {
                 let mut cookies = header(head, request, b"cookie");
-                f(cookies.find_map(|cookies| pair(cookies, b';', name.as_bytes())))
+                f(cookies.find_map(|cookies| cookie(cookies, name)))
             }
-            HashPart::Query(name) => {
-                let target = self.exchange.canonical_target();
-                let query = target.iter().position(|&byte| byte == b'?');
-                let query = query.and_then(|at| target.get(at + 1..)).unwrap_or_default();
-                f(pair(query, b'&', name.as_bytes()))
-            }
+            HashPart::Query(name) => f(parameter(self.exchange.canonical_target(), name)),
         }
     }
 }
 
+/// A cookie among those of a field.
+pub fn cookie<'v>(cookies: &'v [u8], name: &str) -> Option<&'v [u8]> {
+    pair(cookies, b';', name.as_bytes())
+}
+
+/// A parameter of the query of a target in canonical form.
+pub fn parameter<'v>(target: &'v [u8], name: &str) -> Option<&'v [u8]> {
+    let query = target.iter().position(|&byte| byte == b'?');
+    let query = query.and_then(|at| target.get(at + 1..)).unwrap_or_default();
+    pair(query, b'&', name.as_bytes())
+}
+
 /// Lends the host in small letters and without its port: what is one to those who match it is one key.
-fn with_host<R>(authority: &[u8], f: impl FnOnce(Option<&[u8]>) -> R) -> R {
+pub fn with_host<R>(authority: &[u8], f: impl FnOnce(Option<&[u8]>) -> R) -> R {
     let is_port = |port: &[u8]| port.iter().all(u8::is_ascii_digit);
     let host = match authority.iter().rposition(|&byte| byte == b':') {
         Some(colon) if authority.get(colon + 1..).is_some_and(is_port) => authority.get(..colon).unwrap_or_default(),

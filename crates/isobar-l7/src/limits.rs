@@ -3,26 +3,34 @@
 //! All of them let it, or none has it in its books. How a limit counts is `isobar-limit`'s business, and whom it counts that of
 //! [`key`]; here is what of that a request has to do with.
 
+mod bandwidth;
+mod cost;
 mod fields;
 mod held;
 mod key;
 mod running;
+pub mod trial;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use isobar_balance::Moment;
+use isobar_l4::throttle::{Meter, Throttle, Way};
 use isobar_limit::{Algorithm as _, Claim, Denial, Effect, Key, KeyName, Outcome, Transaction, Unit, Verdict};
 use isobar_observe::{Cause, LimitOutcome};
 use isobar_plan::{LimitHeaders, MissingKey};
 use isobar_upstream::moment;
+use isobar_wire::BodyKind;
 
+pub(crate) use cost::{settle_by_bytes, settle_by_head, strips};
 pub(crate) use fields::write_retry_after;
-pub use running::{Limits, RunningLimit};
+pub use running::{Limits, RunningLimit, Today};
 
+use self::cost::Estimate;
 use self::held::Held;
 use self::key::Subject;
+use self::trial::Facts;
 use crate::connection::Client;
 use crate::exchange::Exchange;
 use crate::{Site, Worker, again, request};
@@ -43,8 +51,14 @@ pub(crate) struct Limited {
     pub(crate) delay: Duration,
     /// Fields of the answer that tell of it, each with its line end.
     pub(crate) fields: Vec<u8>,
+    /// How long its bytes had to wait.
+    pub(crate) throttled: Duration,
     /// What is given back when it ends.
     held: Vec<Held>,
+    /// What it took of limits, as far as that is corrected when there is an answer.
+    estimates: Vec<Estimate>,
+    /// The rates that its bytes share.
+    meters: Vec<Box<dyn Meter>>,
 }
 
 /// Why a request was refused.
@@ -68,6 +82,9 @@ impl Limited {
         self.shadow = None;
         self.remaining = None;
         self.delay = Duration::ZERO;
+        self.throttled = Duration::ZERO;
+        self.estimates.clear();
+        self.meters.clear();
         self.fields.clear();
         self.fields.shrink_to(KEPT_FIELDS);
     }
@@ -112,20 +129,20 @@ impl<'a> Gathered<'a> {
     fn nothing(limit: &'a Arc<RunningLimit>) -> Self {
         let effect = Effect::Ended;
         Self {
-            claims: [limit.claim(Key::new(0), None); Transaction::MOST_CLAIMS],
+            claims: [limit.claim(Key::new(0)); Transaction::MOST_CLAIMS],
             counted: [Counted { limit, effect }; Transaction::MOST_CLAIMS],
             len: 0,
         }
     }
 
-    fn add(&mut self, limit: &'a Arc<RunningLimit>, (key, name): (Key, Option<KeyName>), now: Moment) {
+    fn add(&mut self, limit: &'a Arc<RunningLimit>, asked: Claim<'a>, now: Moment) {
         let places = (self.claims.get_mut(self.len), self.counted.get_mut(self.len));
         let (Some(claim), Some(counted)) = places else {
             debug_assert!(false, "the configuration allows no more");
             return;
         };
-        *claim = limit.claim(key, name);
-        let effect = claim.enforcement.effect(key, now);
+        *claim = asked;
+        let effect = claim.enforcement.effect(claim.key, now);
         *counted = Counted { limit, effect };
         self.len += 1;
     }
@@ -145,8 +162,13 @@ enum Look {
     Passes(LimitOutcome),
     /// It is turned away without being counted.
     Turned(LimitOutcome, Cause),
-    /// It is counted, and is called so by others with whom the limit is shared, where they have to know.
-    Counted(Key, Option<KeyName>),
+    /// It is counted.
+    Counted {
+        key: Key,
+        /// What others call it with whom the limit is shared; none: they know it, or it is not shared.
+        name: Option<KeyName>,
+        cost: u64,
+    },
 }
 
 /// Asks all limits of a request's route: *returns* how long it has to wait first.
@@ -180,23 +202,40 @@ fn gather<'a>(
     gathered: &mut Gathered<'a>,
 ) -> Result<(), Cause> {
     let now = moment(asked.now);
-    let address = client_address(asked, exchange);
+    let subject = Subject {
+        asked,
+        exchange: &*exchange,
+        address: client_address(asked, exchange),
+    };
+    // What the limits make of it is put down in the exchange, which the subject has until then.
+    let mut shadow = None;
+    let mut turned = None;
     for limit in limits {
-        match look(asked, exchange, limit, (address, now)) {
+        match look(&subject, limit, now) {
             Look::Passes(outcome) => limit.count(asked.worker.id, outcome),
             Look::Turned(..) if !limit.is_binding(now) => {
                 limit.count(asked.worker.id, LimitOutcome::ShadowRefused);
-                exchange.limited.would_refuse(limit);
+                shadow = shadow.or(Some(limit));
             }
             Look::Turned(outcome, cause) => {
                 limit.count(asked.worker.id, outcome);
-                exchange.limited.refuses(limit, None);
-                return Err(cause);
+                turned = Some((limit, cause));
+                break;
             }
-            Look::Counted(key, name) => gathered.add(limit, (key, name), now),
+            Look::Counted { key, name, cost } => {
+                let claim = limit.claim(key).called(name);
+                gathered.add(limit, Claim { cost, ..claim }, now);
+            }
         }
     }
-    Ok(())
+    if let Some(limit) = shadow {
+        exchange.limited.would_refuse(limit);
+    }
+    let Some((limit, cause)) = turned else {
+        return Ok(());
+    };
+    exchange.limited.refuses(limit, None);
+    Err(cause)
 }
 
 /// Takes down what came of a request that is refused; *returns* the cause.
@@ -243,6 +282,10 @@ fn admitted(
     let asked_of = gathered.claims().iter().zip(gathered.counted());
     for (index, ((claim, counted), place)) in asked_of.zip(told.iter_mut()).enumerate() {
         let limit = counted.limit;
+        if claim.limit.quota().unit == Unit::ContentBytes {
+            let meter = bandwidth::meter(limit, claim.key, asked.worker.id);
+            exchange.limited.meters.push(meter);
+        }
         let Some(grant) = transaction.grant(index) else {
             let passed = (LimitOutcome::ShadowRefused, Verdict::Admitted);
             limit.decided(asked.worker.id, passed, now);
@@ -258,6 +301,12 @@ fn admitted(
         let quota = claim.limit.quota();
         if quota.unit == Unit::ConcurrentRequests {
             exchange.limited.held.push(Held::new(limit, *claim.limit, *grant));
+        }
+        if cost::is_estimate(limit) {
+            exchange
+                .limited
+                .estimates
+                .push(Estimate::new(limit, *claim.limit, *grant));
         }
         if is_binding && limit.settings().answer.headers == LimitHeaders::Always {
             *place = Some(fields::Told {
@@ -279,8 +328,10 @@ fn client_address(asked: &Asked<'_>, exchange: &Exchange) -> IpAddr {
     request::client_address(asked.client.peer.ip(), head, request, &asked.site.listener.forwarding)
 }
 
-fn look(asked: &Asked<'_>, exchange: &Exchange, limit: &RunningLimit, (address, now): (IpAddr, Moment)) -> Look {
+/// How a limit looks at a request.
+fn look(facts: &impl Facts, limit: &RunningLimit, now: Moment) -> Look {
     let settings = limit.settings();
+    let address = facts.address();
     let is_among = |ranges: &[isobar_plan::Cidr]| ranges.iter().any(|range| range.contains(address));
     if limit.has_ended(now) {
         return Look::Passes(LimitOutcome::Ended);
@@ -291,16 +342,35 @@ fn look(asked: &Asked<'_>, exchange: &Exchange, limit: &RunningLimit, (address, 
     if is_among(&settings.deny) {
         return Look::Turned(LimitOutcome::Denied, Cause::LimitDenied);
     }
-    let subject = Subject {
-        asked,
-        exchange,
-        address,
-    };
-    let (key, is_whole) = subject.key(limit);
+    let (key, is_whole) = key::of(facts, limit);
     match settings.counting.missing {
         MissingKey::Skip if !is_whole => Look::Passes(LimitOutcome::Skipped),
         MissingKey::Refuse if !is_whole => Look::Turned(LimitOutcome::Refused, Cause::RateLimited),
-        _ => Look::Counted(key, limit.wants_name(key).then(|| subject.name(limit))),
+        _ => Look::Counted {
+            key,
+            name: limit.wants_name(key).then(|| key::name(facts, &settings.counting)),
+            cost: cost::of(facts, &settings.counting),
+        },
+    }
+}
+
+/// Has the client's bytes held to the rates that they share from here on, and counts those of the request that are here.
+///
+/// *Cost*: a branch where no limit counts bytes.
+pub(crate) fn pace(client: &mut Client, exchange: &mut Exchange) {
+    if exchange.limited.meters.is_empty() {
+        return;
+    }
+    if let Some(mut throttle) = Throttle::new(std::mem::take(&mut exchange.limited.meters)) {
+        let head = exchange.request.len;
+        let body = match exchange.request.body {
+            BodyKind::None => 0,
+            BodyKind::Length(length) => length,
+            _ => u64::MAX,
+        };
+        let here = exchange.inbound.len().saturating_sub(head) as u64;
+        throttle.moved(Way::Up, head as u64 + here.min(body));
+        client.stream.pace(throttle);
     }
 }
 

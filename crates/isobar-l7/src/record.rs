@@ -445,6 +445,7 @@ fn record<'a>(
         limit: exchange.limited.refusal.as_ref().map(|refusal| &**refusal.limit.name()),
         limit_shadow: exchange.limited.shadow.as_ref().map(|limit| &**limit.name()),
         limit_delay: exchange.limited.delay,
+        throttled: exchange.limited.throttled,
         limit_remaining: exchange.limited.remaining,
         retry_refused: exchange.again.refused,
         upgraded: report.upgraded,

@@ -60,12 +60,24 @@ pub(crate) fn check_body(request: &RequestHead, limits: &ListenerLimits) -> Resu
 
 /// The client's address: the last one in `X-Forwarded-For` that no trusted proxy has, where the peer is trusted.
 pub(crate) fn client_address(peer: IpAddr, head: &[u8], request: &RequestHead, forwarding: &Forwarding) -> IpAddr {
+    last_untrusted(
+        peer,
+        fields::values(head, &request.fields, Known::XForwardedFor),
+        forwarding,
+    )
+}
+
+/// The same, with the values of `X-Forwarded-For` at hand.
+pub fn last_untrusted<'v>(
+    peer: IpAddr,
+    values: impl DoubleEndedIterator<Item = &'v [u8]>,
+    forwarding: &Forwarding,
+) -> IpAddr {
     let is_trusted = |address: IpAddr| forwarding.trusted_proxies.iter().any(|range| range.contains(address));
     let mut client = peer.to_canonical();
     if !is_trusted(client) {
         return client;
     }
-    let values = fields::values(head, &request.fields, Known::XForwardedFor);
     for entry in values.rev().flat_map(|value| value.rsplit(|&byte| byte == b',')) {
         let Some(address) = address_of(entry) else {
             // Whatever stands before something that is no address was written by nobody we trust.

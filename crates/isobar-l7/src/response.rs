@@ -6,7 +6,7 @@ use isobar_wire::{Known, ResponseHead, Version, is_hop_by_hop, write};
 use crate::connection::Client;
 use crate::exchange::Exchange;
 use crate::forward::Ways;
-use crate::{fields, secure, sticky};
+use crate::{fields, limits, secure, sticky};
 
 /// Writes the head of an interim answer.
 pub(crate) fn compose_interim(output: &mut Vec<u8>, response: &ResponseHead, head: &[u8]) {
@@ -33,6 +33,7 @@ pub(crate) fn compose(output: &mut Vec<u8>, ways: &Ways<'_>, client: &Client, ex
             Known::Lookalike => true,
             Known::SetCookie => sticky::replaces(&exchange.session, field, head),
             Known::Other if reports.is_some_and(|reports| reports.strips(field.name.of(head))) => true,
+            Known::Other if limits::strips(exchange, field.name.of(head)) => true,
             _ => is_hop_by_hop(field),
         };
         let said = has_hsts && field.name.of(head).eq_ignore_ascii_case(b"strict-transport-security");

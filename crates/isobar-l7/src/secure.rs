@@ -71,8 +71,8 @@ const PLAIN_HTTP: &[u8] =
     Connection: close\r\n\r\n\
     400 Bad Request: This is a port for HTTPS; the request was sent without TLS.\n";
 
-/// Agrees with the client on keys, if its listener wants that. False: the connection is over.
-pub(crate) async fn handshake(client: &mut Client, worker: &Worker) -> bool {
+/// Agrees with the client on keys, if its listener wants that; `first` is what was read from it already. False: the connection is over.
+pub(crate) async fn handshake(client: &mut Client, worker: &Worker, first: Vec<u8>) -> bool {
     let site = Rc::clone(&client.site);
     let Some(tls) = &site.site.tls else {
         return true;
@@ -81,14 +81,14 @@ pub(crate) async fn handshake(client: &mut Client, worker: &Worker) -> bool {
     let secured = client
         .stream
         .connection()
-        .map(|stream| stream.secure_client(&tls.server));
+        .map(|stream| stream.secure_client_after(&tls.server, first));
     if !matches!(secured, Some(Ok(()))) {
         stats.tls_failures.increment();
         return false;
     }
     client
         .timer
-        .set(worker.wheel.now() + site.site.listener.timeouts.handshake);
+        .set(client.idle_since + site.site.listener.timeouts.handshake);
     let agreed = poll_fn(|cx| match client.stream.poll_handshake(cx) {
         Poll::Ready(agreed) => Poll::Ready(Some(agreed)),
         Poll::Pending if worker.is_cutting() => Poll::Ready(None),

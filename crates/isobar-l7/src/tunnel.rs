@@ -1,13 +1,14 @@
 //! How do two connections go on after both switched to another protocol?
 //!
-//! As a [`Relay`], which is over when both sides have ended, or when nothing moved in either direction for the idle timeout.
+//! As a [`Relay`], which is over when both sides have ended, or when nothing moved for too long.
 
 use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use isobar_l4::{Relay, Relayed, Side, Tools};
+use isobar_l4::throttle::Way;
+use isobar_l4::{Lull, Moved, Relay, Relayed, Side, Tools};
 use isobar_net::stream::Stream;
 use isobar_observe::Cause;
 
@@ -24,8 +25,16 @@ impl Side for Carrier {
         self.poll_read(cx, buf)
     }
 
-    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.poll_write(cx, bytes)
+    fn poll_write_soon(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_soon(cx, bytes)
+    }
+
+    fn poll_untaken(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_untaken(cx)
+    }
+
+    fn poll_settled(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_settled(cx)
     }
 
     fn shutdown_write(&mut self) -> io::Result<()> {
@@ -34,6 +43,14 @@ impl Side for Carrier {
 
     fn plain(&mut self) -> Option<&mut Stream> {
         if self.is_plain() { self.connection() } else { None }
+    }
+
+    fn poll_turn(&mut self, cx: &mut Context<'_>, way: Way) -> Poll<u64> {
+        self.poll_turn(cx, way)
+    }
+
+    fn moved(&mut self, way: Way, bytes: u64) {
+        self.moved(way, bytes);
     }
 }
 
@@ -64,20 +81,30 @@ pub(crate) async fn run(
         scratch: &ways.worker.scratch,
         pipes: &ways.worker.pipes,
     };
-    let idle = ways.rules.timeouts.idle;
+    let waits = &ways.rules.timeouts.idle;
+    let mut lull = Lull::begin(ways.worker.wheel.now());
     let (bytes_in, bytes_out) = (exchange.report.bytes_in, exchange.report.bytes_out);
-    server.timer.set(ways.worker.wheel.now() + idle);
+    server.timer.set(lull.due(&relay, waits).0);
     poll_fn(|cx| {
         let relayed = relay.poll(cx, tools, &mut client.stream, &mut server.stream);
         // Whatever ends it from outside, what it carried is known.
         exchange.report.bytes_in = bytes_in + relay.bytes_up();
         exchange.report.bytes_out = bytes_out + relay.bytes_down();
+        let is_held = client.stream.is_held(Way::Up) || client.stream.is_held(Way::Down);
         match relayed {
             Relayed::Over => return Poll::Ready(Cause::Complete),
-            Relayed::Moved => server.timer.set(ways.worker.wheel.now() + idle),
+            Relayed::Moved(moved) => {
+                lull.moved(moved, ways.worker.wheel.now());
+                server.timer.set(lull.due(&relay, waits).0);
+            }
+            // It is a limit that keeps them waiting, and no peer.
+            Relayed::Still if is_held => {
+                lull.moved(Moved::BOTH, ways.worker.wheel.now());
+                server.timer.set(lull.due(&relay, waits).0);
+            }
             Relayed::Still => {}
         }
-        server.timer.poll_expired(cx).map(|()| Cause::IdleTimeout)
+        server.timer.poll_expired(cx).map(|()| lull.due(&relay, waits).1)
     })
     .await
 }

@@ -4,6 +4,7 @@ use std::io;
 use std::ops::Range;
 use std::task::{Context, Poll};
 
+use isobar_l4::throttle::Way;
 use isobar_net::splice::{Pipe, SpliceError};
 use isobar_observe::Cause;
 use isobar_plan::ClientTimeouts;
@@ -117,6 +118,11 @@ impl Flow<'_> {
     }
 
     fn poll_body_deadline(&mut self, cx: &mut Context<'_>) -> Poll<Result<Uploaded, Cause>> {
+        if self.client.stream.is_held(Way::Up) {
+            // It may have sent more long ago.
+            self.exchange.upload_wait = Wait::Nobody;
+            return Poll::Pending;
+        }
         if self.exchange.awaits_continue() {
             // The server has to speak first, and has its own deadline for that.
             return Poll::Pending;
@@ -187,13 +193,18 @@ impl Flow<'_> {
             exchange,
             ..
         } = self;
-        let limit = exchange.upload.remaining().unwrap_or(0);
-        let (Some(client), Some(server)) = (client.stream.connection(), server.stream.connection()) else {
+        let Poll::Ready(turn) = client.stream.poll_turn(cx, Way::Up) else {
+            exchange.upload_pipe = Some(pipe);
+            return self.poll_body_deadline(cx);
+        };
+        let limit = exchange.upload.remaining().unwrap_or(0).min(turn);
+        let (Some(from_client), Some(server)) = (client.stream.connection(), server.stream.connection()) else {
             return Poll::Ready(Err(Cause::Internal));
         };
-        match pipe.poll_splice(cx, client, server, limit) {
+        match pipe.poll_splice(cx, from_client, server, limit) {
             Poll::Ready(Ok(spliced)) if spliced.eof => Poll::Ready(Err(Cause::ClientClosed)),
             Poll::Ready(Ok(spliced)) => {
+                client.stream.moved(Way::Up, spliced.read);
                 exchange.upload.advance(spliced.read);
                 exchange.replayable = false;
                 if spliced.read > 0 {

@@ -109,7 +109,7 @@ fn world(server: SocketAddr, balance: Balance, sticky: Option<Sticky>) -> World 
         connect: second,
         send: 9 * second,
         read: 9 * second,
-        idle: 9 * second,
+        idle: isobar_plan::IdleTimeouts::both(9 * second),
     };
     let upstream = isobar_plan::Upstream {
         name: "api".into(),
@@ -135,6 +135,7 @@ fn world(server: SocketAddr, balance: Balance, sticky: Option<Sticky>) -> World 
             min_servers: 1,
         }),
         timeouts,
+        tcp_keepalive: None,
         proxy_protocol: None,
         http_version: isobar_plan::HttpVersion::Http1,
         keep_alive: KeepAlive {
@@ -196,6 +197,8 @@ fn world(server: SocketAddr, balance: Balance, sticky: Option<Sticky>) -> World 
         tls: None,
         http2: None,
         redirect_to_tls: None,
+        passthrough: [].into(),
+        tcp_keepalive: None,
         limits: ListenerLimits {
             max_connections: 10,
             sources: isobar_plan::SourceLimits::default(),
@@ -259,6 +262,7 @@ fn limits() -> [Limit; 2] {
             kind,
             pace,
             cost: 1,
+            costs: None,
             max_keys: 1_000,
             shared: None,
         },

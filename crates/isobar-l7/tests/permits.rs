@@ -27,7 +27,7 @@ fn world(server: SocketAddr, hedge: Option<Hedge>, counted: &Arc<Sharded<RouteSt
         connect: 60 * second,
         send: 9 * second,
         read: 9 * second,
-        idle: 9 * second,
+        idle: isobar_plan::IdleTimeouts::both(9 * second),
     };
     let upstream = isobar_plan::Upstream {
         name: "api".into(),
@@ -48,6 +48,7 @@ fn world(server: SocketAddr, hedge: Option<Hedge>, counted: &Arc<Sharded<RouteSt
         health: Vec::new(),
         outliers: None,
         timeouts,
+        tcp_keepalive: None,
         proxy_protocol: None,
         http_version: isobar_plan::HttpVersion::Http1,
         keep_alive: KeepAlive {
@@ -105,6 +106,8 @@ fn world(server: SocketAddr, hedge: Option<Hedge>, counted: &Arc<Sharded<RouteSt
         tls: None,
         http2: None,
         redirect_to_tls: None,
+        passthrough: [].into(),
+        tcp_keepalive: None,
         limits: ListenerLimits {
             max_connections: 10,
             sources: isobar_plan::SourceLimits::default(),

@@ -141,6 +141,10 @@ impl Share<'_> {
 impl Lease {
     /// Asks for a request.
     pub fn ask(&mut self, share: Share<'_>, cost: u64, now: Moment) -> LeaseVerdict {
+        if cost > share.terms.burst() {
+            // The store never has so much.
+            return LeaseVerdict::Refused { retry_in: None };
+        }
         self.asked.add(share.rules, cost, now);
         self.last_asked = now;
         self.expire(now);
@@ -184,11 +188,6 @@ impl Lease {
                 }
             }
         }
-    }
-
-    /// Counts what cost more than was asked for.
-    pub fn add(&mut self, cost: u64) {
-        self.owed = self.owed.saturating_add(cost);
     }
 
     /// Whether the store should be told something.

@@ -45,6 +45,6 @@ pub use guard::{Guard, GuardRules};
 pub use key::Key;
 pub use lease::{Exchange, Lease, LeaseMark, LeaseRules, LeaseVerdict, Share, StoreReply};
 pub use rate::Rate;
-pub use shared::{Costs, KeyName, Shared, SharedAsk, SharedKind, Sharing, Terms};
+pub use shared::{KeyName, Shared, SharedAsk, SharedKind, Sharing, Terms};
 pub use table::{Basis, Crowding, Grant, Table, TableSettings};
 pub use transaction::{Claim, Denial, Outcome, SharedClaim, Transaction};

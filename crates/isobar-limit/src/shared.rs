@@ -64,20 +64,11 @@ pub trait Sharing: Debug + Send + Sync {
     /// Asks for a request; never waits.
     fn ask(&self, ask: SharedAsk<'_>, now: Moment) -> Shared;
 
-    /// Corrects what was taken, to more or to less.
-    fn settle(&self, key: Key, mark: LeaseMark, costs: Costs);
+    /// Puts back what a request took that does not pass after all.
+    fn put_back(&self, key: Key, mark: LeaseMark, cost: u64);
 
     /// How many instances there are, as far as is known.
     fn instances(&self) -> u32;
-}
-
-/// What a request was taken for, and what it was.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Costs {
-    /// What was taken.
-    pub taken: u64,
-    /// What it really cost.
-    pub actual: u64,
 }
 
 impl Terms {

@@ -14,7 +14,7 @@ use isobar_balance::Moment;
 use crate::algorithm::{Algorithm, State};
 use crate::key::below;
 use crate::sketch::Sketch;
-use crate::{Decision, Key, LeaseMark, Receipt, Standing, Verdict};
+use crate::{Bandwidth, Decision, Key, LeaseMark, Receipt, Standing, Verdict};
 
 use self::shard::{Held, MOST_ASKED, Note, Place, Shard, WAYS};
 
@@ -206,6 +206,26 @@ impl Table {
             key,
             basis: Basis::Sketch,
         }
+    }
+
+    /// Takes bytes of something that has begun, and so is never refused: *returns* how long to wait before more of it is sent.
+    ///
+    /// Where the table is full, and has no room for the key, that is as long as the bytes take alone: who sends several at once is then
+    /// not held together, each of them is.
+    pub fn spend(&self, limit: &Bandwidth, key: Key, bytes: u64, now: Moment) -> Duration {
+        let held = self.shard(key).hold(self.relax);
+        if let Some((place, note)) = self.place(&held, limit, key, bytes, now) {
+            let mut state = held.state(place);
+            let wait = limit.spend(&mut state, bytes, now);
+            let mut next = Note::new(limit.fresh_from(&state), note.asked.saturating_add(bytes));
+            next.established = note.asked > 0 || !wait.is_zero() || next.asked == MOST_ASKED;
+            held.write(place, key.tag(), next, state);
+            return wait;
+        }
+        drop(held);
+        self.estimated.fetch_add(1, Ordering::Relaxed);
+        self.sketch.add(key, self.grains(limit, bytes), now);
+        limit.time_of(bytes)
     }
 
     /// Corrects a grant to what was really taken; see [`Algorithm::settle`].

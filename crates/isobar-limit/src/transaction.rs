@@ -9,8 +9,8 @@ use isobar_balance::Moment;
 
 use crate::algorithm::Algorithm;
 use crate::{
-    Basis, Costs, Decision, Effect, Enforcement, Grant, Key, KeyName, Limit, Shared, SharedAsk, Sharing, Standing,
-    Table, Terms, Unit, Verdict,
+    Basis, Decision, Effect, Enforcement, Grant, Key, KeyName, Limit, Shared, SharedAsk, Sharing, Standing, Table,
+    Terms, Unit, Verdict,
 };
 
 /// What one limit is asked.
@@ -42,6 +42,15 @@ pub struct SharedClaim<'a> {
 }
 
 impl Claim<'_> {
+    /// The same, for a key that the store calls so.
+    #[must_use]
+    pub const fn called(mut self, name: Option<KeyName>) -> Self {
+        if let Some(shared) = &mut self.shared {
+            shared.name = name;
+        }
+        self
+    }
+
     fn ask(&self, now: Moment) -> Grant {
         let Some(shared) = &self.shared else {
             return self.table.ask(self.limit, self.key, self.cost, now);
@@ -58,18 +67,19 @@ impl Claim<'_> {
         }
     }
 
+    /// Corrects a grant to what was really taken; where instances share the limit, to less alone.
     fn settle(&self, grant: &Grant, actual: u64, now: Moment) {
-        let part = self.shared.map(|shared| shared.terms.part(shared.with.instances()));
         match (grant.basis(), self.shared) {
             (Basis::Lease(Some(mark)), Some(shared)) => {
-                let taken = grant.decision.receipt.cost;
-                shared.with.settle(grant.key(), mark, Costs { taken, actual });
+                let back = grant.decision.receipt.cost.saturating_sub(actual);
+                shared.with.put_back(grant.key(), mark, back);
             }
             (Basis::Lease(_), _) => {}
-            (Basis::Entry | Basis::Sketch, _) => {
-                self.table
-                    .settle(part.as_ref().unwrap_or(self.limit), grant, actual, now);
+            (Basis::Entry | Basis::Sketch, Some(shared)) => {
+                let part = shared.terms.part(shared.with.instances());
+                self.table.settle(&part, grant, actual, now);
             }
+            (Basis::Entry | Basis::Sketch, None) => self.table.settle(self.limit, grant, actual, now),
         }
     }
 }

@@ -7,6 +7,7 @@
 //! Linux only: `accept4`, `SO_REUSEPORT`, `splice` and edge-triggered epoll are taken for granted; io_uring is used where it
 //! is allowed and asked for.
 
+pub mod keepalive;
 mod kernel;
 pub mod limits;
 pub mod listen;

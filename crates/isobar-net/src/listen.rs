@@ -13,6 +13,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, acceptfrom_with, ipproto, sockopt};
 use tokio::io::Interest;
 
+use crate::keepalive::{self, Keepalive};
 use crate::kernel::{Watched, waiting_connections};
 use crate::stream::Stream;
 
@@ -21,11 +22,16 @@ use crate::stream::Stream;
 pub struct ListenOptions {
     /// Connections the kernel keeps until they are accepted; it has a maximum of its own (`net.core.somaxconn`).
     pub backlog: u32,
+    /// What the connections that it accepts inherit; none: nobody asks whether the other end is still there.
+    pub keepalive: Option<Keepalive>,
 }
 
 impl Default for ListenOptions {
     fn default() -> Self {
-        Self { backlog: 4096 }
+        Self {
+            backlog: 4096,
+            keepalive: None,
+        }
     }
 }
 
@@ -48,6 +54,9 @@ pub fn listen(address: SocketAddr, options: ListenOptions) -> io::Result<TcpList
     sockopt::set_socket_reuseaddr(&socket, true)?;
     sockopt::set_socket_reuseport(&socket, true)?;
     sockopt::set_tcp_nodelay(&socket, true)?;
+    if options.keepalive.is_some() {
+        keepalive::set(&socket, options.keepalive.as_ref())?;
+    }
     rustix::net::bind(&socket, &address)?;
     rustix::net::listen(&socket, i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
     Ok(TcpListener::from(socket))

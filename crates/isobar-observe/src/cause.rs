@@ -112,6 +112,12 @@ causes! {
         "The listener sends its clients to the same address over TLS.";
     IdleTimeout "idle_timeout" Begun, Unavailable, Nobody, Never,
         "A TCP connection, one that was upgraded, a stream, or a flow of UDP, carried nothing in either direction for its idle timeout.";
+    ClientIdleTimeout "client_idle_timeout" Begun, Unavailable, Nobody, Never,
+        "A TCP connection, or one that was upgraded, carried nothing from the client to the server for `client_idle`. Whether the server did not take what the client sent is in `{detail}`, unless it was upgraded.";
+    ServerIdleTimeout "server_idle_timeout" Begun, Unavailable, Nobody, Never,
+        "A TCP connection, or one that was upgraded, carried nothing from the server to the client for `server_idle`. Whether the client did not take what the server sent is in `{detail}`, unless it was upgraded.";
+    HalfClosedTimeout "half_closed_timeout" Begun, Unavailable, Nobody, Never,
+        "One side of a TCP connection, or of one that was upgraded, had ended what it sent, and nothing came from the other for `half_closed`. Which one had ended is in `{detail}`, unless it was upgraded.";
     Drained "drained" Begun, Unavailable, Nobody, Never,
         "The listener or the server of a TCP connection, or of a flow of UDP, is gone since a reload, and the time to finish was over.";
 

@@ -2,7 +2,7 @@
 //!
 //! Workers count into shards of their own ([`RouteStats`] and its like); a [`Snapshot`] sums the shards of all
 //! workers; the [`catalogue`] says what each number is called and means. A finished exchange becomes a line of the
-//! access log through a [`Template`](access::Template), and [`Cause`] says how it ended and whose fault that was.
+//! access log through a [`Template`](access::Template), which [`recorded`] reads again, and [`Cause`] says how it ended and whose fault that was.
 //! This crate knows no socket, file, clock or configuration: times, names and numbers come in as arguments.
 #![no_std]
 #![forbid(unsafe_code)]
@@ -23,6 +23,7 @@ mod grpc;
 mod histogram;
 mod limit;
 mod picked;
+pub mod recorded;
 mod snapshot;
 mod stats;
 mod time;

@@ -139,6 +139,14 @@ shards! {
     LimitStats => LimitTotals, LIMIT_METRICS, ["limit"] {
         /// Requests that a limit was to be asked about, by what came of them.
         decisions: ByLimitOutcome = "isobar_limit_decisions_total",
+        /// Bytes from clients that a limit on bytes counted.
+        upload_bytes: Counter = "isobar_limit_upload_bytes_total",
+        /// Bytes to clients that a limit on bytes counted.
+        download_bytes: Counter = "isobar_limit_download_bytes_total",
+        /// Of these, the ones that would have had to wait, were the limit not in shadow.
+        excess_bytes: Counter = "isobar_limit_excess_bytes_total",
+        /// Waits of bytes for the sake of a limit, until it was their turn.
+        throttled: Histogram = "isobar_limit_throttled_seconds",
     }
 
     /// What one worker counts of the requests of one priority to one upstream.

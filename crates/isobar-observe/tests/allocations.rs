@@ -42,6 +42,7 @@ const RECORD: Record<'_> = Record {
     limit: None,
     limit_shadow: None,
     limit_delay: Duration::ZERO,
+    throttled: Duration::ZERO,
     limit_remaining: None,
     retry_refused: false,
     upgraded: false,

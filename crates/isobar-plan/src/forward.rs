@@ -8,7 +8,7 @@ use core::time::Duration;
 
 use isobar_route::destination::{DestinationHost, DestinationRules};
 
-use crate::{ClientTimeouts, ListenerLimits, Name, Secret};
+use crate::{ClientTimeouts, IdleTimeouts, ListenerLimits, Name, Secret, TcpKeepalive};
 
 /// One address on which clients name their destinations themselves.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +23,10 @@ pub struct ForwardProxy {
     pub timeouts: ClientTimeouts,
     /// How long what is between it and its destination may take.
     pub waits: ForwardWaits,
+    /// How it is found out that a client is gone without a word; none: only by the timeouts.
+    pub tcp_keepalive: Option<TcpKeepalive>,
+    /// How it is found out that a destination, or the parent, is gone without a word; none: only by the timeouts.
+    pub destination_keepalive: Option<TcpKeepalive>,
     /// Whether HTTP is spoken, SOCKS 5, or both.
     pub speaks: Speaks,
     /// Who may use it, and proves that with a password; none: whoever reaches it.
@@ -31,6 +35,8 @@ pub struct ForwardProxy {
     pub rules: DestinationRules,
     /// The name of each rule, a label in metrics and the access log, and last of what holds where no rule does.
     pub rule_names: Arc<[Name]>,
+    /// The limits on bytes that its clients fall under, by name; each once.
+    pub byte_limits: Vec<Name>,
     /// What one user may have, or one address where nobody has to say who he is.
     pub per_user: UserLimits,
     /// What destinations are told of the way a request came.
@@ -63,8 +69,8 @@ pub struct ForwardWaits {
     pub connect: Duration,
     /// In which a request of HTTP, once it is sent, has to move on in some direction.
     pub read: Duration,
-    /// In which a tunnel carries something in some direction.
-    pub idle: Duration,
+    /// In which a tunnel carries something.
+    pub idle: IdleTimeouts,
 }
 
 /// Who may use a forward proxy.

@@ -12,6 +12,7 @@ mod diff;
 mod forward;
 mod health;
 mod http2;
+mod keepalive;
 mod limit;
 mod listener;
 mod logging;
@@ -38,9 +39,11 @@ pub use health::{
 };
 pub use http2::{Http2, Http2Budgets, HttpVersion};
 pub use isobar_balance::{Bound, SlowStart, Tier};
+pub use keepalive::TcpKeepalive;
 pub use limit::{
-    GuardRules, Limit, LimitAlgorithm, LimitAnswer, LimitCounting, LimitEnforcement, LimitHeaders, LimitKey, LimitKind,
-    LimitMode, LimitNote, LimitOverride, LimitPace, MOST_LIMITS, MissingKey, Rate,
+    Direction, Exhausted, GuardRules, Limit, LimitAlgorithm, LimitAnswer, LimitCosts, LimitCounting, LimitEnforcement,
+    LimitHeaders, LimitKey, LimitKind, LimitMode, LimitNote, LimitOverride, LimitPace, MOST_LIMITS, MissingKey, Rate,
+    Settlement, least_byte_burst,
 };
 pub use listener::{
     Action, Cidr, ClientTimeouts, Forwarding, HeaderOp, Listener, ListenerLimits, Route, RouteTimeouts, SourceLimits,
@@ -71,7 +74,7 @@ pub use tls::{
     UnknownName, UpstreamTls, WithoutCertificate,
 };
 pub use udp::{FlowKey, FlowRules, QuicRules, UdpListener, UdpRoute};
-pub use upstream::{Allowance, Balance, HashPart, KeepAlive, Server, ServerAddress, Timeouts, Upstream};
+pub use upstream::{Allowance, Balance, HashPart, IdleTimeouts, KeepAlive, Server, ServerAddress, Timeouts, Upstream};
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -134,6 +137,8 @@ pub enum Transport {
     Tcp {
         /// How many.
         backlog: u32,
+        /// How it is found out that one of them is gone; none: it is not.
+        keepalive: Option<TcpKeepalive>,
     },
     /// Datagrams.
     Udp,
@@ -155,6 +160,7 @@ impl Plan {
             address: listener.address,
             transport: Transport::Tcp {
                 backlog: listener.limits.backlog,
+                keepalive: listener.tcp_keepalive,
             },
         });
         let tcp = self.tcp.iter().map(|listener| Endpoint {
@@ -162,6 +168,7 @@ impl Plan {
             address: listener.address,
             transport: Transport::Tcp {
                 backlog: listener.limits.backlog,
+                keepalive: listener.tcp_keepalive,
             },
         });
         let udp = self.udp.iter().map(|listener| Endpoint {
@@ -174,6 +181,7 @@ impl Plan {
             address: listener.address,
             transport: Transport::Tcp {
                 backlog: listener.limits.backlog,
+                keepalive: listener.tcp_keepalive,
             },
         });
         http.chain(tcp).chain(udp).chain(forward)

@@ -5,7 +5,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use isobar_limit::{Concurrency, FixedWindow, Gcra, SlidingWindow, TokenBucket};
+use isobar_limit::{Bandwidth, Concurrency, FixedWindow, Gcra, SlidingWindow, TokenBucket};
 pub use isobar_limit::{GuardRules, Limit as LimitAlgorithm, Mode as LimitMode, Rate};
 
 use crate::{Cidr, HashPart, Name, SharedLimit};
@@ -62,12 +62,34 @@ pub struct LimitCounting {
     pub kind: LimitKind,
     /// How much it lets pass, where no override says otherwise.
     pub pace: LimitPace,
-    /// Units that a request costs.
+    /// Units that a request costs, where nothing says otherwise.
     pub cost: u64,
+    /// What says otherwise; none: nothing does.
+    pub costs: Option<Box<LimitCosts>>,
     /// Keys that are sure to find room.
     pub max_keys: u32,
     /// With whom; none: this instance counts alone.
     pub shared: Option<SharedLimit>,
+}
+
+/// Where the cost of a request is found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LimitCosts {
+    /// The part of the request that says it, as a whole number; none: it says nothing of it.
+    pub source: Option<HashPart>,
+    /// What counts of that at most.
+    pub max: u64,
+    /// What the answer says of it; none: nothing.
+    pub settle: Option<Settlement>,
+}
+
+/// What an answer says of the cost of its request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Settlement {
+    /// A whole number in the first field of this name, in small letters; clients do not see it.
+    Header(Box<str>),
+    /// A unit for each so many bytes of its body, and one at least.
+    Bytes(u64),
 }
 
 /// One part of a limit's key.
@@ -81,6 +103,8 @@ pub enum LimitKey {
     Route,
     /// The name that the client asked for in its TLS handshake.
     TlsName,
+    /// The user of a forward proxy; an address where nobody has to say who he is.
+    User,
 }
 
 /// What becomes of requests that lack a part of the key.
@@ -110,6 +134,39 @@ pub enum LimitKind {
     SlidingWindow,
     /// So many at once.
     Concurrency,
+    /// Bytes at a rate; units are bytes.
+    Bandwidth {
+        /// Which bytes.
+        direction: Direction,
+        /// What becomes of requests that begin when there are none left.
+        exhausted: Exhausted,
+    },
+}
+
+/// The least burst of a limit on bytes.
+#[must_use]
+pub fn least_byte_burst(rate: Rate) -> u64 {
+    Bandwidth::least_burst(rate)
+}
+
+/// Which bytes a limit counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// Those to clients.
+    Download,
+    /// Those from clients.
+    Upload,
+    /// All of them, together.
+    Both,
+}
+
+/// What becomes of requests and connections when a limit on bytes has none left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Exhausted {
+    /// All go on at the rate, which they share.
+    Pace,
+    /// What has begun goes on, and what it takes is owed; nothing new begins before that is made up for.
+    Refuse,
 }
 
 /// How much a limit lets pass.
@@ -184,6 +241,10 @@ impl LimitCounting {
             LimitKind::FixedWindow => LimitAlgorithm::FixedWindow(FixedWindow::new(rate)),
             LimitKind::SlidingWindow => LimitAlgorithm::SlidingWindow(SlidingWindow::new(rate)),
             LimitKind::Concurrency => LimitAlgorithm::Concurrency(Concurrency::new(burst)),
+            LimitKind::Bandwidth { exhausted, .. } => LimitAlgorithm::Bandwidth(match exhausted {
+                Exhausted::Pace => Bandwidth::pacing(rate, burst),
+                Exhausted::Refuse => Bandwidth::pacing(rate, burst).refusing(),
+            }),
         }
     }
 
@@ -231,6 +292,7 @@ mod tests {
             kind,
             pace,
             cost: 1,
+            costs: None,
             max_keys: 1_000,
             shared: None,
         }

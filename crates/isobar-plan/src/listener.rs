@@ -8,7 +8,10 @@ use core::time::Duration;
 
 use isobar_route::Rule;
 
-use crate::{Hedge, Http2, ListenerTls, Name, Priority, ProxySources, Rate, Retry, Timeouts};
+use crate::{
+    Hedge, Http2, ListenerTls, Name, Priority, ProxySources, Rate, Retry, TcpKeepalive, TcpLimits, TcpListener,
+    TcpRoute, Timeouts,
+};
 
 /// The position of an upstream in [`Plan::upstreams`](crate::Plan::upstreams).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -23,8 +26,13 @@ pub struct Listener {
     pub address: SocketAddr,
     /// From whom it takes headers of the PROXY protocol; none: from nobody.
     pub proxy: Option<ProxySources>,
+    /// How it is found out that a client is gone without a word; none: only by the timeouts.
+    pub tcp_keepalive: Option<TcpKeepalive>,
     /// How connections are secured; none: they are not.
     pub tls: Option<ListenerTls>,
+    /// Connections that are passed on without being decrypted, by what their clients ask for; all others are decrypted here. Empty
+    /// without `tls`, and no rule takes what is no TLS.
+    pub passthrough: Arc<[TcpRoute]>,
     /// How HTTP/2 is spoken, with those who ask for it (ALPN) and those who begin with it; none: only HTTP/1 is.
     pub http2: Option<Http2>,
     /// The port that clients are sent to over TLS, in place of any route; none: they are served here.
@@ -37,6 +45,27 @@ pub struct Listener {
     pub forwarding: Forwarding,
     /// Its routes in the order written; the rule's precedence, then this order, decides.
     pub routes: Arc<[Route]>,
+}
+
+impl Listener {
+    /// What it asks of connections that are passed on.
+    #[must_use]
+    pub fn divided(&self) -> TcpListener {
+        TcpListener {
+            name: self.name.clone(),
+            address: self.address,
+            limits: TcpLimits {
+                max_connections: self.limits.max_connections,
+                sources: self.limits.sources,
+                backlog: self.limits.backlog,
+            },
+            proxy: self.proxy.clone(),
+            tcp_keepalive: self.tcp_keepalive,
+            handshake_timeout: self.timeouts.handshake,
+            reads_hello: true,
+            routes: Arc::clone(&self.passthrough),
+        }
+    }
 }
 
 /// What a listener takes at most. Past a limit the client gets the stated answer, never a hang.

@@ -8,7 +8,7 @@ use core::time::Duration;
 
 use isobar_route::HostPattern;
 
-use crate::{Cidr, Name, Priority, Retry, SourceLimits, Timeouts, UpstreamId};
+use crate::{Cidr, Name, Priority, Retry, SourceLimits, TcpKeepalive, Timeouts, UpstreamId};
 
 /// One address on which connections are taken whose bytes nobody looks at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub struct TcpListener {
     pub limits: TcpLimits,
     /// From whom it takes headers of the PROXY protocol; none: from nobody.
     pub proxy: Option<ProxySources>,
+    /// How it is found out that a client is gone without a word; none: only by the timeouts.
+    pub tcp_keepalive: Option<TcpKeepalive>,
     /// From the accept to the end of the PROXY header, and of the client's hello where that is read.
     pub handshake_timeout: Duration,
     /// Whether the client's hello is waited for: a route goes by it, or an upstream's key.
@@ -91,4 +93,6 @@ pub struct TcpRoute {
     pub retry: Retry,
     /// How much its connections matter when not all can be served.
     pub priority: Priority,
+    /// The limits on bytes that its connections fall under, by name; each once.
+    pub limits: Vec<Name>,
 }

@@ -10,7 +10,7 @@ pub use isobar_balance::{Allowance, Balance};
 
 use crate::{
     GradientRules, HealthCheck, HttpVersion, Name, Outliers, Placement, ProxyVersion, Queue, Reports, ServiceState,
-    Sticky, UpstreamLimits, UpstreamTls,
+    Sticky, TcpKeepalive, UpstreamLimits, UpstreamTls,
 };
 
 /// A set of servers that can answer the same requests.
@@ -38,6 +38,8 @@ pub struct Upstream {
     pub timeouts: Timeouts,
     /// In which form its servers are told of the clients of TCP connections; none: they are not.
     pub proxy_protocol: Option<ProxyVersion>,
+    /// How it is found out that a server is gone without a word; none: only by the timeouts.
+    pub tcp_keepalive: Option<TcpKeepalive>,
     /// How connections to its servers are kept.
     pub keep_alive: KeepAlive,
     /// What is spoken with its servers.
@@ -114,8 +116,34 @@ pub struct Timeouts {
     pub send: Duration,
     /// For the first or the next bytes of the answer (504, or the connection is closed once the answer has begun).
     pub read: Duration,
-    /// For any byte in either direction of an upgraded connection such as a WebSocket, or of a stream (it is closed).
-    pub idle: Duration,
+    /// For bytes of a TCP connection, of an upgraded one such as a WebSocket, or of a stream (it is closed).
+    pub idle: IdleTimeouts,
+}
+
+/// How long nothing may move between a client and a server that are only connected by us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IdleTimeouts {
+    /// In either direction.
+    pub both: Duration,
+    /// From the client to the server; none: only `both` holds.
+    pub client: Option<Duration>,
+    /// From the server to the client; none: likewise.
+    pub server: Option<Duration>,
+    /// In the direction that is left once the other has ended, in place of `both`; none: that goes on to hold.
+    pub half_closed: Option<Duration>,
+}
+
+impl IdleTimeouts {
+    /// Nothing may move in either direction for so long, and nothing else is asked.
+    #[must_use]
+    pub const fn both(both: Duration) -> Self {
+        Self {
+            both,
+            client: None,
+            server: None,
+            half_closed: None,
+        }
+    }
 }
 
 /// How connections to servers are kept for the next request.

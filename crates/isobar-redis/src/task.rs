@@ -56,6 +56,7 @@ pub async fn serve(
         clock,
         news,
         last: Instant::now(),
+        turn: 0,
     };
     let (mut chance, mut pause) = (Chance::new(seed), FIRST_PAUSE);
     loop {
@@ -92,6 +93,8 @@ struct Task<N> {
     news: N,
     /// When the last batch was sent.
     last: Instant,
+    /// Which ledger comes first in the next batch.
+    turn: usize,
 }
 
 impl<N: Fn(Option<String>, u32)> Task<N> {
@@ -181,12 +184,15 @@ impl<N: Fn(Option<String>, u32)> Task<N> {
         Ok(())
     }
 
-    /// Tells what is due, in as many batches as it takes.
+    /// Tells what is due, as much of it as one batch holds.
     async fn tell(&mut self, link: &mut Link) -> Result<(), String> {
         let current = Arc::clone(&self.current);
         let (mut errands, now) = (Vec::new(), (self.clock)());
         let mut batch = Vec::new();
-        for (name, ledger) in &*current {
+        // Where one of them fills batches alone, the others have their turn.
+        self.turn = self.turn.wrapping_add(1) % current.len().max(1);
+        let (later, first) = current.split_at(self.turn.min(current.len()));
+        for (name, ledger) in first.iter().chain(later) {
             if !ledger.collect(MOST - batch.len().min(MOST), now, &mut errands) {
                 self.store.ring();
             }

@@ -8,22 +8,25 @@ use std::time::Duration;
 
 use isobar_balance::Moment;
 use isobar_limit::{
-    Costs, Decision, Exchange, Key, KeyName, Lease, LeaseMark, LeaseRules, LeaseVerdict, Share, Shared, SharedAsk,
-    Sharing, Standing, StoreReply, Terms, Verdict,
+    Decision, Exchange, Key, KeyName, Lease, LeaseMark, LeaseRules, LeaseVerdict, Share, Shared, SharedAsk, Sharing,
+    Standing, StoreReply, Terms, Verdict,
 };
 use isobar_plan::OnLoss;
 
 use crate::Store;
 
-/// Parts of a ledger, each with a lock of its own.
-const SHARDS: usize = 64;
+/// Keys of one part of a ledger, as many parts as there may be: a lock is held for no more than a look at so many.
+const KEYS_OF_SHARD: u32 = 2_048;
+
+/// Parts that every ledger has, and the most that one has.
+const SHARDS: [u32; 2] = [64, 1_024];
 
 /// When to come again for those for whom the store's answer is under way.
 const SOON: Duration = Duration::from_millis(10);
 
 /// The leases of one limit, by key.
 ///
-/// *Shape*: 64 shards, a lock for each, which is held for one decision and never while anything is waited for. A key takes about 300
+/// *Shape*: 64 shards and more, a lock for each, which is held for one decision and never while anything is waited for. A key takes about 300
 /// bytes, and is forgotten once nobody has asked for it for as long as a lease lasts.
 ///
 /// *Cost*: a lock and a look-up; an allocation where a shard grows. Keys for which there is no room are decided by the instance's
@@ -96,12 +99,14 @@ impl Ledger {
     /// An empty one with room for so many keys.
     #[must_use]
     pub fn new(store: Arc<Store>, max_keys: u32, (rules, on_loss): (LeaseRules, OnLoss)) -> Self {
+        let [least, most] = SHARDS;
+        let shards = (max_keys / KEYS_OF_SHARD).next_power_of_two().clamp(least, most);
         Self {
             store,
             rules,
             on_loss,
-            most: (max_keys as usize).div_ceil(SHARDS),
-            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            most: max_keys.div_ceil(shards) as usize,
+            shards: (0..shards).map(|_| Mutex::default()).collect(),
             swept: AtomicUsize::new(0),
             collected: AtomicUsize::new(0),
         }
@@ -138,15 +143,15 @@ impl Ledger {
     /// Adds what the store is to be told now, so that there are no more than so many; *returns* whether that is all.
     pub fn collect(&self, most: usize, now: Moment, into: &mut Vec<Errand>) -> bool {
         let first = self.collected.load(Ordering::Relaxed);
-        for index in first..first + SHARDS {
-            let Some(shard) = self.shards.get(index % SHARDS) else {
+        for index in first..first + self.shards.len() {
+            let Some(shard) = self.of_turn(index) else {
                 continue;
             };
             let Shard { keys, due } = &mut *hold(shard);
             while let Some(key) = due.pop() {
                 if into.len() >= most {
                     due.push(key);
-                    self.collected.store(index % SHARDS, Ordering::Relaxed);
+                    self.collected.store(index % self.shards.len(), Ordering::Relaxed);
                     return false;
                 }
                 let Some(entry) = keys.get_mut(&key.hash()) else {
@@ -183,10 +188,10 @@ impl Ledger {
 
     /// Looks at one part of the keys: ends leases whose time is over, and forgets who was not asked for.
     pub fn sweep(&self, parts: usize, now: Moment) {
-        let each = SHARDS.div_ceil(parts.max(1));
+        let each = self.shards.len().div_ceil(parts.max(1));
         let first = self.swept.fetch_add(each, Ordering::Relaxed);
-        for index in first..first + each {
-            let Some(shard) = self.shards.get(index % SHARDS) else {
+        for index in (0..each).map(|index| first.wrapping_add(index)) {
+            let Some(shard) = self.of_turn(index) else {
                 continue;
             };
             let Shard { keys, due } = &mut *hold(shard);
@@ -221,8 +226,13 @@ impl Ledger {
     }
 
     fn shard(&self, key: Key) -> MutexGuard<'_, Shard> {
+        // By other bits than those that find its place within the shard.
         #[expect(clippy::indexing_slicing, reason = "there are so many")]
-        hold(&self.shards[(key.hash() >> 58) as usize % SHARDS])
+        hold(&self.shards[(key.hash() >> 32) as usize % self.shards.len()])
+    }
+
+    fn of_turn(&self, turn: usize) -> Option<&Mutex<Shard>> {
+        self.shards.get(turn % self.shards.len())
     }
 
     /// Decides while the store is lost.
@@ -282,13 +292,9 @@ impl Sharing for Ledger {
         decided(terms, (verdict, remaining), (cost, now))
     }
 
-    fn settle(&self, key: Key, mark: LeaseMark, costs: Costs) {
-        let Costs { taken, actual } = costs;
+    fn put_back(&self, key: Key, mark: LeaseMark, cost: u64) {
         if let Some(entry) = self.shard(key).keys.get_mut(&key.hash()) {
-            match taken.checked_sub(actual) {
-                Some(less) => entry.lease.put_back(mark, less),
-                None => entry.lease.add(actual - taken),
-            }
+            entry.lease.put_back(mark, cost);
         }
     }
 

@@ -1,6 +1,25 @@
-//! Which bytes fill a body, so that a lost, doubled or moved piece shows?
+//! Which bytes are sent, and which have come?
 
-/// Bytes without a visible period, the same for the same length and seed.
+use std::io::Read;
+
+/// What comes until the end of a connection; what came until it broke, if it does.
+pub fn rest(mut stream: impl Read) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let _ = stream.read_to_end(&mut bytes);
+    bytes
+}
+
+/// The hello of a real client of TLS, from the captures of `isobar-wire`.
+///
+/// *Panics* when there is none of this name.
+#[must_use]
+#[track_caller]
+pub fn client_hello(name: &str) -> Vec<u8> {
+    let captures = concat!(env!("CARGO_MANIFEST_DIR"), "/../isobar-wire/tests/client_hello");
+    std::fs::read(format!("{captures}/{name}.bin")).expect("a capture of this name")
+}
+
+/// Bytes that fill a body, so that a lost, doubled or moved piece shows: without a visible period, the same for the same length and seed.
 ///
 /// *Source*: SplitMix64 (Steele, Lea, Flood 2014), eight bytes a step.
 #[must_use]

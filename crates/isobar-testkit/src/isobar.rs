@@ -236,6 +236,18 @@ impl Isobar {
         });
     }
 
+    /// The lines of its access log, `access.log` in its directory and of JSON, once there are so many.
+    #[must_use]
+    #[track_caller]
+    pub fn access_lines(&self, count: usize) -> Vec<serde_json::Value> {
+        wait_for(&format!("{count} lines in the access log"), || {
+            let text = fs::read_to_string(self.directory().join("access.log")).unwrap_or_default();
+            let lines = text.lines().filter_map(|line| serde_json::from_str(line).ok());
+            let lines: Vec<_> = lines.collect();
+            (lines.len() >= count).then_some(lines)
+        })
+    }
+
     /// Replaces the configuration file in one step, as editors and deployment tools do.
     pub fn write_configuration(&self, text: &str) -> io::Result<()> {
         let staged = self.configuration.with_extension("next");

@@ -36,7 +36,7 @@ mod udp_server;
 pub mod websocket;
 
 pub use authority::{Authority, Certified, Validity};
-pub use bytes::noise;
+pub use bytes::{client_hello, noise, rest};
 pub use client::{Answer, CLOSED_WITHOUT_ANSWER, Client, answer_to, connect_from, get};
 pub use configuration::Configuration;
 pub use dns::{DnsperfReport, Nsd};

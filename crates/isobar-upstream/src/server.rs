@@ -424,8 +424,9 @@ mod tests {
                 connect: second,
                 send: second,
                 read: second,
-                idle: second,
+                idle: isobar_plan::IdleTimeouts::both(second),
             },
+            tcp_keepalive: None,
             proxy_protocol: None,
             http_version: isobar_plan::HttpVersion::Http1,
             keep_alive: isobar_plan::KeepAlive {

@@ -1,6 +1,7 @@
 //! What can be asked for on the command line?
 
 mod demonstration;
+mod replaying;
 mod server;
 mod simulation;
 
@@ -18,6 +19,7 @@ use isobar_net::runtime::{cores, io_uring_allowed};
 use crate::failure::io_reason;
 
 pub(crate) use demonstration::DemoOptions;
+pub(crate) use replaying::{ReplayOptions, Times};
 pub(crate) use server::{AdminAt, ListOptions, OneServer, ServerCommand};
 pub(crate) use simulation::{
     Affinity, Cost, Hardware, Lifetime, RecommendOptions, SchemaOptions, SimulateOptions, Workload, load,
@@ -34,6 +36,7 @@ Examples:
   isobar schema > isobar.schema.json       # for completion in editors
   isobar simulate scenario.yaml --compare all --html report.html
   isobar recommend                         # which algorithm fits, by trying them
+  isobar replay access.log.gz --config new.yaml --html report.html
 
 `isobar help COMMAND` tells more of each.
 
@@ -74,6 +77,8 @@ pub(crate) enum Command {
     Schema(SchemaOptions),
     /// Runs a scenario of servers, requests and mishaps in virtual time, with the real balancing
     Simulate(SimulateOptions),
+    /// Runs recorded traffic through a configuration: whom its limits would refuse, when, and who has how much room
+    Replay(ReplayOptions),
     /// Says which algorithm fits a workload, by trying them in the simulator
     Recommend(RecommendOptions),
 }

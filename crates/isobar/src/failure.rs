@@ -9,8 +9,14 @@ use isobar_control::LoadError;
 use isobar_engine::ApplyError;
 pub(crate) use isobar_engine::named_file::reason as io_reason;
 
+use crate::replay::Exceeded;
+
 /// Writes an error to the standard error; *returns* the exit code that goes with it.
 pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
+    if let Some(exceeded) = error.downcast_ref::<Exceeded>() {
+        let _ = writeln!(io::stderr(), "isobar: {exceeded}");
+        return ExitCode::from(Exceeded::CODE);
+    }
     let text = match error.downcast_ref() {
         // Ends with a line of its own that names the file and counts the errors.
         Some(LoadError::Invalid { rendered, .. }) if !rendered.is_empty() => format!("{}\n", rendered.trim_end()),

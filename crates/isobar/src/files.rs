@@ -77,19 +77,20 @@ pub(crate) fn look_to_serve(needed: Needed<'_>) -> Result<(), Unusable> {
     }
 }
 
+/// Looks only at what limits need: who tries a configuration elsewhere has neither its certificates nor its secrets.
+pub(crate) fn look_at_rates(needed: Needed<'_>) -> Result<(), Unusable> {
+    match needed {
+        Needed::Overrides { .. } => look(needed),
+        _ => Ok(()),
+    }
+}
+
 /// Reads into the plan what stands in its files.
 ///
 /// *Errors*: a file cannot be used; in a line.
 pub(crate) fn fill_in(plan: &mut Plan) -> Result<(), String> {
+    fill_in_rates(plan)?;
     let mut known: HashMap<Box<str>, Arc<[u8]>> = HashMap::new();
-    for limit in &mut plan.limits {
-        if let Some(file) = &limit.overrides_file {
-            let of_limit = |Unusable { message, .. }| format!("{message} (limit {})", limit.name);
-            let text = overrides(file).map_err(of_limit)?;
-            let read = read_overrides(&text, &limit.counting);
-            limit.overrides_read = read.map_err(|why| of_limit(not_overrides(file, &why)))?.into();
-        }
-    }
     for upstream in &mut plan.upstreams {
         let of_upstream = |Unusable { message, help }| {
             let help = help.map(|help| format!("; {help}")).unwrap_or_default();
@@ -141,6 +142,21 @@ pub(crate) fn fill_in(plan: &mut Plan) -> Result<(), String> {
         }
         if let Some(login) = listener.parent.as_mut().and_then(|parent| parent.login.as_mut()) {
             login.password = passwords::password(&login.file).map_err(of_listener)?;
+        }
+    }
+    Ok(())
+}
+
+/// Reads into the plan the rates by key that stand in files of limits, and nothing else.
+///
+/// *Errors*: a file cannot be used; in a line.
+pub(crate) fn fill_in_rates(plan: &mut Plan) -> Result<(), String> {
+    for limit in &mut plan.limits {
+        if let Some(file) = &limit.overrides_file {
+            let of_limit = |Unusable { message, .. }| format!("{message} (limit {})", limit.name);
+            let text = overrides(file).map_err(of_limit)?;
+            let read = read_overrides(&text, &limit.counting);
+            limit.overrides_read = read.map_err(|why| of_limit(not_overrides(file, &why)))?.into();
         }
     }
     Ok(())

@@ -14,9 +14,12 @@ mod failure;
 mod files;
 mod instance;
 mod logging;
+mod page;
 mod passwords;
 mod picture;
+mod plot;
 mod recommend;
+mod replay;
 mod serve;
 mod simulate;
 
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
         Command::Server(command) => commands::server(&command),
         Command::Schema(options) => commands::schema(&options),
         Command::Simulate(options) => simulate::run(&options),
+        Command::Replay(options) => replay::run(&options),
         Command::Recommend(options) => recommend::run(&options),
     };
     match outcome {

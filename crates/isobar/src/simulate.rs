@@ -6,7 +6,6 @@
 mod figures;
 mod json;
 mod page;
-mod plot;
 mod progress;
 mod terminal;
 
@@ -25,7 +24,7 @@ use crate::arguments::SimulateOptions;
 use crate::commands::{open, print};
 use crate::{logging, picture};
 
-pub(crate) use figures::{milliseconds, percent};
+pub(crate) use figures::{count, milliseconds, percent};
 pub(crate) use json::report as report_json;
 use progress::Progress;
 pub(crate) use terminal::comparison;

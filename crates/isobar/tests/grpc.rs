@@ -7,10 +7,10 @@ use std::io::{ErrorKind, Read};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use isobar_testkit::serde_json::{self, Value};
+use isobar_testkit::serde_json::Value;
 use isobar_testkit::{
     After, Authority, Certified, Client, ClosedPort, Configuration, GrpcClient, GrpcServer, Isobar, Origin, PATIENCE,
-    Validity, answer_to, binary, eventually, wait_for,
+    Validity, answer_to, binary, eventually,
 };
 
 /// To these servers, which speak HTTP/2.
@@ -242,7 +242,7 @@ told(lambda: list(answers), grpc.StatusCode.RESOURCE_EXHAUSTED, "client_body_too
 equal(unary()(b"x" * 500), b"x" * 500)
 "#;
     GrpcClient::run(isobar.address(), None, script);
-    let lines = lines(&isobar, 5);
+    let lines = isobar.access_lines(5);
     let statuses: Vec<_> = lines.iter().map(|line| line["grpc_status"].as_str().unwrap()).collect();
     let expected = [
         "unimplemented",
@@ -269,20 +269,6 @@ equal(unary()(b"x" * 500), b"x" * 500)
     for other in ["application/grpc-web", "text/plain"] {
         assert_eq!(call(other).status, 404, "{other}");
     }
-}
-
-/// The lines of the access log, when there are so many.
-#[track_caller]
-fn lines(isobar: &Isobar, count: usize) -> Vec<Value> {
-    let log = isobar.directory().join("access.log");
-    wait_for("the lines of the log", || {
-        let text = fs::read_to_string(&log).ok()?;
-        let lines: Vec<Value> = text
-            .lines()
-            .filter_map(|line| serde_json::from_str(line).ok())
-            .collect();
-        (lines.len() >= count).then_some(lines)
-    })
 }
 
 #[test]
@@ -384,7 +370,7 @@ equal(total()(often()), b"8")
 "#;
     GrpcClient::run(isobar.address(), None, script);
     server.says("cancelled Hang", 1);
-    let lines = lines(&isobar, 3);
+    let lines = isobar.access_lines(3);
     let causes: Vec<_> = lines.iter().map(|line| line["cause"].as_str().unwrap()).collect();
     assert_eq!(causes, ["idle_timeout", "idle_timeout", "complete"]);
 }
@@ -483,7 +469,7 @@ fn the_clients_deadline_is_kept_for_it() {
     let answer = raw_call(&isobar, "Unary", "soon", "x").receive().unwrap();
     assert_eq!(answer.trailers.value("grpc-status"), Some("0"), "{answer:?}");
     // Each worker writes its own lines, in whichever order.
-    let lines = lines(&isobar, 5);
+    let lines = isobar.access_lines(5);
     let late = |line: &&Value| line["cause"] == "client_deadline" && line["fault"] == "client";
     let late = lines.iter().filter(late);
     assert_eq!(
@@ -542,7 +528,8 @@ for _ in range(6):
         (retries - f64::from(u32::try_from(failed[0]).unwrap())).abs() < 0.5,
         "{retries}"
     );
-    let tried = lines(&isobar, 12)
+    let tried = isobar
+        .access_lines(12)
         .iter()
         .filter(|line| {
             let tried = line["tried"].as_str().unwrap_or_default();

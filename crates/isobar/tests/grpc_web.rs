@@ -2,17 +2,13 @@
 //!
 //! The servers are Python's grpcio; requests are made by hand, and text is read by another decoder than Isobar's.
 
-use std::fs;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use isobar_testkit::http2::{Asked, fetch};
-use isobar_testkit::serde_json::Value;
-use isobar_testkit::{
-    After, Client, ClosedPort, Configuration, Fields, GrpcServer, Isobar, Origin, binary, serde_json, wait_for,
-};
+use isobar_testkit::{After, Client, ClosedPort, Configuration, Fields, GrpcServer, Isobar, Origin, binary};
 
 /// To these servers, which speak HTTP/2.
 fn configuration(servers: &[&GrpcServer]) -> Configuration {
@@ -178,18 +174,6 @@ fn in_every_way(isobar: &Isobar, method: &str, messages: &[&[u8]], check: impl F
     }
 }
 
-/// The lines of the access log, when there are so many.
-#[track_caller]
-fn lines(isobar: &Isobar, count: usize) -> Vec<Value> {
-    let log = isobar.directory().join("access.log");
-    wait_for("the lines of the log", || {
-        let text = fs::read_to_string(&log).ok()?;
-        let lines = text.lines().filter_map(|line| serde_json::from_str(line).ok());
-        let lines: Vec<Value> = lines.collect();
-        (lines.len() >= count).then_some(lines)
-    })
-}
-
 #[test]
 fn calls_are_answered_in_the_spelling_they_were_made_in() {
     let server = GrpcServer::start("a");
@@ -227,7 +211,7 @@ fn calls_are_answered_in_the_spelling_they_were_made_in() {
             );
         }
     }
-    let lines = lines(&isobar, 40);
+    let lines = isobar.access_lines(40);
     assert_eq!(lines.iter().filter(|line| line["grpc_status"] == "ok").count(), 24);
 }
 
@@ -365,7 +349,7 @@ fn what_is_no_text_is_refused_in_words_of_grpc() {
     check("Unary", "=AAA", "", "padding");
     check("Total", &message, "2\r\nA-\r\n", "not base64");
     check("Total", &message, "3\r\nAAA\r\n0\r\n\r\n", "ends within a group");
-    let lines = lines(&isobar, 4);
+    let lines = isobar.access_lines(4);
     let refused = lines
         .iter()
         .filter(|line| line["cause"] == "client_malformed" && line["grpc_status"] == "internal");

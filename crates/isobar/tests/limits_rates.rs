@@ -2,6 +2,8 @@
 
 #[path = "limits_rates/answers.rs"]
 mod answers;
+#[path = "limits_rates/costs.rs"]
+mod costs;
 #[path = "limits_rates/keys.rs"]
 mod keys;
 #[path = "limits_rates/kit.rs"]

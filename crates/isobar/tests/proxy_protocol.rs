@@ -3,9 +3,8 @@
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 
-use isobar_testkit::serde_json::{self, Value};
 use isobar_testkit::{
-    ClosedPort, Configuration, Isobar, Nginx, Origin, PATIENCE, Process, TcpServer, binary, eventually, wait_for,
+    ClosedPort, Configuration, Isobar, Nginx, Origin, PATIENCE, Process, TcpServer, binary, eventually, rest, wait_for,
 };
 
 const LOG: &str = "access_log: { path: access.log, format: json }";
@@ -34,23 +33,6 @@ fn connect(isobar: &Isobar) -> TcpStream {
     stream
 }
 
-fn rest(stream: &mut TcpStream) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let _ = stream.read_to_end(&mut bytes);
-    bytes
-}
-
-fn lines(isobar: &Isobar, count: usize) -> Vec<Value> {
-    wait_for(&format!("{count} lines in the access log"), || {
-        let text = std::fs::read_to_string(isobar.directory().join("access.log")).unwrap_or_default();
-        let lines: Vec<Value> = text
-            .lines()
-            .filter_map(|line| serde_json::from_str(line).ok())
-            .collect();
-        (lines.len() >= count).then_some(lines)
-    })
-}
-
 /// Sends this and what is to be echoed, in pieces of so many bytes; what comes back.
 fn echoed(isobar: &Isobar, header: &[u8], piece: usize) -> Vec<u8> {
     let mut client = connect(isobar);
@@ -75,7 +57,7 @@ fn the_client_is_who_the_header_names() {
                 b"hello",
                 "{header:?} in pieces of {piece}"
             );
-            let lines = lines(&isobar, 3 * count + at + 1);
+            let lines = isobar.access_lines(3 * count + at + 1);
             let line = lines.last().unwrap();
             assert_eq!(
                 (&line["client"], &line["peer"]),
@@ -88,7 +70,7 @@ fn the_client_is_who_the_header_names() {
     for header in [b"PROXY UNKNOWN\r\n".to_vec(), v2(0, 0, b"")] {
         assert_eq!(echoed(&isobar, &header, 1000), b"hello");
     }
-    assert_eq!(lines(&isobar, 8)[7]["client"], "127.0.0.1");
+    assert_eq!(isobar.access_lines(8)[7]["client"], "127.0.0.1");
 }
 
 #[test]
@@ -109,7 +91,7 @@ fn what_is_no_header_is_closed_and_counted() {
         // It may have been closed at once.
         let _ = client.shutdown(Shutdown::Write);
         assert_eq!(rest(&mut client), b"");
-        let lines = lines(&isobar, count + 1);
+        let lines = isobar.access_lines(count + 1);
         let line = &lines[count];
         assert_eq!(line["cause"], "proxy_header", "{line}");
         let found = line["detail"].as_str().unwrap_or_default();
@@ -133,7 +115,7 @@ fn a_header_that_is_late_is_not_waited_for() {
     let mut slow = connect(&isobar);
     slow.write_all(&V1[..20]).unwrap();
     assert_eq!((rest(&mut silent), rest(&mut slow)), (vec![], vec![]));
-    for line in lines(&isobar, 2) {
+    for line in isobar.access_lines(2) {
         assert_eq!(
             (&line["cause"], &line["fault"]),
             (&"proxy_header".into(), &"client".into())
@@ -152,7 +134,7 @@ fn nobody_else_is_believed() {
     let isobar = binary!().run(&tcp(&[server.address()]).listener(elsewhere));
     assert_eq!(echoed(&isobar, V1, 1000), b"");
     assert_eq!(echoed(&isobar, b"", 1000), b"");
-    for line in lines(&isobar, 2) {
+    for line in isobar.access_lines(2) {
         assert_eq!(
             (&line["client"], &line["cause"]),
             (&"127.0.0.1".into(), &"proxy_header".into())
@@ -167,7 +149,7 @@ fn nobody_else_is_believed() {
         [V1, b"hello"].concat(),
         "it is like any other bytes"
     );
-    assert!(lines(&isobar, 2).iter().all(|line| line["client"] == "127.0.0.1"));
+    assert!(isobar.access_lines(2).iter().all(|line| line["client"] == "127.0.0.1"));
 }
 
 #[test]
@@ -203,7 +185,7 @@ fn requests_are_from_whom_the_header_names() {
     };
     eventually("it is counted", || refused() == Some(1.0));
     // Workers write their lines each in their own time.
-    let lines = lines(&isobar, 3);
+    let lines = isobar.access_lines(3);
     let of = |client: &str| lines.iter().filter(|line| line["client"] == client).count();
     assert_eq!((of("192.0.2.7"), of("127.0.0.1")), (2, 1), "{lines:?}");
 }
@@ -237,7 +219,11 @@ fn servers_are_told_in_either_version() {
         (words[..4].to_vec(), words[5]),
         (vec!["PROXY", "TCP4", "127.0.0.1", "127.0.0.1"], port.as_str())
     );
-    assert_eq!(lines(&isobar, 1)[0]["bytes_in"], 5, "the header is not the client's");
+    assert_eq!(
+        isobar.access_lines(1)[0]["bytes_in"],
+        5,
+        "the header is not the client's"
+    );
 }
 
 /// A health check comes as clients do, and speaks for nobody.

@@ -4,39 +4,12 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use isobar_testkit::serde_json::{self, Value};
 use isobar_testkit::{
-    Authority, Configuration, Isobar, PATIENCE, TcpServer, TlsConduct, TlsServer, Validity, binary, curl, openssl,
-    wait_for,
+    Authority, Configuration, Isobar, PATIENCE, TcpServer, TlsConduct, TlsServer, Validity, binary, client_hello, curl,
+    openssl, rest,
 };
 
 const LOG: &str = "access_log: { path: access.log, format: json }";
-
-fn lines(isobar: &Isobar, count: usize) -> Vec<Value> {
-    wait_for(&format!("{count} lines in the access log"), || {
-        let text = std::fs::read_to_string(isobar.directory().join("access.log")).unwrap_or_default();
-        let lines: Vec<Value> = text
-            .lines()
-            .filter_map(|line| serde_json::from_str(line).ok())
-            .collect();
-        (lines.len() >= count).then_some(lines)
-    })
-}
-
-fn rest(stream: &mut TcpStream) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let _ = stream.read_to_end(&mut bytes);
-    bytes
-}
-
-/// A real hello, for `name` in place of a name of the same length.
-fn hello(file: &str) -> Vec<u8> {
-    let path = format!(
-        "{}/../isobar-wire/tests/client_hello/{file}.bin",
-        env!("CARGO_MANIFEST_DIR")
-    );
-    std::fs::read(path).unwrap()
-}
 
 /// Servers that say who they are, and then what they were sent first.
 fn by_name(routes: &str, more: &str) -> (Isobar, [TcpServer; 3]) {
@@ -76,15 +49,15 @@ fn check(isobar: &Isobar, sent: &[u8], piece: usize, who: &str) {
 fn real_hellos_find_their_servers_in_whichever_pieces() {
     let (isobar, _servers) = by_name(ROUTES, "");
     for piece in [7, 500, 100_000] {
-        check(&isobar, &hello("openssl_s_client"), piece, "first:");
-        check(&isobar, &hello("rustls_post_quantum"), piece, "second:");
-        check(&isobar, &hello("rustls_records_of_300"), piece, "second:");
-        check(&isobar, &hello("rustls_ech_outer"), piece, "second:");
-        check(&isobar, &hello("curl_http11"), piece, "other:");
-        check(&isobar, &hello("python_ssl_no_name"), piece, "other:");
+        check(&isobar, &client_hello("openssl_s_client"), piece, "first:");
+        check(&isobar, &client_hello("rustls_post_quantum"), piece, "second:");
+        check(&isobar, &client_hello("rustls_records_of_300"), piece, "second:");
+        check(&isobar, &client_hello("rustls_ech_outer"), piece, "second:");
+        check(&isobar, &client_hello("curl_http11"), piece, "other:");
+        check(&isobar, &client_hello("python_ssl_no_name"), piece, "other:");
     }
     check(&isobar, b"no TLS at all", 100, "other:");
-    let lines = lines(&isobar, 19);
+    let lines = isobar.access_lines(19);
     let of_name = |name: &str| lines.iter().filter(|line| line["tls_name"] == name).count();
     assert_eq!((of_name("openssl.example.com"), of_name("rustls.example.com")), (3, 3));
     assert!(
@@ -106,7 +79,7 @@ fn what_is_no_hello_or_for_nobody_is_refused() {
         rest(&mut client)
     };
     let told = |alert| vec![21, 3, 1, 0, 2, 2, alert];
-    assert_eq!(alert(&hello("curl")), told(112), "unrecognized name");
+    assert_eq!(alert(&client_hello("curl")), told(112), "unrecognized name");
     assert_eq!(
         alert(b"\x16\x03\x01\x00\x05\x02\0\0\x01\0"),
         told(10),
@@ -114,9 +87,9 @@ fn what_is_no_hello_or_for_nobody_is_refused() {
     );
     assert_eq!(alert(b"\x16\x03\x01\xff\xff"), told(22), "record overflow");
     assert_eq!(alert(b"plain"), b"");
-    assert_eq!(alert(&hello("curl")[..100]), b"", "it never completes");
+    assert_eq!(alert(&client_hello("curl")[..100]), b"", "it never completes");
     assert_eq!(alert(b""), b"");
-    let lines = lines(&isobar, 6);
+    let lines = isobar.access_lines(6);
     // Two workers hand their lines over as each sees fit.
     let mut causes: Vec<_> = lines
         .iter()
@@ -176,7 +149,7 @@ fn connections_of_one_name_stay_with_their_server() {
         for file in ["curl", "openssl_s_client"] {
             let mut client = TcpStream::connect(isobar.address()).unwrap();
             client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-            client.write_all(&hello(file)).unwrap();
+            client.write_all(&client_hello(file)).unwrap();
             client.read_exact(&mut [0]).unwrap();
         }
     }

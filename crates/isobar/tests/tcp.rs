@@ -5,10 +5,10 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
-use isobar_testkit::serde_json::{self, Value};
+use isobar_testkit::serde_json::Value;
 use isobar_testkit::{
     ClosedPort, Configuration, FullPort, Gate, Isobar, PATIENCE, Signal, TcpServer, binary, echo, eventually, noise,
-    wait_for,
+    rest,
 };
 
 const LOG: &str = "access_log: { path: access.log, format: json }";
@@ -24,27 +24,10 @@ fn connect(isobar: &Isobar) -> TcpStream {
     stream
 }
 
-/// What comes until the end of the connection; what came until it broke, if it does.
-fn rest(stream: &mut TcpStream) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let _ = stream.read_to_end(&mut bytes);
-    bytes
-}
-
 fn expect(stream: &mut TcpStream, text: &str) {
     let mut bytes = vec![0; text.len()];
     stream.read_exact(&mut bytes).unwrap();
     assert_eq!(String::from_utf8_lossy(&bytes), text);
-}
-
-/// The lines of the access log, once there are so many.
-fn lines(isobar: &Isobar, count: usize) -> Vec<Value> {
-    wait_for(&format!("{count} lines in the access log"), || {
-        let text = std::fs::read_to_string(isobar.directory().join("access.log")).unwrap_or_default();
-        let lines = text.lines().filter_map(|line| serde_json::from_str(line).ok());
-        let lines: Vec<Value> = lines.collect();
-        (lines.len() >= count).then_some(lines)
-    })
 }
 
 #[test]
@@ -57,7 +40,7 @@ fn bytes_go_both_ways_and_the_line_says_what_happened() {
     expect(&mut client, "hello");
     client.shutdown(Shutdown::Write).unwrap();
     assert_eq!(rest(&mut client), b"");
-    let line = &lines(&isobar, 1)[0];
+    let line = &isobar.access_lines(1)[0];
     let name = server.address().to_string();
     for (key, expected) in [
         ("listener", Value::from("web")),
@@ -140,7 +123,7 @@ fn bulk_data_arrives_whole() {
     });
     assert!(rest(&mut client) == sent);
     thread.join().unwrap();
-    assert_eq!(lines(&isobar, 1)[0]["bytes_out"], sent.len());
+    assert_eq!(isobar.access_lines(1)[0]["bytes_out"], sent.len());
 }
 
 #[test]
@@ -153,7 +136,7 @@ fn a_server_that_cannot_be_reached_costs_no_connection() {
     let mut client = connect(&isobar);
     expect(&mut client, "good");
     drop(client);
-    let line = &lines(&isobar, 1)[0];
+    let line = &isobar.access_lines(1)[0];
     let tried = format!("{}:connect_failed {}:connect_timeout", closed.address(), full.address());
     assert_eq!(line["tried"], tried.as_str());
     assert_eq!(line["attempts"], 3);
@@ -172,7 +155,7 @@ fn nobody_there_is_said_in_the_log() {
     let closed = ClosedPort::reserve().unwrap();
     let isobar = binary!().run(&tcp(&[closed.address()]));
     assert_eq!(rest(&mut connect(&isobar)), b"");
-    let line = &lines(&isobar, 1)[0];
+    let line = &isobar.access_lines(1)[0];
     assert_eq!(
         (&line["cause"], &line["fault"]),
         (&"connect_failed".into(), &"server".into())
@@ -194,9 +177,80 @@ fn what_is_idle_too_long_is_closed() {
         std::thread::sleep(Duration::from_millis(100));
     }
     assert_eq!(rest(&mut idle), b"a");
-    assert_eq!(lines(&isobar, 1)[0]["cause"], "idle_timeout");
+    assert_eq!(isobar.access_lines(1)[0]["cause"], "idle_timeout");
     busy.write_all(b"c").unwrap();
     assert_eq!(rest(&mut busy), b"c");
+}
+
+/// Says something again and again, whatever it hears; ends when the connection does.
+fn chatter(mut stream: TcpStream) -> std::io::Result<()> {
+    loop {
+        stream.write_all(b".")?;
+        // The pace of this connection is what is tested.
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn each_direction_may_be_idle_for_a_time_of_its_own() {
+    let talks = TcpServer::start(chatter);
+    let configuration = tcp(&[talks.address()]).upstream("timeouts: { idle: 60s, client_idle: 400ms }");
+    let isobar = binary!().run(&configuration);
+    assert!(rest(&mut connect(&isobar)).len() > 2);
+    let line = &isobar.access_lines(1)[0];
+    assert_eq!(
+        (&line["cause"], &line["detail"]),
+        (&"client_idle_timeout".into(), &"".into())
+    );
+    let listens = TcpServer::start(|mut stream| {
+        rest(&mut stream);
+        Ok(())
+    });
+    let configuration = tcp(&[listens.address()]).upstream("timeouts: { idle: 60s, server_idle: 400ms }");
+    let isobar = binary!().run(&configuration);
+    assert!(chatter(connect(&isobar)).is_err());
+    let line = &isobar.access_lines(1)[0];
+    assert_eq!(line["cause"], "server_idle_timeout");
+    assert!(line["bytes_in"].as_u64().is_some_and(|bytes| bytes > 2), "{line}");
+}
+
+#[test]
+fn a_server_that_takes_nothing_is_told_apart_from_a_client_that_is_silent() {
+    // It stays open, and nobody reads from it.
+    let deaf = TcpServer::start(|stream| {
+        std::mem::forget(stream);
+        Ok(())
+    });
+    let configuration = tcp(&[deaf.address()]).upstream("timeouts: { idle: 60s, client_idle: 400ms }");
+    let isobar = binary!().run(&configuration);
+    let much = vec![0; 64 << 20];
+    assert!(connect(&isobar).write_all(&much).is_err());
+    let line = &isobar.access_lines(1)[0];
+    assert_eq!(line["cause"], "client_idle_timeout");
+    assert_eq!(line["detail"], "the server did not take what the client sent");
+}
+
+#[test]
+fn half_a_connection_may_be_idle_for_less() {
+    let server = TcpServer::start(|mut stream| {
+        stream.write_all(b"a")?;
+        rest(&mut stream);
+        // It neither says more nor ends.
+        std::mem::forget(stream);
+        Ok(())
+    });
+    let configuration = tcp(&[server.address()]).upstream("timeouts: { idle: 60s, half_closed: 300ms }");
+    let isobar = binary!().run(&configuration);
+    let (mut open, mut half) = (connect(&isobar), connect(&isobar));
+    expect(&mut open, "a");
+    expect(&mut half, "a");
+    half.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(rest(&mut half), b"");
+    let line = &isobar.access_lines(1)[0];
+    assert_eq!(line["cause"], "half_closed_timeout");
+    assert_eq!(line["detail"], "the client had ended what it sent");
+    open.write_all(b"b").unwrap();
+    assert_eq!(isobar.access_lines(1).len(), 1, "the other one goes on");
 }
 
 #[test]
@@ -241,7 +295,7 @@ fn connections_wait_for_room_and_no_more_than_may() {
         isobar.metrics().sum("isobar_upstream_queued", &[]) == Some(1.0)
     });
     assert_eq!(rest(&mut connect(&isobar)), b"", "there is no room for a third");
-    assert_eq!(lines(&isobar, 1)[0]["cause"], "queue_full");
+    assert_eq!(isobar.access_lines(1)[0]["cause"], "queue_full");
     drop(first);
     expect(&mut second, "a");
     // One that leaves while it waits makes room for the next.
@@ -251,7 +305,7 @@ fn connections_wait_for_room_and_no_more_than_may() {
     });
     drop(third);
     let causes = |count| -> Vec<String> {
-        let lines = lines(&isobar, count);
+        let lines = isobar.access_lines(count);
         lines
             .iter()
             .map(|line| line["cause"].as_str().unwrap_or_default().to_owned())
@@ -269,7 +323,7 @@ fn whoever_waits_too_long_is_turned_away() {
     let mut first = connect(&isobar);
     expect(&mut first, "a");
     assert_eq!(rest(&mut connect(&isobar)), b"");
-    let line = &lines(&isobar, 1)[0];
+    let line = &isobar.access_lines(1)[0];
     assert_eq!(line["cause"], "queue_timeout");
     assert!(line["queue_ms"].as_f64().is_some_and(|ms| ms >= 200.0), "{line}");
 }
@@ -282,7 +336,7 @@ fn a_server_that_resets_is_to_blame_and_a_client_is_too() {
     expect(&mut client, "a");
     server.reset_all();
     assert_eq!(rest(&mut client), b"");
-    assert_eq!(lines(&isobar, 1)[0]["cause"], "server_aborted");
+    assert_eq!(isobar.access_lines(1)[0]["cause"], "server_aborted");
     let failed = isobar
         .metrics()
         .sum("isobar_server_failures_total", &[("cause", "server_aborted")]);
@@ -293,7 +347,7 @@ fn a_server_that_resets_is_to_blame_and_a_client_is_too() {
     client.write_all(b"x").unwrap();
     assert_eq!(client.peek(&mut [0]).unwrap(), 1);
     drop(client);
-    let line = &lines(&isobar, 2)[1];
+    let line = &isobar.access_lines(2)[1];
     assert_eq!(
         (&line["cause"], &line["fault"]),
         (&"client_closed".into(), &"client".into())
@@ -348,14 +402,18 @@ fn a_reload_moves_new_connections_and_ends_old_ones_in_time() {
     client.write_all(b"still").unwrap();
     expect(&mut client, "still");
     drop(client);
-    let causes: Vec<_> = lines(&isobar, 2).iter().map(|line| line["cause"].clone()).collect();
+    let causes: Vec<_> = isobar
+        .access_lines(2)
+        .iter()
+        .map(|line| line["cause"].clone())
+        .collect();
     assert_eq!(causes, ["complete", "complete"]);
     let mut client = connect(&isobar);
     expect(&mut client, "n");
     isobar.reload(&configuration(&old, "300ms"));
     expect(&mut connect(&isobar), "o");
     assert_eq!(rest(&mut client), b"");
-    let lines = lines(&isobar, 4);
+    let lines = isobar.access_lines(4);
     assert!(lines.iter().any(|line| line["cause"] == "drained"), "{lines:?}");
 }
 
@@ -368,7 +426,7 @@ fn connections_of_a_listener_that_is_gone_end_in_time() {
     let text = tcp(&[server.address()]).top("drain_timeout: 300ms").yaml();
     isobar.reload(&text.replace("name: web", "name: other"));
     assert_eq!(rest(&mut client), b"");
-    assert_eq!(lines(&isobar, 1)[0]["cause"], "drained");
+    assert_eq!(isobar.access_lines(1)[0]["cause"], "drained");
 }
 
 #[test]
@@ -388,7 +446,7 @@ fn a_drain_lets_connections_finish_and_cuts_the_rest() {
     assert_eq!(rest(&mut slow), b"");
     assert_eq!(isobar.ends(Duration::from_secs(10)).code(), Some(0), "{}", isobar.log());
     // Among them are those who came while the socket was closing.
-    let lines = lines(&isobar, 2);
+    let lines = isobar.access_lines(2);
     let (last, others) = lines.split_last().unwrap();
     assert_eq!(last["cause"], "shutdown");
     assert!(others.iter().all(|line| line["cause"] == "complete"), "{lines:?}");
@@ -414,7 +472,7 @@ fn whoever_waits_is_cut_when_time_is_up() {
     isobar.signal(Signal::TERM);
     assert_eq!(rest(&mut second), b"");
     assert_eq!(isobar.ends(Duration::from_secs(10)).code(), Some(0), "{}", isobar.log());
-    assert!(lines(&isobar, 2).iter().all(|line| line["cause"] == "shutdown"));
+    assert!(isobar.access_lines(2).iter().all(|line| line["cause"] == "shutdown"));
     gate.open();
 }
 

@@ -88,6 +88,21 @@ fn an_idle_tunnel_is_closed_after_its_timeout() {
 }
 
 #[test]
+fn a_tunnel_in_which_one_side_is_silent_is_closed_as_asked() {
+    let origin = websocket_echo();
+    let configuration = Configuration::to(&[origin.address()])
+        .upstream("timeouts: { idle: 60s, client_idle: 300ms }")
+        .top("access_log: { path: access.log, format: json }");
+    let isobar = binary!().run(&configuration);
+    let mut socket = connect(isobar.address(), "/").unwrap();
+    assert!(was_cut(&socket.read().unwrap_err()));
+    eventually("it is written down", || {
+        let log = std::fs::read_to_string(isobar.directory().join("access.log")).unwrap_or_default();
+        log.contains(r#""cause":"client_idle_timeout""#)
+    });
+}
+
+#[test]
 fn other_protocols_upgrade_too_and_early_bytes_are_kept() {
     let origin = Origin::raw(|mut stream| {
         let mut head = Vec::new();

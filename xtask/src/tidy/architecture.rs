@@ -172,6 +172,19 @@ const CRATES: &[Crate] = &[
     Crate::new("isobar-admin", Layer::Control, &["isobar-plan", "isobar-observe"])
         .with_sockets("it has the listener for operators"),
     Crate::new(
+        "isobar-replay",
+        Layer::Control,
+        &[
+            "isobar-balance",
+            "isobar-limit",
+            "isobar-route",
+            "isobar-plan",
+            "isobar-observe",
+            // What takes live requests through their limits takes recorded ones too.
+            "isobar-l7",
+        ],
+    ),
+    Crate::new(
         "isobar",
         Layer::Binary,
         &[
@@ -184,6 +197,7 @@ const CRATES: &[Crate] = &[
             "isobar-config",
             "isobar-control",
             "isobar-admin",
+            "isobar-replay",
         ],
     )
     .with_sockets("it opens the admin listener, and the demonstration has servers of its own"),

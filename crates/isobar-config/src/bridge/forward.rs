@@ -5,13 +5,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use isobar_plan::{
-    ForwardWaits, NameRules, ParentLogin, ParentProxy, Priority, ProxyUsers, RequestRate, Reveals, Secret,
-    ServerAddress, Speaks, UserLimits,
+    ForwardWaits, IdleTimeouts, NameRules, ParentLogin, ParentProxy, Priority, ProxyUsers, RequestRate, Reveals,
+    Secret, ServerAddress, Speaks, UserLimits,
 };
 use isobar_route::destination::{
     Access, AddressRange, DestinationHost, DestinationRule, DestinationRules, special_purpose,
 };
 
+use super::limit::bytes::Place;
 use super::{Bridge, listener, names};
 use crate::document::{
     ForwardNames, ForwardParent, ForwardProxy, ForwardRule, ForwardTimeouts, ForwardUserLimits, Http2, Label, Listener,
@@ -19,7 +20,7 @@ use crate::document::{
 };
 use crate::problem::{Path, Problem, Problems, Spot};
 use crate::setting::Setting;
-use crate::units::Network;
+use crate::units::{Network, Span};
 
 /// What is counted of those for whom no rule holds.
 const OTHERWISE: &str = "otherwise";
@@ -37,7 +38,9 @@ pub(super) fn listener(written: &Listener, index: usize, bridge: &mut Bridge<'_>
         protocol: _,
         forward_proxy,
         proxy_protocol,
+        tcp_keepalive,
         tls,
+        passthrough,
         http2,
         redirect_to_https,
         udp,
@@ -59,11 +62,11 @@ pub(super) fn listener(written: &Listener, index: usize, bridge: &mut Bridge<'_>
         ("trusted_proxies", !trusted_proxies.is_empty()),
         ("forwarded", *forwarded),
         ("priority", *priority != Priority::Normal),
-        ("request_limits", !request_limits.is_empty()),
         ("routes", !routes.is_empty()),
         ("upstream", upstream.is_some()),
     ];
     refuse(&of_others, at, &mut bridge.problems);
+    super::passthrough::refuse_elsewhere(passthrough, at, &mut bridge.problems);
     refuse(
         &[("max_body_bytes", limits.max_body_bytes.0.is_some())],
         at.key("limits"),
@@ -74,15 +77,20 @@ pub(super) fn listener(written: &Listener, index: usize, bridge: &mut Bridge<'_>
         at.key("timeouts"),
         &mut bridge.problems,
     );
+    // It has no routes whose limits come on top.
+    bridge.shared_limits = &[];
     let usual = ForwardProxy::placeholder();
     let proxy = forward_proxy.as_ref().unwrap_or(&usual);
     warn_of_open(proxy, written, at, &mut bridge.problems);
     let base = Base {
         name: names::listener_name(written, index),
         address: address.0,
+        tcp_keepalive: super::keepalive::keepalive(tcp_keepalive, at.key("tcp_keepalive"), &mut bridge.problems),
         limits: listener::limits(limits),
         timeouts: listener::timeouts(timeouts),
+        byte_limits: bridge.limits_of(request_limits, at.key("request_limits")),
     };
+    bridge.check_place(request_limits, Place::Forward, at.key("request_limits"));
     self::proxy(proxy, at.key("forward_proxy"), base, &mut bridge.problems)
 }
 
@@ -90,8 +98,10 @@ pub(super) fn listener(written: &Listener, index: usize, bridge: &mut Bridge<'_>
 struct Base {
     name: Label,
     address: SocketAddr,
+    tcp_keepalive: Option<isobar_plan::TcpKeepalive>,
     limits: isobar_plan::ListenerLimits,
     timeouts: isobar_plan::ClientTimeouts,
+    byte_limits: Vec<isobar_plan::Name>,
 }
 
 fn proxy(written: &ForwardProxy, at: Path<'_>, base: Base, problems: &mut Problems) -> isobar_plan::ForwardProxy {
@@ -107,6 +117,7 @@ fn proxy(written: &ForwardProxy, at: Path<'_>, base: Base, problems: &mut Proble
         parent,
         names,
         timeouts,
+        tcp_keepalive,
     } = written;
     check_rules(written, at, problems);
     if pac.0.is_some() && *speaks == Speaks::Socks5 {
@@ -125,6 +136,8 @@ fn proxy(written: &ForwardProxy, at: Path<'_>, base: Base, problems: &mut Proble
         limits: base.limits,
         timeouts: base.timeouts,
         waits: waits(timeouts),
+        tcp_keepalive: base.tcp_keepalive,
+        destination_keepalive: super::keepalive::keepalive(tcp_keepalive, at.key("tcp_keepalive"), problems),
         speaks: *speaks,
         users: users.as_ref().map(|file| ProxyUsers {
             file: file.as_str().into(),
@@ -135,6 +148,7 @@ fn proxy(written: &ForwardProxy, at: Path<'_>, base: Base, problems: &mut Proble
             otherwise: *otherwise,
         },
         rule_names: rule_names(rules).iter().map(|name| name.as_str().into()).collect(),
+        byte_limits: base.byte_limits,
         per_user: self::per_user(per_user),
         reveals: Reveals {
             via: *via,
@@ -360,11 +374,19 @@ fn waits(written: &ForwardTimeouts) -> ForwardWaits {
         connect,
         read,
         idle,
+        client_idle,
+        server_idle,
+        half_closed,
     } = written;
     ForwardWaits {
         lookup: lookup.duration(),
         connect: connect.duration(),
         read: read.duration(),
-        idle: idle.duration(),
+        idle: IdleTimeouts {
+            both: idle.duration(),
+            client: client_idle.0.map(Span::duration),
+            server: server_idle.0.map(Span::duration),
+            half_closed: half_closed.0.map(Span::duration),
+        },
     }
 }

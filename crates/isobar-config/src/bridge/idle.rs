@@ -58,7 +58,8 @@ pub(super) fn check(document: &Document, problems: &mut Problems) {
 /// Where a listener leads: upstreams, each with its route, or none where `upstream` stands for it.
 fn ways(listener: &Listener) -> impl Iterator<Item = (&Label, Option<&Route>)> {
     let only = listener.upstream.as_ref().filter(|_| listener.routes.is_empty());
-    let routes = listener.routes.iter().map(|route| (&route.upstream, Some(route)));
+    let routes = listener.passthrough.iter().chain(&listener.routes);
+    let routes = routes.map(|route| (&route.upstream, Some(route)));
     only.map(|upstream| (upstream, None)).into_iter().chain(routes)
 }
 

@@ -1,5 +1,8 @@
 //! What do limits ask of the data plane?
 
+pub(super) mod bytes;
+mod costs;
+
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -8,13 +11,15 @@ use isobar_plan::{
     LimitPace, MOST_LIMITS,
 };
 
+pub(crate) use bytes::of_bytes;
+
 use super::Bridge;
 use crate::document::{
     Label, Limit, LimitAlgorithm, LimitGuard, LimitKeyPart, LimitOverride, Named, OverrideKey, Remark, Whole,
 };
 use crate::problem::{Path, Problem, Problems};
 use crate::setting::Word;
-use crate::units::{Network, Rate, Span};
+use crate::units::{Burst, Network, Pace, Span};
 
 /// What lies between the values of the parts of a key.
 const BETWEEN: char = '|';
@@ -32,6 +37,8 @@ fn one(name: &Label, written: &Limit, at: Path<'_>, problems: &mut Problems) -> 
         rate: _,
         burst: _,
         max_requests: _,
+        direction: _,
+        exhausted: _,
         delay,
         cost,
         missing,
@@ -56,15 +63,17 @@ fn one(name: &Label, written: &Limit, at: Path<'_>, problems: &mut Problems) -> 
         max_keys,
     } = written;
     check(written, at, problems);
+    bytes::check(written, at, problems);
     let pace = own_pace(written, at, problems);
     let counting = LimitCounting {
         key: key.0.iter().map(|part| part.part()).collect(),
         missing: *missing,
         prefix_v4: u8::try_from(prefix_v4.value()).unwrap_or(32),
         prefix_v6: u8::try_from(prefix_v6.value()).unwrap_or(128),
-        kind: kind(*algorithm, delay.0.map_or(Duration::ZERO, Span::duration)),
+        kind: kind(written, *algorithm, delay.0.map_or(Duration::ZERO, Span::duration)),
         pace,
-        cost: cost.value().into(),
+        cost: self::cost(*algorithm, cost.default.value()),
+        costs: costs::costs(written, pace, at.key("cost"), problems),
         max_keys: max_keys.value(),
         shared: None, // Who with is found out when stores are known.
     };
@@ -79,10 +88,7 @@ fn one(name: &Label, written: &Limit, at: Path<'_>, problems: &mut Problems) -> 
             status: u16::try_from(status.value()).unwrap_or(429),
             body: text(body.as_ref()),
             content_type: content_type.as_str().into(),
-            headers: match headers {
-                true => LimitHeaders::Always,
-                false => LimitHeaders::WhenRefused,
-            },
+            headers: told(*headers),
         },
         enforcement: LimitEnforcement {
             mode: *mode,
@@ -92,6 +98,22 @@ fn one(name: &Label, written: &Limit, at: Path<'_>, problems: &mut Problems) -> 
         },
         note: note(owner.as_ref(), reason.as_ref()),
         counting,
+    }
+}
+
+// tidy: allow(boolean-parameter): it is a setting that is on or off.
+const fn told(headers: bool) -> LimitHeaders {
+    match headers {
+        true => LimitHeaders::Always,
+        false => LimitHeaders::WhenRefused,
+    }
+}
+
+fn cost(algorithm: LimitAlgorithm, written: u32) -> u64 {
+    match algorithm {
+        // Bytes are counted when they go.
+        LimitAlgorithm::Bandwidth => 0,
+        _ => written.into(),
     }
 }
 
@@ -110,13 +132,14 @@ fn text(remark: Option<&Remark>) -> Option<Box<str>> {
     remark.map(|remark| remark.as_str().into())
 }
 
-fn kind(algorithm: LimitAlgorithm, delay: Duration) -> LimitKind {
+fn kind(written: &Limit, algorithm: LimitAlgorithm, delay: Duration) -> LimitKind {
     match algorithm {
         LimitAlgorithm::Gcra => LimitKind::Gcra { delay },
         LimitAlgorithm::TokenBucket => LimitKind::TokenBucket,
         LimitAlgorithm::FixedWindow => LimitKind::FixedWindow,
         LimitAlgorithm::SlidingWindow => LimitKind::SlidingWindow,
         LimitAlgorithm::Concurrency => LimitKind::Concurrency,
+        LimitAlgorithm::Bandwidth => bytes::kind(written),
     }
 }
 
@@ -144,7 +167,10 @@ fn check(written: &Limit, at: Path<'_>, problems: &mut Problems) {
         }
     };
     let is_concurrency = written.algorithm == LimitAlgorithm::Concurrency;
-    let has_burst = matches!(written.algorithm, LimitAlgorithm::Gcra | LimitAlgorithm::TokenBucket);
+    let has_burst = matches!(
+        written.algorithm,
+        LimitAlgorithm::Gcra | LimitAlgorithm::TokenBucket | LimitAlgorithm::Bandwidth
+    );
     useless(
         "rate",
         is_concurrency && written.rate.is_some(),
@@ -153,7 +179,7 @@ fn check(written: &Limit, at: Path<'_>, problems: &mut Problems) {
     useless(
         "burst",
         !has_burst && written.burst.is_some(),
-        "`gcra` and `token_bucket`",
+        "`gcra`, `token_bucket` and `bandwidth`",
     );
     useless(
         "max_requests",
@@ -183,12 +209,13 @@ fn own_pace(written: &Limit, at: Path<'_>, problems: &mut Problems) -> LimitPace
         FALLBACK
     });
     if let LimitPace::Rate { burst, .. } = pace
-        && u64::from(written.cost.value()) > burst
+        && written.algorithm != LimitAlgorithm::Bandwidth
+        && u64::from(written.cost.default.value()) > burst
         && written.delay.0.is_none()
     {
         let message = format!(
             "no request can pass: one costs {}, and there are never more than {burst}",
-            written.cost.value()
+            written.cost.default.value()
         );
         problems.push(Problem::error(at.key("cost"), message).on_key());
     }
@@ -200,8 +227,8 @@ const FALLBACK: LimitPace = LimitPace::AtOnce(1);
 /// A pace as it is written.
 #[derive(Clone, Copy)]
 struct Stated {
-    rate: Option<Rate>,
-    burst: Option<Whole<1, 1_000_000_000>>,
+    rate: Option<Pace>,
+    burst: Option<Burst>,
     max_requests: Option<Whole<1, 10_000_000>>,
 }
 
@@ -212,12 +239,20 @@ impl Stated {
             let most = self.max_requests.ok_or(("max_requests", "max_requests: 10"))?;
             return Ok(LimitPace::AtOnce(most.value().into()));
         }
-        let rate = self.rate.ok_or(("rate", "rate: 100/min"))?;
+        let example = match algorithm {
+            LimitAlgorithm::Bandwidth => "rate: 10MB/s",
+            _ => "rate: 100/min",
+        };
+        let rate = self.rate.ok_or(("rate", example))?;
         Ok(LimitPace::Rate {
-            rate: isobar_plan::Rate::new(rate.units(), rate.period()),
-            burst: self.burst.map_or(rate.units(), |burst| burst.value().into()),
+            rate: own_rate(rate),
+            burst: self.burst.map_or(rate.units(), Burst::units),
         })
     }
+}
+
+fn own_rate(pace: Pace) -> isobar_plan::Rate {
+    isobar_plan::Rate::new(pace.units(), pace.period())
 }
 
 fn algorithm(kind: LimitKind) -> LimitAlgorithm {
@@ -227,6 +262,7 @@ fn algorithm(kind: LimitKind) -> LimitAlgorithm {
         LimitKind::FixedWindow => LimitAlgorithm::FixedWindow,
         LimitKind::SlidingWindow => LimitAlgorithm::SlidingWindow,
         LimitKind::Concurrency => LimitAlgorithm::Concurrency,
+        LimitKind::Bandwidth { .. } => LimitAlgorithm::Bandwidth,
     }
 }
 
@@ -332,11 +368,17 @@ fn line(line: &str, key: &[LimitKey], algorithm: LimitAlgorithm) -> Result<isoba
             LimitPace::AtOnce(most.ok_or_else(|| format!("`{}` is no number of requests", pace.escape_debug()))?)
         }
         _ => {
-            let rate: Rate = pace
+            let rate: Pace = pace
                 .parse()
                 .map_err(|error: crate::units::UnitError| error.to_string())?;
+            if rate.is_of_bytes() != (algorithm == LimitAlgorithm::Bandwidth) {
+                let what = if rate.is_of_bytes() { "bytes" } else { "requests" };
+                return Err(format!(
+                    "`{rate}` is a rate of {what}, and the limit counts something else"
+                ));
+            }
             LimitPace::Rate {
-                rate: isobar_plan::Rate::new(rate.units(), rate.period()),
+                rate: own_rate(rate),
                 burst: rate.units(),
             }
         }
@@ -456,6 +498,19 @@ mod tests {
             &["client_ip", "method"],
             Gcra,
             Err("line 1: the key has 2 parts, with `|` between them, and this value has 1"),
+        );
+        check("10.0.0.7 5MB/s", &["client_ip"], LimitAlgorithm::Bandwidth, Ok(1));
+        check(
+            "10.0.0.7 5MB/s",
+            &["client_ip"],
+            Gcra,
+            Err("line 1: `5000000B/s` is a rate of bytes, and the limit counts something else"),
+        );
+        check(
+            "10.0.0.7 5/s",
+            &["client_ip"],
+            LimitAlgorithm::Bandwidth,
+            Err("line 1: `5/s` is a rate of requests, and the limit counts something else"),
         );
         check(
             "10.0.0.7 5/m",

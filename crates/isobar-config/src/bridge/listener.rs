@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use isobar_plan::{Forwarding, ProxySources, SourceLimits};
 
+use super::limit::bytes::Place;
 use super::{Bridge, forward, names, route};
 use crate::document::{ClientTimeouts, Label, Listener, ListenerLimits, Protocol, ProxyProtocol, Route, TlsRedirect};
 use crate::problem::{Path, Problem, Problems, Spot};
@@ -69,7 +70,9 @@ fn listener<'d>(written: &'d Listener, index: usize, bridge: &mut Bridge<'d>) ->
         protocol: _,
         forward_proxy: _,
         proxy_protocol,
+        tcp_keepalive,
         tls,
+        passthrough: _,
         http2,
         redirect_to_https,
         udp,
@@ -87,8 +90,11 @@ fn listener<'d>(written: &'d Listener, index: usize, bridge: &mut Bridge<'d>) ->
     let at = root.index(index);
     super::udp::refuse_elsewhere(udp, at, &mut bridge.problems);
     bridge.check_limits(request_limits, at.key("request_limits"));
+    bridge.check_place(request_limits, Place::Http, at.key("request_limits"));
     bridge.shared_limits = request_limits;
+    let passthrough = super::passthrough::passthrough(written, at, bridge);
     isobar_plan::Listener {
+        passthrough: passthrough.into(),
         name: names::listener_name(written, index).as_str().into(),
         address: address.0,
         proxy: proxy_protocol
@@ -97,6 +103,7 @@ fn listener<'d>(written: &'d Listener, index: usize, bridge: &mut Bridge<'d>) ->
         tls: tls
             .as_ref()
             .map(|written| super::tls::tls(written, at.key("tls"), &mut bridge.problems)),
+        tcp_keepalive: super::keepalive::keepalive(tcp_keepalive, at.key("tcp_keepalive"), &mut bridge.problems),
         http2: super::http2::http2(http2),
         redirect_to_tls: redirect_to_https.as_ref().map(|TlsRedirect { port }| {
             // The type of the document keeps it within the plan's.

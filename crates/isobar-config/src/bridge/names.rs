@@ -20,7 +20,17 @@ pub(crate) fn listener_name(listener: &Listener, index: usize) -> Label {
 
 /// The names of routes: their own, or made from their rules, with a number where that name is taken.
 pub(crate) fn route_names(routes: &[Route]) -> Vec<Label> {
-    let mut taken: HashMap<String, usize> = HashMap::with_capacity(routes.len());
+    names_beside(routes, HashMap::with_capacity(routes.len()))
+}
+
+/// The names of what a listener passes on, likewise; those of its routes of requests are taken.
+pub(crate) fn passthrough_names(listener: &Listener) -> Vec<Label> {
+    let decrypted = route_names(&listener.routes);
+    let taken = decrypted.iter().map(|name| (name.as_str().to_owned(), 1)).collect();
+    names_beside(&listener.passthrough, taken)
+}
+
+fn names_beside(routes: &[Route], mut taken: HashMap<String, usize>) -> Vec<Label> {
     for name in routes.iter().filter_map(|route| route.name.as_ref()) {
         taken.insert(name.as_str().to_owned(), 1);
     }

@@ -6,6 +6,7 @@ use isobar_plan::{Action, UpstreamId};
 use isobar_route::{HostPattern, Rule};
 
 use super::header::{self, Side};
+use super::limit::bytes::Place;
 use super::{Bridge, effective_retry, names, retry, upstream};
 use crate::document::{Label, Match, OrNone, Retry, Route, RouteTimeouts, ServerTimeouts};
 use crate::problem::{Path, Problem, Problems, Spot};
@@ -48,6 +49,7 @@ pub(super) fn route(written: &Route, name: &Label, at: Path<'_>, bridge: &mut Br
         retry::check_hedged_sessions(hedge, &upstream.sticky, at, &mut bridge.problems);
     }
     let rule = rule(r#match, at.key("match"), &mut bridge.problems);
+    bridge.check_place(limits, Place::Http, at.key("limits"));
     let limits = bridge.limits_of(limits, at.key("limits"));
     let mut changes = |written, key, side| header::changes(written, at.key(key), side, &mut bridge.problems);
     isobar_plan::Route {
@@ -72,12 +74,18 @@ pub(crate) fn effective_timeouts(own: &RouteTimeouts, inherited: &ServerTimeouts
         send,
         read,
         idle,
+        client_idle,
+        server_idle,
+        half_closed,
     } = own;
     ServerTimeouts {
         connect: connect.unwrap_or(inherited.connect),
         send: send.unwrap_or(inherited.send),
         read: read.unwrap_or(inherited.read),
         idle: idle.unwrap_or(inherited.idle),
+        client_idle: client_idle.unwrap_or(inherited.client_idle),
+        server_idle: server_idle.unwrap_or(inherited.server_idle),
+        half_closed: half_closed.unwrap_or(inherited.half_closed),
     }
 }
 

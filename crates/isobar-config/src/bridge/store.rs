@@ -118,17 +118,24 @@ pub(super) fn share(
     let mut used = vec![false; stores.len()];
     for ((name, written), limit) in written.iter().zip(limits) {
         let Some(through) = &written.shared.0 else { continue };
-        let at = root.key(name.as_str());
-        let at = at.key("shared");
+        let written_at = root.key(name.as_str());
+        let at = written_at.key("shared");
         let counting = &mut limit.counting;
         if shared_terms(counting.kind, counting.pace).is_none() {
             let message = match counting.kind {
                 isobar_plan::LimitKind::Concurrency => "requests in flight are counted by each instance alone",
+                isobar_plan::LimitKind::Bandwidth { .. } => "bytes are counted by each instance alone",
                 _ => {
                     "a limit with `delay` is kept by each instance alone: who waits for their turn is not known elsewhere"
                 }
             };
             problems.push(Problem::error(at, message).on_key());
+            continue;
+        }
+        if counting.costs.as_ref().is_some_and(|costs| costs.settle.is_some()) {
+            let message = "what an answer corrects is counted by each instance alone";
+            let cost = written_at.key("cost");
+            problems.push(Problem::error(at, message).on_key().needs(cost.key("settle")));
             continue;
         }
         let position = match through.store() {

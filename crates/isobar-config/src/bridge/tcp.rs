@@ -7,6 +7,7 @@ use isobar_balance::Balance;
 use isobar_plan::{HttpVersion, TcpLimits, TlsRule, UpstreamId};
 use isobar_route::{HostPattern, PathPattern};
 
+use super::limit::bytes::Place;
 use super::{Bridge, effective_retry, names, retry, route, upstream};
 use crate::document::{
     ClientTimeouts, Document, HashPart, HeaderChanges, Http2, KeepAlive, Label, Listener, ListenerLimits, Match,
@@ -16,7 +17,7 @@ use crate::problem::{Path, Problem, Problems, Spot};
 use crate::setting::Setting;
 
 /// The plan of one listener; what only makes sense for HTTP is an error.
-pub(super) fn listener(written: &Listener, index: usize, bridge: &mut Bridge<'_>) -> isobar_plan::TcpListener {
+pub(super) fn listener<'d>(written: &'d Listener, index: usize, bridge: &mut Bridge<'d>) -> isobar_plan::TcpListener {
     let root = Path::ROOT.key("listeners");
     let at = root.index(index);
     let Listener {
@@ -25,7 +26,9 @@ pub(super) fn listener(written: &Listener, index: usize, bridge: &mut Bridge<'_>
         protocol: _,
         forward_proxy: _,
         proxy_protocol,
+        tcp_keepalive,
         tls,
+        passthrough,
         http2,
         redirect_to_https,
         udp,
@@ -46,9 +49,12 @@ pub(super) fn listener(written: &Listener, index: usize, bridge: &mut Bridge<'_>
         ("redirect_to_https", redirect_to_https.is_some()),
         ("trusted_proxies", !trusted_proxies.is_empty()),
         ("forwarded", *forwarded),
-        ("request_limits", !request_limits.is_empty()),
     ];
     refuse(&of_http, at, &mut bridge.problems);
+    super::passthrough::refuse_elsewhere(passthrough, at, &mut bridge.problems);
+    bridge.check_limits(request_limits, at.key("request_limits"));
+    bridge.check_place(request_limits, Place::Tcp, at.key("request_limits"));
+    bridge.shared_limits = request_limits;
     check_timeouts(timeouts, at.key("timeouts"), &mut bridge.problems);
     let handshake_timeout = timeouts.handshake.duration();
     let proxy = proxy_protocol.as_ref();
@@ -78,6 +84,7 @@ pub(super) fn listener(written: &Listener, index: usize, bridge: &mut Bridge<'_>
         routes,
         name: names::listener_name(written, index).as_str().into(),
         address: address.0,
+        tcp_keepalive: super::keepalive::keepalive(tcp_keepalive, at.key("tcp_keepalive"), &mut bridge.problems),
         limits: self::limits(limits, at.key("limits"), &mut bridge.problems),
     }
 }
@@ -88,7 +95,8 @@ impl Bridge<'_> {
         let of = self.upstreams.0.get(route.upstream.0);
         let is_sni = |part: &HashPart| part.part() == isobar_plan::HashPart::Sni;
         let by_key = of.is_some_and(|(_, upstream)| upstream.hash.0.iter().any(is_sni));
-        by_key || route.rule.server_name != HostPattern::Any || route.rule.alpn.is_some()
+        let by_limit = route.limits.iter().any(|name| self.goes_by_tls_name(name));
+        by_limit || by_key || route.rule.server_name != HostPattern::Any || route.rule.alpn.is_some()
     }
 }
 
@@ -98,6 +106,15 @@ fn refuse(keys: &[(&str, bool)], at: Path<'_>, problems: &mut Problems) {
         let message = format!("`{key}` is for HTTP: the bytes of a TCP connection are passed on as they are");
         let problem = Problem::error(at.key(key), message).on_key();
         problems.push(problem.help("remove it, or write `protocol: http`"));
+    }
+}
+
+/// Reports what is written in a route and is of HTTP.
+fn refuse_of_route(keys: &[(&str, bool)], at: Path<'_>, problems: &mut Problems) {
+    for (key, _) in keys.iter().filter(|(_, is_written)| *is_written) {
+        let message = format!("`{key}` is for HTTP: the bytes of a TCP connection are passed on as they are");
+        let problem = Problem::error(at.key(key), message).on_key();
+        problems.push(problem.help("remove it; only `routes` of a listener with `protocol: http` have it"));
     }
 }
 
@@ -150,10 +167,18 @@ fn limits(written: &ListenerLimits, at: Path<'_>, problems: &mut Problems) -> Tc
 }
 
 fn routes(written: &[Route], at: Path<'_>, bridge: &mut Bridge<'_>) -> Vec<isobar_plan::TcpRoute> {
+    named_routes((written, &names::route_names(written)), at, bridge)
+}
+
+/// The plans of routes with these names.
+pub(super) fn named_routes(
+    (written, names): (&[Route], &[Label]),
+    at: Path<'_>,
+    bridge: &mut Bridge<'_>,
+) -> Vec<isobar_plan::TcpRoute> {
     route::check_names(written, at, &mut bridge.problems);
     check_reach(written, at, &mut bridge.problems);
-    let names = names::route_names(written);
-    let named = written.iter().zip(&names).enumerate();
+    let named = written.iter().zip(names).enumerate();
     named
         .map(|(index, (written, name))| route(written, name, at.index(index), bridge))
         .collect()
@@ -177,11 +202,14 @@ fn route(written: &Route, name: &Label, at: Path<'_>, bridge: &mut Bridge<'_>) -
     let of_http = [
         ("hedge", hedge.is_some()),
         ("grpc_web", *grpc_web),
-        ("limits", !limits.is_empty()),
         ("request_headers", changes(request_headers)),
         ("response_headers", changes(response_headers)),
     ];
-    refuse(&of_http, at, &mut bridge.problems);
+    refuse_of_route(&of_http, at, &mut bridge.problems);
+    bridge.check_place(limits, Place::Tcp, at.key("limits"));
+    let mut limits = bridge.limits_of(limits, at.key("limits"));
+    // Where only some connections are passed on, the listener's limits on requests are for the others.
+    limits.retain(|name| bridge.counts_bytes(name));
     check_route_timeouts(timeouts, at.key("timeouts"), &mut bridge.problems);
     check_route_retry(own_retry, at.key("retry"), &mut bridge.problems);
     let found = bridge.upstream(upstream, at.key("upstream"));
@@ -196,6 +224,7 @@ fn route(written: &Route, name: &Label, at: Path<'_>, bridge: &mut Bridge<'_>) -
         timeouts: upstream::timeouts(&super::effective_timeouts(timeouts, &inherited)),
         retry: retry::retry(&retry),
         priority: priority.unwrap_or(bridge.priority),
+        limits,
     }
 }
 
@@ -205,7 +234,7 @@ fn rule(written: &Match, at: Path<'_>, problems: &mut Problems) -> TlsRule {
         let problem = Problem::error(at.key("host"), "`host` is for HTTP").on_key();
         problems.push(problem.help("write `sni` for the name that clients ask for in their TLS handshake"));
     }
-    refuse(&[("path", *path != PathPattern::Any)], at, problems);
+    refuse_of_route(&[("path", *path != PathPattern::Any)], at, problems);
     TlsRule {
         server_name: sni.clone(),
         alpn: alpn.as_ref().map(|alpn| alpn.as_str().as_bytes().into()),
@@ -236,8 +265,11 @@ fn check_route_timeouts(written: &RouteTimeouts, at: Path<'_>, problems: &mut Pr
         send,
         read,
         idle: _,
+        client_idle: _,
+        server_idle: _,
+        half_closed: _,
     } = written;
-    refuse(&[("send", send.is_some()), ("read", read.is_some())], at, problems);
+    refuse_of_route(&[("send", send.is_some()), ("read", read.is_some())], at, problems);
 }
 
 fn check_route_retry(written: &RouteRetry, at: Path<'_>, problems: &mut Problems) {
@@ -256,20 +288,23 @@ fn check_route_retry(written: &RouteRetry, at: Path<'_>, problems: &mut Problems
         ("deadline", deadline.is_some()),
         ("buffer", buffer.is_some()),
     ];
-    refuse(&of_http, at, problems);
+    refuse_of_route(&of_http, at, problems);
 }
 
 /// Reports what upstreams have that their TCP connections cannot be treated by.
 pub(super) fn check_upstreams(document: &Document, problems: &mut Problems) {
     let root = Path::ROOT.key("listeners");
-    // By name, with the first listener of TCP that leads there.
-    let mut tcp: HashMap<&Label, usize> = HashMap::new();
+    // By name, with the first listener that leads connections there, and the key that says so.
+    let mut tcp: HashMap<&Label, (usize, &str)> = HashMap::new();
     let mut http: HashMap<&Label, ()> = HashMap::new();
     for (index, listener) in document.listeners.iter().enumerate() {
+        for route in &listener.passthrough {
+            tcp.entry(&route.upstream).or_insert((index, "passthrough"));
+        }
         let routes = listener.routes.iter().map(|route| &route.upstream);
         for upstream in routes.chain(&listener.upstream) {
             match listener.protocol {
-                Protocol::Tcp => drop(tcp.entry(upstream).or_insert(index)),
+                Protocol::Tcp => drop(tcp.entry(upstream).or_insert((index, "protocol"))),
                 Protocol::Http => drop(http.insert(upstream, ())),
                 Protocol::Udp => {}
                 // It leads to no upstream, which was reported.
@@ -283,8 +318,9 @@ pub(super) fn check_upstreams(document: &Document, problems: &mut Problems) {
         if http.contains_key(name) {
             check_of_http(upstream, at, problems);
         }
-        let Some(index) = tcp.get(name) else { continue };
-        check_upstream(upstream, at, root.index(*index), problems);
+        let Some((index, key)) = tcp.get(name) else { continue };
+        let listener = root.index(*index);
+        check_upstream(upstream, at, listener.key(key), problems);
         if !http.contains_key(name) {
             warn_of_http(upstream, at, problems);
         }
@@ -327,7 +363,7 @@ fn check_upstream(written: &Upstream, at: Path<'_>, listener: Path<'_>, problems
             _ => format!("`{key}` is for requests of HTTP, and a TCP listener leads here"),
         };
         let problem = Problem::error(at.key(key), message).on_key();
-        problems.push(problem.related(listener.key("protocol"), Spot::Value, "the listener"));
+        problems.push(problem.related(listener, Spot::Value, "the listener"));
     }
 }
 
@@ -347,6 +383,9 @@ fn warn_of_http(written: &Upstream, at: Path<'_>, problems: &mut Problems) {
         send,
         read,
         idle: _,
+        client_idle: _,
+        server_idle: _,
+        half_closed: _,
     } = &written.timeouts;
     let (retry, timeouts) = (Retry::placeholder(), ServerTimeouts::placeholder());
     let (at_retry, at_timeouts) = (at.key("retry"), at.key("timeouts"));

@@ -7,8 +7,9 @@ use isobar_plan::{FlowRules, HttpVersion, ProxyVersion, QuicRules, UdpRoute, Ups
 
 use super::{Bridge, names, route};
 use crate::document::{
-    ClientTimeouts, Document, HeaderChanges, Http2, KeepAlive, Label, Listener, ListenerLimits, Match, Protocol, Queue,
-    QuicIds, Retry, Route, RouteRetry, RouteTimeouts, ServerTimeouts, UdpFlows, Upstream,
+    ClientTimeouts, Document, HeaderChanges, Http2, KeepAlive, Label, Listener, ListenerLimits, Match, OrNone,
+    Protocol, Queue, QuicIds, Retry, Route, RouteRetry, RouteTimeouts, ServerTimeouts, TcpKeepalive, UdpFlows,
+    Upstream,
 };
 use crate::problem::{Path, Problem, Problems, Spot};
 use crate::setting::Setting;
@@ -23,7 +24,9 @@ pub(super) fn listener(written: &Listener, index: usize, bridge: &mut Bridge<'_>
         protocol: _,
         forward_proxy: _,
         proxy_protocol,
+        tcp_keepalive,
         tls,
+        passthrough,
         http2,
         redirect_to_https,
         udp,
@@ -46,24 +49,8 @@ pub(super) fn listener(written: &Listener, index: usize, bridge: &mut Bridge<'_>
         ("request_limits", !request_limits.is_empty()),
     ];
     refuse(&of_http, at, &mut bridge.problems);
-    let of_connections = [
-        (
-            "limits",
-            *limits != ListenerLimits::placeholder(),
-            "write `udp: { max_flows: … }`",
-        ),
-        (
-            "timeouts",
-            *timeouts != ClientTimeouts::placeholder(),
-            "write `udp: { idle_timeout: … }`",
-        ),
-    ];
-    for (key, _, help) in of_connections.into_iter().filter(|(_, is_written, _)| *is_written) {
-        let message = format!("`{key}` of a listener is for connections, and UDP has none");
-        bridge
-            .problems
-            .push(Problem::error(at.key(key), message).on_key().help(help));
-    }
+    super::passthrough::refuse_elsewhere(passthrough, at, &mut bridge.problems);
+    refuse_of_connections((limits, timeouts, tcp_keepalive), at, &mut bridge.problems);
     let proxy = proxy_protocol.as_ref();
     let proxy =
         proxy.map(|written| super::listener::proxy_sources(written, at.key("proxy_protocol"), &mut bridge.problems));
@@ -87,6 +74,31 @@ pub(super) fn refuse_elsewhere(written: &UdpFlows, at: Path<'_>, problems: &mut 
     if *written != UdpFlows::placeholder() {
         let problem = Problem::error(at.key("udp"), "`udp` is for listeners of UDP").on_key();
         problems.push(problem.help("remove it, or write `protocol: udp`"));
+    }
+}
+
+/// Reports what is written of connections.
+fn refuse_of_connections(
+    (limits, timeouts, keepalive): (&ListenerLimits, &ClientTimeouts, &OrNone<TcpKeepalive>),
+    at: Path<'_>,
+    problems: &mut Problems,
+) {
+    let keys = [
+        (
+            "limits",
+            *limits != ListenerLimits::placeholder(),
+            "write `udp: { max_flows: … }`",
+        ),
+        (
+            "timeouts",
+            *timeouts != ClientTimeouts::placeholder(),
+            "write `udp: { idle_timeout: … }`",
+        ),
+        ("tcp_keepalive", keepalive.0.is_some(), "remove it"),
+    ];
+    for (key, _, help) in keys.into_iter().filter(|(_, is_written, _)| *is_written) {
+        let message = format!("`{key}` of a listener is for connections, and UDP has none");
+        problems.push(Problem::error(at.key(key), message).on_key().help(help));
     }
 }
 
@@ -195,6 +207,8 @@ pub(super) fn check_upstreams(document: &Document, problems: &mut Problems) {
     let mut udp: HashMap<&Label, usize> = HashMap::new();
     let mut others: HashMap<&Label, ()> = HashMap::new();
     for (index, listener) in document.listeners.iter().enumerate() {
+        let passed_on = listener.passthrough.iter().map(|route| (&route.upstream, ()));
+        others.extend(passed_on);
         let routes = listener.routes.iter().map(|route| &route.upstream);
         for upstream in routes.chain(&listener.upstream) {
             match listener.protocol {
@@ -253,6 +267,7 @@ fn warn_of_connections(written: &Upstream, at: Path<'_>, problems: &mut Problems
         ("retry", retry != Retry::placeholder()),
         ("timeouts", written.timeouts != ServerTimeouts::placeholder()),
         ("queue", written.queue != Queue::placeholder()),
+        ("tcp_keepalive", written.tcp_keepalive.0.is_some()),
     ];
     for (key, _) in keys.into_iter().filter(|(_, is_written)| *is_written) {
         let problem = Problem::warning(at.key(key), "this has no effect: only UDP listeners lead here").on_key();

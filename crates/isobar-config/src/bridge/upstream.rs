@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use isobar_balance::Balance;
-use isobar_plan::{GradientRules, HealthCheck, Outliers, ServiceState, Timeouts};
+use isobar_plan::{GradientRules, HealthCheck, IdleTimeouts, Outliers, ServiceState, Timeouts};
 
 use super::placement::{self, Here};
 use super::tls::to_servers;
@@ -14,6 +14,7 @@ use crate::document::{
 };
 use crate::problem::{Path, Problem, Problems, Spot};
 use crate::setting::Setting;
+use crate::units::Span;
 
 pub(super) fn upstreams(
     written: &Named<Label, Upstream>,
@@ -58,6 +59,7 @@ fn upstream(
         outlier_detection,
         timeouts,
         proxy_protocol,
+        tcp_keepalive,
         keep_alive,
         http_version: _,
         limits,
@@ -88,6 +90,7 @@ fn upstream(
         tls: tls.as_ref().map(|tls| to_servers(tls, at.key("tls"), problems)),
         timeouts: self::timeouts(timeouts),
         proxy_protocol: proxy_protocol.0,
+        tcp_keepalive: super::keepalive::keepalive(tcp_keepalive, at.key("tcp_keepalive"), problems),
         keep_alive: self::keep_alive(keep_alive),
         http_version: http2::version(written, at, problems),
         limits: overload::limits(limits),
@@ -250,12 +253,20 @@ pub(super) fn timeouts(timeouts: &ServerTimeouts) -> Timeouts {
         send,
         read,
         idle,
+        client_idle,
+        server_idle,
+        half_closed,
     } = timeouts;
     Timeouts {
         connect: connect.duration(),
         send: send.duration(),
         read: read.duration(),
-        idle: idle.duration(),
+        idle: IdleTimeouts {
+            both: idle.duration(),
+            client: client_idle.0.map(Span::duration),
+            server: server_idle.0.map(Span::duration),
+            half_closed: half_closed.0.map(Span::duration),
+        },
     }
 }
 

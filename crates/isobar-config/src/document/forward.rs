@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use isobar_plan::{ParentProtocol, Speaks};
 use isobar_route::destination::{Access, DomainError, DomainPattern, PortRange};
 
-use super::{Label, OneOrMore, OrNone, SecretFile, Whole};
+use super::{Label, OneOrMore, OrNone, SecretFile, TcpKeepalive, Whole};
 use crate::setting::choice::Choice;
 use crate::setting::section::settings;
 use crate::setting::shape::WordShape;
@@ -41,6 +41,9 @@ settings! {
         names: ForwardNames,
         /// How long what is between the proxy and destinations may take.
         timeouts: ForwardTimeouts,
+        /// How it is found out that a destination, or the parent, is gone without a word; `none`: only by the timeouts. For clients, the
+        /// listener has one.
+        tcp_keepalive: OrNone<TcpKeepalive>,
     }
 }
 
@@ -126,6 +129,12 @@ settings! {
         read: Span = Span::seconds(60),
         /// In which a tunnel has to carry something, in either direction.
         idle: Span = Span::seconds(600),
+        /// In which a tunnel has to carry something from the client; `none`: only `idle` holds.
+        client_idle: OrNone<Span>,
+        /// In which a tunnel has to carry something to the client; `none`: only `idle` holds.
+        server_idle: OrNone<Span>,
+        /// In which a tunnel has to carry something once one side has ended, in place of `idle`; `none`: `idle` holds.
+        half_closed: OrNone<Span>,
     }
 }
 

@@ -1,34 +1,39 @@
 //! What may be written about a limit?
 
-use isobar_plan::{LimitMode, MissingKey, OnLoss};
+use isobar_plan::{Direction, Exhausted, LimitMode, MissingKey, OnLoss};
 
 use super::hash::token;
-use super::{HeaderValue, Named, OneOrMore, OrNone, SharedThrough, Whole};
+use super::{HeaderName, HeaderValue, Named, OneOrMore, OrNone, SharedThrough, Whole};
 use crate::setting::choice::Choice;
 use crate::setting::section::settings;
 use crate::setting::shape::WordShape;
 use crate::setting::word::word_setting;
 use crate::setting::{Misfit, Word};
-use crate::units::{Network, Percent, Rate, Span, Timestamp};
+use crate::units::{Burst, ByteSize, Network, Pace, Percent, Span, Timestamp};
 
 settings! {
     /// A limit on requests, by key. Routes and listeners name it; all that name it count together.
     pub struct Limit called "a limit" {
         /// Whom it counts: `client_ip` as trusted proxies tell it, `header:NAME`, `cookie:NAME`, `query:NAME`, `host`, `path`, `method`,
-        /// `route`, `tls_name`; several together make one key.
+        /// `route`, `tls_name`, and at a forward proxy `user`; several together make one key.
         key: OneOrMore<LimitKeyPart> = OneOrMore(vec![LimitKeyPart::CLIENT_IP]),
         /// How it counts.
         algorithm: LimitAlgorithm = LimitAlgorithm::Gcra,
-        /// How many in which time; must be written, but for `concurrency`.
-        rate: Option<Rate>,
-        /// How many at once, for `gcra` and `token_bucket`; without it, as many as the rate has in its time.
-        burst: Option<Whole<1, 1_000_000_000>>,
+        /// How many in which time, or for `bandwidth` how many bytes; must be written, but for `concurrency`.
+        rate: Option<Pace>,
+        /// How many at once, for `gcra`, `token_bucket` and `bandwidth`; without it, as many as the rate has in its time.
+        burst: Option<Burst>,
+        /// Which bytes are counted, for `bandwidth`; without it, those to clients.
+        direction: Option<Direction>,
+        /// What becomes of requests and connections when no bytes are left, for `bandwidth`; without it, `refuse` where the rate is for an
+        /// hour or longer, which is a quota, and `pace` otherwise.
+        exhausted: Option<Exhausted>,
         /// Requests in flight, for `concurrency`.
         max_requests: Option<Whole<1, 10_000_000>>,
         /// How long a request past the burst may wait for its turn before it is refused, for `gcra`; `none`: none waits.
         delay: OrNone<Span>,
-        /// What one request takes.
-        cost: Whole<1, 1_000_000> = Whole::of(1),
+        /// What one request takes: a number, or where it is found.
+        cost: LimitCost,
         /// What becomes of requests that lack a part of the key.
         missing: MissingKey = MissingKey::OwnBucket,
         /// Bits of IPv4 addresses that count.
@@ -75,12 +80,38 @@ settings! {
 settings! {
     /// Another rate for one key of a limit.
     pub struct LimitOverride called "an override" short rate {
-        /// How many in which time.
-        rate: Option<Rate>,
+        /// How many in which time, or how many bytes.
+        rate: Option<Pace>,
         /// How many at once; without it, as many as the rate has in its time.
-        burst: Option<Whole<1, 1_000_000_000>>,
+        burst: Option<Burst>,
         /// Requests in flight, for `concurrency`.
         max_requests: Option<Whole<1, 10_000_000>>,
+    }
+}
+
+settings! {
+    /// What a request takes of a limit.
+    pub struct LimitCost called "a cost" short default {
+        /// What it takes where nothing says otherwise.
+        default: Whole<1, 1_000_000> = Whole::of(1),
+        /// The field of the request that says what it takes. Clients write what they like there: for those that are trusted.
+        header: Option<HeaderName>,
+        /// The parameter of the query that says so.
+        query: Option<QueryName>,
+        /// What counts of that at most; without it, as much as there ever is at once.
+        max: Option<Whole<1, 1_000_000>>,
+        /// How it is corrected when there is an answer; without it, what was taken stays taken.
+        settle: Option<LimitSettle>,
+    }
+}
+
+settings! {
+    /// What an answer says of the cost of its request.
+    pub struct LimitSettle called "the settlement of a cost" {
+        /// The field of the answer that says what it was. Clients do not see it.
+        header: Option<HeaderName>,
+        /// Bytes of the answer that cost one.
+        bytes: Option<ByteSize<1, { 1 << 40 }>>,
     }
 }
 
@@ -107,6 +138,7 @@ pub enum LimitAlgorithm {
     FixedWindow,
     SlidingWindow,
     Concurrency,
+    Bandwidth,
 }
 
 impl Choice for LimitAlgorithm {
@@ -129,15 +161,50 @@ impl Choice for LimitAlgorithm {
         ),
         (Self::SlidingWindow, "sliding_window", "so many in any window, nearly"),
         (Self::Concurrency, "concurrency", "so many requests in flight"),
+        (
+            Self::Bandwidth,
+            "bandwidth",
+            "bytes at the rate, with a burst; nothing that has begun is cut off",
+        ),
     ];
 
     fn about(word: &str) -> Option<&'static str> {
         match word {
             "leaky_bucket" => Some("write `gcra`, which is one"),
+            "bytes" | "traffic_shaping" | "throughput" => Some("did you mean `bandwidth`?"),
             "sliding_log" => Some("tables keep no logs; write `gcra`, which is exact as well"),
             _ => None,
         }
     }
+}
+
+impl Choice for Direction {
+    const EXPECTED: &'static str = "a direction";
+    const OPTIONS: &'static [(Self, &'static str, &'static str)] = &[
+        (Self::Download, "download", "bytes to clients"),
+        (Self::Upload, "upload", "bytes from clients"),
+        (Self::Both, "both", "all of them, together"),
+    ];
+
+    fn about(word: &str) -> Option<&'static str> {
+        match word {
+            "down" | "out" | "outgoing" | "egress" | "response" => Some("did you mean `download`?"),
+            "up" | "in" | "incoming" | "ingress" | "request" => Some("did you mean `upload`?"),
+            _ => None,
+        }
+    }
+}
+
+impl Choice for Exhausted {
+    const EXPECTED: &'static str = "what becomes of requests when no bytes are left";
+    const OPTIONS: &'static [(Self, &'static str, &'static str)] = &[
+        (Self::Pace, "pace", "all go on at the rate, which they share"),
+        (
+            Self::Refuse,
+            "refuse",
+            "what has begun goes on, and nothing new begins before what it took is made up for",
+        ),
+    ];
 }
 
 impl Choice for LimitMode {
@@ -182,7 +249,7 @@ impl LimitKeyPart {
 impl Word for LimitKeyPart {
     fn read(text: &str) -> Result<Self, Misfit> {
         use isobar_plan::HashPart::{ClientIp, Cookie, Header, Host, Path, Query};
-        use isobar_plan::LimitKey::{Method, Part, Route, TlsName};
+        use isobar_plan::LimitKey::{Method, Part, Route, TlsName, User};
         let (kind, name) = text
             .split_once(':')
             .map_or((text, None), |(kind, name)| (kind, Some(name.trim_start())));
@@ -193,6 +260,7 @@ impl Word for LimitKeyPart {
             ("method", None) => Method,
             ("route", None) => Route,
             ("tls_name", None) => TlsName,
+            ("user", None) => User,
             ("header", Some(name)) => Part(Header(token(name)?.to_ascii_lowercase().into())),
             ("cookie", Some(name)) => Part(Cookie(token(name)?.into())),
             ("query", Some(name)) if !name.is_empty() => Part(Query(name.into())),
@@ -209,7 +277,7 @@ impl Word for LimitKeyPart {
 
     fn write(&self) -> String {
         use isobar_plan::HashPart::{ClientIp, Cookie, DestinationPort, Header, Host, Path, Query, Sni};
-        use isobar_plan::LimitKey::{Method, Part, Route, TlsName};
+        use isobar_plan::LimitKey::{Method, Part, Route, TlsName, User};
         match &self.0 {
             Part(ClientIp | Sni | DestinationPort) => "client_ip".to_owned(),
             Part(Host) => "host".to_owned(),
@@ -217,6 +285,7 @@ impl Word for LimitKeyPart {
             Method => "method".to_owned(),
             Route => "route".to_owned(),
             TlsName => "tls_name".to_owned(),
+            User => "user".to_owned(),
             Part(Header(name)) => format!("header:{name}"),
             Part(Cookie(name)) => format!("cookie:{name}"),
             Part(Query(name)) => format!("query:{name}"),
@@ -230,9 +299,9 @@ impl Word for LimitKeyPart {
     fn describe() -> WordShape {
         WordShape {
             name: "part of a limit's key",
-            expected: "`client_ip`, `header:NAME`, `cookie:NAME`, `query:NAME`, `host`, `path`, `method`, `route` or `tls_name`"
+            expected: "`client_ip`, `header:NAME`, `cookie:NAME`, `query:NAME`, `host`, `path`, `method`, `route`, `tls_name` or `user`"
                 .to_owned(),
-            pattern: Some("^(client_ip|host|path|method|route|tls_name|(header|cookie|query): *.+)$"),
+            pattern: Some("^(client_ip|host|path|method|route|tls_name|user|(header|cookie|query): *.+)$"),
             examples: &["client_ip", "header:x-user"],
             range: None,
             number: false,
@@ -292,6 +361,8 @@ texts! {
     Remark 4096 "text" "a text" &["the payments team"];
     /// The value of a limit's key.
     OverrideKey 4096 "value of a key" "the value of a key such as `10.0.0.7`" &["10.0.0.7"];
+    /// A parameter of the query.
+    QueryName 256 "parameter of the query" "the name of a parameter such as `cost`" &["cost"];
     /// A file with rates by key.
     OverridesFile 4096 "file" "a file such as `/etc/isobar/rates`" &["/etc/isobar/rates"];
 }
@@ -311,6 +382,7 @@ mod tests {
             "method",
             "route",
             "tls_name",
+            "user",
             "header:x-user",
             "cookie:Session",
             "query:a b",

@@ -2,7 +2,9 @@
 
 use isobar_plan::Priority;
 
-use super::{ForwardProxy, Http2, Label, ListenerTls, OrNone, ProxyProtocol, Route, TlsRedirect, UdpFlows, Whole};
+use super::{
+    ForwardProxy, Http2, Label, ListenerTls, OrNone, ProxyProtocol, Route, TcpKeepalive, TlsRedirect, UdpFlows, Whole,
+};
 use crate::setting::choice::Choice;
 use crate::setting::section::settings;
 use crate::units::{ByteSize, ListenAddress, Network, Rate, Span};
@@ -20,8 +22,13 @@ settings! {
         forward_proxy: Option<ForwardProxy>,
         /// Proxies in front that say who the client is with the PROXY protocol; without it, no such header is taken.
         proxy_protocol: Option<ProxyProtocol>,
+        /// How it is found out that a client of TCP is gone without a word; `none`: only by the timeouts.
+        tcp_keepalive: OrNone<TcpKeepalive>,
         /// How connections are secured; without it, they are not.
         tls: Option<ListenerTls>,
+        /// With `tls`: connections that are passed on without being decrypted, by the name (`sni`) and protocol (`alpn`) that clients ask for, to
+        /// servers with certificates of their own. All others are decrypted here.
+        passthrough: Vec<Route>,
         /// Whether HTTP/2 is spoken beside HTTP/1, and how: with clients that ask for it in their TLS handshake (ALPN), and without
         /// TLS with those that begin with it. `false` alone turns it off.
         http2: Http2,

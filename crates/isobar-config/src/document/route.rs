@@ -48,9 +48,9 @@ settings! {
         /// The path: `/login`, `/v1/*` for `/v1` and all below it, `/img-*` for all that begins with it, or `*` for
         /// every path.
         path: PathPattern = PathPattern::Any,
-        /// For TCP: the name that the client asks for in its TLS handshake (SNI), as `host` has it. Nothing is decrypted.
+        /// For TCP and `passthrough`: the name that the client asks for in its TLS handshake (SNI), as `host` has it. Nothing is decrypted.
         sni: HostPattern = HostPattern::Any,
-        /// For TCP: a protocol that has to be among those the client offers in its TLS handshake (ALPN).
+        /// For TCP and `passthrough`: a protocol that has to be among those the client offers in its TLS handshake (ALPN).
         alpn: Option<AlpnProtocol>,
     }
 }
@@ -64,8 +64,14 @@ settings! {
         send: Option<Span>,
         /// For the first or the next bytes of the answer (504, or the connection is closed once the answer began).
         read: Option<Span>,
-        /// For any byte in either direction of an upgraded connection such as a WebSocket, or of a stream (it is closed).
+        /// For any byte in either direction of a TCP connection, of an upgraded one such as a WebSocket, or of a stream (it is closed).
         idle: Option<Span>,
+        /// For any byte from the client to the server, in a TCP or upgraded connection.
+        client_idle: Option<OrNone<Span>>,
+        /// For any byte from the server to the client, in a TCP or upgraded connection.
+        server_idle: Option<OrNone<Span>>,
+        /// For any byte of a TCP or upgraded connection of which one side has ended, in place of `idle`.
+        half_closed: Option<OrNone<Span>>,
     }
 }
 

@@ -6,7 +6,7 @@ use isobar_plan::{HttpVersion, ProxyVersion, ServiceState};
 use super::reports::{Orca, Prequal, Reports};
 use super::{
     AdaptiveConcurrency, Compared, HashPart, HealthChecks, Hedge, Label, Locality, OneOrMore, OrNone, OutlierDetection,
-    Panic, Queue, Retry, SlowStart, Sticky, Subset, UpstreamLimits, UpstreamTls, Whole,
+    Panic, Queue, Retry, SlowStart, Sticky, Subset, TcpKeepalive, UpstreamLimits, UpstreamTls, Whole,
 };
 use crate::setting::Setting;
 use crate::setting::choice::Choice;
@@ -57,6 +57,8 @@ settings! {
         timeouts: ServerTimeouts,
         /// In which form of the PROXY protocol servers are told who the client is, for TCP; `none`: they are not.
         proxy_protocol: OrNone<ProxyVersion>,
+        /// How it is found out that a server is gone without a word, over TCP; `none`: only by the timeouts.
+        tcp_keepalive: OrNone<TcpKeepalive>,
         /// How connections to servers are kept for the next request.
         keep_alive: KeepAlive,
         /// What is spoken with its servers.
@@ -203,8 +205,14 @@ settings! {
         send: Span = Span::seconds(30),
         /// For the first or the next bytes of the answer (504, or the connection is closed once the answer began).
         read: Span = Span::seconds(60),
-        /// For any byte in either direction of an upgraded connection such as a WebSocket, or of a stream (it is closed).
+        /// For any byte in either direction of a TCP connection, of an upgraded one such as a WebSocket, or of a stream (it is closed).
         idle: Span = Span::seconds(600),
+        /// For any byte from the client to the server, in a TCP or upgraded connection; `none`: only `idle` holds.
+        client_idle: OrNone<Span>,
+        /// For any byte from the server to the client, in a TCP or upgraded connection; `none`: only `idle` holds.
+        server_idle: OrNone<Span>,
+        /// For any byte of a TCP or upgraded connection of which one side has ended, in place of `idle`; `none`: `idle` holds.
+        half_closed: OrNone<Span>,
     }
 }
 

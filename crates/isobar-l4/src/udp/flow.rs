@@ -235,7 +235,7 @@ impl Carried {
         server.stats(worker.id).failures.count(Cause::ConnectFailed);
         // How long it took to find out nobody has measured; it is no longer than the way there and back.
         place.unreachable(worker.shared.wheel.now(), Duration::ZERO);
-        record::note(&mut self.report.tried, server, Cause::ConnectFailed);
+        self.report.note(server, Cause::ConnectFailed);
         if self.failed.len() >= MAX_TRIES {
             self.failed.clear();
         }
@@ -279,7 +279,7 @@ impl Carried {
         }
         let expects = self.site.site.listener.flows.responses.is_some_and(|each| each > 0);
         let cause = match cause {
-            Cause::IdleTimeout if self.served.is_none() && !self.report.tried.is_empty() => Cause::ConnectFailed,
+            Cause::IdleTimeout if self.served.is_none() && !self.report.tried().is_empty() => Cause::ConnectFailed,
             Cause::IdleTimeout if expects => Cause::ReadTimeout,
             cause => cause,
         };

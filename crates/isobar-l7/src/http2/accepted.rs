@@ -128,6 +128,11 @@ impl Accepted {
         &self.link
     }
 
+    /// Whether the head of the answer is what is written next.
+    pub(crate) const fn waits_for_head(&self) -> bool {
+        matches!(self.answer, Answer::Waited)
+    }
+
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         self.link.pipe.poll_read(self.key, cx, buf).map_err(io::Error::other)
     }

@@ -7,9 +7,11 @@ use std::hash::{BuildHasher as _, Hasher};
 use std::net::IpAddr;
 
 use aws_lc_rs::digest::{Context, SHA256};
+use isobar_l4::throttle;
 use isobar_limit::{Key, KeyName};
 use isobar_plan::{Cidr, HashPart, LimitCounting, LimitKey};
 
+use super::trial::Facts;
 use super::{Asked, RunningLimit};
 use crate::exchange::Exchange;
 use crate::key::Source;
@@ -22,59 +24,105 @@ pub(super) struct Subject<'a> {
     pub(super) address: IpAddr,
 }
 
-impl Subject<'_> {
-    /// The key of the request for a limit, and whether the request has all parts of it. One that it lacks is told apart from an empty
-    /// one.
-    pub(super) fn key(&self, limit: &RunningLimit) -> (Key, bool) {
-        let counting = &limit.settings().counting;
-        let mut hasher = limit.hasher().build_hasher();
-        let mut is_whole = true;
-        for part in &counting.key {
-            is_whole &= self.add(part, counting, &mut hasher);
-        }
-        (limit.key(hasher.finish()), is_whole)
+impl Facts for Subject<'_> {
+    fn address(&self) -> IpAddr {
+        self.address
     }
 
-    /// What the key is called by all instances that share the limit: nobody can choose a value whose name is that of another one.
-    pub(super) fn name(&self, limit: &RunningLimit) -> KeyName {
-        let counting = &limit.settings().counting;
-        let mut naming = Naming(Context::new(&SHA256));
-        for part in &counting.key {
-            self.add(part, counting, &mut naming);
-        }
-        naming.name()
+    fn part<R>(&self, part: &HashPart, f: impl FnOnce(Option<&[u8]>) -> R) -> R {
+        let source = Source {
+            peer: self.asked.client.peer.ip(),
+            forwarding: &self.asked.site.listener.forwarding,
+            exchange: self.exchange,
+        };
+        source.with(part, f)
     }
 
-    /// Adds a part; *returns* whether the request has it.
-    fn add(&self, part: &LimitKey, counting: &LimitCounting, hasher: &mut impl Hasher) -> bool {
-        match part {
-            LimitKey::Part(HashPart::ClientIp) => {
-                add_address(hasher, self.address, counting);
+    fn method(&self) -> Option<&[u8]> {
+        Some(self.exchange.request.method_name.of(&self.exchange.inbound))
+    }
+
+    fn listener(&self) -> &str {
+        &self.asked.site.listener.name
+    }
+
+    fn route(&self) -> Option<&str> {
+        let (route, _) = self.asked.site.rules(self.asked.route)?;
+        Some(&route.name)
+    }
+
+    fn tls_name(&self) -> Option<&[u8]> {
+        let secured = self.asked.client.stream.secured();
+        secured.and_then(|secured| secured.name).map(str::as_bytes)
+    }
+}
+
+/// The key of a request for a limit, and whether the request has all parts of it. One that it lacks is told apart from an empty
+/// one.
+pub(super) fn of(facts: &impl Facts, limit: &RunningLimit) -> (Key, bool) {
+    let counting = &limit.settings().counting;
+    let mut hasher = limit.hasher().build_hasher();
+    let mut is_whole = true;
+    for part in &counting.key {
+        is_whole &= add(facts, part, counting, &mut hasher);
+    }
+    (limit.key(hasher.finish()), is_whole)
+}
+
+/// What the key is called by all instances that share the limit: nobody can choose a value whose name is that of another one.
+pub(super) fn name(facts: &impl Facts, counting: &LimitCounting) -> KeyName {
+    let mut naming = Naming(Context::new(&SHA256));
+    for part in &counting.key {
+        add(facts, part, counting, &mut naming);
+    }
+    naming.name()
+}
+
+/// Adds a part; *returns* whether the request has it.
+fn add(facts: &impl Facts, part: &LimitKey, counting: &LimitCounting, hasher: &mut impl Hasher) -> bool {
+    match part {
+        LimitKey::Part(HashPart::ClientIp) => {
+            add_address(hasher, facts.address(), counting);
+            true
+        }
+        LimitKey::Part(part) => facts.part(part, |bytes| add_bytes(hasher, bytes)),
+        LimitKey::Method => add_bytes(hasher, facts.method()),
+        LimitKey::Route => {
+            let listener = add_bytes(hasher, Some(facts.listener().as_bytes()));
+            listener && add_bytes(hasher, facts.route().map(str::as_bytes))
+        }
+        LimitKey::TlsName => add_bytes(hasher, facts.tls_name()),
+        // The configuration has it at forward proxies alone.
+        LimitKey::User => add_bytes(hasher, None),
+    }
+}
+
+/// Adds a part of what is known of a connection; false: it has none, as of what only requests have.
+pub(super) fn add_subject(
+    part: &LimitKey,
+    subject: &throttle::Subject<'_>,
+    counting: &LimitCounting,
+    hasher: &mut impl Hasher,
+) -> bool {
+    match part {
+        LimitKey::Part(HashPart::ClientIp) => {
+            add_address(hasher, subject.source, counting);
+            true
+        }
+        LimitKey::TlsName => add_bytes(hasher, subject.tls_name.map(str::as_bytes)),
+        LimitKey::Route => {
+            add_bytes(hasher, Some(subject.listener.as_bytes())) && add_bytes(hasher, Some(subject.route.as_bytes()))
+        }
+        LimitKey::User => match subject.user {
+            Some(user) => add_bytes(hasher, Some(user.as_bytes())),
+            // Where nobody has to say who it is, an address is somebody.
+            None => {
+                hasher.write_u8(2);
+                add_address(hasher, subject.source, counting);
                 true
             }
-            LimitKey::Part(part) => {
-                let source = Source {
-                    peer: self.asked.client.peer.ip(),
-                    forwarding: &self.asked.site.listener.forwarding,
-                    exchange: self.exchange,
-                };
-                source.with(part, |bytes| add_bytes(hasher, bytes))
-            }
-            LimitKey::Method => {
-                let method = self.exchange.request.method_name.of(&self.exchange.inbound);
-                add_bytes(hasher, Some(method))
-            }
-            LimitKey::Route => {
-                let route = self.asked.site.rules(self.asked.route);
-                let listener = add_bytes(hasher, Some(self.asked.site.listener.name.as_bytes()));
-                listener && add_bytes(hasher, route.map(|(route, _)| route.name.as_bytes()))
-            }
-            LimitKey::TlsName => {
-                let secured = self.asked.client.stream.secured();
-                let name = secured.and_then(|secured| secured.name);
-                add_bytes(hasher, name.map(str::as_bytes))
-            }
-        }
+        },
+        LimitKey::Part(_) | LimitKey::Method => add_bytes(hasher, None),
     }
 }
 
@@ -133,7 +181,7 @@ fn add_address(hasher: &mut impl Hasher, address: IpAddr, counting: &LimitCounti
 }
 
 /// The address without the bits that do not count.
-fn network(address: IpAddr, counting: &LimitCounting) -> IpAddr {
+pub(super) fn network(address: IpAddr, counting: &LimitCounting) -> IpAddr {
     let address = address.to_canonical();
     let prefix = match address {
         IpAddr::V4(_) => counting.prefix_v4,
@@ -159,7 +207,7 @@ pub(super) fn add_written(part: &LimitKey, value: &str, counting: &LimitCounting
             add_bytes(hasher, Some(listener.as_bytes()));
             add_bytes(hasher, Some(route.as_bytes()));
         }
-        LimitKey::Part(_) | LimitKey::Method | LimitKey::TlsName => {
+        LimitKey::Part(_) | LimitKey::Method | LimitKey::TlsName | LimitKey::User => {
             add_bytes(hasher, Some(value.as_bytes()));
         }
     }

@@ -2,18 +2,20 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use isobar_balance::Moment;
-use isobar_limit::{Claim, Enforcement, Guard, GuardRules, Key, KeyName, SharedClaim, Table, TableSettings, Verdict};
+use isobar_limit::{Claim, Enforcement, Guard, GuardRules, Key, SharedClaim, Table, TableSettings, Verdict};
 use isobar_observe::{LimitOutcome, LimitStats};
 use isobar_plan::{
-    Limit, LimitAlgorithm, LimitCounting, LimitMode, Name, RateLimitState, RateLimitStatus, SharedTerms, shared_terms,
+    Limit, LimitAlgorithm, LimitCounting, LimitKind, LimitMode, Name, RateLimitState, RateLimitStatus, SharedTerms,
+    shared_terms,
 };
 use isobar_share::{Ledger, Store};
 use isobar_upstream::{Sharded, moment};
 
+use super::bandwidth::Line;
 use super::key;
 
 /// A limit in force: its rules, and what it has counted.
@@ -30,6 +32,8 @@ pub struct RunningLimit {
     /// The same for a limit that refused too much.
     disarmed: Enforcement,
     guard: Option<(GuardRules, Arc<Guard>)>,
+    /// Where those find it whose bytes it counts; kept for as long as its key is made in the same way.
+    line: Arc<Line>,
     stats: Arc<Sharded<LimitStats>>,
 }
 
@@ -62,9 +66,11 @@ pub struct Limits {
 
 /// When a plan is taken into service, by both clocks.
 #[derive(Debug, Clone, Copy)]
-struct Today {
-    now: Instant,
-    wall: SystemTime,
+pub struct Today {
+    /// By the clock that limits go by.
+    pub now: Moment,
+    /// By that of people.
+    pub wall: SystemTime,
 }
 
 impl Limits {
@@ -72,13 +78,18 @@ impl Limits {
     /// way keeps what it has counted.
     pub fn next(&mut self, (settings, stores): (&[Limit], &[Arc<Store>]), workers: usize) -> Vec<Arc<RunningLimit>> {
         let today = Today {
-            now: Instant::now(),
+            now: moment(Instant::now()),
             wall: SystemTime::now(),
         };
         self.stores = stores
             .iter()
             .map(|store| (store.name().clone(), Arc::clone(store)))
             .collect();
+        self.next_at(settings, workers, today)
+    }
+
+    /// The same at another time than now, and with the stores of last time: none of them were told of.
+    pub fn next_at(&mut self, settings: &[Limit], workers: usize, today: Today) -> Vec<Arc<RunningLimit>> {
         let last = std::mem::take(&mut self.running);
         let limits: Vec<_> = settings
             .iter()
@@ -90,6 +101,7 @@ impl Limits {
                 }
             })
             .collect();
+        lead(&last, &limits);
         let named = limits.iter().map(|limit| (limit.name().clone(), Arc::clone(limit)));
         self.running = named.collect();
         limits
@@ -102,13 +114,17 @@ impl Limits {
         (workers, today): (usize, Today),
     ) -> RunningLimit {
         let same_books = last.filter(|last| last.settings.counting == settings.counting);
-        let books = match same_books {
-            Some(last) => Arc::clone(&last.books),
-            None => {
+        let same_key = last.filter(|last| last.has_key_of(settings));
+        let books = match (same_books, same_key) {
+            (Some(last), _) => Arc::clone(&last.books),
+            // Whose bytes it counts comes along, and is known by the same keys.
+            (None, Some(last)) => Arc::new(Books::like(&last.books, &settings.counting)),
+            (None, None) => {
                 self.generations += 1;
                 Arc::new(Books::new(&settings.counting, &self.stores, self.generations))
             }
         };
+        let line = same_key.map(|last| Arc::clone(&last.line)).unwrap_or_default();
         let enforced_alike = |last: &&RunningLimit| {
             let (one, other) = (&last.settings.enforcement, &settings.enforcement);
             (one.mode, one.part, one.guard) == (other.mode, other.part, other.guard)
@@ -116,7 +132,7 @@ impl Limits {
         let guard = same_books.filter(enforced_alike).and_then(|last| last.guard.clone());
         let new_guard = || {
             let rules = settings.enforcement.guard?;
-            Some((rules, Arc::new(Guard::new(moment(today.now)))))
+            Some((rules, Arc::new(Guard::new(today.now))))
         };
         let stats = last.map_or_else(|| Arc::new(Sharded::new(workers)), |last| Arc::clone(&last.stats));
         let ends = settings.enforcement.expires.map(|at| today.moment_of(at));
@@ -134,6 +150,7 @@ impl Limits {
                 ..enforcement
             },
             guard: guard.or_else(new_guard),
+            line,
             settings: settings.clone(),
             books,
             enforcement,
@@ -148,7 +165,7 @@ impl Today {
         let left = (UNIX_EPOCH + at).duration_since(self.wall).unwrap_or_default();
         match left.is_zero() {
             true => Moment::new(0),
-            false => moment(self.now + left),
+            false => self.now.after(left),
         }
     }
 }
@@ -162,14 +179,40 @@ impl Books {
         });
         Self {
             ledger,
-            table: Table::new(&TableSettings {
-                max_keys: counting.max_keys,
-                memory: counting.recovery(),
-                relax: std::thread::yield_now,
-            }),
+            table: Self::table(counting),
             hasher: RandomState::new(),
             mark: generation,
         }
+    }
+
+    /// Empty ones, in which keys are what they were.
+    fn like(other: &Self, counting: &LimitCounting) -> Self {
+        Self {
+            ledger: None, // Bytes are counted by each instance alone.
+            table: Self::table(counting),
+            hasher: other.hasher.clone(),
+            mark: other.mark,
+        }
+    }
+
+    fn table(counting: &LimitCounting) -> Table {
+        Table::new(&TableSettings {
+            max_keys: counting.max_keys,
+            memory: counting.recovery(),
+            relax: std::thread::yield_now,
+        })
+    }
+}
+
+/// Has those whose bytes are counted find the limits as they are now. Where the key is made in another way, they keep to what they
+/// began with.
+fn lead(last: &HashMap<Name, Arc<RunningLimit>>, limits: &[Arc<RunningLimit>]) {
+    for limit in limits {
+        limit.line.lead_to(Arc::downgrade(limit));
+    }
+    let is_gone = |name: &Name| !limits.iter().any(|limit| limit.name() == name);
+    for (_, limit) in last.iter().filter(|(name, _)| is_gone(name)) {
+        limit.line.lead_to(Weak::new());
     }
 }
 
@@ -265,6 +308,25 @@ impl RunningLimit {
         self.enforcement.mode == LimitMode::Enforce && !self.has_ended(now) && !self.is_disarmed()
     }
 
+    /// Whether it was disarmed for refusing too much.
+    #[must_use]
+    pub fn was_disarmed(&self) -> bool {
+        self.is_disarmed()
+    }
+
+    pub(super) const fn line(&self) -> &Arc<Line> {
+        &self.line
+    }
+
+    /// Whether both count bytes, of whom they know by the same keys.
+    fn has_key_of(&self, other: &Limit) -> bool {
+        let (one, other) = (&self.settings.counting, &other.counting);
+        let count_bytes = [one.kind, other.kind]
+            .iter()
+            .all(|kind| matches!(kind, LimitKind::Bandwidth { .. }));
+        count_bytes && (&one.key, one.prefix_v4, one.prefix_v6) == (&other.key, other.prefix_v4, other.prefix_v6)
+    }
+
     pub(super) fn table(&self) -> &Table {
         &self.books.table
     }
@@ -290,10 +352,11 @@ impl RunningLimit {
     }
 
     /// What is asked for a request with this key.
-    pub(super) fn claim(&self, key: Key, name: Option<KeyName>) -> Claim<'_> {
+    pub(super) fn claim(&self, key: Key) -> Claim<'_> {
         let own = self.overrides.binary_search_by_key(&key, |(key, _)| *key).ok();
         let own = own.and_then(|index| self.overrides.get(index)).map(|(_, pace)| pace);
         let terms = own.map_or(&self.terms, |pace| &pace.terms).as_ref();
+        let ledger = self.books.ledger.as_ref();
         Claim {
             table: &self.books.table,
             limit: own.map_or(&self.algorithm, |pace| &pace.algorithm),
@@ -303,16 +366,11 @@ impl RunningLimit {
                 true => &self.disarmed,
                 false => &self.enforcement,
             },
-            shared: self
-                .books
-                .ledger
-                .as_ref()
-                .zip(terms)
-                .map(|(ledger, terms)| SharedClaim {
-                    with: &**ledger,
-                    terms,
-                    name,
-                }),
+            shared: ledger.zip(terms).map(|(ledger, terms)| SharedClaim {
+                with: &**ledger,
+                terms,
+                name: None,
+            }),
         }
     }
 

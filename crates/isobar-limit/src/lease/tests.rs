@@ -267,6 +267,7 @@ proptest! {
         for time in times {
             let now = Moment::new(time);
             lease.ask(share, u64::MAX, now);
+            lease.ask(share, BURST, now);
             lease.exchange(share, now);
             let reply = StoreReply {
                 units,
@@ -276,7 +277,6 @@ proptest! {
                 mark: left,
             };
             lease.granted(share, (reply, now), now);
-            lease.add(u64::MAX);
             lease.put_back(LeaseMark::Batch(now), u64::MAX);
             lease.put_back(LeaseMark::Advance, u64::MAX);
             lease.end();

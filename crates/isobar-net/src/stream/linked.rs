@@ -63,6 +63,17 @@ impl Stream {
         self.poll_rest(cx)
     }
 
+    /// Sends what was left with the ring, and tried, and not taken by the socket, or waits for room; ready when there is no such
+    /// thing. What the ring is about to try is its own business.
+    ///
+    /// *Errors*: the connection is broken.
+    pub fn poll_untaken(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &self.link {
+            Some(link) if link.has_rest() => self.poll_rest(cx),
+            _ => Poll::Ready(Ok(())),
+        }
+    }
+
     /// What comes by way of the ring; none: the stream has to be read in another way.
     pub(super) fn poll_received(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Option<Poll<io::Result<usize>>> {
         let link = self.link.as_ref()?;

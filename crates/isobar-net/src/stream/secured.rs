@@ -44,6 +44,8 @@ pub(super) struct Secured {
     session: Session,
     /// The beginning of a message whose end has not come.
     part: Vec<u8>,
+    /// Whether the session has not seen that beginning, and it may be whole.
+    is_ahead: bool,
     /// What the peer said, from `plain_taken` on, that nobody has taken.
     plain: Vec<u8>,
     plain_taken: usize,
@@ -82,8 +84,18 @@ impl Stream {
     ///
     /// *Errors*: the library refuses its settings.
     pub fn secure_client(&mut self, tls: &TlsServer) -> io::Result<()> {
+        self.secure_client_after(tls, Vec::new())
+    }
+
+    /// Secures a connection that a client made, of which the first bytes were read already.
+    ///
+    /// *Errors*: the library refuses its settings.
+    pub fn secure_client_after(&mut self, tls: &TlsServer, first: Vec<u8>) -> io::Result<()> {
         let session = UnbufferedServerConnection::new(tls.config()).map_err(io::Error::other)?;
-        self.secured = Some(Box::new(Secured::new(Session::Server(session))));
+        let mut secured = Secured::new(Session::Server(session));
+        secured.is_ahead = !first.is_empty();
+        secured.part = first;
+        self.secured = Some(Box::new(secured));
         Ok(())
     }
 
@@ -175,6 +187,7 @@ impl Secured {
         Self {
             session,
             part: Vec::new(),
+            is_ahead: false,
             plain: Vec::new(),
             plain_taken: 0,
             outgoing: Vec::new(),
@@ -286,10 +299,13 @@ impl Secured {
                 // No message is as long as what is kept.
                 return Poll::Ready(Ok(TakenIn::NotTls));
             };
-            let count = ready!(raw.poll_read(cx, room))?;
-            if count == 0 {
-                return Poll::Ready(Ok(TakenIn::Nothing));
-            }
+            let count = match std::mem::take(&mut self.is_ahead) {
+                true => 0,
+                false => match ready!(raw.poll_read(cx, room))? {
+                    0 => return Poll::Ready(Ok(TakenIn::Nothing)),
+                    count => count,
+                },
+            };
             if let Some(front) = came.get_mut(..kept) {
                 front.copy_from_slice(&self.part);
             }

@@ -39,7 +39,14 @@ fn accepted_sockets_do_not_delay_small_writes() {
 fn workers_share_an_address_and_others_do_not() {
     let first = listen(any_port(), ListenOptions::default()).unwrap();
     let address = first.local_addr().unwrap();
-    let second = listen(address, ListenOptions { backlog: 1 }).unwrap();
+    let second = listen(
+        address,
+        ListenOptions {
+            backlog: 1,
+            ..ListenOptions::default()
+        },
+    )
+    .unwrap();
     assert_eq!(second.local_addr().unwrap(), address);
 
     let alone = TcpListener::bind(any_port()).unwrap();

@@ -8,6 +8,7 @@
 )]
 
 mod accept;
+mod keepalive;
 mod ring;
 mod secured;
 mod splice;

@@ -110,6 +110,7 @@ fields! {
     Limit "limit" |r| Value::name(r.limit), "The limit that refused the request.";
     LimitShadow "limit_shadow" |r| Value::name(r.limit_shadow), "A limit that would have refused the request, were it enforced; of several the first.";
     LimitDelayMs "limit_delay_ms" |r| Value::Millis(r.limit_delay), "How long limits made the request wait.";
+    ThrottledMs "throttled_ms" |r| Value::Millis(r.throttled), "How long bytes of the client waited for the sake of limits, of both ways together.";
     LimitRemaining "limit_remaining" |r| r.limit_remaining.map_or(Value::Absent, Value::Number), "What the tightest of the limits that were asked had left after the request.";
     RetryRefused "retry_refused" |r| Value::Flag(r.retry_refused), "Whether a further try was left out because the budget for retries was used up.";
     Upgraded "upgraded" |r| Value::Flag(r.upgraded), "Whether the connection was upgraded, as for a WebSocket.";

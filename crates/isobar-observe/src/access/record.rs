@@ -76,6 +76,8 @@ pub struct Record<'a> {
     pub limit_shadow: Option<&'a str>,
     /// How long limits made it wait.
     pub limit_delay: Duration,
+    /// How long its bytes waited for the sake of limits, of both ways together.
+    pub throttled: Duration,
     /// What the tightest of its limits had left; none: none was asked.
     pub limit_remaining: Option<u64>,
     /// Whether a further try was left out because the budget for retries was used up.

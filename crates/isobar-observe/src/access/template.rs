@@ -196,7 +196,7 @@ impl Parts {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use core::time::Duration;
     use std::string::{String, ToString as _};
     use std::vec::Vec;
@@ -206,7 +206,7 @@ mod tests {
     use super::{COMBINED, MAX_TEMPLATE_BYTES, Record, Template, TemplateError};
     use crate::{Cause, WallTime};
 
-    fn record() -> Record<'static> {
+    pub(crate) fn record() -> Record<'static> {
         Record {
             time: WallTime(Duration::from_millis(971_186_136_123)),
             client: "192.0.2.7".parse().unwrap(),
@@ -241,6 +241,7 @@ mod tests {
             limit: None,
             limit_shadow: None,
             limit_delay: Duration::ZERO,
+            throttled: Duration::ZERO,
             limit_remaining: None,
             retry_refused: false,
             upgraded: false,
@@ -312,7 +313,7 @@ mod tests {
             r#""listener":"web","route":"api","upstream":"users","server":"10.0.0.2:8080","picked":"sticky","user":null,"method":"GET","#,
             r#""host":"api.example.com","target":"/v1/users?id=7","protocol":"HTTP/1.1","tls_version":null,"tls_cipher":null,"tls_name":null,"status":200,"grpc_status":null,"bytes_in":0,"#,
             r#""bytes_out":1234,"duration_ms":12.345,"first_byte_ms":11.000,"queue_ms":0.000,"connect_ms":null,"#,
-            r#""attempts":1,"tried":"","tls_error":"","limit":null,"limit_shadow":null,"limit_delay_ms":0.000,"retry_refused":false,"upgraded":false,"cause":"complete","detail":"","fault":"nobody","referer":"http://example.com/","#,
+            r#""attempts":1,"tried":"","tls_error":"","limit":null,"limit_shadow":null,"limit_delay_ms":0.000,"throttled_ms":0.000,"retry_refused":false,"upgraded":false,"cause":"complete","detail":"","fault":"nobody","referer":"http://example.com/","#,
             r#""user_agent":"curl/8.0","forwarded_for":"192.0.2.7","request_id":"abc-1"}"#,
             "\n",
         );

@@ -172,16 +172,13 @@ fn refunds_are_put_back() {
     let Shared::Decided(_, Some(mark)) = ask(&ledger, key(1), NOW) else {
         panic!("the first passes");
     };
-    let costs = Costs { taken: 1, actual: 0 };
-    Sharing::settle(&ledger, key(1), mark, costs);
+    ledger.put_back(key(1), mark, 1);
     let mut errands = Vec::new();
     ledger.collect(10, NOW, &mut errands);
     assert!(errands.is_empty(), "nothing came of it: {errands:?}");
     ask(&ledger, key(1), NOW);
-    Sharing::settle(&ledger, key(1), mark, Costs { taken: 1, actual: 7 });
-    ask(&ledger, key(1), NOW);
     ledger.collect(10, NOW, &mut errands);
-    assert_eq!(errands[0].exchange.owed, 8);
+    assert_eq!(errands[0].exchange.owed, 1);
 }
 
 #[test]

@@ -38,8 +38,9 @@ pub(crate) fn settings(servers: Vec<Server>) -> Upstream {
             connect: second,
             send: second,
             read: second,
-            idle: second,
+            idle: isobar_plan::IdleTimeouts::both(second),
         },
+        tcp_keepalive: None,
         proxy_protocol: None,
         http_version: isobar_plan::HttpVersion::Http1,
         keep_alive: KeepAlive {

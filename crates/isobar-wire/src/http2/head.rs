@@ -1,12 +1,15 @@
 //! How is a head in the form of HTTP/1 sent on a stream?
 //!
+//! A field that shall go into nobody's table (RFC 7541 section 6.2.3) has two spaces behind its colon in that form, which its readers do not
+//! tell from one: so it is known wherever its line is copied to.
+//!
 //! *Source*: RFC 9113 section 8.
 
 use alloc::borrow::Cow;
 use alloc::vec::Vec;
 
-use super::hpack::{Class, Encoder};
-use crate::{Field, Known, RequestHead, ResponseHead, is_hop_by_hop};
+use super::hpack::{Class, Decoded, Encoder};
+use crate::{Field, Known, RequestHead, ResponseHead, is_hop_by_hop, write};
 
 /// The field with the key of a WebSocket, and the one that proves that a server understood it.
 const KEY: &[u8] = b"sec-websocket-key";
@@ -20,7 +23,7 @@ pub(super) fn response(encoder: &mut Encoder, (head, text): (&ResponseHead, &[u8
         let name = field.name.of(text);
         // To this client the status says it (RFC 8441 section 5).
         if !(head.upgrade && name.eq_ignore_ascii_case(ACCEPT)) {
-            encoder.field(name, field.value.of(text), out);
+            encode(encoder, (field, text), out);
         }
     }
 }
@@ -45,7 +48,7 @@ pub(super) fn request(
     for field in head.fields.iter().filter(|field| !is_of_connection(field)) {
         let name = field.name.of(text);
         if field.known != Known::Host && !name.eq_ignore_ascii_case(KEY) {
-            encoder.field(name, field.value.of(text), out);
+            encode(encoder, (field, text), out);
         }
     }
     if head.te_trailers {
@@ -60,8 +63,38 @@ pub(super) fn trailers(encoder: &mut Encoder, lines: &[u8], out: &mut Vec<u8>) {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         if let Some(colon) = line.iter().position(|&byte| byte == b':') {
             let (name, value) = line.split_at(colon);
-            encoder.field(name, value.get(1..).unwrap_or_default().trim_ascii(), out);
+            match value.strip_prefix(MARK) {
+                Some(value) => encoder.never_indexed(name, value.trim_ascii(), out),
+                None => encoder.field(name, value.get(1..).unwrap_or_default().trim_ascii(), out),
+            }
         }
+    }
+}
+
+/// What stands between name and value of a field that shall go into nobody's table.
+const MARK: &[u8] = b":  ";
+
+/// Appends the line of a field.
+#[inline]
+pub(super) fn line(out: &mut Vec<u8>, field: Decoded<'_>) {
+    if field.never_indexed {
+        out.extend_from_slice(field.name);
+        out.extend_from_slice(MARK);
+        out.extend_from_slice(field.value);
+        write::end(out);
+    } else {
+        write::field(out, field.name, field.value);
+    }
+}
+
+/// Appends a field of a head.
+#[inline]
+fn encode(encoder: &mut Encoder, (field, text): (&Field, &[u8]), out: &mut Vec<u8>) {
+    let between = field.value.start.saturating_sub(field.name.start + field.name.len);
+    if usize::from(between) < MARK.len() {
+        encoder.field(field.name.of(text), field.value.of(text), out);
+    } else {
+        encoder.never_indexed(field.name.of(text), field.value.of(text), out);
     }
 }
 

@@ -37,6 +37,8 @@ pub struct Decoded<'a> {
     pub value: &'a [u8],
     /// What it is to whoever translates messages.
     pub class: Class,
+    /// Whether its sender wants it in nobody's table: whoever passes it on has to say so too (RFC 7541 section 6.2.3).
+    pub never_indexed: bool,
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 
 use alloc::vec::Vec;
 
+use super::head;
 use super::hpack::{Class, Decoded};
 use super::stream::Framing;
 use crate::{HeadLimits, Version, write};
@@ -171,7 +172,8 @@ impl<'a> Text<'a> {
     }
 
     /// None: it is against the rules.
-    fn take(&mut self, Decoded { name, value, class }: Decoded<'_>) -> Option<()> {
+    fn take(&mut self, field: Decoded<'_>) -> Option<()> {
+        let Decoded { name, value, class, .. } = field;
         match class {
             Class::Malformed | Class::ConnectionSpecific => return None,
             Class::Method | Class::Scheme | Class::Authority | Class::Path | Class::Protocol | Class::Status => {
@@ -188,7 +190,7 @@ impl<'a> Text<'a> {
         }
         self.fields += 1;
         match class {
-            _ if self.kind == Kind::Trailers => write::field(self.text, name, value),
+            _ if self.kind == Kind::Trailers => head::line(self.text, field),
             Class::Cookie if self.kind == Kind::Request => self.crumb(value),
             Class::Host if self.kind == Kind::Request => {
                 // Whoever names two hosts is not believed to mean one of them (RFC 9113 section 8.3.1).
@@ -220,7 +222,7 @@ impl<'a> Text<'a> {
             }
             // The client of HTTP/1 is told another.
             _ if name == b"sec-websocket-accept" && self.drops_accept => {}
-            _ => write::field(self.text, name, value),
+            _ => head::line(self.text, field),
         }
         Some(())
     }

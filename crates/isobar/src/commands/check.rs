@@ -81,7 +81,8 @@ fn summary(plan: &Plan) -> String {
         1 => format!("1 {noun}"),
         _ => format!("{count} {noun}s"),
     };
-    let http = plan.listeners.iter().map(|listener| listener.routes.len());
+    let http = plan.listeners.iter();
+    let http = http.map(|listener| listener.passthrough.len() + listener.routes.len());
     let tcp = plan.tcp.iter().map(|listener| listener.routes.len());
     let forward = plan.forward.iter().map(|listener| listener.rules.rules.len());
     let routes = http.chain(tcp).chain(forward).sum::<usize>() + plan.udp.len();

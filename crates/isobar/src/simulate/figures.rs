@@ -44,7 +44,7 @@ pub(crate) fn percent(part: f64) -> String {
 }
 
 /// A whole number with its thousands apart.
-pub(super) fn count(number: u64) -> String {
+pub(crate) fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {

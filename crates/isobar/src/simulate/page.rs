@@ -6,26 +6,15 @@
 mod charts;
 mod tables;
 
-use std::fmt::Write as _;
-
 use super::Outcome;
 use super::figures::{count, seconds};
-use super::plot::escape;
 use super::terminal::balancers;
-
-const STYLE: &str = include_str!("page/style.css");
-
-/// Colours that there are.
-const COLORS: usize = 16;
+use crate::page::{document, grid, section};
+use crate::plot::escape;
 
 /// The page.
 pub(super) fn page(outcome: &Outcome) -> String {
-    let mut page = format!(
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>{} · Isobar simulation</title>\n\
-         <style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n",
-        escape(&outcome.name)
-    );
+    let mut page = String::new();
     page.push_str(&header(outcome));
     page.push_str(&section(
         "Figures",
@@ -39,8 +28,7 @@ pub(super) fn page(outcome: &Outcome) -> String {
     page.push_str(&grid(&halves));
     page.push_str(&tables::servers(outcome));
     page.push_str(&footer(outcome));
-    page.push_str("</main>\n</body>\n</html>\n");
-    page
+    document(&format!("{} · Isobar simulation", outcome.name), &page)
 }
 
 fn header(outcome: &Outcome) -> String {
@@ -74,34 +62,4 @@ fn footer(outcome: &Outcome) -> String {
         "<footer>{law} Every choice was made by the code that balances live traffic; servers and requests are models. \
          The same scenario and seed give this page again.</footer>\n"
     )
-}
-
-/// A part of the page with a heading and a sentence.
-fn section(title: &str, about: &str, content: &str) -> String {
-    format!(
-        "<section>\n<h2>{}</h2>\n<p>{}</p>\n{content}\n</section>\n",
-        escape(title),
-        escape(about)
-    )
-}
-
-/// Parts side by side where there is room.
-fn grid(sections: &[String]) -> String {
-    format!("<div class=\"halves\">\n{}</div>\n", sections.concat())
-}
-
-/// The class of the colour of a run.
-fn color(run: usize) -> String {
-    format!("c{}", run % COLORS)
-}
-
-/// What the colours stand for: classes and words.
-fn legend<'a>(entries: impl Iterator<Item = (String, &'a str)>) -> String {
-    let mut legend = String::from("<div class=\"legend\">");
-    for (class, name) in entries {
-        // Writing to a string never fails.
-        let _ = write!(legend, "<span class=\"{class}\"><b>{}</b></span>", escape(name));
-    }
-    legend.push_str("</div>");
-    legend
 }

@@ -5,11 +5,11 @@ use std::net::Shutdown;
 
 use isobar_testkit::serde_json::Value;
 use isobar_testkit::{
-    After, Authority, Client, Origin, TlsConduct, TlsServer, Validity, curl, eventually, noise, tungstenite, wait_for,
-    websocket,
+    After, Authority, Client, Origin, TlsConduct, TlsServer, Validity, curl, eventually, noise, rest, tungstenite,
+    wait_for, websocket,
 };
 
-use crate::{HERE, connect, expect, line_with, lines, rest, run, socks, tunnel};
+use crate::{HERE, connect, expect, line_with, run, socks, tunnel};
 
 #[test]
 fn curl_gets_through_in_every_way_with_tls_verified_end_to_end() {
@@ -51,7 +51,7 @@ fn curl_gets_through_in_every_way_with_tls_verified_end_to_end() {
     let host = format!("localhost:{}", secured.address().port());
     let line = wait_for("the line of a tunnel", || {
         let is_it = |line: &Value| line["method"] == "CONNECT" && line["host"] == host.as_str();
-        lines(&isobar, 1).into_iter().find(is_it)
+        isobar.access_lines(1).into_iter().find(is_it)
     });
     let expected = [
         ("server", Value::from(secured.address().to_string())),
@@ -146,7 +146,7 @@ fn requests_of_one_connection_go_where_each_wants() {
     let answers = [(); 4].map(|()| client.receive().unwrap().text());
     assert_eq!(answers, ["a", "b", "b", "a"]);
     drop(client);
-    assert_eq!(lines(&isobar, 9).len(), 9);
+    assert_eq!(isobar.access_lines(9).len(), 9);
 }
 
 #[test]
@@ -229,7 +229,7 @@ fn early_bytes_and_half_closed_tunnels() {
         let found = rest(&mut client);
         assert!(found[told..] == sent, "{} bytes", found.len());
     }
-    let both = lines(&isobar, 2);
+    let both = isobar.access_lines(2);
     assert!(
         both.iter()
             .all(|line| line["bytes_in"] == 200_000 && line["bytes_out"] == 200_000),

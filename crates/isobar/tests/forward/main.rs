@@ -10,7 +10,7 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 
-use isobar_testkit::serde_json::{self, Value};
+use isobar_testkit::serde_json::Value;
 use isobar_testkit::{Isobar, PATIENCE, Response, binary, wait_for};
 
 /// What lets tests go to their own servers.
@@ -43,22 +43,10 @@ pub(crate) fn run_text(text: &str) -> Isobar {
     binary!().run_file(directory, &path)
 }
 
-/// The lines of the access log, once there are so many.
-pub(crate) fn lines(isobar: &Isobar, count: usize) -> Vec<Value> {
-    wait_for(&format!("{count} lines in the access log"), || {
-        let text = fs::read_to_string(isobar.directory().join("access.log")).unwrap_or_default();
-        let lines: Vec<Value> = text
-            .lines()
-            .filter_map(|line| serde_json::from_str(line).ok())
-            .collect();
-        (lines.len() >= count).then_some(lines)
-    })
-}
-
 /// The one line in which this key has this value.
 pub(crate) fn line_with(isobar: &Isobar, key: &str, value: &str) -> Value {
     wait_for(&format!("a line with {key} = {value} in the access log"), || {
-        let all = lines(isobar, 1);
+        let all = isobar.access_lines(1);
         all.into_iter().find(|line| line[key] == value)
     })
 }
@@ -81,13 +69,6 @@ pub(crate) fn expect(stream: &mut TcpStream, bytes: impl AsRef<[u8]>) {
     let mut found = vec![0; expected.len()];
     stream.read_exact(&mut found).unwrap();
     assert_eq!(String::from_utf8_lossy(&found), String::from_utf8_lossy(expected));
-}
-
-/// What comes until the end of the connection; what came until it broke, if it does.
-pub(crate) fn rest(stream: &mut TcpStream) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let _ = stream.read_to_end(&mut bytes);
-    bytes
 }
 
 /// A tunnel to a server, by CONNECT.

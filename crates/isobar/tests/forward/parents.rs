@@ -8,7 +8,7 @@ use isobar_testkit::{
     Authority, Client, ClosedPort, Isobar, Origin, Process, TlsConduct, TlsServer, Validity, binary, curl, wait_for,
 };
 
-use crate::{HERE, line_with, lines, run, yaml};
+use crate::{HERE, line_with, run, yaml};
 
 /// Everything that a client can want, through `isobar`.
 fn check_everything(isobar: &Isobar, origin: &Origin) {
@@ -53,7 +53,7 @@ fn another_isobar_is_a_parent() {
         let line = line_with(&isobar, "method", "CONNECT");
         assert_eq!(line["server"], parent.address().to_string(), "{line}");
         let expected = if protocol == "http" { "HTTP/1.1" } else { "SOCKS5" };
-        assert!(lines(&parent, 2).iter().all(|line| line["protocol"] == expected));
+        assert!(parent.access_lines(2).iter().all(|line| line["protocol"] == expected));
     }
 }
 
@@ -143,7 +143,7 @@ fn a_reload_brings_and_takes_a_parent() {
         line_with(&isobar, "target", "/straight-again")["server"],
         origin.address().to_string()
     );
-    assert_eq!(lines(&parent, 1).len(), 1);
+    assert_eq!(parent.access_lines(1).len(), 1);
 }
 
 /// Tinyproxy, on a port of its own.

@@ -3,14 +3,14 @@
 use std::collections::HashMap;
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 use isobar_testkit::serde_json::Value;
-use isobar_testkit::{ClosedPort, Origin, Process, Signal, curl, eventually, wait_for};
+use isobar_testkit::{ClosedPort, FullPort, Origin, Process, Signal, curl, eventually, rest, wait_for};
 
-use crate::{HERE, ask, connect, line_with, lines, rest, run, socks, yaml};
+use crate::{HERE, ask, connect, line_with, run, socks, yaml};
 
 /// NSD, serving a zone of its own.
 struct Nsd {
@@ -147,6 +147,33 @@ fn allowed_addresses_of_a_name_are_used() {
     }
 }
 
+/// An address that takes no connection has a moment, and not its share of the deadline.
+#[test]
+fn an_address_that_does_not_answer_costs_a_moment() {
+    let full = FullPort::new().unwrap();
+    let port = full.address().port();
+    let listener = TcpListener::bind(("127.0.0.2", port)).unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            stream.unwrap().write_all(b"here").unwrap();
+        }
+    });
+    let nsd = Nsd::start("both A 127.0.0.1\nboth A 127.0.0.2");
+    let isobar = run(&format!("{}\n{HERE}\ntimeouts: {{ connect: 60s }}", nsd.names()));
+    for _ in 0..4 {
+        let mut client = connect(&isobar);
+        write!(client, "CONNECT both.test:{port} HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+        assert!(rest(&mut client).ends_with(b"\r\n\r\nhere"));
+    }
+    for line in isobar.access_lines(4) {
+        assert!(
+            line["connect_ms"].as_f64().is_some_and(|took| took < 10_000.0),
+            "{line}"
+        );
+        assert_eq!(line["cause"], "complete", "{line}");
+    }
+}
+
 /// Whatever `inet_aton` would take for an address is one in its usual spelling, or refused.
 #[test]
 fn odd_spellings_lead_nowhere() {
@@ -202,7 +229,7 @@ fn rules_decide_in_their_order_and_say_so() {
             format!("CONNECT {target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"),
         );
         assert_eq!(answer.status, status, "{target}");
-        let all = lines(&isobar, before + 1);
+        let all = isobar.access_lines(before + 1);
         let line = all.iter().rfind(|line| line["host"] == target).unwrap();
         assert_eq!(
             (&line["cause"], &line["route"], &line["detail"]),

@@ -5,9 +5,9 @@ use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use isobar_testkit::{Origin, Signal, TcpServer, answer_to, eventually, noise};
+use isobar_testkit::{Origin, Signal, TcpServer, answer_to, eventually, noise, rest};
 
-use crate::{HERE, connect, expect, line_with, lines, rest, run, run_text, socks, tunnel, with_listener, yaml};
+use crate::{HERE, connect, expect, line_with, run, run_text, socks, tunnel, with_listener, yaml};
 
 /// 1,000 idle and 200 busy tunnels; then descriptors and memory are back where they were.
 #[test]
@@ -101,6 +101,28 @@ fn silent_tunnels_end() {
     }
     assert_eq!(rest(&mut client), b"");
     assert_eq!(line_with(&isobar, "method", "CONNECT")["cause"], "idle_timeout");
+}
+
+#[test]
+fn half_a_tunnel_may_be_silent_for_less() {
+    // It answers, and keeps its half open for as long as nobody takes it away.
+    let server = TcpServer::start(|mut stream| {
+        let mut byte = [0];
+        stream.read_exact(&mut byte)?;
+        stream.write_all(&byte)?;
+        rest(&mut stream);
+        std::mem::forget(stream);
+        Ok(())
+    });
+    let isobar = run(&format!("{HERE}\ntimeouts: {{ idle: 60s, half_closed: 300ms }}"));
+    let mut client = tunnel(&isobar, server.address());
+    client.write_all(b"x").unwrap();
+    expect(&mut client, "x");
+    client.shutdown(std::net::Shutdown::Write).unwrap();
+    assert_eq!(rest(&mut client), b"");
+    let line = line_with(&isobar, "method", "CONNECT");
+    assert_eq!(line["cause"], "half_closed_timeout");
+    assert_eq!(line["detail"], "the client had ended what it sent");
 }
 
 /// A reload leaves tunnels alone, as long as their listener is there.
@@ -307,7 +329,7 @@ fn destinations_that_do_not_answer_are_given_up() {
     eventually("the server has the request", || mute.request_count() == 2);
     drop(client);
     assert_eq!(line_with(&isobar, "method", "GET")["cause"], "client_closed");
-    assert_eq!(lines(&isobar, 2).len(), 2);
+    assert_eq!(isobar.access_lines(2).len(), 2);
 }
 
 /// Servers that break off, or speak something else, end a request and nothing more.

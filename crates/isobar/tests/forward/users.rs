@@ -7,9 +7,9 @@ use std::process::Command;
 use std::time::Instant;
 
 use isobar_testkit::serde_json::Value;
-use isobar_testkit::{Client, Isobar, Origin, TcpServer, binary, curl, eventually};
+use isobar_testkit::{Client, Isobar, Origin, TcpServer, binary, curl, eventually, rest};
 
-use crate::{HERE, connect, expect, line_with, rest, run, run_text, tunnel, with_listener, yaml};
+use crate::{HERE, connect, expect, line_with, run, run_text, tunnel, with_listener, yaml};
 
 /// Makes a file with users, as operators do.
 fn htpasswd(file: &Path, users: &[(&str, &str)]) {

@@ -105,3 +105,9 @@ pub(crate) fn number(line: &str, field: &str) -> f64 {
     let line: serde_json::Value = serde_json::from_str(line).unwrap();
     line[field].as_f64().unwrap()
 }
+
+/// What a limit had left, as the client was told.
+pub(crate) fn decisions_left(answer: &Response) -> Option<u64> {
+    let (_, left) = answer.fields.value("ratelimit")?.split_once(";r=")?;
+    left.split(';').next()?.parse().ok()
+}

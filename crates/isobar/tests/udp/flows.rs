@@ -6,7 +6,7 @@ use std::time::Duration;
 use isobar_testkit::serde_json::Value;
 use isobar_testkit::{PATIENCE, UdpServer, binary, eventually, noise};
 
-use super::{ask, causes, client, dropped, heard, is_left_alone, lines, open_flows, udp};
+use super::{ask, causes, client, dropped, heard, is_left_alone, open_flows, udp};
 
 #[test]
 fn datagrams_go_both_ways_and_the_line_says_what_happened() {
@@ -16,7 +16,7 @@ fn datagrams_go_both_ways_and_the_line_says_what_happened() {
     let client = client(isobar.address());
     assert_eq!(ask(&client, "hello"), "a:hello");
     assert_eq!(ask(&client, ""), "a:");
-    let line = &lines(&isobar, 1)[0];
+    let line = &isobar.access_lines(1)[0];
     let name = server.address().to_string();
     for (key, expected) in [
         ("listener", Value::from("web")),
@@ -189,7 +189,7 @@ fn flows_end_with_the_last_answer() {
     let client = client(isobar.address());
     for number in 1..=3 {
         assert_eq!((ask(&client, "x"), heard(&client)), ("1".to_owned(), "2".to_owned()));
-        assert_eq!(lines(&isobar, number)[number - 1]["cause"], "complete");
+        assert_eq!(isobar.access_lines(number)[number - 1]["cause"], "complete");
     }
     assert_eq!(server.sources(), 3, "each had a flow of its own");
     isobar.comes_to_rest();
@@ -201,7 +201,7 @@ fn a_server_that_does_not_answer_as_expected_is_to_blame() {
     let configuration = udp(&[server.address()]).listener("udp: { responses: 1, idle_timeout: 100ms }");
     let isobar = binary!().run(&configuration);
     client(isobar.address()).send(b"x").unwrap();
-    let line = &lines(&isobar, 1)[0];
+    let line = &isobar.access_lines(1)[0];
     assert_eq!(
         (&line["cause"], &line["fault"]),
         (&"read_timeout".into(), &"server".into())

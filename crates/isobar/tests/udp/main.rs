@@ -9,7 +9,6 @@ mod servers;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use isobar_testkit::serde_json::{self, Value};
 use isobar_testkit::{Configuration, Isobar, PATIENCE, wait_for};
 
 const LOG: &str = "access_log: { path: access.log, format: json }";
@@ -60,18 +59,8 @@ fn is_left_alone(client: &UdpSocket) -> bool {
     heard.is_err()
 }
 
-/// The lines of the access log, once there are so many.
-fn lines(isobar: &Isobar, count: usize) -> Vec<Value> {
-    wait_for(&format!("{count} lines in the access log"), || {
-        let text = std::fs::read_to_string(isobar.directory().join("access.log")).unwrap_or_default();
-        let lines = text.lines().filter_map(|line| serde_json::from_str(line).ok());
-        let lines: Vec<Value> = lines.collect();
-        (lines.len() >= count).then_some(lines)
-    })
-}
-
 fn causes(isobar: &Isobar, count: usize) -> Vec<String> {
-    let lines = lines(isobar, count);
+    let lines = isobar.access_lines(count);
     let mut causes: Vec<_> = lines
         .iter()
         .map(|line| line["cause"].as_str().unwrap_or_default().to_owned())

@@ -7,7 +7,7 @@ use std::net::{SocketAddr, SocketAddrV4, UdpSocket};
 
 use isobar_testkit::{UdpServer, binary, noise};
 
-use super::{ask, client, dropped, heard, is_left_alone, lines, udp};
+use super::{ask, client, dropped, heard, is_left_alone, udp};
 
 const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
@@ -70,7 +70,7 @@ fn a_proxy_in_front_speaks_for_its_clients() {
         20,
         "a flow for each"
     );
-    let line = &lines(&isobar, 1)[0];
+    let line = &isobar.access_lines(1)[0];
     assert!(line["client"].as_str().unwrap().starts_with("10.1.1."), "{line}");
 }
 

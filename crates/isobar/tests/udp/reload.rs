@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use isobar_testkit::{Signal, TcpServer, UdpServer, binary, eventually};
 
-use super::{ask, ask_again, causes, client, dropped, is_left_alone, lines, open_flows, udp};
+use super::{ask, ask_again, causes, client, dropped, is_left_alone, open_flows, udp};
 
 #[test]
 fn flows_survive_a_reload() {
@@ -85,7 +85,7 @@ fn a_drain_lets_flows_go_on_and_cuts_the_rest() {
     });
     assert_eq!(ask(&flow, "2"), "a:2");
     assert_eq!(isobar.ends(Duration::from_secs(10)).code(), Some(0), "{}", isobar.log());
-    assert!(lines(&isobar, 1).iter().any(|line| line["cause"] == "shutdown"));
+    assert!(isobar.access_lines(1).iter().any(|line| line["cause"] == "shutdown"));
 }
 
 #[test]

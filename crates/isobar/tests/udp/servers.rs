@@ -2,7 +2,7 @@
 
 use isobar_testkit::{ClosedUdpPort, UdpServer, binary, eventually};
 
-use super::{ask, ask_again, client, dropped, is_left_alone, lines, udp};
+use super::{ask, ask_again, client, dropped, is_left_alone, udp};
 
 #[test]
 fn a_server_that_is_not_there_is_left_for_another() {
@@ -13,7 +13,7 @@ fn a_server_that_is_not_there_is_left_for_another() {
         .upstream("balance: first_available\noutlier_detection: none");
     let isobar = binary!().run(&configuration);
     assert_eq!(ask_again(&client(isobar.address()), "x"), "good:x");
-    let line = &lines(&isobar, 1)[0];
+    let line = &isobar.access_lines(1)[0];
     assert_eq!(line["tried"], format!("{}:connect_failed", closed.address()).as_str());
     assert_eq!((&line["attempts"], &line["cause"]), (&2.into(), &"idle_timeout".into()));
     let failed = isobar
@@ -48,7 +48,7 @@ fn nobody_there_is_said_in_the_log() {
     let closed = ClosedUdpPort::reserve().unwrap();
     let isobar = binary!().run(&udp(&[closed.address()]).listener("udp: { idle_timeout: 200ms }"));
     client(isobar.address()).send(b"x").unwrap();
-    let line = &lines(&isobar, 1)[0];
+    let line = &isobar.access_lines(1)[0];
     assert_eq!(
         (&line["cause"], &line["fault"]),
         (&"connect_failed".into(), &"server".into())
@@ -142,7 +142,11 @@ fn least_connections_counts_flows_and_limits_hold() {
     assert_eq!(isobar.metrics().values("isobar_server_in_flight", &[]), [2.0, 2.0]);
     let fifth = client(isobar.address());
     fifth.send(b"x").unwrap();
-    assert_eq!(lines(&isobar, 1)[0]["cause"], "queue_full", "datagrams do not wait");
+    assert_eq!(
+        isobar.access_lines(1)[0]["cause"],
+        "queue_full",
+        "datagrams do not wait"
+    );
     assert_eq!(dropped(&isobar, "no_server"), 1.0);
     assert!(!ask_again(&fifth, "x").is_empty(), "flows end, and there is room");
 }

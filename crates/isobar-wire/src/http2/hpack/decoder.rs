@@ -105,6 +105,7 @@ impl Decoder {
                             name: entry.name,
                             value: entry.value,
                             class: entry.note.field,
+                            never_indexed: false,
                         });
                     }
                 }
@@ -115,6 +116,7 @@ impl Decoder {
                     name: entry.name,
                     value: entry.value,
                     class: entry.note.field,
+                    never_indexed: false,
                 });
                 self.table.insert(entry);
             } else if first & 0x20 != 0 {
@@ -126,6 +128,7 @@ impl Decoder {
                     name: entry.name,
                     value: entry.value,
                     class: entry.note.field,
+                    never_indexed: first & 0x10 != 0,
                 });
             }
         }

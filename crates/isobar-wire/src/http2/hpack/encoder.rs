@@ -160,6 +160,14 @@ impl Encoder {
         }
     }
 
+    /// Appends a field that shall go into nobody's table, whose name is written in lower case.
+    ///
+    /// *Source*: RFC 7541 section 6.2.3.
+    pub fn never_indexed(&mut self, name: &[u8], value: &[u8], out: &mut Vec<u8>) {
+        let index = static_table::of_name(name).unwrap_or(0);
+        Literal { index, name, value }.write(SECRET, out);
+    }
+
     /// Appends a field that may come again.
     fn recurring(&mut self, literal: Literal<'_>, out: &mut Vec<u8>) {
         let size = literal.name.len() + literal.value.len() + ENTRY_OVERHEAD as usize;

@@ -90,6 +90,7 @@ const fn field(name: &'static str, value: &'static str, class: Class) -> Decoded
         name: name.as_bytes(),
         value: value.as_bytes(),
         class,
+        never_indexed: false,
     }
 }
 

@@ -241,5 +241,26 @@ fn what_comes_again_is_in_the_table() {
     assert_eq!(lens, [once, once - 1, once - 32]);
 }
 
+/// Whoever does not want a field in a table is told of by whoever passes it on.
+#[test]
+fn what_shall_go_into_no_table_goes_into_none() {
+    let mut encoder = Encoder::new();
+    let mut decoder = Decoder::new(USUAL_TABLE);
+    for (name, value) in [("x-token", "secret"), ("server", "a"), ("authorization", "b")] {
+        for _ in 0..3 {
+            let mut out = Vec::new();
+            encoder.never_indexed(name.as_bytes(), value.as_bytes(), &mut out);
+            let mut seen = 0;
+            let shown = decoder.decode(&out, |field| {
+                seen += 1;
+                assert_eq!((field.name, field.value), (name.as_bytes(), value.as_bytes()));
+                assert!(field.never_indexed);
+            });
+            assert_eq!((shown, seen), (Ok(()), 1));
+        }
+    }
+    assert!(table(&mut decoder).is_empty());
+}
+
 mod differential;
 mod hostile;

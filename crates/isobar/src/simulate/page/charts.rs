@@ -4,8 +4,8 @@ use isobar_sim::{Cell, Point, Report, What};
 
 use super::super::Outcome;
 use super::super::figures::{percent, round_time};
-use super::super::plot::{Axis, Band, Chart, Curve, Scale, Size};
-use super::{color, legend, section};
+use crate::page::{color, legend, section};
+use crate::plot::{Axis, Band, Chart, Curve, Scale, Size};
 
 /// Servers whose curves are drawn one by one at most.
 const DRAWN: usize = 12;

@@ -6,8 +6,9 @@ use isobar_sim::Report;
 
 use super::super::Outcome;
 use super::super::figures::{Column, count, milliseconds, percent};
-use super::super::plot::escape;
-use super::{charts, color, legend, section};
+use super::charts;
+use crate::page::{color, legend, section};
+use crate::plot::escape;
 
 /// Servers that are listed one by one at most.
 const LISTED: usize = 40;

@@ -1,13 +1,13 @@
 //! How is a curve drawn?
 //!
 //! Charts as SVG, by hand: no script, nothing from elsewhere. Colours are classes that the page's style gives a
-//! meaning, so that a chart follows the reader's theme. Knows nothing of simulations.
+//! meaning, so that a chart follows the reader's theme. Knows nothing of what they are about.
 
 use std::fmt::Write as _;
 
 /// The size of a chart in its own units, so chosen that its words are of one size on the page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Size {
+pub(crate) enum Size {
     /// As wide as the page.
     Wide,
     /// Half as wide.
@@ -37,31 +37,31 @@ const TOP: f64 = 26.0;
 const BOTTOM: f64 = 42.0;
 
 /// A chart.
-pub(super) struct Chart<'a> {
+pub(crate) struct Chart<'a> {
     /// What it shows, for those who cannot see it.
-    pub(super) title: &'a str,
-    pub(super) size: Size,
-    pub(super) x: Axis,
-    pub(super) y: Axis,
-    pub(super) bands: Vec<Band>,
-    pub(super) curves: Vec<Curve>,
+    pub(crate) title: &'a str,
+    pub(crate) size: Size,
+    pub(crate) x: Axis,
+    pub(crate) y: Axis,
+    pub(crate) bands: Vec<Band>,
+    pub(crate) curves: Vec<Curve>,
     /// Moments that have a word.
-    pub(super) marks: Vec<(f64, String)>,
+    pub(crate) marks: Vec<(f64, String)>,
 }
 
 /// One direction of a chart.
 #[derive(Debug, Clone)]
-pub(super) struct Axis {
-    pub(super) label: String,
-    pub(super) scale: Scale,
-    pub(super) from: f64,
-    pub(super) to: f64,
-    pub(super) write: fn(f64) -> String,
+pub(crate) struct Axis {
+    pub(crate) label: String,
+    pub(crate) scale: Scale,
+    pub(crate) from: f64,
+    pub(crate) to: f64,
+    pub(crate) write: fn(f64) -> String,
 }
 
 /// How far numbers are apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Scale {
+pub(crate) enum Scale {
     /// By their difference.
     Linear,
     /// By their ratio.
@@ -70,20 +70,20 @@ pub(super) enum Scale {
 
 /// A line through points, in the order of `x`.
 #[derive(Debug, Clone)]
-pub(super) struct Curve {
+pub(crate) struct Curve {
     /// The classes that give it its colour and dashes.
-    pub(super) class: String,
+    pub(crate) class: String,
     /// What a pointer that rests on it is told.
-    pub(super) name: String,
-    pub(super) points: Vec<(f64, f64)>,
+    pub(crate) name: String,
+    pub(crate) points: Vec<(f64, f64)>,
 }
 
 /// The area between two lines.
 #[derive(Debug, Clone)]
-pub(super) struct Band {
-    pub(super) class: String,
+pub(crate) struct Band {
+    pub(crate) class: String,
     /// `x`, and the lower and the upper `y`.
-    pub(super) points: Vec<(f64, f64, f64)>,
+    pub(crate) points: Vec<(f64, f64, f64)>,
 }
 
 impl Axis {
@@ -134,7 +134,7 @@ fn log_ticks(from: f64, to: f64) -> Vec<f64> {
 
 impl Chart<'_> {
     /// The chart as an SVG element.
-    pub(super) fn svg(&self) -> String {
+    pub(crate) fn svg(&self) -> String {
         let mut svg = format!(
             "<svg class=\"chart\" viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"{}\">",
             self.size.width(),
@@ -281,7 +281,7 @@ impl Chart<'_> {
 }
 
 /// A text as it may stand in HTML and SVG.
-pub(super) fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
         match character {

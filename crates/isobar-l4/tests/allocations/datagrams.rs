@@ -1,11 +1,5 @@
 //! Does a datagram allocate nothing, on its way in and on its answer's way back, once its flow is there?
-//!
-//! A whole worker serves a real socket on the thread that counts; the clients and the server are other threads. The one
-//! test of this program, because the allocator is the program's.
-#![allow(unsafe_code, reason = "an allocator that counts is one that is implemented")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,34 +10,10 @@ use isobar_net::runtime::{Io, WorkerRuntime, run, ways};
 use isobar_net::scratch::Scratch;
 use isobar_net::splice::Pipes;
 use isobar_net::wheel::Wheel;
-use isobar_plan::{
-    Balance, FlowKey, FlowRules, KeepAlive, Priority, ProxyVersion, Queue, QueueOrder, QuicRules, Server,
-    ServerAddress, Timeouts, UdpListener, UdpRoute, UpstreamId, UpstreamLimits,
-};
+use isobar_plan::{FlowKey, FlowRules, Priority, QuicRules, UdpListener, UdpRoute, UpstreamId};
 use isobar_upstream::{Sharded, Upstream};
 
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-struct Counting;
-
-// SAFETY: everything is passed on to the system's allocator, with the arguments it was given.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: the caller keeps the promises that this method asks for, and they are the same.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the pointer is from `alloc` above, so from the system's allocator.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
+use crate::{ALLOCATIONS, upstream};
 
 const CLIENTS: usize = 16;
 const WARM_UP: usize = 50;
@@ -88,50 +58,6 @@ fn clients(address: SocketAddr, mark: impl Fn()) {
 
 fn world(server: SocketAddr) -> World {
     let second = Duration::from_secs(1);
-    let upstream = isobar_plan::Upstream {
-        name: "dns".into(),
-        balance: Balance::LeastConnections,
-        hash: Vec::new(),
-        placement: Default::default(),
-        servers: vec![Server {
-            name: "one".into(),
-            address: ServerAddress::Socket(server),
-            weight: 1,
-            max_connections: Some(100),
-            backup: false,
-            priority: 0,
-            zone: None,
-            state: isobar_plan::ServiceState::Enabled,
-        }],
-        reports: None,
-        health: Vec::new(),
-        outliers: None,
-        timeouts: Timeouts {
-            connect: second,
-            send: second,
-            read: second,
-            idle: second,
-        },
-        proxy_protocol: Some(ProxyVersion::V2),
-        http_version: isobar_plan::HttpVersion::Http1,
-        keep_alive: KeepAlive {
-            max_idle: 8,
-            idle_timeout: second,
-        },
-        limits: UpstreamLimits {
-            max_requests: Some(100),
-            max_connections: Some(100),
-        },
-        adaptive_concurrency: None,
-        queue: Queue {
-            max: 8,
-            timeout: second,
-            order: QueueOrder::FirstCome,
-        },
-        sticky: None,
-        retry_budget: None,
-        tls: None,
-    };
     let listener = UdpListener {
         name: "dns".into(),
         address: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
@@ -153,6 +79,7 @@ fn world(server: SocketAddr) -> World {
     World {
         generation: 1,
         sites: Vec::new(),
+        divided: Vec::new(),
         udp: vec![Arc::new(UdpSite {
             listener,
             stats: Arc::new(Sharded::new(1)),
@@ -160,7 +87,8 @@ fn world(server: SocketAddr) -> World {
             ids: Arc::default(),
             route: SiteRoute {
                 stats: Arc::new(Sharded::new(1)),
-                upstream: Arc::new(Upstream::new(upstream, 1)),
+                metering: Box::default(),
+                upstream: Arc::new(Upstream::new(upstream::sample(server), 1)),
             },
         })],
         drain_timeout: second,

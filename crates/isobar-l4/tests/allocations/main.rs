@@ -1,0 +1,46 @@
+//! What do connections and datagrams allocate once they are there?
+//!
+//! A whole worker serves real sockets on the thread that counts; the clients and the servers are other threads.
+#![allow(unsafe_code, reason = "an allocator that counts is one that is implemented")]
+
+mod datagrams;
+mod tunnels;
+mod upstream;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+    static LIVE_BYTES: Cell<i64> = const { Cell::new(0) };
+}
+
+struct Counting;
+
+impl Counting {
+    /// What a block takes: sizes are rounded up to classes, a quarter of a power of two apart.
+    fn taken(layout: Layout) -> i64 {
+        let size = layout.size().max(16);
+        let step = (size.next_power_of_two() / 8).max(16).max(layout.align());
+        i64::try_from(size.next_multiple_of(step)).unwrap_or(i64::MAX)
+    }
+}
+
+// SAFETY: everything is passed on to the system's allocator, with the arguments it was given.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        LIVE_BYTES.set(LIVE_BYTES.get() + Self::taken(layout));
+        // SAFETY: the caller keeps the promises that this method asks for, and they are the same.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        LIVE_BYTES.set(LIVE_BYTES.get() - Self::taken(layout));
+        // SAFETY: the pointer is from `alloc` above, so from the system's allocator.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
