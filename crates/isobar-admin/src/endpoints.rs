@@ -14,7 +14,7 @@ use serde_json::json;
 use crate::negotiation::Format;
 use crate::process::Process;
 use crate::state::State;
-use crate::{Operations, exposition, health, servers};
+use crate::{Operations, exposition, health, limits, servers};
 
 const INDEX: &str = "\
 Isobar
@@ -29,6 +29,7 @@ GET /servers/UPSTREAM/SERVER           one of them
 POST /servers/UPSTREAM/SERVER/drain    no new requests but those that belong to it
 POST /servers/UPSTREAM/SERVER/disable  no new requests at all
 POST /servers/UPSTREAM/SERVER/enable   back in service
+POST /limits/LIMIT/rearm               has a limit refuse again that disarmed itself
 ";
 
 pub(crate) type Asked = Extract<Arc<dyn Operations>>;
@@ -59,6 +60,10 @@ pub(crate) fn router(view: Arc<dyn Operations>) -> Router {
         .route(
             "/servers/{upstream}/{server}/{order}",
             post(servers::order).fallback(async || problem(StatusCode::METHOD_NOT_ALLOWED, "only POST is answered")),
+        )
+        .route(
+            "/limits/{limit}/rearm",
+            post(limits::rearm).fallback(async || problem(StatusCode::METHOD_NOT_ALLOWED, "only POST is answered")),
         )
         .fallback(async || problem(StatusCode::NOT_FOUND, "no such endpoint; / lists them"))
         .method_not_allowed_fallback(async || problem(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are answered"))

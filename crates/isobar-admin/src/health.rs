@@ -383,6 +383,7 @@ mod tests {
             reports: None,
             queued_by: [1, 2, 0],
             queue_max: 1024,
+            fair: None,
             requests: LimitStatus { used: 5, max: Some(5) },
             connections: LimitStatus { used: 7, max: None },
             servers,

@@ -105,6 +105,15 @@ pub(crate) static READERS: [(Metric, Reader); catalogue::STATE_METRICS.len()] = 
     (catalogue::UPSTREAM_QUEUE_MAX, |state| {
         by_upstream(state, |upstream| Some(upstream.queue_max))
     }),
+    (catalogue::UPSTREAM_FAIR_KEYS, |state| {
+        by_upstream(state, |upstream| upstream.fair.map(|fair| fair.keys))
+    }),
+    (catalogue::UPSTREAM_FAIR_MOST_WAITING, |state| {
+        by_upstream(state, |upstream| upstream.fair.map(|fair| fair.most_waiting))
+    }),
+    (catalogue::UPSTREAM_FAIR_MOST_IN_FLIGHT, |state| {
+        by_upstream(state, |upstream| upstream.fair.map(|fair| fair.most_in_flight))
+    }),
     (catalogue::UPSTREAM_IN_FLIGHT, |state| {
         by_upstream(state, |upstream| Some(upstream.requests.used))
     }),

@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use isobar_observe::Snapshot;
-use isobar_plan::{OrderDone, OrderRefusal, ServerOrder, Status};
+use isobar_plan::{OrderDone, OrderRefusal, RateLimitState, ServerOrder, Status};
 
 /// The running instance, as far as it is shown.
 ///
@@ -27,6 +27,11 @@ pub trait Operations: View {
     ///
     /// *Errors*: nothing has changed.
     fn order(&self, order: &ServerOrder) -> Result<OrderDone, OrderRefusal>;
+
+    /// Has a limit refuse again that disarmed itself.
+    ///
+    /// *Returns* the state it was in; none: there is no such limit.
+    fn rearm(&self, limit: &str) -> Option<RateLimitState>;
 }
 
 /// What became of the configuration; how many were taken into service is in [`Status::generation`].

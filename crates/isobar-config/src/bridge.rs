@@ -6,6 +6,7 @@
 
 mod certificates;
 mod clash;
+pub(crate) mod fair;
 mod forward;
 mod header;
 mod health;

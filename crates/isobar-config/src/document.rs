@@ -5,6 +5,7 @@
 //! the bridge's question ([`crate::compile`]).
 
 mod alpn;
+mod fair;
 mod forward;
 mod hash;
 mod header;
@@ -30,6 +31,7 @@ mod word;
 
 pub use crate::setting::{Named, OneOrMore, OrNone, Whole};
 pub use alpn::AlpnProtocol;
+pub use fair::FairShare;
 pub use forward::{
     Domain, ForwardNames, ForwardParent, ForwardProxy, ForwardRule, ForwardTimeouts, ForwardUserLimits, NameServer,
     Pac, PacPath, Ports,

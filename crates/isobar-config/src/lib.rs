@@ -24,6 +24,7 @@ mod tree;
 pub mod units;
 mod yaml;
 
+pub use bridge::fair::{check_weights, read_weights};
 pub use bridge::limit::{check_overrides, read_overrides};
 pub use diagnostics::{Color, Diagnostic, Diagnostics, Position, Related, Severity};
 pub use document::Document;

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use crate::bridge;
 use crate::document::{
-    AccessLog, CaFile, Certificate, ClientCertificates, Document, ForwardProxy, HealthCheck, HealthChecks,
+    AccessLog, CaFile, Certificate, ClientCertificates, Document, FairShare, ForwardProxy, HealthCheck, HealthChecks,
     LimitAlgorithm, LimitKeyPart, ListenerTls, LogPath, SecretFile, Upstream, UpstreamTls, Verify,
 };
 use crate::problem::{Path, Problem, Problems};
@@ -51,6 +51,13 @@ pub enum Needed<'d> {
         key: &'d [LimitKeyPart],
         /// How it counts.
         algorithm: LimitAlgorithm,
+    },
+    /// A file with weights of a fair share by key.
+    Weights {
+        /// The file.
+        file: &'d str,
+        /// Between whom is shared.
+        key: &'d [LimitKeyPart],
     },
     /// The file to which lines of the access log are appended; it need not be there yet.
     AccessLog(&'d str),
@@ -136,6 +143,15 @@ pub(crate) fn check(document: &Document, look: Look, problems: &mut Problems) {
             to_servers(tls, at.key("tls"), &mut looks);
         }
         health(upstream, at.key("health"), &mut looks);
+        if let Some(FairShare {
+            key,
+            weights_file: Some(file),
+            ..
+        }) = &upstream.fair_share.0
+        {
+            let (file, key) = (file.as_str(), &*key.0);
+            looks.at(at.key("fair_share").key("weights_file"), Needed::Weights { file, key });
+        }
         if let Some(sticky) = &upstream.sticky.0 {
             let at = at.key("sticky");
             let list = at.key("secret");

@@ -632,6 +632,7 @@ fn limits() {
     assert!(all.deny[0].contains("192.0.2.7".parse().unwrap()));
     let answer = &all.answer;
     assert_eq!((answer.status, answer.headers), (503, LimitHeaders::Always));
+    assert_eq!(answer.jitter, seconds(2));
     assert_eq!(
         (answer.body.as_deref(), &*answer.content_type),
         (Some("later"), "text/html")
@@ -650,6 +651,25 @@ fn limits() {
         (all.note.owner.as_deref(), all.note.reason.as_deref()),
         (Some("network"), Some("a flood"))
     );
+}
+
+#[test]
+fn upstreams_are_shared_by_key_and_weight() {
+    let plan = plan(EVERYTHING);
+    let fair = plan.upstreams.iter().find_map(|upstream| upstream.fair_share.as_ref());
+    let fair = fair.unwrap();
+    let parts = [
+        LimitKey::Part(HashPart::ClientIp),
+        LimitKey::Part(HashPart::Header("x-customer".into())),
+    ];
+    assert_eq!(fair.key, parts);
+    let weights = fair.weights.iter().map(|one| (one.key.join(" "), one.weight));
+    let weights: Vec<_> = weights.collect();
+    assert_eq!(
+        weights,
+        [("10.0.0.7 acme".to_owned(), 3), ("::1 globex".to_owned(), 10_000)]
+    );
+    assert_eq!(fair.weights_file.as_deref(), Some("/etc/isobar/weights"));
 }
 
 #[test]

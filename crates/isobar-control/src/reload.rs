@@ -166,9 +166,12 @@ impl Reloader {
         let of_listeners = secured.flat_map(isobar_plan::ListenerTls::files);
         let overrides = self.running.limits.iter();
         let overrides = overrides.filter_map(|limit| limit.overrides_file.as_deref());
+        let weights = self.running.upstreams.iter();
+        let weights = weights.filter_map(|upstream| upstream.fair_share.as_ref()?.weights_file.as_deref());
         of_listeners
             .chain(to_servers.flat_map(isobar_plan::UpstreamTls::files))
             .chain(overrides)
+            .chain(weights)
     }
 
     /// Reads the file and applies what it says, also when it says what it said before.

@@ -93,6 +93,7 @@ fn plan(servers: &[(&str, u16)]) -> Plan {
         },
         limits: UpstreamLimits::default(),
         adaptive_concurrency: None,
+        fair_share: None,
         queue: Queue {
             max: 0,
             timeout: second,

@@ -7,7 +7,7 @@ use isobar_forward::Standing;
 use isobar_l4::throttle::Metering;
 use isobar_l4::udp::ServerIds;
 use isobar_l7::{
-    Limits, LogHandle, OpenConnections, RunningLimit, ServerTls, Site, SiteParts, SiteRoute, SiteTls, World,
+    FairKeys, Limits, LogHandle, OpenConnections, RunningLimit, ServerTls, Site, SiteParts, SiteRoute, SiteTls, World,
 };
 use isobar_observe::{ListenerStats, RouteStats};
 use isobar_plan::{
@@ -53,6 +53,9 @@ struct Kept {
     standing: Option<Standing>,
 }
 
+/// With whom requests share an upstream; none: with nobody.
+type Fair = Option<Arc<FairKeys>>;
+
 /// The access log in use.
 struct Log {
     settings: AccessLog,
@@ -90,11 +93,13 @@ impl Registry {
         let server_tls = self.securing_servers.next(plan, events);
         let upstreams: Vec<_> = plan.upstreams.iter().map(|settings| self.upstream(settings)).collect();
         let limits = self.limits.next((&plan.limits, &stores), self.workers);
+        let fair = plan.upstreams.iter().map(|settings| settings.fair_share.as_deref());
+        let fair: Vec<Fair> = fair.map(|fair| Some(Arc::new(FairKeys::new(fair?)))).collect();
         let sites = plan
             .listeners
             .iter()
             .zip(secured)
-            .map(|(listener, tls)| Arc::new(self.site((listener, tls), (&upstreams, &server_tls), &limits)))
+            .map(|(listener, tls)| Arc::new(self.site((listener, tls), (&upstreams, &server_tls, &fair), &limits)))
             .collect();
         let tcp = plan.tcp.iter();
         let tcp = tcp
@@ -223,7 +228,7 @@ impl Registry {
     fn site(
         &mut self,
         (listener, tls): (&Listener, Option<SiteTls>),
-        (upstreams, server_tls): (&[Arc<Upstream>], &[Option<ServerTls>]),
+        (upstreams, server_tls, fair): (&[Arc<Upstream>], &[Option<ServerTls>], &[Fair]),
         limits: &[Arc<RunningLimit>],
     ) -> Site {
         let workers = self.workers;
@@ -235,6 +240,7 @@ impl Registry {
                 upstream: Arc::clone(&upstreams[upstream]),
                 tls: server_tls[upstream].clone(),
                 limits: named(limits, &route.limits),
+                fair: fair[upstream].clone(),
             }
         };
         let routes = listener.routes.iter().map(&mut parts).collect();

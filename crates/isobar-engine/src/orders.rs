@@ -1,6 +1,8 @@
-//! What does an operator want of a server?
+//! What does an operator want of a server, or of a limit?
 
-use isobar_plan::{Event, OrderDone, OrderRefusal, ServerOrder, ServiceChange};
+use std::time::Instant;
+
+use isobar_plan::{Event, OrderDone, OrderRefusal, RateLimitState, ServerOrder, ServiceChange};
 
 use crate::Engine;
 
@@ -47,5 +49,14 @@ impl Engine {
             in_flight,
             on_down: members.settings.sticky.as_ref().map(|sticky| sticky.on_down),
         })
+    }
+
+    /// Has a limit refuse again that disarmed itself; it is watched as a new one from now on. One that did not is left alone.
+    ///
+    /// *Returns* the state it was in; none: there is no such limit.
+    pub fn rearm(&self, limit: &str) -> Option<RateLimitState> {
+        let world = self.published.http.world();
+        let limit = world.limits.iter().find(|known| **known.name() == *limit)?;
+        Some(limit.rearm(Instant::now()))
     }
 }

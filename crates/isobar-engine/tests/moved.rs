@@ -110,6 +110,7 @@ fn upstream(port: u16) -> Upstream {
         },
         limits: UpstreamLimits::default(),
         adaptive_concurrency: None,
+        fair_share: None,
         queue: Queue {
             max: 0,
             timeout: SECOND,

@@ -45,6 +45,7 @@ fn upstream(name: &str, servers: &[&str]) -> Upstream {
         },
         limits: UpstreamLimits::default(),
         adaptive_concurrency: None,
+        fair_share: None,
         queue: Queue {
             max: 0,
             timeout: second,

@@ -279,6 +279,7 @@ impl Ways<'_> {
             now: moment(now),
             priority: self.rules.priority,
             deadline: self.deadline.map(moment),
+            share: None,
         }
     }
 

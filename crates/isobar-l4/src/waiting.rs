@@ -38,8 +38,9 @@ pub(crate) async fn wait(ways: &Ways<'_>, client: &mut Client) -> Result<Place<K
     let waited = ways.worker.shared.wheel.now().saturating_duration_since(began);
     stats.queue_wait.observe(waited);
     client.report.queued += waited;
-    match &result {
-        Ok(_) => ticket.served(),
+    let mut result = result;
+    match &mut result {
+        Ok(place) => place.counts_for(ticket.served(ways.worker.shared.wheel.now())),
         Err(Cause::QueueTimeout) => {
             stats.queue_timeouts.increment();
             ticket.gave_up();

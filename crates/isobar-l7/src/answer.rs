@@ -112,7 +112,8 @@ fn stay(worker: &Worker, client: &Client, exchange: &mut Exchange, cause: Cause)
     // A client that does not speak as it should may mean something else by what it sends next.
     let understood = cause.fault() != Fault::Client
         || matches!(cause, Cause::NoRoute | Cause::ClientBodyTooLarge)
-        || cause.is_limit();
+        || cause.is_limit()
+        || cause.is_overload();
     if understood && exchange.is_request_over() && client.may_stay(worker) && exchange.request.keep_alive {
         Stay::Open
     } else {
@@ -170,7 +171,7 @@ fn compose(output: &mut Vec<u8>, exchange: &Exchange, status: u16, (kind, length
     output.extend_from_slice(&exchange.limited.fields);
     if let Some(refusal) = &exchange.limited.refusal {
         limits::write_retry_after(output, refusal.retry_in);
-    } else if status == 503 {
+    } else if matches!(status, 429 | 503) {
         output.extend_from_slice(b"Retry-After: 1\r\n");
     }
     write_stay(output, exchange, stay);

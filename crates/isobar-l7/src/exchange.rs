@@ -352,6 +352,7 @@ async fn serve(worker: &Rc<Worker>, client: &mut Client, exchange: &mut Exchange
         key,
         reports,
         deadline,
+        fair: counted.fair.as_deref(),
     };
     forward(&ways, client, exchange).await
 }

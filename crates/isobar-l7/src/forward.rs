@@ -23,7 +23,7 @@ use crate::pool::Pool;
 use crate::server::ServerConnection;
 use crate::sticky;
 use crate::worker::LocalSite;
-use crate::{ServerTls, Worker};
+use crate::{FairKeys, ServerTls, Worker};
 
 /// Looks for a place that a request in the queue makes before other tasks have their turn.
 const MAX_LOOKS: u32 = 8;
@@ -42,6 +42,8 @@ pub(crate) struct Ways<'a> {
     pub(crate) reports: Option<Arc<Reports>>,
     /// When it must be answered, where the upstream's queue goes by that.
     pub(crate) deadline: Option<Instant>,
+    /// With whom requests share the upstream while they wait; none: with nobody.
+    pub(crate) fair: Option<&'a FairKeys>,
 }
 
 /// The server that answers, or the one that failed.
@@ -187,6 +189,7 @@ pub(crate) fn ask<'a>(ways: &Ways<'_>, exchange: &'a Exchange, now: Instant) -> 
         now: moment(now),
         priority: ways.priority(),
         deadline: ways.deadline.map(moment),
+        share: None,
     }
 }
 
@@ -200,13 +203,16 @@ async fn wait(ways: &Ways<'_>, client: &mut Client, exchange: &mut Exchange) -> 
     }
     let joined = {
         let view = local.view();
-        let ask = ask(ways, exchange, began);
+        let ask = Ask {
+            share: overload::share(ways, client, exchange),
+            ..ask(ways, exchange, began)
+        };
         Ticket::join(Arc::clone(local.upstream()), &view.settings().queue, &ask)
     };
-    let Ok(mut ticket) = joined else {
+    let mut ticket = joined.map_err(|full| {
         stats.queue_rejected.increment();
-        return Err(overload::why_full(ways));
-    };
+        overload::why_full(ways, full)
+    })?;
     stats.queue_entered.increment();
     client.timer.set(overload::patience(ways, exchange, began));
     let result = poll_fn(|cx| poll_claim(cx, ways, client, exchange, &mut ticket)).await;
@@ -216,8 +222,7 @@ async fn wait(ways: &Ways<'_>, client: &mut Client, exchange: &mut Exchange) -> 
     if matches!(result, Err(Cause::QueueTimeout)) {
         stats.queue_timeouts.increment();
     }
-    overload::leave(ticket, &result);
-    result
+    overload::leave(ways, ticket, result)
 }
 
 fn poll_claim(
@@ -234,8 +239,8 @@ fn poll_claim(
             break;
         }
         let Poll::Ready(turn) = ticket.poll_turn(cx) else { break };
-        if turn.is_err() {
-            return Poll::Ready(Err(Cause::Displaced));
+        if let Err(displaced) = turn {
+            return Poll::Ready(Err(overload::why_displaced(displaced)));
         }
         let now = ways.worker.wheel.now();
         if overload::is_too_late(ways, now) {

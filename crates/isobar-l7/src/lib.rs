@@ -48,7 +48,7 @@ mod world;
 
 pub use connection::{Accepted, serve, serve_left};
 pub use isobar_l4::{LineSink, LogHandle, OpenConnections};
-pub use limits::{Limits, RunningLimit, Today, trial};
+pub use limits::{FairKeys, Limits, RunningLimit, Today, trial};
 pub use secure::SiteTls;
 pub use server_tls::{ServerTls, ServerTlsError, TlsComplaints};
 pub use worker::{Worker, WorkerParts};

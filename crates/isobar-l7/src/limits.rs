@@ -9,6 +9,7 @@ mod fields;
 mod held;
 mod key;
 mod running;
+mod share;
 pub mod trial;
 
 use std::net::IpAddr;
@@ -17,19 +18,22 @@ use std::time::{Duration, Instant};
 
 use isobar_balance::Moment;
 use isobar_l4::throttle::{Meter, Throttle, Way};
-use isobar_limit::{Algorithm as _, Claim, Denial, Effect, Key, KeyName, Outcome, Transaction, Unit, Verdict};
+use isobar_limit::{
+    Algorithm as _, Claim, Denial, Effect, Key, KeyName, Outcome, Standing, Transaction, Unit, Verdict,
+};
 use isobar_observe::{Cause, LimitOutcome};
-use isobar_plan::{LimitHeaders, MissingKey};
+use isobar_plan::{LimitHeaders, Listener, MissingKey};
 use isobar_upstream::moment;
 use isobar_wire::BodyKind;
 
 pub(crate) use cost::{settle_by_bytes, settle_by_head, strips};
 pub(crate) use fields::write_retry_after;
 pub use running::{Limits, RunningLimit, Today};
+pub use share::FairKeys;
 
 use self::cost::Estimate;
 use self::held::Held;
-use self::key::Subject;
+pub(crate) use self::key::Subject;
 use self::trial::Facts;
 use crate::connection::Client;
 use crate::exchange::Exchange;
@@ -202,10 +206,13 @@ fn gather<'a>(
     gathered: &mut Gathered<'a>,
 ) -> Result<(), Cause> {
     let now = moment(asked.now);
+    let listener = &asked.site.listener;
     let subject = Subject {
-        asked,
+        client: asked.client,
+        listener,
+        route: asked.site.rules(asked.route).map(|(route, _)| route),
         exchange: &*exchange,
-        address: client_address(asked, exchange),
+        address: client_address(asked.client, listener, exchange),
     };
     // What the limits make of it is put down in the exchange, which the subject has until then.
     let mut shadow = None;
@@ -251,15 +258,20 @@ fn refused(asked: &Asked<'_>, exchange: &mut Exchange, gathered: &Gathered<'_>, 
     };
     let limit = counted.limit;
     limit.decided(asked.worker.id, (LimitOutcome::Refused, decision.verdict), now);
+    let later = later(asked.worker, limit.settings().answer.jitter);
     let retry_in = match decision.verdict {
-        Verdict::Refused { retry_in } => retry_in,
+        Verdict::Refused { retry_in } => retry_in.map(|time| time.saturating_add(later)),
         Verdict::Admitted | Verdict::Delayed(_) => None,
+    };
+    let standing = Standing {
+        more_in: decision.standing.more_in.map(|time| time.saturating_add(later)),
+        ..decision.standing
     };
     let quota = claim.limit.quota();
     let told = fields::Told {
         name: limit.name(),
         quota,
-        standing: decision.standing,
+        standing,
     };
     fields::write(&mut exchange.limited.fields, &[Some(told)]);
     exchange.limited.refuses(limit, retry_in);
@@ -267,6 +279,15 @@ fn refused(asked: &Asked<'_>, exchange: &mut Exchange, gathered: &Gathered<'_>, 
     match quota.unit {
         Unit::ConcurrentRequests => Cause::LimitedConcurrency,
         Unit::Requests | Unit::ContentBytes => Cause::RateLimited,
+    }
+}
+
+/// By how much one that is refused is told to come later: whoever is refused at the same time is told another time.
+fn later(worker: &Worker, jitter: Duration) -> Duration {
+    let most = u64::try_from(jitter.as_nanos()).unwrap_or(u64::MAX);
+    match most {
+        0 => Duration::ZERO,
+        _ => Duration::from_nanos(worker.chance.borrow_mut().below(most)),
     }
 }
 
@@ -322,10 +343,10 @@ fn admitted(
 }
 
 /// The client's address, as far as trusted proxies tell.
-fn client_address(asked: &Asked<'_>, exchange: &Exchange) -> IpAddr {
+pub(crate) fn client_address(client: &Client, listener: &Listener, exchange: &Exchange) -> IpAddr {
     let Exchange { request, inbound, .. } = exchange;
     let head = inbound.get(..request.len).unwrap_or_default();
-    request::client_address(asked.client.peer.ip(), head, request, &asked.site.listener.forwarding)
+    request::client_address(client.peer.ip(), head, request, &listener.forwarding)
 }
 
 /// How a limit looks at a request.

@@ -7,13 +7,14 @@ use std::time::Instant;
 
 use isobar_observe::Cause;
 use isobar_plan::Priority;
-use isobar_upstream::{Permit, Place, Ticket, Upstream, Wanted, moment};
+use isobar_upstream::{Displaced, Permit, Place, QueueFull, Share, Ticket, Upstream, Wanted, moment};
 
 use crate::again::{Failed, Why};
 use crate::connection::Client;
 use crate::exchange::Exchange;
 use crate::flow::poll_watch;
 use crate::forward::Ways;
+use crate::limits::{self, Subject};
 use crate::pool::Pool;
 
 impl Ways<'_> {
@@ -23,8 +24,34 @@ impl Ways<'_> {
     }
 }
 
+/// With whom a request shares the upstream.
+///
+/// *Cost*: a hash of its key; asked of requests that wait.
+pub(crate) fn share(ways: &Ways<'_>, client: &Client, exchange: &Exchange) -> Option<Share> {
+    let listener = &ways.site.site.listener;
+    let subject = Subject {
+        client,
+        listener,
+        route: Some(ways.rules),
+        exchange,
+        address: limits::client_address(client, listener, exchange),
+    };
+    Some(ways.fair?.share(&subject))
+}
+
+/// Why another request has this one's place in the queue.
+pub(crate) fn why_displaced(displaced: Displaced) -> Cause {
+    match displaced {
+        Displaced::ByPrecedence => Cause::Displaced,
+        Displaced::ByShare => Cause::FairShare,
+    }
+}
+
 /// Why a request cannot join the queue.
-pub(crate) fn why_full(ways: &Ways<'_>) -> Cause {
+pub(crate) fn why_full(ways: &Ways<'_>, full: QueueFull) -> Cause {
+    if full == QueueFull::HasItsShare {
+        return Cause::FairShare;
+    }
     let upstream = ways.local.upstream();
     if !upstream.is_at_limit(ways.priority()) {
         return Cause::QueueFull;
@@ -40,17 +67,27 @@ pub(crate) fn why_full(ways: &Ways<'_>) -> Cause {
 }
 
 /// Leaves the queue with what came of waiting.
-pub(crate) fn leave<T, Q: AsRef<Upstream>>(ticket: Ticket<Q>, result: &Result<T, Cause>) {
+pub(crate) fn leave<Q: AsRef<Upstream>>(
+    ways: &Ways<'_>,
+    ticket: Ticket<Q>,
+    result: Result<Place<Pool>, Cause>,
+) -> Result<Place<Pool>, Cause> {
     match result {
-        Ok(_) => ticket.served(),
-        Err(
-            Cause::QueueTimeout
-            | Cause::ClientClosed
-            | Cause::TooLate
-            | Cause::DeadlineExceeded
-            | Cause::ClientDeadline,
-        ) => ticket.gave_up(),
-        Err(_) => drop(ticket),
+        Ok(mut place) => {
+            place.counts_for(ticket.served(ways.worker.wheel.now()));
+            Ok(place)
+        }
+        Err(cause) => {
+            match cause {
+                Cause::QueueTimeout
+                | Cause::ClientClosed
+                | Cause::TooLate
+                | Cause::DeadlineExceeded
+                | Cause::ClientDeadline => ticket.gave_up(),
+                _ => drop(ticket),
+            }
+            Err(cause)
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use isobar_route::RouteTable;
 use isobar_share::Store;
 use isobar_upstream::{Sharded, Upstream};
 
-use crate::{RunningLimit, ServerTls, SiteTls};
+use crate::{FairKeys, RunningLimit, ServerTls, SiteTls};
 
 /// Everything the workers serve: one plan, made ready to run. Immutable; a reload publishes another.
 #[derive(Debug)]
@@ -66,6 +66,8 @@ pub struct SiteRoute {
     pub tls: Option<ServerTls>,
     /// The limits that its requests fall under, in the order in which they are asked.
     pub limits: Box<[Arc<RunningLimit>]>,
+    /// With whom a request shares the upstream; none: with nobody.
+    pub fair: Option<Arc<FairKeys>>,
 }
 
 /// What a site is made of.

@@ -114,6 +114,7 @@ fn world(server: SocketAddr, balance: Balance, sticky: Option<Sticky>) -> World 
     let upstream = isobar_plan::Upstream {
         name: "api".into(),
         balance,
+        fair_share: None,
         hash: Vec::new(),
         placement: Default::default(),
         servers: ["one", "two", "three"]
@@ -233,6 +234,7 @@ fn world(server: SocketAddr, balance: Balance, sticky: Option<Sticky>) -> World 
             upstream: Arc::clone(&upstream),
             tls: None,
             limits: limits.clone().into(),
+            fair: None,
         }],
     });
     World {
@@ -275,6 +277,7 @@ fn limits() -> [Limit; 2] {
             status: 429,
             body: None,
             content_type: "text/plain".into(),
+            jitter: Duration::ZERO,
             headers: LimitHeaders::Always,
         },
         enforcement: LimitEnforcement {

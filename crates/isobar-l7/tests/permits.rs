@@ -60,6 +60,7 @@ fn world(server: SocketAddr, hedge: Option<Hedge>, counted: &Arc<Sharded<RouteSt
             max_connections: Some(1),
         },
         adaptive_concurrency: None,
+        fair_share: None,
         queue: Queue {
             max: 8,
             timeout: second,
@@ -141,6 +142,7 @@ fn world(server: SocketAddr, hedge: Option<Hedge>, counted: &Arc<Sharded<RouteSt
             upstream: Arc::clone(&upstream),
             tls: None,
             limits: Box::default(),
+            fair: None,
         }],
     });
     World {

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use isobar_balance::{Chance, Moment};
 use isobar_limit::{
-    Algorithm, Arrival, Bandwidth, Claim, Concurrency, Enforcement, FairSettings, FairShare, Finished, FixedWindow,
-    Gcra, Key, Limit, Rate, SlidingWindow, Table, TableSettings, TokenBucket, Transaction, Turn,
+    Algorithm, Bandwidth, Claim, Concurrency, Enforcement, FixedWindow, Gcra, Key, Limit, Rate, SlidingWindow, Table,
+    TableSettings, TokenBucket, Transaction,
 };
 
 /// Short ones, so that some of them are not interrupted.
@@ -183,37 +183,6 @@ fn transactions(places: u64) -> f64 {
     })
 }
 
-/// A request that comes and ends: with a free slot, and with a thousand customers that wait.
-fn fair(waiting: u64) -> f64 {
-    let mut fair = FairShare::new(FairSettings {
-        slots: 1,
-        max_queued: 10_000,
-        max_customers: 2_000,
-    });
-    let arrival = |key: u64| Arrival {
-        key: Key::new(key),
-        weight: 1,
-        cost: 1,
-        ticket: key,
-    };
-    (0..waiting).for_each(|key| assert_ne!(fair.arrive(&arrival(key)), Turn::Full));
-    let mut served = 0;
-    fastest(|| {
-        let start = Instant::now();
-        for _ in 0..DECISIONS {
-            black_box(fair.arrive(&arrival(served)));
-            let finished = Finished {
-                key: Key::new(served),
-                cost: 1,
-                actual: 1,
-            };
-            fair.complete(&finished);
-            served = fair.next().unwrap_or(served);
-        }
-        nanoseconds(start, DECISIONS)
-    })
-}
-
 fn main() {
     println!("ns per decision; the fastest of {ROUNDS} rounds of {DECISIONS}\n");
     println!(
@@ -239,8 +208,6 @@ fn main() {
     println!("| a new key, while the table is full | {:.0} |", crowded());
     println!("| three limits, and their end | {:.0} |", transactions(u64::MAX));
     println!("| three limits, of which the third refuses | {:.0} |", transactions(0));
-    println!("| fair share with a free slot | {:.0} |", fair(0));
-    println!("| fair share while a thousand customers wait | {:.0} |", fair(1_001));
     println!(
         "\nA table for a million keys takes {:.1} MiB.",
         table(MILLION).bytes() as f64 / f64::from(1 << 20)

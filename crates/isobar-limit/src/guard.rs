@@ -46,7 +46,8 @@ pub struct Guard {
     began: AtomicU64,
     /// When it was disarmed, and 1; 0: it was not.
     disarmed: AtomicU64,
-    armed: Moment,
+    /// Since when the limit is new.
+    armed: AtomicU64,
 }
 
 const ONE_REQUEST: u64 = 1 << 32;
@@ -59,20 +60,35 @@ impl Guard {
             counts: AtomicU64::new(0),
             began: AtomicU64::new(now.nanoseconds()),
             disarmed: AtomicU64::new(0),
-            armed: now,
+            armed: AtomicU64::new(now.nanoseconds()),
         }
+    }
+
+    /// Somebody has looked: the limit is in force, and new again. Nothing happens to one that was not disarmed.
+    ///
+    /// *Returns* whether it was.
+    pub fn rearm(&self, now: Moment) -> bool {
+        if self.disarmed().is_none() {
+            return false;
+        }
+        self.armed.store(now.nanoseconds(), Ordering::Relaxed);
+        self.began.store(now.nanoseconds(), Ordering::Relaxed);
+        self.counts.store(0, Ordering::Relaxed);
+        // Nobody counts before this, so that what is above is not of the time before.
+        self.disarmed.swap(0, Ordering::Release) > 0
     }
 
     /// When the limit was disarmed; none: it is in force.
     #[must_use]
     pub fn disarmed(&self) -> Option<Moment> {
-        let disarmed = self.disarmed.load(Ordering::Relaxed);
+        let disarmed = self.disarmed.load(Ordering::Acquire);
         disarmed.checked_sub(1).map(Moment::new)
     }
 
     /// Counts a decision: *returns* true to the one caller whose decision disarms the limit.
     pub fn count(&self, rules: &GuardRules, verdict: Verdict, now: Moment) -> bool {
-        if now.since(self.armed) >= nanoseconds(rules.watch) || self.disarmed().is_some() {
+        let armed = Moment::new(self.armed.load(Ordering::Relaxed));
+        if now.since(armed) >= nanoseconds(rules.watch) || self.disarmed().is_some() {
             return false;
         }
         self.begin_window(rules, now);
@@ -143,6 +159,25 @@ mod tests {
     #[test]
     fn what_has_proved_itself_is_not() {
         assert_eq!(disarmed_after(1, 60_000_000_000), None);
+    }
+
+    #[test]
+    fn who_is_armed_again_is_new_again() {
+        let guard = Guard::new(Moment::new(0));
+        let second = |second: u64| Moment::new(second * 1_000_000_000);
+        let refused = |now| (0..500).filter(|_| guard.count(&RULES, REFUSED, now)).count();
+        assert!(!guard.rearm(second(1)), "it is in force");
+        assert_eq!(refused(second(2)), 1);
+        // Even after the time for which it was watched at first.
+        assert!(guard.rearm(second(100)));
+        assert_eq!((guard.disarmed(), guard.rearm(second(100))), (None, false));
+        assert!(
+            (0..99).all(|_| !guard.count(&RULES, REFUSED, second(100))),
+            "counting begins anew"
+        );
+        assert_eq!(refused(second(100)), 1);
+        assert!(guard.rearm(second(200)));
+        assert_eq!(refused(second(260)), 0, "it has proved itself");
     }
 
     #[test]

@@ -2,8 +2,8 @@
 //!
 //! Limits on how often, how many at once and how fast, by key. An [`Algorithm`] decides from a key's 16 bytes of state, a
 //! cost and the time; a [`Table`] keeps the states of very many keys for all workers; a [`Transaction`] asks several limits and
-//! takes from all or none. [`FairShare`] divides what is scarce without a number that anybody configured, a [`Lease`] is how an
-//! instance shares a limit with others, and [`Enforcement`] and [`Guard`] say whether a refusal counts.
+//! takes from all or none. A [`Lease`] is how an instance shares a limit with others, and [`Enforcement`] and [`Guard`] say whether
+//! a refusal counts.
 //!
 //! This crate sees hashes of keys and numbers. It knows no request, no configuration, no socket, no store and no clock:
 //! the time comes in as a [`Moment`](isobar_balance::Moment).
@@ -25,7 +25,6 @@ mod algorithm;
 mod arrival;
 mod decision;
 mod enforcement;
-mod fair;
 mod guard;
 mod key;
 mod lease;
@@ -40,7 +39,6 @@ pub use algorithm::{
 };
 pub use decision::{Decision, Quota, Receipt, Standing, Unit, Verdict, whole_seconds};
 pub use enforcement::{Effect, Enforcement, Mode};
-pub use fair::{Arrival, FairSettings, FairShare, Finished, Turn};
 pub use guard::{Guard, GuardRules};
 pub use key::Key;
 pub use lease::{Exchange, Lease, LeaseMark, LeaseRules, LeaseVerdict, Share, StoreReply};

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use isobar_balance::{Chance, Moment};
 use isobar_limit::{
-    Algorithm, Arrival, Bandwidth, Claim, Concurrency, Enforcement, FairSettings, FairShare, Finished, FixedWindow,
-    Gcra, Guard, GuardRules, Key, Lease, LeaseRules, Limit, Rate, Share, SharedKind, SlidingLog, SlidingWindow,
-    StoreReply, Table, TableSettings, Terms, TokenBucket, Transaction,
+    Algorithm, Bandwidth, Claim, Concurrency, Enforcement, FixedWindow, Gcra, Guard, GuardRules, Key, Lease,
+    LeaseRules, Limit, Rate, Share, SharedKind, SlidingLog, SlidingWindow, StoreReply, Table, TableSettings, Terms,
+    TokenBucket, Transaction,
 };
 
 #[global_allocator]
@@ -62,35 +62,6 @@ fn decisions(table: &Table, limits: &[Limit], guard: &Guard, chance: &mut Chance
             Err(denial) => {
                 guard.count(&GuardRules::DEFAULT, denial.decision.verdict, now);
             }
-        }
-    }
-}
-
-fn served(fair: &mut FairShare, chance: &mut Chance) {
-    for ticket in 0..20_000 {
-        let key = Key::new(chance.below(100));
-        fair.arrive(&Arrival {
-            key,
-            weight: 1 + (ticket % 3) as u32,
-            cost: 5,
-            ticket,
-        });
-        if ticket % 2 == 0 && fair.in_flight() > 0 {
-            fair.complete(&Finished {
-                key,
-                cost: 5,
-                actual: 7,
-            });
-            fair.next();
-        }
-        // Now and then everybody has been served.
-        while ticket % 1_000 == 0 && fair.in_flight() > 0 {
-            fair.complete(&Finished {
-                key,
-                cost: 5,
-                actual: 5,
-            });
-            fair.next();
         }
     }
 }
@@ -160,11 +131,5 @@ fn nothing_allocates() {
     });
     assert_eq!(allocated, 0, "a log");
 
-    let mut fair = FairShare::new(FairSettings {
-        slots: 3,
-        max_queued: 50,
-        max_customers: 20,
-    });
-    assert_eq!(allocated_by(|| served(&mut fair, &mut chance)), 0, "fair share");
     assert_eq!(allocated_by(|| leased(&mut chance)), 0, "a lease");
 }

@@ -159,6 +159,12 @@ state_metrics! {
     UPSTREAM_QUEUED_BY_PRIORITY: Gauge "isobar_upstream_queued_by_priority" ["upstream"] "priority";
     /// Requests that may wait for a server.
     UPSTREAM_QUEUE_MAX: Gauge "isobar_upstream_queue_max" ["upstream"];
+    /// Keys between which the upstream is divided now: those with requests that wait, or that waited and are in flight.
+    UPSTREAM_FAIR_KEYS: Gauge "isobar_fair_keys" ["upstream"];
+    /// Requests that wait, of the key with most of them.
+    UPSTREAM_FAIR_MOST_WAITING: Gauge "isobar_fair_most_waiting" ["upstream"];
+    /// Requests in flight that had waited, of the key with most of them.
+    UPSTREAM_FAIR_MOST_IN_FLIGHT: Gauge "isobar_fair_most_in_flight" ["upstream"];
     /// Requests in flight at the servers of the upstream.
     UPSTREAM_IN_FLIGHT: Gauge "isobar_upstream_in_flight" ["upstream"];
     /// Requests that may be in flight at the servers of the upstream; absent where there is no limit.

@@ -139,6 +139,8 @@ causes! {
         "As many requests of the same key as a limit allows were under way; the access log has its name (`limit`).";
     LimitDenied "limit_denied" Status(403), PermissionDenied, Client, Never,
         "A limit that the request falls under has its client among those that are always refused (`deny`).";
+    FairShare "fair_share" Status(429), ResourceExhausted, Client, Always,
+        "Every server is at its limit, the queue is full, and requests of the same key have their share of it or more; or one of another key, which has less, has this one's place.";
     ClientExpectation "client_expectation" Status(417), Internal, Client, Never,
         "The request expects something other than 100-continue.";
     ClientHeadTooLarge "client_head_too_large" Status(431), ResourceExhausted, Client, Never,
@@ -335,6 +337,7 @@ impl Cause {
                 | Self::MaxRequests
                 | Self::MaxConnections
                 | Self::Displaced
+                | Self::FairShare
                 | Self::TooLate
         )
     }
@@ -465,6 +468,7 @@ mod tests {
             "connect_failed",
             "connect_timeout",
             "displaced",
+            "fair_share",
             "forward_user_limit",
             "lookup_failed",
             "lookup_timeout",

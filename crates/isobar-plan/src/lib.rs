@@ -9,6 +9,7 @@
 extern crate alloc;
 
 mod diff;
+mod fair;
 mod forward;
 mod health;
 mod http2;
@@ -30,6 +31,7 @@ mod udp;
 mod upstream;
 
 pub use diff::{LimitChange, ListenerChange, PlanDiff, UpstreamChange};
+pub use fair::{FairShare, FairStatus, FairWeight};
 pub use forward::{
     ForwardProxy, ForwardWaits, NameRules, Pac, ParentLogin, ParentProtocol, ParentProxy, ProxyUser, ProxyUsers,
     RequestRate, Reveals, Speaks, UserLimits,

@@ -203,6 +203,8 @@ pub struct LimitAnswer {
     pub content_type: Box<str>,
     /// Whether those that pass are told what is left.
     pub headers: LimitHeaders,
+    /// By how much at most, each by another part of it, those refused are told to come later than they could.
+    pub jitter: Duration,
 }
 
 /// Who is sent `RateLimit` fields.

@@ -87,6 +87,8 @@ pub struct UpstreamStatus {
     pub queued_by: [u32; 3],
     /// Requests that may wait.
     pub queue_max: u32,
+    /// How what there is is divided between keys; none: it is not.
+    pub fair: Option<crate::FairStatus>,
     /// Requests in flight at its servers.
     pub requests: LimitStatus,
     /// Open connections to its servers.

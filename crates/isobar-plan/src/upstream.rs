@@ -9,8 +9,8 @@ use core::time::Duration;
 pub use isobar_balance::{Allowance, Balance};
 
 use crate::{
-    GradientRules, HealthCheck, HttpVersion, Name, Outliers, Placement, ProxyVersion, Queue, Reports, ServiceState,
-    Sticky, TcpKeepalive, UpstreamLimits, UpstreamTls,
+    FairShare, GradientRules, HealthCheck, HttpVersion, Name, Outliers, Placement, ProxyVersion, Queue, Reports,
+    ServiceState, Sticky, TcpKeepalive, UpstreamLimits, UpstreamTls,
 };
 
 /// A set of servers that can answer the same requests.
@@ -50,6 +50,8 @@ pub struct Upstream {
     pub adaptive_concurrency: Option<GradientRules>,
     /// Where requests wait while every server is at its limit.
     pub queue: Queue,
+    /// Between whom its places are divided while requests wait; none: between nobody.
+    pub fair_share: Option<Arc<FairShare>>,
     /// How sessions stay with their servers; none: every request is for itself.
     pub sticky: Option<Sticky>,
     /// How many requests may be sent again or hedged, as a part of all; none: there is no bound.

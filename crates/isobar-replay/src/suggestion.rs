@@ -96,6 +96,7 @@ pub(crate) fn to_hash(number: usize, key: &[LimitKey]) -> Limit {
             body: None,
             content_type: "text/plain".into(),
             headers: LimitHeaders::WhenRefused,
+            jitter: Duration::ZERO,
         },
         enforcement: LimitEnforcement::FULL,
         note: LimitNote::default(),

@@ -24,6 +24,17 @@ pub struct Ask<'a> {
     pub priority: Priority,
     /// When it must be answered, where the upstream's queue goes by that.
     pub deadline: Option<Moment>,
+    /// With whom it shares what there is, where that is divided fairly; looked at only when it has to wait.
+    pub share: Option<Share>,
+}
+
+/// With whom a request shares what there is when not everybody can be served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Share {
+    /// Requests of one key share one part. A hash that nobody outside can predict.
+    pub key: u64,
+    /// How large that is in proportion to others: from 1 to 10,000.
+    pub weight: u32,
 }
 
 /// The server that a request belongs to.

@@ -24,12 +24,12 @@ mod sharded;
 mod slots;
 mod upstream;
 
-pub use ask::{Ask, Home, hash, moment};
+pub use ask::{Ask, Home, Share, hash, moment};
 pub use asking::Asking;
 pub use checks::Findings;
 pub use connections::{Connections, Permit, Wanted};
 pub use local::{Local, LocalServer, Place, Refusal, Retire, View};
-pub use queue::{Displaced, QueueFull, Ticket};
+pub use queue::{Displaced, Held, QueueFull, Ticket};
 pub use server::{ProbeOutcome, Server, Transition};
 pub use sessions::Sessions;
 pub use sharded::Sharded;

@@ -9,7 +9,7 @@ use isobar_balance::{Attention, Chance, Finish, Outcome, Pick, Query, Tier, Verd
 use isobar_plan::QueueOrder;
 
 use crate::gate::Shard;
-use crate::queue::Made;
+use crate::queue::{Held, Made};
 use crate::{Ask, Members, Server, Sessions, Upstream, moment};
 
 /// What a worker keeps for a server.
@@ -60,6 +60,8 @@ pub struct Place<P> {
     in_flight: u32,
     /// Whether it is counted against the upstream's limits.
     gated: Gated,
+    /// What it counts for, where it was waited for and places are divided. Boxed, because it is rare.
+    held: Option<Box<Held>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -199,6 +201,7 @@ impl<P> View<P> {
                     tier,
                     in_flight: 0,
                     gated,
+                    held: None,
                 };
                 place.in_flight = place.server().server.state().in_flight();
                 Ok(place)
@@ -363,6 +366,11 @@ impl<P> Place<P> {
         }
     }
 
+    /// Says what it counts for until it is given back.
+    pub fn counts_for(&mut self, held: Option<Held>) {
+        self.held = held.map(Box::new);
+    }
+
     /// Whether it is a backup that was picked.
     #[must_use]
     pub fn tier(&self) -> Tier {
@@ -373,6 +381,9 @@ impl<P> Place<P> {
 impl<P> Drop for Place<P> {
     fn drop(&mut self) {
         self.server().server.state().release();
+        if let Some(held) = self.held.take() {
+            self.view.upstream.queue().ended(*held);
+        }
         self.view.leave(self.gated, Made::Place(&self.server().server));
     }
 }

@@ -1,7 +1,7 @@
 //! Who waits while every server is at its limit?
 //!
-//! First come, first served, over all workers: among those of one priority, and unless settings ask for another
-//! order or [patience] has run out. Whoever waits is *asleep* until *called*, looks for a place with
+//! First come, first served, over all workers: among those of one priority, where places are not [divided](shares) between
+//! parties among those of one party, and unless settings ask for another order or [patience] has run out. Whoever waits is *asleep* until *called*, looks for a place with
 //! [`View::place`](crate::View::place), and then leaves the queue or goes back to sleep where it stood. It keeps
 //! these promises:
 //!
@@ -19,22 +19,26 @@
 //! and room at those is no room for it, so that a place it may not use goes to the next behind it. Where the upstream
 //! as a whole has a limit, room is what that leaves to the priority, if it is less.
 //!
-//! A full queue takes in somebody of a higher priority in place of the last of the lowest, who is told so.
+//! A full queue takes in somebody of a higher priority in place of the last of the lowest, who is told so; and of one
+//! priority, somebody of a party with less than its share of the queue in place of the last of the party with most.
 
 mod lanes;
 mod line;
 mod patience;
+mod shares;
 
 use std::sync::atomic::{AtomicU32, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Instant;
 
-use isobar_plan::{Priority, Queue};
+use isobar_plan::{FairStatus, Priority, Queue};
 
 use crate::{Ask, Upstream};
 pub(crate) use lanes::Made;
 pub(crate) use line::Seat;
 use line::{Departure, Line, News, Waiter};
+use shares::Party;
 
 /// The queue of one upstream.
 #[derive(Debug, Default)]
@@ -48,11 +52,29 @@ pub(crate) struct WaitQueue {
 
 /// As many requests wait as may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct QueueFull;
+pub enum QueueFull {
+    /// Nobody has more of the queue than the newcomer's party would have.
+    ForEverybody,
+    /// The newcomer's party has its share of the queue, or more.
+    HasItsShare,
+}
 
-/// Another request has the place in the queue: it matters more, or came later while those who come first wait in vain.
+/// Another request has the place in the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Displaced;
+pub enum Displaced {
+    /// It matters more, or came later while those who come first wait in vain.
+    ByPrecedence,
+    /// Its party had less of the queue than this one's.
+    ByShare,
+}
+
+/// A place that counts as its party's; to be given to the [place](crate::Place::counts_for).
+#[derive(Debug, Clone, Copy)]
+#[must_use = "the place counts as held until it is told to count for its party"]
+pub struct Held {
+    party: Party,
+    since: Instant,
+}
 
 impl WaitQueue {
     /// How many wait.
@@ -91,6 +113,21 @@ impl WaitQueue {
     /// One that waited was served, and left before it was answered.
     pub(crate) fn waited_in_vain(&self, class: Priority) {
         lock(&self.line).waited_in_vain(class);
+    }
+
+    /// A place was given back that counted as a party's.
+    pub(crate) fn ended(&self, held: Held) {
+        lock(&self.line).ended(held.party, held.since.elapsed());
+    }
+
+    /// How what there is is divided.
+    pub(crate) fn fair_status(&self) -> FairStatus {
+        let (keys, [most_waiting, most_in_flight]) = lock(&self.line).crowd();
+        FairStatus {
+            keys,
+            most_waiting,
+            most_in_flight,
+        }
     }
 
     /// Works on the line, and publishes how long it is then.
@@ -153,18 +190,21 @@ impl<Q: AsRef<Upstream>> Ticket<Q> {
         let before = lock(&self.waiter.waker).replace(cx.waker().clone());
         drop(before);
         match self.waiter.news() {
-            News::Nothing => Poll::Pending,
-            News::Called => {
+            Ok(News::Called) => {
                 self.turn = Turn::Called;
                 Poll::Ready(Ok(()))
             }
-            News::Displaced => Poll::Ready(Err(Displaced)),
+            Ok(_) => Poll::Pending,
+            Err(displaced) => Poll::Ready(Err(displaced)),
         }
     }
 
-    /// A place was had: leaves the queue.
-    pub fn served(mut self) {
+    /// A place was had, `now`: leaves the queue. *Returns* what the place counts for, where places are divided.
+    pub fn served(mut self, now: Instant) -> Option<Held> {
         self.departure = Departure::Served;
+        let party = self.waiter.seat.party();
+        let is_counted = self.turn == Turn::Called && party != Party::NOBODY;
+        is_counted.then_some(Held { party, since: now })
     }
 
     /// It waited for as long as it could: leaves the queue.

@@ -435,6 +435,7 @@ mod tests {
             },
             limits: isobar_plan::UpstreamLimits::default(),
             adaptive_concurrency: None,
+            fair_share: None,
             queue: isobar_plan::Queue {
                 max: 1,
                 timeout: second,

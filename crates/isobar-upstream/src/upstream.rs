@@ -360,6 +360,7 @@ impl Upstream {
             reports: self.reports(&members),
             queued_by: self.queue.lengths(),
             queue_max: members.settings.queue.max,
+            fair: members.settings.fair_share.as_ref().map(|_| self.queue.fair_status()),
             requests: LimitStatus {
                 used: members.servers.iter().map(|server| server.state().in_flight()).sum(),
                 max: limits.most_requests(Priority::Critical),

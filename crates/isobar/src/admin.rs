@@ -7,7 +7,7 @@ use isobar_admin::{ConfigurationReport, Operations, View};
 use isobar_control::History;
 use isobar_engine::Engine;
 use isobar_observe::Snapshot;
-use isobar_plan::{OrderDone, OrderRefusal, ServerOrder, Status};
+use isobar_plan::{OrderDone, OrderRefusal, RateLimitState, ServerOrder, Status};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
@@ -114,5 +114,9 @@ impl View for OperatorView {
 impl Operations for OperatorView {
     fn order(&self, order: &ServerOrder) -> Result<OrderDone, OrderRefusal> {
         self.engine.order(order)
+    }
+
+    fn rearm(&self, limit: &str) -> Option<RateLimitState> {
+        self.engine.rearm(limit)
     }
 }

@@ -18,7 +18,7 @@ use isobar_net::runtime::{cores, io_uring_allowed};
 
 use crate::failure::io_reason;
 
-pub(crate) use demonstration::DemoOptions;
+pub(crate) use demonstration::{DemoCommand, DemoOptions, LimitsDemoOptions, LimitsScene};
 pub(crate) use replaying::{ReplayOptions, Times};
 pub(crate) use server::{AdminAt, ListOptions, OneServer, ServerCommand};
 pub(crate) use simulation::{

@@ -5,6 +5,7 @@
 
 mod chapter;
 mod compare;
+mod limits;
 mod model;
 mod plan;
 mod screen;
@@ -28,7 +29,7 @@ use self::model::Model;
 use self::screen::{Key, Output, Plain, Surface};
 use self::servers::{SERVERS, SLOWER, Servers};
 use self::statistics::Statistics;
-use crate::arguments::DemoOptions;
+use crate::arguments::{DemoCommand, DemoOptions};
 use crate::failure::apply_reason;
 use crate::logging;
 use crate::picture::{Line, Tone, text};
@@ -62,7 +63,9 @@ pub(crate) fn run(options: &DemoOptions) -> Result<()> {
         .context("failed to start the demonstration")?;
     let outcome = runtime.block_on(async {
         let compared = options.compared();
-        if options.servers_only {
+        if let Some(DemoCommand::Limits(options)) = &options.command {
+            limits::show(options).await
+        } else if options.servers_only {
             servers_only().await
         } else if !compared.is_empty() {
             compare::compare(options, &compared).await
@@ -134,7 +137,7 @@ async fn demonstrate(options: &DemoOptions) -> Result<()> {
         show.end = Some(now + duration);
         show.switch = options.then.map(|balance| (now + duration / 2, balance));
     }
-    let mut surface = Surface::open(output())?;
+    let mut surface = Surface::open(output(), Key::meaning)?;
     let outcome = show.run(&mut surface, &mut news).await;
     show.end_chapter();
     drop(visitors);
@@ -185,7 +188,7 @@ struct Show {
 }
 
 impl Show {
-    async fn run(&mut self, surface: &mut Surface, news: &mut mpsc::Receiver<isobar_plan::Event>) -> Result<()> {
+    async fn run(&mut self, surface: &mut Surface<Key>, news: &mut mpsc::Receiver<isobar_plan::Event>) -> Result<()> {
         let mut tick = match surface {
             Surface::Screen(_) => interval(FRAME),
             // The first line has something to say.
@@ -218,9 +221,9 @@ impl Show {
         }
     }
 
-    fn draw(&self, surface: &mut Surface) -> Result<()> {
+    fn draw(&self, surface: &mut Surface<Key>) -> Result<()> {
         match surface {
-            Surface::Screen(screen) => screen.draw(&self.model),
+            Surface::Screen(screen) => screen.draw(|width| view::picture(&self.model, width)),
             Surface::Plain(plain) => plain.line(&view::line(&self.model)),
         }
     }

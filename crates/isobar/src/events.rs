@@ -178,7 +178,7 @@ fn limit(name: &str, to: RateLimitState, LimitNote { owner, reason }: &LimitNote
         RateLimitState::Enforced => "is in force",
         RateLimitState::Shadow => "is in shadow: it counts, and refuses nobody",
         RateLimitState::Disarmed => {
-            "refused more than its `disarm_above` allows and has disarmed itself: it refuses nobody until its rules change"
+            "refused more than its `disarm_above` allows and has disarmed itself: it refuses nobody until its rules change or it is armed again"
         }
         RateLimitState::Expired => "has expired: it is not asked any more",
     };

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use isobar_config::{CertificatePaths, Needed, Unusable, check_overrides, read_overrides};
+use isobar_config::{CertificatePaths, Needed, Unusable, check_overrides, check_weights, read_overrides, read_weights};
 use isobar_engine::named_file::read;
 use isobar_net::tls;
 use isobar_plan::{CheckTls, HealthTls, Plan, Secret, StickyBy, Trust};
@@ -64,6 +64,10 @@ pub(crate) fn look(needed: Needed<'_>) -> Result<(), Unusable> {
             let checked = check_overrides(&overrides(file)?, key, algorithm);
             checked.map_err(|why| not_overrides(file, &why))
         }
+        Needed::Weights { file, key } => {
+            let checked = check_weights(&weights(file)?, key);
+            checked.map_err(|why| not_weights(file, &why))
+        }
         Needed::AccessLog(file) => access_log(file),
     }
 }
@@ -99,6 +103,13 @@ pub(crate) fn fill_in(plan: &mut Plan) -> Result<(), String> {
         if let Some(StickyBy::Cookie(cookie)) = upstream.sticky.as_mut().map(|sticky| &mut sticky.by) {
             let secrets: Result<_, _> = cookie.secret_files.iter().map(|file| secret(file)).collect();
             cookie.secrets = secrets.map_err(of_upstream)?;
+        }
+        if let Some(fair) = &mut upstream.fair_share
+            && let Some(file) = fair.weights_file.clone()
+        {
+            let read = read_weights(&weights(&file).map_err(of_upstream)?, &fair.key);
+            let read = read.map_err(|why| of_upstream(not_weights(&file, &why)))?;
+            Arc::make_mut(fair).weights_read = read.into();
         }
         for check in &mut upstream.health {
             let of_file = |tls: &CheckTls| matches!(tls, CheckTls::Own(own) if matches!(own.trust, Trust::File(_)));
@@ -171,6 +182,19 @@ fn overrides(file: &str) -> Result<String, Unusable> {
 fn not_overrides(file: &str, why: &str) -> Unusable {
     Unusable {
         message: format!("failed to read the rates in {file}: {why}"),
+        help: None,
+    }
+}
+
+/// What stands in a file with weights.
+fn weights(file: &str) -> Result<String, Unusable> {
+    let bytes = read(file, MAX_OVERRIDES).map_err(|error| not_weights(file, &io_reason(&error)))?;
+    String::from_utf8(bytes).map_err(|_| not_weights(file, "it is not UTF-8"))
+}
+
+fn not_weights(file: &str, why: &str) -> Unusable {
+    Unusable {
+        message: format!("failed to read the weights in {file}: {why}"),
         help: None,
     }
 }

@@ -11,9 +11,9 @@ use isobar_observe::{
     WorkerStats,
 };
 use isobar_plan::{
-    CertificateStatus, CheckHealth, EngineState, HealthState, LimitStatus, ListenerStatus, LogStatus, Name, OrderDone,
-    OrderRefusal, RateLimitState, RateLimitStatus, ReportsStatus, ServerOrder, ServerStatus, ServiceState, Status,
-    StoreStatus, UpstreamStatus, UpstreamTlsStatus,
+    CertificateStatus, CheckHealth, EngineState, FairStatus, HealthState, LimitStatus, ListenerStatus, LogStatus, Name,
+    OrderDone, OrderRefusal, RateLimitState, RateLimitStatus, ReportsStatus, ServerOrder, ServerStatus, ServiceState,
+    Status, StoreStatus, UpstreamStatus, UpstreamTlsStatus,
 };
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -62,6 +62,12 @@ impl Operations for Fake {
             in_flight: server.in_flight,
             on_down: None,
         })
+    }
+
+    fn rearm(&self, limit: &str) -> Option<RateLimitState> {
+        let mut status = self.status.lock().expect("no test panics in here");
+        let limit = status.limits.iter_mut().find(|known| *known.name == *limit)?;
+        Some(std::mem::replace(&mut limit.state, RateLimitState::Enforced))
     }
 }
 
@@ -157,6 +163,11 @@ fn well() -> Status {
                 }),
                 queued_by: [1, 4, 0],
                 queue_max: 1024,
+                fair: Some(FairStatus {
+                    keys: 3,
+                    most_waiting: 4,
+                    most_in_flight: 2,
+                }),
                 requests: LimitStatus { used: 4, max: Some(4) },
                 connections: LimitStatus { used: 6, max: Some(8) },
                 servers: vec![
@@ -182,6 +193,7 @@ fn well() -> Status {
                 reports: None,
                 queued_by: [0; 3],
                 queue_max: 1024,
+                fair: None,
                 requests: LimitStatus { used: 4, max: Some(4) },
                 connections: LimitStatus { used: 6, max: Some(8) },
                 servers: vec![server("127.0.0.1:9003", HealthState::Unknown)],

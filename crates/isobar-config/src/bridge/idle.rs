@@ -51,6 +51,7 @@ pub(super) fn check(document: &Document, problems: &mut Problems) {
     for (name, (upstream, uses)) in &known {
         let at = root.key(name.as_str());
         queue(upstream, at, problems);
+        fair_share(upstream, at, problems);
         retries(upstream, *uses, at.key("retry"), problems);
     }
 }
@@ -96,6 +97,27 @@ fn queue(upstream: &Upstream, at: Path<'_>, problems: &mut Problems) {
                 .help(GIVE_LIMITS),
         );
     }
+}
+
+fn fair_share(upstream: &Upstream, at: Path<'_>, problems: &mut Problems) {
+    if upstream.fair_share.0.is_none() {
+        return;
+    }
+    let (why, what, help) = if !is_limited(upstream) {
+        ("no request waits for servers without a limit", at, GIVE_LIMITS)
+    } else if upstream.queue.max.value() == 0 {
+        (
+            "no request may wait",
+            at.key("queue"),
+            "let some wait: `queue: { max: 1024 }`",
+        )
+    } else {
+        return;
+    };
+    let message = format!("`fair_share` has no effect: {why}");
+    let problem = Problem::warning(at.key("fair_share"), message).on_key();
+    let related = problem.related(what, Spot::Key, "nothing is divided here");
+    problems.push(related.help(help));
 }
 
 fn listener(listener: &Listener, known: &HashMap<&Label, (&Upstream, Use)>, at: Path<'_>, problems: &mut Problems) {

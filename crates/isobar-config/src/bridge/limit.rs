@@ -52,6 +52,7 @@ fn one(name: &Label, written: &Limit, at: Path<'_>, problems: &mut Problems) -> 
         body,
         content_type,
         headers,
+        jitter,
         mode,
         enforce,
         owner,
@@ -89,6 +90,7 @@ fn one(name: &Label, written: &Limit, at: Path<'_>, problems: &mut Problems) -> 
             body: text(body.as_ref()),
             content_type: content_type.as_str().into(),
             headers: told(*headers),
+            jitter: jitter.0.map_or(Duration::ZERO, Span::duration),
         },
         enforcement: LimitEnforcement {
             mode: *mode,
@@ -306,7 +308,7 @@ fn overrides(
 /// The value of each part of a key.
 ///
 /// *Errors*: why no request has it.
-fn values(key: &str, parts: &[LimitKey]) -> Result<Box<[Box<str>]>, String> {
+pub(super) fn values(key: &str, parts: &[LimitKey]) -> Result<Box<[Box<str>]>, String> {
     let values: Box<[Box<str>]> = match parts.len() {
         1 => [key.into()].into(),
         _ => key.split(BETWEEN).map(|value| value.trim().into()).collect(),

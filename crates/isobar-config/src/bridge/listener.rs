@@ -89,9 +89,7 @@ fn listener<'d>(written: &'d Listener, index: usize, bridge: &mut Bridge<'d>) ->
     let root = Path::ROOT.key("listeners");
     let at = root.index(index);
     super::udp::refuse_elsewhere(udp, at, &mut bridge.problems);
-    bridge.check_limits(request_limits, at.key("request_limits"));
-    bridge.check_place(request_limits, Place::Http, at.key("request_limits"));
-    bridge.shared_limits = request_limits;
+    bridge.share_limits(request_limits, Place::Http, at.key("request_limits"));
     let passthrough = super::passthrough::passthrough(written, at, bridge);
     isobar_plan::Listener {
         passthrough: passthrough.into(),

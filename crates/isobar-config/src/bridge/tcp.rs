@@ -52,9 +52,7 @@ pub(super) fn listener<'d>(written: &'d Listener, index: usize, bridge: &mut Bri
     ];
     refuse(&of_http, at, &mut bridge.problems);
     super::passthrough::refuse_elsewhere(passthrough, at, &mut bridge.problems);
-    bridge.check_limits(request_limits, at.key("request_limits"));
-    bridge.check_place(request_limits, Place::Tcp, at.key("request_limits"));
-    bridge.shared_limits = request_limits;
+    bridge.share_limits(request_limits, Place::Tcp, at.key("request_limits"));
     check_timeouts(timeouts, at.key("timeouts"), &mut bridge.problems);
     let handshake_timeout = timeouts.handshake.duration();
     let proxy = proxy_protocol.as_ref();
@@ -353,6 +351,7 @@ fn check_upstream(written: &Upstream, at: Path<'_>, listener: Path<'_>, problems
         ("tls", written.tls.is_some()),
         ("http_version", written.http_version != HttpVersion::Http1),
         ("adaptive_concurrency", written.adaptive_concurrency.0.is_some()),
+        ("fair_share", written.fair_share.0.is_some()),
         ("sticky", written.sticky.0.is_some()),
         ("hedge", written.hedge.0.is_some()),
     ];

@@ -241,6 +241,7 @@ fn check_upstream(written: &Upstream, at: Path<'_>, listener: Path<'_>, problems
         ("http_version", written.http_version != HttpVersion::Http1),
         ("proxy_protocol", written.proxy_protocol.0 == Some(ProxyVersion::V1)),
         ("adaptive_concurrency", written.adaptive_concurrency.0.is_some()),
+        ("fair_share", written.fair_share.0.is_some()),
         ("sticky", written.sticky.0.is_some()),
         ("hedge", written.hedge.0.is_some()),
     ];

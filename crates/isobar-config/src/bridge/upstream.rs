@@ -8,9 +8,9 @@ use isobar_plan::{GradientRules, HealthCheck, IdleTimeouts, Outliers, ServiceSta
 
 use super::placement::{self, Here};
 use super::tls::to_servers;
-use super::{health, http2, names, outliers, overload, reports, retry, sticky, subset};
+use super::{fair, health, http2, names, outliers, overload, reports, retry, subset};
 use crate::document::{
-    HashPart, KeepAlive, Label, Named, OneOrMore, OrNone, OutlierDetection, Server, ServerTimeouts, Upstream,
+    HashPart, KeepAlive, Label, Named, OneOrMore, OrNone, OutlierDetection, Server, ServerTimeouts, Sticky, Upstream,
 };
 use crate::problem::{Path, Problem, Problems, Spot};
 use crate::setting::Setting;
@@ -65,6 +65,7 @@ fn upstream(
         limits,
         adaptive_concurrency: _,
         queue,
+        fair_share,
         retry,
         sticky,
         hedge: _,
@@ -96,13 +97,15 @@ fn upstream(
         limits: overload::limits(limits),
         adaptive_concurrency: adaptive(written, at, problems),
         queue: overload::queue(queue),
-        sticky: sticky
-            .0
-            .as_ref()
-            .and_then(|written| sticky::sticky(written, at.key("sticky"), problems)),
+        fair_share: fair::fair_share(fair_share, at.key("fair_share"), problems),
+        sticky: self::sticky(sticky, at.key("sticky"), problems),
         retry_budget: retry::budget(&retry.budget),
         servers: used,
     }
+}
+
+fn sticky(written: &OrNone<Sticky>, at: Path<'_>, problems: &mut Problems) -> Option<isobar_plan::Sticky> {
+    super::sticky::sticky(written.0.as_ref()?, at, problems)
 }
 
 fn adaptive(written: &Upstream, at: Path<'_>, problems: &mut Problems) -> Option<GradientRules> {

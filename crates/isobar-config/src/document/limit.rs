@@ -56,6 +56,9 @@ settings! {
         content_type: HeaderValue = HeaderValue::made("text/plain; charset=utf-8"),
         /// Whether also those that pass are told what is left (`RateLimit` and `RateLimit-Policy`); those that are refused always are.
         headers: bool = false,
+        /// By how much at most, each by another part of it, those that are refused are told to come later than they could, so that
+        /// they do not all come at once; `none`: everybody is told the truth.
+        jitter: OrNone<Span>,
         /// Whether it refuses.
         mode: LimitMode = LimitMode::Enforce,
         /// For how many of its keys it refuses; the others are in its shadow.
@@ -139,6 +142,30 @@ pub enum LimitAlgorithm {
     SlidingWindow,
     Concurrency,
     Bandwidth,
+}
+
+impl LimitAlgorithm {
+    /// Those that count requests, in the order of the reference.
+    pub const OF_REQUESTS: [Self; 5] = [
+        Self::Gcra,
+        Self::TokenBucket,
+        Self::FixedWindow,
+        Self::SlidingWindow,
+        Self::Concurrency,
+    ];
+
+    /// The word for it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Gcra => "gcra",
+            Self::TokenBucket => "token_bucket",
+            Self::FixedWindow => "fixed_window",
+            Self::SlidingWindow => "sliding_window",
+            Self::Concurrency => "concurrency",
+            Self::Bandwidth => "bandwidth",
+        }
+    }
 }
 
 impl Choice for LimitAlgorithm {

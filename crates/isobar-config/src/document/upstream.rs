@@ -5,8 +5,8 @@ use isobar_plan::{HttpVersion, ProxyVersion, ServiceState};
 
 use super::reports::{Orca, Prequal, Reports};
 use super::{
-    AdaptiveConcurrency, Compared, HashPart, HealthChecks, Hedge, Label, Locality, OneOrMore, OrNone, OutlierDetection,
-    Panic, Queue, Retry, SlowStart, Sticky, Subset, TcpKeepalive, UpstreamLimits, UpstreamTls, Whole,
+    AdaptiveConcurrency, Compared, FairShare, HashPart, HealthChecks, Hedge, Label, Locality, OneOrMore, OrNone,
+    OutlierDetection, Panic, Queue, Retry, SlowStart, Sticky, Subset, TcpKeepalive, UpstreamLimits, UpstreamTls, Whole,
 };
 use crate::setting::Setting;
 use crate::setting::choice::Choice;
@@ -69,6 +69,9 @@ settings! {
         adaptive_concurrency: OrNone<AdaptiveConcurrency>,
         /// Where requests wait while every server is at its limit.
         queue: Queue,
+        /// Between whom it is divided while requests wait, so that nobody takes it from the others; `none`: who came first is
+        /// served first.
+        fair_share: OrNone<FairShare>,
         /// When a request that failed is sent again. A route can have settings of its own.
         retry: Retry,
         /// How the requests of a session stay with one server; `none`: every request is for itself.

@@ -154,6 +154,7 @@ impl Carried {
             now: moment(worker.shared.wheel.now()),
             priority,
             deadline: None,
+            share: None,
         };
         // Datagrams do not wait: whoever sent them sends them again.
         let full = || match (

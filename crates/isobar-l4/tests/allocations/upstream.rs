@@ -47,6 +47,7 @@ pub(crate) fn sample(server: SocketAddr) -> Upstream {
             max_connections: Some(1000),
         },
         adaptive_concurrency: None,
+        fair_share: None,
         queue: Queue {
             max: 8,
             timeout: second,

@@ -3,7 +3,6 @@
 //! What counts the bytes of a client outlives plans: it holds on to the [`Line`] of its limit, and finds there the limit as it is now.
 //! Turns and waits are [`isobar_l4::throttle`]'s business.
 
-use std::hash::{BuildHasher as _, Hasher as _};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
@@ -12,10 +11,10 @@ use isobar_balance::Moment;
 use isobar_l4::throttle::{Meter, Metering, Subject, UsedUp, Way};
 use isobar_limit::{Denial, Effect, Key, Transaction, Verdict};
 use isobar_observe::{Cause, LimitOutcome};
-use isobar_plan::{Direction, Exhausted, LimitAlgorithm, LimitKind, MissingKey};
+use isobar_plan::{Direction, Exhausted, LimitAlgorithm, LimitKind};
 use isobar_upstream::moment;
 
-use super::{RunningLimit, key};
+use super::{Look, RunningLimit, look};
 
 /// Where those who share the rate of a limit find out what it is now.
 #[derive(Debug, Default)]
@@ -140,41 +139,22 @@ impl Metering for RunningLimit {
         worker: usize,
         now: Instant,
     ) -> Result<Option<Box<dyn Meter>>, UsedUp> {
-        let settings = self.settings();
-        let is_among = |ranges: &[isobar_plan::Cidr]| ranges.iter().any(|range| range.contains(subject.source));
         let present = moment(now);
-        if self.has_ended(present) {
-            self.count(worker, LimitOutcome::Ended);
-            return Ok(None);
-        }
-        if is_among(&settings.exempt) {
-            self.count(worker, LimitOutcome::Exempt);
-            return Ok(None);
-        }
-        let mut hasher = self.hasher().build_hasher();
-        let mut is_whole = true;
-        for part in &settings.counting.key {
-            is_whole &= key::add_subject(part, subject, &settings.counting, &mut hasher);
-        }
-        let key = self.key(hasher.finish());
-        let turned = match settings.counting.missing {
-            _ if is_among(&settings.deny) => Some((LimitOutcome::Denied, Cause::LimitDenied)),
-            MissingKey::Refuse if !is_whole => Some((LimitOutcome::Refused, Cause::RateLimited)),
-            MissingKey::Skip if !is_whole => {
-                self.count(worker, LimitOutcome::Skipped);
-                return Ok(None);
-            }
-            _ => None,
-        };
-        if let Some((outcome, cause)) = turned {
-            if self.is_binding(present) {
+        match look(subject, &self, present) {
+            Look::Passes(outcome) => {
                 self.count(worker, outcome);
-                return Err(self.used_up(cause, None));
+                Ok(None)
             }
-            self.count(worker, LimitOutcome::ShadowRefused);
-            return Ok(None);
+            Look::Turned(..) if !self.is_binding(present) => {
+                self.count(worker, LimitOutcome::ShadowRefused);
+                Ok(None)
+            }
+            Look::Turned(outcome, cause) => {
+                self.count(worker, outcome);
+                Err(self.used_up(cause, None))
+            }
+            Look::Counted { key, .. } => self.begin(key, worker, present),
         }
-        self.begin(key, worker, present)
     }
 }
 

@@ -9,19 +9,39 @@ use std::net::IpAddr;
 use aws_lc_rs::digest::{Context, SHA256};
 use isobar_l4::throttle;
 use isobar_limit::{Key, KeyName};
-use isobar_plan::{Cidr, HashPart, LimitCounting, LimitKey};
+use isobar_plan::{Cidr, HashPart, LimitCounting, LimitKey, Listener, Route};
 
+use super::RunningLimit;
 use super::trial::Facts;
-use super::{Asked, RunningLimit};
+use crate::connection::Client;
 use crate::exchange::Exchange;
 use crate::key::Source;
 
 /// A request, as far as keys are made of it.
-pub(super) struct Subject<'a> {
-    pub(super) asked: &'a Asked<'a>,
-    pub(super) exchange: &'a Exchange,
-    /// The client's.
-    pub(super) address: IpAddr,
+pub(crate) struct Subject<'a> {
+    pub(crate) client: &'a Client,
+    pub(crate) listener: &'a Listener,
+    pub(crate) route: Option<&'a Route>,
+    pub(crate) exchange: &'a Exchange,
+    /// The client's, as far as trusted proxies tell.
+    pub(crate) address: IpAddr,
+}
+
+/// Bits of addresses that count.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Prefixes {
+    pub(super) v4: u8,
+    pub(super) v6: u8,
+}
+
+impl Prefixes {
+    /// Those of a limit.
+    pub(super) const fn of(counting: &LimitCounting) -> Self {
+        Self {
+            v4: counting.prefix_v4,
+            v6: counting.prefix_v6,
+        }
+    }
 }
 
 impl Facts for Subject<'_> {
@@ -31,8 +51,8 @@ impl Facts for Subject<'_> {
 
     fn part<R>(&self, part: &HashPart, f: impl FnOnce(Option<&[u8]>) -> R) -> R {
         let source = Source {
-            peer: self.asked.client.peer.ip(),
-            forwarding: &self.asked.site.listener.forwarding,
+            peer: self.client.peer.ip(),
+            forwarding: &self.listener.forwarding,
             exchange: self.exchange,
         };
         source.with(part, f)
@@ -43,46 +63,79 @@ impl Facts for Subject<'_> {
     }
 
     fn listener(&self) -> &str {
-        &self.asked.site.listener.name
+        &self.listener.name
     }
 
     fn route(&self) -> Option<&str> {
-        let (route, _) = self.asked.site.rules(self.asked.route)?;
-        Some(&route.name)
+        self.route.map(|route| &*route.name)
     }
 
     fn tls_name(&self) -> Option<&[u8]> {
-        let secured = self.asked.client.stream.secured();
+        let secured = self.client.stream.secured();
         secured.and_then(|secured| secured.name).map(str::as_bytes)
     }
 }
 
-/// The key of a request for a limit, and whether the request has all parts of it. One that it lacks is told apart from an empty
-/// one.
+/// A connection has nothing that only requests have.
+impl Facts for throttle::Subject<'_> {
+    fn address(&self) -> IpAddr {
+        self.source
+    }
+
+    fn part<R>(&self, _: &HashPart, f: impl FnOnce(Option<&[u8]>) -> R) -> R {
+        f(None)
+    }
+
+    fn method(&self) -> Option<&[u8]> {
+        None
+    }
+
+    fn listener(&self) -> &str {
+        self.listener
+    }
+
+    fn route(&self) -> Option<&str> {
+        Some(self.route)
+    }
+
+    fn tls_name(&self) -> Option<&[u8]> {
+        self.tls_name.map(str::as_bytes)
+    }
+
+    fn user(&self) -> Option<&str> {
+        self.user
+    }
+}
+
+/// The key for a limit, and whether all parts of it are there. One that is lacking is told apart from an empty one.
 pub(super) fn of(facts: &impl Facts, limit: &RunningLimit) -> (Key, bool) {
     let counting = &limit.settings().counting;
     let mut hasher = limit.hasher().build_hasher();
-    let mut is_whole = true;
-    for part in &counting.key {
-        is_whole &= add(facts, part, counting, &mut hasher);
-    }
+    let is_whole = hash(facts, (&counting.key, Prefixes::of(counting)), &mut hasher);
     (limit.key(hasher.finish()), is_whole)
 }
 
 /// What the key is called by all instances that share the limit: nobody can choose a value whose name is that of another one.
 pub(super) fn name(facts: &impl Facts, counting: &LimitCounting) -> KeyName {
     let mut naming = Naming(Context::new(&SHA256));
-    for part in &counting.key {
-        add(facts, part, counting, &mut naming);
-    }
+    hash(facts, (&counting.key, Prefixes::of(counting)), &mut naming);
     naming.name()
 }
 
-/// Adds a part; *returns* whether the request has it.
-fn add(facts: &impl Facts, part: &LimitKey, counting: &LimitCounting, hasher: &mut impl Hasher) -> bool {
+/// Adds the parts of a key; *returns* whether all of them are there.
+pub(super) fn hash(facts: &impl Facts, (key, prefixes): (&[LimitKey], Prefixes), hasher: &mut impl Hasher) -> bool {
+    let mut is_whole = true;
+    for part in key {
+        is_whole &= add(facts, part, prefixes, hasher);
+    }
+    is_whole
+}
+
+/// Adds a part; *returns* whether it is there.
+fn add(facts: &impl Facts, part: &LimitKey, prefixes: Prefixes, hasher: &mut impl Hasher) -> bool {
     match part {
         LimitKey::Part(HashPart::ClientIp) => {
-            add_address(hasher, facts.address(), counting);
+            add_address(hasher, facts.address(), prefixes);
             true
         }
         LimitKey::Part(part) => facts.part(part, |bytes| add_bytes(hasher, bytes)),
@@ -92,37 +145,15 @@ fn add(facts: &impl Facts, part: &LimitKey, counting: &LimitCounting, hasher: &m
             listener && add_bytes(hasher, facts.route().map(str::as_bytes))
         }
         LimitKey::TlsName => add_bytes(hasher, facts.tls_name()),
-        // The configuration has it at forward proxies alone.
-        LimitKey::User => add_bytes(hasher, None),
-    }
-}
-
-/// Adds a part of what is known of a connection; false: it has none, as of what only requests have.
-pub(super) fn add_subject(
-    part: &LimitKey,
-    subject: &throttle::Subject<'_>,
-    counting: &LimitCounting,
-    hasher: &mut impl Hasher,
-) -> bool {
-    match part {
-        LimitKey::Part(HashPart::ClientIp) => {
-            add_address(hasher, subject.source, counting);
-            true
-        }
-        LimitKey::TlsName => add_bytes(hasher, subject.tls_name.map(str::as_bytes)),
-        LimitKey::Route => {
-            add_bytes(hasher, Some(subject.listener.as_bytes())) && add_bytes(hasher, Some(subject.route.as_bytes()))
-        }
-        LimitKey::User => match subject.user {
+        LimitKey::User => match facts.user() {
             Some(user) => add_bytes(hasher, Some(user.as_bytes())),
             // Where nobody has to say who it is, an address is somebody.
             None => {
                 hasher.write_u8(2);
-                add_address(hasher, subject.source, counting);
+                add_address(hasher, facts.address(), prefixes);
                 true
             }
         },
-        LimitKey::Part(_) | LimitKey::Method => add_bytes(hasher, None),
     }
 }
 
@@ -173,28 +204,28 @@ fn add_bytes(hasher: &mut impl Hasher, bytes: Option<&[u8]>) -> bool {
     bytes.is_some()
 }
 
-fn add_address(hasher: &mut impl Hasher, address: IpAddr, counting: &LimitCounting) {
-    match network(address, counting) {
+fn add_address(hasher: &mut impl Hasher, address: IpAddr, prefixes: Prefixes) {
+    match network(address, prefixes) {
         IpAddr::V4(address) => hasher.write_u32(address.to_bits()),
         IpAddr::V6(address) => hasher.write_u128(address.to_bits()),
     }
 }
 
 /// The address without the bits that do not count.
-pub(super) fn network(address: IpAddr, counting: &LimitCounting) -> IpAddr {
+pub(super) fn network(address: IpAddr, prefixes: Prefixes) -> IpAddr {
     let address = address.to_canonical();
     let prefix = match address {
-        IpAddr::V4(_) => counting.prefix_v4,
-        IpAddr::V6(_) => counting.prefix_v6,
+        IpAddr::V4(_) => prefixes.v4,
+        IpAddr::V6(_) => prefixes.v6,
     };
     Cidr::new(address, prefix).map_or(address, Cidr::network)
 }
 
 /// Adds a part of a key as it is written for an override; false: no request has that.
-pub(super) fn add_written(part: &LimitKey, value: &str, counting: &LimitCounting, hasher: &mut impl Hasher) -> bool {
+pub(super) fn add_written(part: &LimitKey, value: &str, prefixes: Prefixes, hasher: &mut impl Hasher) -> bool {
     match part {
         LimitKey::Part(HashPart::ClientIp) => match value.parse() {
-            Ok(address) => add_address(hasher, address, counting),
+            Ok(address) => add_address(hasher, address, prefixes),
             Err(_) => return false,
         },
         LimitKey::Part(HashPart::Host) => {

@@ -219,11 +219,12 @@ fn lead(last: &HashMap<Name, Arc<RunningLimit>>, limits: &[Arc<RunningLimit>]) {
 /// The paces of keys that have one of their own, by key; of several for one the last.
 fn overrides(settings: &Limit, books: &Books) -> Box<[(Key, Pace)]> {
     let counting = &settings.counting;
+    let prefixes = key::Prefixes::of(counting);
     let mut by_key = HashMap::new();
     for other in settings.overrides.iter().chain(&*settings.overrides_read) {
         let mut hasher = books.hasher.build_hasher();
         let parts = counting.key.iter().zip(&other.key);
-        let mut written = parts.map(|(part, value)| key::add_written(part, value, counting, &mut hasher));
+        let mut written = parts.map(|(part, value)| key::add_written(part, value, prefixes, &mut hasher));
         if written.all(|is_possible| is_possible) {
             let pace = Pace {
                 algorithm: counting.algorithm(other.pace),
@@ -292,6 +293,15 @@ impl RunningLimit {
             LimitMode::Enforce => RateLimitState::Enforced,
             LimitMode::Shadow => RateLimitState::Shadow,
         }
+    }
+
+    /// Has it refuse again, where it was disarmed: *returns* the state before.
+    pub fn rearm(&self, now: Instant) -> RateLimitState {
+        let state = self.state(now);
+        if let Some((_, guard)) = &self.guard {
+            guard.rearm(moment(now));
+        }
+        state
     }
 
     fn is_disarmed(&self) -> bool {

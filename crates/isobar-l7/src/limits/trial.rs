@@ -13,6 +13,7 @@ use isobar_limit::{Algorithm as _, Claim, Denial, Effect, Grant, Key, Quota, Tra
 use isobar_observe::LimitOutcome;
 use isobar_plan::{HashPart, LimitAlgorithm, LimitCounting, LimitKind, Settlement};
 
+use super::key::Prefixes;
 use super::{Gathered, Look, RunningLimit, bandwidth, cost, key, look};
 pub use crate::key::{cookie, parameter, with_host};
 pub use crate::request::last_untrusted as client_address;
@@ -36,6 +37,11 @@ pub trait Facts {
 
     /// The name asked for in the TLS handshake.
     fn tls_name(&self) -> Option<&[u8]>;
+
+    /// The user, where one has to say who it is.
+    fn user(&self) -> Option<&str> {
+        None
+    }
 
     /// Whether all is known of the request that a limit goes by; of a live one it is.
     fn knows(&self, _counting: &LimitCounting) -> bool {
@@ -125,7 +131,7 @@ impl RunningLimit {
     /// The network that an address is counted with.
     #[must_use]
     pub fn network_of(&self, address: IpAddr) -> IpAddr {
-        key::network(address, &self.settings().counting)
+        key::network(address, Prefixes::of(&self.settings().counting))
     }
 
     /// What the end of a request adds to what it took when it began; less than zero: so much is given back. None: nothing changes then.

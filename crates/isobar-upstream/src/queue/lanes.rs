@@ -13,6 +13,7 @@ use isobar_balance::Otherwise;
 use isobar_plan::Priority;
 
 use super::line::{Seat, Waiter, seats};
+use super::shares::Party;
 use crate::{Ask, Members, Server};
 
 /// What may have made room.
@@ -143,17 +144,17 @@ impl Lane {
         self.0.values().next().map(|waiter| &**waiter)
     }
 
-    /// The first of a priority, or the first behind a seat.
-    pub(super) fn next(&self, class: Priority, behind: Option<Seat>) -> Option<(Seat, &Arc<Waiter>)> {
-        let all = seats(class);
+    /// The first of a party of one priority, or the first of it behind a seat.
+    pub(super) fn next(&self, of: (Priority, Party), behind: Option<Seat>) -> Option<(Seat, &Arc<Waiter>)> {
+        let all = seats(of.0, of.1);
         let from = behind.map_or(Bound::Included(*all.start()), Bound::Excluded);
         let mut range = self.0.range((from, Bound::Included(*all.end())));
         range.next().map(|(seat, waiter)| (*seat, waiter))
     }
 
-    /// The last of a priority, or the last before a seat.
-    pub(super) fn previous(&self, class: Priority, before: Option<Seat>) -> Option<(Seat, &Arc<Waiter>)> {
-        let all = seats(class);
+    /// The last of a party of one priority, or the last of it before a seat.
+    pub(super) fn previous(&self, of: (Priority, Party), before: Option<Seat>) -> Option<(Seat, &Arc<Waiter>)> {
+        let all = seats(of.0, of.1);
         let to = before.map_or(Bound::Included(*all.end()), Bound::Excluded);
         let mut range = self.0.range((Bound::Included(*all.start()), to));
         range.next_back().map(|(seat, waiter)| (*seat, waiter))

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use isobar_balance::Otherwise;
 use isobar_plan::{Learned, LearnedFrom, Priority, Server, Sticky, StickyBy, UpstreamLimits};
-use isobar_upstream::{Ask, Home, Local, Place, Refusal, Upstream};
+use isobar_upstream::{Ask, Home, Local, Place, Refusal, Share, Upstream};
 use proptest::prelude::*;
 
 use crate::{Waiting, place, server, settings};
@@ -17,8 +17,8 @@ type Belongs = (usize, Otherwise);
 
 #[derive(Debug, Clone)]
 enum Step {
-    /// A request joins that the servers of this mask failed, and that may belong to a server.
-    Join(u8, Option<Belongs>, Priority),
+    /// A request of a key joins that the servers of this mask failed, and that may belong to a server.
+    Join(u8, Option<Belongs>, Priority, u64),
     /// One of those called looks for a place.
     Look(usize),
     /// One of those that wait, called or not, gives up.
@@ -38,8 +38,8 @@ fn step() -> impl Strategy<Value = Step> {
     let otherwise = prop_oneof![Just(Otherwise::Balance), Just(Otherwise::Refuse)];
     let home = prop_oneof![2 => Just(None), 1 => (0..NAMES.len(), otherwise).prop_map(Some)];
     prop_oneof![
-        4 => (prop_oneof![3 => Just(0), 1 => 1u8..7], home, 0usize..3)
-            .prop_map(|(avoid, home, class)| Step::Join(avoid, home, Priority::ALL[class])),
+        4 => (prop_oneof![3 => Just(0), 1 => 1u8..7], home, 0usize..3, 0u64..4)
+            .prop_map(|(avoid, home, class, key)| Step::Join(avoid, home, Priority::ALL[class], key)),
         4 => any::<usize>().prop_map(Step::Look),
         1 => any::<usize>().prop_map(Step::Leave),
         3 => any::<usize>().prop_map(Step::Release),
@@ -54,6 +54,8 @@ struct Guest {
     waiting: Waiting,
     avoid: u8,
     home: Option<Belongs>,
+    /// With whom it shares; 0: with nobody.
+    key: u64,
     came: usize,
     was_called: bool,
 }
@@ -80,7 +82,15 @@ pub(crate) fn sticky(servers: Vec<Server>) -> isobar_plan::Upstream {
     }
 }
 
+/// Whether places are divided between keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shares {
+    Divided,
+    Not,
+}
+
 struct Scene {
+    shares: Shares,
     upstream: Arc<Upstream>,
     local: Local<()>,
     servers: Vec<Server>,
@@ -92,7 +102,7 @@ struct Scene {
 }
 
 impl Scene {
-    fn new(max: u32) -> Self {
+    fn new(max: u32, shares: Shares) -> Self {
         let mut servers = NAMES.map(|name| server(name, Some(1))).to_vec();
         servers[2].backup = true;
         let mut settings = sticky(servers.clone());
@@ -103,6 +113,7 @@ impl Scene {
             upstream,
             servers,
             limit: None,
+            shares,
             max,
             held: Vec::new(),
             guests: Vec::new(),
@@ -112,7 +123,7 @@ impl Scene {
 
     fn take(&mut self, step: &Step) {
         match *step {
-            Step::Join(avoid, home, priority) => self.join((avoid, home, priority)),
+            Step::Join(avoid, home, priority, key) => self.join((avoid, home, priority), key),
             Step::Look(which) => {
                 let called: Vec<_> = (0..self.guests.len())
                     .filter(|&index| self.guests[index].was_called)
@@ -152,7 +163,8 @@ impl Scene {
         self.upstream.reconfigure(settings);
     }
 
-    fn join(&mut self, (avoid, home, priority): (u8, Option<Belongs>, Priority)) {
+    fn join(&mut self, (avoid, home, priority): (u8, Option<Belongs>, Priority), key: u64) {
+        let key = key * u64::from(self.shares == Shares::Divided);
         let names = NAMES.into_iter().enumerate().filter(|(bit, _)| avoid >> bit & 1 == 1);
         let names: Vec<_> = names.map(|(_, name)| name).collect();
         let servers = &self.upstream.members().servers;
@@ -165,6 +177,10 @@ impl Scene {
         let ask = Ask {
             priority,
             home: belongs.map(|(server, otherwise)| Home { server, otherwise }),
+            share: (key > 0).then(|| Share {
+                key,
+                weight: u32::try_from(key).unwrap(),
+            }),
             ..Ask::avoiding(&tried)
         };
         let Ok(waiting) = Waiting::asking(&self.upstream, &ask) else {
@@ -181,6 +197,7 @@ impl Scene {
             waiting,
             avoid,
             home,
+            key,
             came: self.came,
             was_called: false,
         });
@@ -248,7 +265,7 @@ impl Scene {
         for guest in &mut self.guests {
             let is_called = guest.waiting.is_called();
             if is_called && !guest.was_called {
-                newly.push(((guest.waiting.priority, guest.came), guest.avoid, guest.home));
+                newly.push(((guest.waiting.priority, guest.came), guest.avoid, guest.home, guest.key));
             }
             guest.was_called = is_called;
         }
@@ -261,9 +278,12 @@ impl Scene {
                 "{} sleeps beside a free place",
                 asleep.came
             );
-            for (came, avoid, home) in &newly {
+            for (came, avoid, home, key) in &newly {
+                // In between keys of one priority there is another order.
+                let is_of_other = *key != asleep.key && came.0 == asleep.waiting.priority;
                 assert!(
                     (*avoid, *home) != (asleep.avoid, asleep.home)
+                        || is_of_other
                         || *came < (asleep.waiting.priority, asleep.came)
                         || self.room_at_servers(*avoid, *home).is_none(),
                     "{came:?} was called before {}",
@@ -302,8 +322,9 @@ proptest! {
     fn nobody_sleeps_beside_a_free_place(
         steps in prop::collection::vec(step(), 1..80),
         max in prop_oneof![Just(100u32), 1u32..6],
+        shares in prop_oneof![Just(Shares::Not), Just(Shares::Divided)],
     ) {
-        let mut scene = Scene::new(max);
+        let mut scene = Scene::new(max, shares);
         for step in &steps {
             scene.take(step);
             scene.check();

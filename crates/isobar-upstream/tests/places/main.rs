@@ -1,6 +1,7 @@
 //! Do places, the queue for them and reloads keep their promises, from one thread and from many?
 
 mod connections;
+mod fair;
 mod limits;
 mod line;
 mod order;
@@ -17,7 +18,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use isobar_balance::{Chance, Otherwise};
 use isobar_plan::{
@@ -110,7 +111,14 @@ impl Waiting {
     }
 
     fn is_displaced(&mut self) -> bool {
-        matches!(self.poll(), Poll::Ready(Err(Displaced)))
+        self.displaced().is_some()
+    }
+
+    fn displaced(&mut self) -> Option<Displaced> {
+        match self.poll() {
+            Poll::Ready(Err(displaced)) => Some(displaced),
+            _ => None,
+        }
     }
 
     fn poll(&mut self) -> Poll<Result<(), Displaced>> {
@@ -129,8 +137,8 @@ impl Waiting {
             ..asking(&self.avoid, self.home.as_ref())
         };
         match local.view().place(&ask, &mut Chance::new(1)) {
-            Ok(place) => {
-                self.ticket.served();
+            Ok(mut place) => {
+                place.counts_for(self.ticket.served(Instant::now()));
                 Ok(place)
             }
             Err(refusal) => {

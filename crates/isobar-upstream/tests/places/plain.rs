@@ -54,6 +54,7 @@ pub(crate) fn settings(servers: Vec<Server>) -> Upstream {
             timeout: second,
             order: QueueOrder::FirstCome,
         },
+        fair_share: None,
         sticky: None,
         retry_budget: None,
         tls: None,

@@ -105,8 +105,9 @@ impl Visitor<'_> {
             Poll::Pending
         })
         .await;
-        if taken.is_some() {
-            ticket.served();
+        let mut taken = taken;
+        if let Some(place) = &mut taken {
+            place.counts_for(ticket.served(Instant::now()));
         }
         taken
     }

@@ -105,7 +105,7 @@ impl Chapter {
 
 /// How many answers took how long, in steps of 5 % from a tenth of a millisecond on.
 #[derive(Debug, Clone, Default)]
-struct Latencies(Vec<u64>);
+pub(super) struct Latencies(Vec<u64>);
 
 impl Latencies {
     const FIRST: f64 = 1e-4;
@@ -113,7 +113,7 @@ impl Latencies {
     /// Enough for a minute; visitors wait for less.
     const MAX: usize = 300;
 
-    fn add(&mut self, took: Duration) {
+    pub(super) fn add(&mut self, took: Duration) {
         let steps = (took.as_secs_f64() / Self::FIRST).max(1.0).ln() / Self::STEP.ln();
         #[expect(
             clippy::cast_possible_truncation,
@@ -127,7 +127,8 @@ impl Latencies {
         self.0[bucket] += 1;
     }
 
-    fn percentile(&self, percent: u64) -> Option<Duration> {
+    /// What so many percent did not exceed, to 5 % of it; none: there was none.
+    pub(super) fn percentile(&self, percent: u64) -> Option<Duration> {
         let rank = (self.0.iter().sum::<u64>() * percent).div_ceil(100).max(1);
         let mut seen = 0;
         let bucket = self.0.iter().position(|count| {

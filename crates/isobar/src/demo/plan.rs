@@ -49,6 +49,11 @@ pub(super) fn plan(listen: SocketAddr, servers: &[SocketAddr], balance: Balance)
          upstreams:\n  servers:\n    balance: {balance}\n{hash}    servers:\n{servers}    \
          health: {{ path: /health, interval: 500ms, timeout: 400ms, rise: 2, fall: 2 }}\n"
     );
+    read(text)
+}
+
+/// The plan that a configuration says.
+pub(super) fn read(text: String) -> Result<Plan> {
     let reading = Reading {
         look: files::look_to_serve,
         color: Color::Never,

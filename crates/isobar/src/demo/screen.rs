@@ -12,8 +12,6 @@ use crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifier
 use crossterm::{cursor, execute, terminal};
 use tokio::sync::mpsc;
 
-use super::model::Model;
-use super::view;
 use crate::picture::Line;
 
 /// What a key asks for.
@@ -31,10 +29,13 @@ pub(super) enum Key {
     Quit,
 }
 
-/// Where it is shown.
-pub(super) enum Surface {
+/// What a key that is pressed asks for; none: it has no meaning here.
+pub(super) type Meaning<K> = fn(KeyCode) -> Option<K>;
+
+/// Where it is shown, with keys that ask for a `K`.
+pub(super) enum Surface<K> {
     /// A terminal.
-    Screen(Screen),
+    Screen(Screen<K>),
     /// Anything else: a pipe, a file.
     Plain(Plain),
 }
@@ -50,17 +51,17 @@ pub(super) enum Output {
     Stream,
 }
 
-impl Surface {
-    /// Takes over the standard output, and on a terminal the keyboard too.
-    pub(super) fn open(output: Output) -> Result<Self> {
+impl<K: Send + 'static> Surface<K> {
+    /// Takes over the standard output, and on a terminal the keyboard too. Ctrl-C, Ctrl-D and Escape mean `q`.
+    pub(super) fn open(output: Output, meaning: Meaning<K>) -> Result<Self> {
         match output {
             Output::Stream => Ok(Self::Plain(Plain::new())),
-            Output::Terminal | Output::Colorless => Ok(Self::Screen(Screen::open(output)?)),
+            Output::Terminal | Output::Colorless => Ok(Self::Screen(Screen::open(output, meaning)?)),
         }
     }
 
     /// The next key. Cancel-safe.
-    pub(super) async fn key(&mut self) -> Key {
+    pub(super) async fn key(&mut self) -> K {
         if let Self::Screen(screen) = self
             && let Some(key) = screen.keys.recv().await
         {
@@ -92,14 +93,14 @@ impl Plain {
 }
 
 /// A terminal that is drawn on; as it was before when dropped.
-pub(super) struct Screen {
+pub(super) struct Screen<K> {
     colors: bool,
-    keys: mpsc::Receiver<Key>,
+    keys: mpsc::Receiver<K>,
     raw: bool,
 }
 
-impl Screen {
-    fn open(output: Output) -> Result<Self> {
+impl<K: Send + 'static> Screen<K> {
+    fn open(output: Output, meaning: Meaning<K>) -> Result<Self> {
         let (tell, keys) = mpsc::channel(8);
         // Without a keyboard, as in `isobar < /dev/null`, there is a picture all the same.
         let raw = io::stdin().is_terminal() && terminal::enable_raw_mode().is_ok();
@@ -112,16 +113,16 @@ impl Screen {
         if raw {
             thread::Builder::new()
                 .name("keys".to_owned())
-                .spawn(move || read_keys(&tell))
+                .spawn(move || read_keys(&tell, meaning))
                 .context("failed to read keys")?;
         }
         Ok(screen)
     }
 
-    /// Draws the picture over the last one, in one write.
-    pub(super) fn draw(&mut self, model: &Model) -> Result<()> {
+    /// Draws the picture for so many columns over the last one, in one write.
+    pub(super) fn draw(&mut self, picture: impl FnOnce(usize) -> Vec<Line>) -> Result<()> {
         let (columns, rows) = terminal::size().unwrap_or((80, 24));
-        let lines = view::picture(model, usize::from(columns));
+        let lines = picture(usize::from(columns));
         let frame = frame(&lines, usize::from(rows), self.colors);
         let mut output = io::stdout().lock();
         output
@@ -131,7 +132,7 @@ impl Screen {
     }
 }
 
-impl Drop for Screen {
+impl<K> Drop for Screen<K> {
     fn drop(&mut self) {
         // Nothing more can be done for a terminal that is gone.
         let _ = execute!(io::stdout(), cursor::Show, terminal::LeaveAlternateScreen);
@@ -163,14 +164,14 @@ fn frame(lines: &[Line], rows: usize, colors: bool) -> String {
     text
 }
 
-fn read_keys(tell: &mpsc::Sender<Key>) {
+fn read_keys<K>(tell: &mpsc::Sender<K>, meaning: Meaning<K>) {
     // Ends with the screen, at the next look.
     while !tell.is_closed() {
         match event::poll(Duration::from_millis(100))
             .and_then(|ready| if ready { event::read().map(Some) } else { Ok(None) })
         {
             Ok(Some(Event::Key(key))) => {
-                if let Some(key) = meaning(key) {
+                if let Some(key) = pressed(key).and_then(meaning) {
                     // A full queue means that keys come faster than anybody presses them on purpose.
                     let _ = tell.try_send(key);
                 }
@@ -181,18 +182,27 @@ fn read_keys(tell: &mpsc::Sender<Key>) {
     }
 }
 
-fn meaning(key: KeyEvent) -> Option<Key> {
-    if key.kind == KeyEventKind::Release {
-        return None;
-    }
+/// The key that is pressed, with those that end everything taken for `q`.
+fn pressed(key: KeyEvent) -> Option<KeyCode> {
     match key.code {
-        KeyCode::Char('c' | 'd') if key.modifiers.contains(KeyModifiers::CONTROL) => Some(Key::Quit),
-        KeyCode::Char('q') | KeyCode::Esc => Some(Key::Quit),
-        KeyCode::Char('s') => Some(Key::Slow),
-        KeyCode::Char('f') => Some(Key::Fail),
-        KeyCode::Char('b') => Some(Key::Balance),
-        KeyCode::Char(digit @ '1'..='3') => Some(Key::Toggle(usize::from(digit as u8 - b'1'))),
-        _ => None,
+        _ if key.kind == KeyEventKind::Release => None,
+        KeyCode::Char('c' | 'd') if key.modifiers.contains(KeyModifiers::CONTROL) => Some(KeyCode::Char('q')),
+        KeyCode::Esc => Some(KeyCode::Char('q')),
+        code => Some(code),
+    }
+}
+
+impl Key {
+    /// What a key asks for.
+    pub(super) fn meaning(code: KeyCode) -> Option<Self> {
+        match code {
+            KeyCode::Char('q') => Some(Self::Quit),
+            KeyCode::Char('s') => Some(Self::Slow),
+            KeyCode::Char('f') => Some(Self::Fail),
+            KeyCode::Char('b') => Some(Self::Balance),
+            KeyCode::Char(digit @ '1'..='3') => Some(Self::Toggle(usize::from(digit as u8 - b'1'))),
+            _ => None,
+        }
     }
 }
 
@@ -203,8 +213,10 @@ mod tests {
 
     #[test]
     fn keys_have_their_meaning() {
-        let check =
-            |code, modifiers, expected| assert_eq!(meaning(KeyEvent::new(code, modifiers)), expected, "{code:?}");
+        let check = |code, modifiers, expected| {
+            let key = pressed(KeyEvent::new(code, modifiers)).and_then(Key::meaning);
+            assert_eq!(key, expected, "{code:?}");
+        };
         check(KeyCode::Char('1'), KeyModifiers::NONE, Some(Key::Toggle(0)));
         check(KeyCode::Char('3'), KeyModifiers::NONE, Some(Key::Toggle(2)));
         check(KeyCode::Char('4'), KeyModifiers::NONE, None);

@@ -52,7 +52,7 @@ pub(super) fn picture(model: &Model, width: usize) -> Vec<Line> {
     lines
 }
 
-fn clip(line: &mut Line, width: usize) {
+pub(super) fn clip(line: &mut Line, width: usize) {
     let mut left = width;
     for (_, text) in line {
         // Every character here takes one cell.
@@ -168,7 +168,7 @@ pub(super) fn latency(value: Option<Duration>) -> String {
     }
 }
 
-fn clock(elapsed: Duration) -> String {
+pub(super) fn clock(elapsed: Duration) -> String {
     format!("{:02}:{:02}", elapsed.as_secs() / 60, elapsed.as_secs() % 60)
 }
 

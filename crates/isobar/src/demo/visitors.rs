@@ -26,7 +26,7 @@ const AFTER_FAILURE: Duration = Duration::from_millis(200);
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-type Connection = SendRequest<Empty<Bytes>>;
+pub(super) type Connection = SendRequest<Empty<Bytes>>;
 
 /// Sends the visitors to an address. They leave when the result is dropped.
 pub(super) fn start(address: SocketAddr, statistics: &Arc<Statistics>) -> JoinSet<()> {
@@ -96,7 +96,7 @@ async fn ask(address: SocketAddr, number: usize, kept: Option<Connection>) -> Op
     })
 }
 
-async fn connect(address: SocketAddr) -> Option<Connection> {
+pub(super) async fn connect(address: SocketAddr) -> Option<Connection> {
     let stream = TcpStream::connect(address).await.ok()?;
     stream.set_nodelay(true).ok()?;
     let (sender, driver) = handshake(TokioIo::new(stream)).await.ok()?;

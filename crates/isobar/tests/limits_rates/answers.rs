@@ -54,6 +54,28 @@ fn member(name: &str, parameters: &[(&str, &str)]) -> Member {
 }
 
 #[test]
+fn those_refused_together_are_told_different_times_and_none_too_early() {
+    let limited = limited("login: { rate: 1/h, burst: 1, jitter: 1h }", "[login]");
+    let mut client = limited.client();
+    let began = std::time::Instant::now();
+    assert_eq!(client.get("/").unwrap().status, 200);
+    let mut told = std::collections::BTreeSet::new();
+    for _ in 0..40 {
+        let refused = client.get("/").unwrap();
+        let passed = began.elapsed().as_secs() + 1;
+        let retry_after: u64 = refused.fields.value("retry-after").unwrap().parse().unwrap();
+        assert!((3600 - passed..=7200).contains(&retry_after), "{retry_after}");
+        let [(_, parameters)] = &parse(refused.fields.value("ratelimit").unwrap())[..] else {
+            panic!("one limit")
+        };
+        assert!(parameters["t"].parse::<u64>().unwrap() <= retry_after);
+        told.insert(retry_after);
+    }
+    // Of forty times among 3,600 a few may be the same.
+    assert!(told.len() > 30, "{told:?}");
+}
+
+#[test]
 fn a_refusal_says_when_to_come_again() {
     let limited = limited("login: { rate: 2/min }", "[login]");
     let mut client = limited.client();

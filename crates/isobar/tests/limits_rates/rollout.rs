@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use isobar_testkit::{Client, eventually};
+use isobar_testkit::{Client, Isobar, Signal, eventually, serde_json};
 
 use crate::kit::{self, limited};
 
@@ -82,10 +82,30 @@ fn a_limit_that_refuses_too_much_disarms_itself() {
             .sum("isobar_limit_state", &[("limit", "wrong"), ("state", state)])
     };
     assert_eq!((state("disarmed"), state("enforced")), (Some(1.0), Some(0.0)));
+    // Reading the same rules again changes nothing; somebody who has looked does.
+    limited.isobar.signal(Signal::HUP);
+    limited.isobar.wait_for_log("configuration applied: generation 2");
+    assert_eq!(limited.statuses("/", "", 5), [200; 5]);
+    let armed = rearm(&limited.isobar, "wrong");
+    assert_eq!(
+        (armed["state"].as_str(), armed["was"].as_str()),
+        (Some("enforced"), Some("disarmed"))
+    );
+    limited.isobar.wait_for_log("limit wrong is in force; ask payments");
+    assert_eq!(limited.statuses("/", "", 49), [429; 49], "what was taken stays taken");
+    assert_eq!(limited.statuses("/", "", 9)[1..], [200; 8], "it is watched again");
+    eventually("it is disarmed", || state("disarmed") == Some(1.0));
+    assert_eq!(rearm(&limited.isobar, "other")["error"], "there is no limit `other`");
     // Other rules are watched anew.
     let log = limited.reload("rate: 10/day", "rate: 11/day");
     assert!(log.contains("limit wrong counts anew"), "{log}");
     assert_eq!(limited.passes("", 20), 11);
+}
+
+fn rearm(isobar: &Isobar, limit: &str) -> serde_json::Value {
+    let mut client = Client::connect(isobar.admin()).unwrap();
+    let answer = client.post(&format!("/limits/{limit}/rearm"), b"").unwrap();
+    serde_json::from_slice(&answer.body).unwrap()
 }
 
 #[test]

@@ -113,7 +113,14 @@ impl Place {
     }
 }
 
-impl Bridge<'_> {
+impl<'d> Bridge<'d> {
+    /// From here on all routes fall under these limits.
+    pub(in super::super) fn share_limits(&mut self, names: &'d [Label], place: Place, at: Path<'_>) {
+        self.check_limits(names, at);
+        self.check_place(names, place, at);
+        self.shared_limits = names;
+    }
+
     /// Reports limits that cannot be asked at this place: connections fall under limits on bytes alone.
     pub(in super::super) fn check_place(&mut self, names: &[Label], place: Place, at: Path<'_>) {
         let root = Path::ROOT.key("limits");
