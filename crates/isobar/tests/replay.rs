@@ -320,6 +320,61 @@ fn durations_say_who_was_in_flight() {
     assert_eq!(found["most_refused"][0]["peak"], 1.5);
 }
 
+/// What requests cost: as they say, as their answers came to, and in bytes; in the order in which they ended.
+#[test]
+fn costs_are_those_of_service() {
+    let desk = Desk::new();
+    let entry = |at: f64, target: &str, bytes: u64| {
+        format!(
+            "{{\"time\":{:.3},\"client\":\"192.0.2.1\",\"method\":\"GET\",\"target\":\"{target}\",\"duration_ms\":100,\"bytes_out\":{bytes}}}\n",
+            1.7e9 + at
+        )
+    };
+    let lines: String = [
+        entry(1.0, "/?units=6", 900),
+        entry(2.0, "/?units=6", 900),
+        entry(3.0, "/", 900),
+        entry(4.0, "/?units=3", 1_200),
+        entry(5.0, "/?units=3", 1),
+    ]
+    .concat();
+    let log = desk.write("access.log", &lines);
+    // The burst is the rate, and an hour gives next to nothing back within seconds.
+    let limits = "said: { rate: 10/h, cost: { query: units, max: 10 } }\n  \
+        settled: { rate: 4/h, cost: { settle: { bytes: 1KB } } }\n  \
+        quota: { algorithm: bandwidth, rate: 2KB/h }\n  \
+        upload: { algorithm: bandwidth, rate: 1KB/h, direction: upload }";
+    let of = |name: &str| {
+        let config = desk.limits(limits, &format!("[{name}]"));
+        let value = replayed(&[&log, "--config", &config]);
+        let found = limit(&value, name);
+        let count = |outcome: &str| found["outcomes"][outcome].as_u64().unwrap();
+        (
+            count("admitted"),
+            count("refused"),
+            found["unjudged"].as_u64().unwrap(),
+            found["lacking"].to_string(),
+            (found["busiest"][0]["peak"].as_f64().unwrap_or_default() * 100.0).round(),
+        )
+    };
+    let told = |lacking: &str| lacking.to_owned();
+    // 6 and not 6, 1 and 3 and not 3: ten are there. It asked for 19.
+    assert_eq!(of("said"), (3, 2, 0, told("[]"), 190.0));
+    // 1, 1, 1, 2 (known when it was answered), and none is left.
+    assert_eq!(of("settled"), (4, 1, 0, told("[]"), 150.0));
+    // 900, 900, 900: what has begun goes on, and is owed.
+    assert_eq!(of("quota"), (3, 2, 0, told("[]"), 195.0));
+    // Nobody wrote down what came from clients.
+    assert_eq!(of("upload"), (0, 0, 5, told("[\"bytes_in\"]"), 0.0));
+    let config = desk.limits(limits, "[quota]");
+    let outcome = binary!().outcome(&["replay", &log, "--config", &config]);
+    assert!(
+        outcome.stdout.contains("client_ip, download 2KB/h, then refused"),
+        "{}",
+        outcome.stdout
+    );
+}
+
 #[test]
 fn logs_of_all_kinds_are_read() {
     let desk = Desk::new();

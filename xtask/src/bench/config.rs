@@ -37,7 +37,7 @@ impl Ports {
         let mut ports = held.iter().map(|socket| Ok(socket.local_addr()?.port()));
         let mut port = || ports.next().context("too few ports").flatten();
         Ok(Self {
-            listeners: [port()?, port()?, port()?, port()?, port()?, port()?, port()?],
+            listeners: [port()?, port()?, port()?, port()?, port()?, port()?, port()?, port()?],
             admin: port()?,
         })
     }
@@ -78,6 +78,7 @@ impl Template<'_> {
             ("@listen_tcp@", port(Listener::Tcp)),
             ("@listen_udp@", port(Listener::Udp)),
             ("@listen_udp_once@", port(Listener::UdpOnce)),
+            ("@listen_limited@", port(Listener::Limited)),
             ("@admin@", self.ports.admin.to_string()),
             ("@origin@", self.origins.http1.port().to_string()),
             ("@origin_grpc@", self.origins.grpc.port().to_string()),
@@ -109,7 +110,7 @@ mod tests {
         let origin = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let template = Template {
             ports: Ports {
-                listeners: [1001, 1002, 1003, 1004, 1011, 1008, 1009],
+                listeners: [1001, 1002, 1003, 1004, 1011, 1008, 1009, 1012],
                 admin: 1005,
             },
             origins: Origins {
@@ -145,6 +146,13 @@ mod tests {
     }
 
     #[test]
+    fn those_with_limits_have_a_listener_under_one() {
+        for name in ["haproxy.cfg", "nginx.conf", "isobar.yaml"] {
+            assert!(filled(name).contains("1012"), "{name}");
+        }
+    }
+
+    #[test]
     fn every_place_is_filled_where_datagrams_are_measured() {
         for name in ["isobar-udp.yaml", "nginx-udp.conf", "dnsdist.conf"] {
             let text = filled(name);
@@ -172,7 +180,7 @@ mod tests {
         let mut all = [&ports.listeners[..], &[ports.admin]].concat();
         all.sort_unstable();
         all.dedup();
-        assert_eq!(all.len(), 8);
+        assert_eq!(all.len(), 9);
         for listener in Listener::ALL {
             assert_eq!(
                 ports.address(listener).port(),

@@ -46,6 +46,8 @@ pub(super) enum Proxy {
     Floor,
     /// This project.
     Isobar,
+    /// This project without the limit that the row is about.
+    Unlimited,
     /// The distribution's HAProxy.
     Haproxy,
     /// The distribution's nginx.
@@ -61,6 +63,7 @@ impl fmt::Display for Proxy {
         f.pad(match self {
             Self::Floor => "floor",
             Self::Isobar => "Isobar",
+            Self::Unlimited => "Isobar without a limit",
             Self::Haproxy => "HAProxy",
             Self::Nginx => "nginx",
             Self::Envoy => "Envoy",
@@ -113,7 +116,7 @@ impl Proxy {
     /// Whether this machine has it.
     pub(super) fn is_here(self) -> bool {
         match self {
-            Self::Floor | Self::Isobar => true,
+            Self::Floor | Self::Isobar | Self::Unlimited => true,
             Self::Haproxy | Self::Nginx | Self::Envoy | Self::Dnsdist => self.program().is_some(),
         }
     }
@@ -121,7 +124,7 @@ impl Proxy {
     /// The version that it says it is.
     pub(super) fn version(self) -> String {
         let flag = match self {
-            Self::Floor | Self::Isobar => return env!("CARGO_PKG_VERSION").to_owned(),
+            Self::Floor | Self::Isobar | Self::Unlimited => return env!("CARGO_PKG_VERSION").to_owned(),
             Self::Haproxy | Self::Nginx => "-v",
             Self::Envoy | Self::Dnsdist => "--version",
         };
@@ -140,7 +143,7 @@ impl Proxy {
     /// The program of a peer, where it is installed.
     fn program(self) -> Option<PathBuf> {
         match self {
-            Self::Floor | Self::Isobar => None,
+            Self::Floor | Self::Isobar | Self::Unlimited => None,
             Self::Haproxy => find("haproxy"),
             Self::Nginx => find("nginx"),
             Self::Envoy => python::envoy(),
@@ -165,7 +168,11 @@ impl Proxy {
             directory: directory.path(),
         };
         let mut running = self.start_with(setting, &config)?;
-        let load = setting.load(&workload, ports.address(workload.listener))?;
+        let listener = match self {
+            Self::Unlimited => Listener::Plain,
+            _ => workload.listener,
+        };
+        let load = setting.load(&workload, ports.address(listener))?;
         let plain = Load {
             address: ports.address(Listener::Plain),
             tls: None,
@@ -196,7 +203,7 @@ impl Proxy {
         let is_udp = config.listener.is_udp();
         match self {
             Self::Floor => bail!("the floor has no configuration"),
-            Self::Isobar => {
+            Self::Isobar | Self::Unlimited => {
                 let file = config.write(if is_udp { "isobar-udp.yaml" } else { "isobar.yaml" })?;
                 start(&setting.isobar, &["run", &file, "--workers", "1"], config.directory)
             }

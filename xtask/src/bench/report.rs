@@ -123,7 +123,7 @@ impl RowResult {
 
     /// CPU in ratio to the floor, round by round.
     fn to_floor(&self, result: &ProxyResult) -> Option<Spread> {
-        let floor = self.of(Proxy::Floor)?;
+        let floor = self.of(self.row.workload().floor)?;
         let rounds = result.samples.iter().zip(&floor.samples);
         Spread::of(rounds.map(|(sample, floor)| sample.cpu_us / floor.cpu_us))
     }
@@ -156,8 +156,12 @@ impl RowResult {
                 let _ = writeln!(text, "| {} | {bytes} | {ratio} |", result.proxy);
             }
         } else {
-            text += "| | µs per request | own code | kernel | requests/s | to the floor | to the better peer |";
-            text += " system calls |\n|---|---:|---:|---:|---:|---:|---:|---:|\n";
+            let floor = floor_name(workload.floor);
+            let _ = write!(
+                text,
+                "| | µs per request | own code | kernel | requests/s | to {floor} | to the better peer | system calls |\n\
+                 |---|---:|---:|---:|---:|---:|---:|---:|\n"
+            );
             for result in &self.proxies {
                 text += &self.line(result);
             }
@@ -203,7 +207,7 @@ impl RowResult {
         let workload = self.row.workload();
         let judged: Vec<_> = [("must", workload.must), ("aim", workload.aim)]
             .into_iter()
-            .map(|(name, bounds)| (name, compare(bounds, measured)))
+            .map(|(name, bounds)| (name, compare(bounds, measured, workload.floor)))
             .filter(|(_, judged)| !judged.is_empty())
             .map(|(name, judged)| format!("{name}: {}", judged.join(", ")))
             .collect();
@@ -229,8 +233,16 @@ fn or_dash(text: Option<String>) -> String {
     text.unwrap_or_else(|| "—".to_owned())
 }
 
+/// What the lowest possible cost is called.
+const fn floor_name(floor: Proxy) -> &'static str {
+    match floor {
+        Proxy::Unlimited => "no limit",
+        _ => "the floor",
+    }
+}
+
 /// One fragment per bound: whether it was met.
-fn compare(bounds: Bounds, measured: Bounds) -> Vec<String> {
+fn compare(bounds: Bounds, measured: Bounds, floor: Proxy) -> Vec<String> {
     let judge = |name: &str, bound: Option<f64>, measured: Option<f64>| {
         let bound = bound?;
         Some(match measured {
@@ -240,7 +252,11 @@ fn compare(bounds: Bounds, measured: Bounds) -> Vec<String> {
         })
     };
     let judged = [
-        judge("floor", bounds.floor, measured.floor),
+        judge(
+            floor_name(floor).trim_start_matches("the "),
+            bounds.floor,
+            measured.floor,
+        ),
         judge("peer", bounds.peer, measured.peer),
         judge("system calls", bounds.system_calls, measured.system_calls),
         judge("bytes", bounds.bytes, measured.bytes),

@@ -41,6 +41,8 @@ pub(super) enum Row {
     Http2Idle,
     /// HTTP/2 on both sides in the clear: unary calls of gRPC, 16 connections with 4 streams each.
     Grpc,
+    /// 64 keep-alive connections, 1 KiB, under one limit by address that refuses nobody.
+    Limit,
     /// A TCP listener: 64 keep-alive connections, 1 KiB.
     Tcp,
     /// A TCP listener: 16 keep-alive connections, 1 MiB answers.
@@ -78,6 +80,8 @@ pub(super) struct Workload {
     pub(super) tuning: Tuning,
     /// Requests over which system calls are counted; 0: they are not.
     pub(super) traced_requests: u64,
+    /// What the ratio to the floor is a ratio to.
+    pub(super) floor: Proxy,
     /// What must come out.
     pub(super) must: Bounds,
     /// What is aimed at.
@@ -101,6 +105,8 @@ pub(super) enum Listener {
     Udp,
     /// UDP; a flow ends with the answer.
     UdpOnce,
+    /// In the clear, under a limit by address.
+    Limited,
 }
 
 /// What is spoken with a proxy.
@@ -215,7 +221,7 @@ impl Bounds {
 
 impl Listener {
     /// All of them, each at the index of its number.
-    pub(super) const ALL: [Self; 7] = [
+    pub(super) const ALL: [Self; 8] = [
         Self::Plain,
         Self::Tls,
         Self::Http2Plain,
@@ -223,6 +229,7 @@ impl Listener {
         Self::Tcp,
         Self::Udp,
         Self::UdpOnce,
+        Self::Limited,
     ];
 
     /// Whether datagrams come there.
@@ -236,6 +243,7 @@ impl Row {
     pub(super) fn is_for(self, proxy: Proxy) -> bool {
         match proxy {
             Proxy::Floor => matches!(self.workload().listener, Listener::Plain | Listener::Tcp),
+            Proxy::Unlimited => self == Self::Limit,
             Proxy::Envoy => self == Self::Grpc,
             Proxy::Dnsdist => self.workload().listener.is_udp(),
             Proxy::Haproxy => !self.workload().listener.is_udp(),
@@ -251,6 +259,14 @@ impl Row {
             Self::Small | Self::Medium | Self::Large | Self::NewConnection | Self::Busy | Self::Idle => self.in_clear(),
             Self::Tls | Self::TlsHandshake | Self::TlsHandshakeHybrid | Self::TlsIdle => self.within_tls(),
             Self::Http2 | Self::Http2Plain | Self::Http2Idle | Self::Grpc => self.over_http2(),
+            Self::Limit => Workload {
+                title: "64 keep-alive connections, 1 KiB, one limit by address",
+                listener: Listener::Limited,
+                floor: Proxy::Unlimited,
+                must: Bounds::floor(1.05),
+                aim: Bounds::NONE,
+                ..SMALL
+            },
             Self::Tcp | Self::TcpLarge | Self::TcpIdle => self.passed_on(),
             Self::UdpDns | Self::UdpDnsOnce => self.over_udp(),
         }
@@ -433,6 +449,7 @@ const SMALL: Workload = Workload {
     measure: Measure::Cpu,
     tuning: Tuning::SmallAnswers,
     traced_requests: 5_000,
+    floor: Proxy::Floor,
     must: Bounds {
         system_calls: Some(4.3),
         ..Bounds::both(1.15, 0.85)
