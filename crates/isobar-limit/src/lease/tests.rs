@@ -202,6 +202,19 @@ fn what_is_not_used_is_given_back() {
 }
 
 #[test]
+fn what_costs_more_than_there_ever_is_never_passes() {
+    let (share, mut lease) = (share(1), Lease::default());
+    for step in 0..1_000 {
+        let now = Moment::new(SECOND + step * MILLISECOND);
+        let refused = LeaseVerdict::Refused { retry_in: None };
+        assert_eq!(lease.ask(share, BURST + 1, now), refused);
+    }
+    assert_eq!(lease.exchange(share, Moment::new(2 * SECOND)), None);
+    let verdict = lease.ask(share, BURST, Moment::new(2 * SECOND));
+    assert!(matches!(verdict, LeaseVerdict::Admitted(_)), "it costs all there is");
+}
+
+#[test]
 fn a_refund_is_what_was_taken() {
     let share = share(2);
     let at = Moment::new(SECOND);
