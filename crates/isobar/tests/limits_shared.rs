@@ -81,6 +81,17 @@ fn sliding_windows_are_the_same_for_all() {
 }
 
 #[test]
+fn what_requests_cost_is_known_to_all() {
+    let redis = Redis::start(&[]);
+    let limit = "{ shared: true, rate: 40/day, cost: { header: x-cost } }";
+    let together = Together::start(2, limit, &format!("\"{}\"", redis.address()));
+    let passed = together.passes(0, "x-cost: 10\r\n", 40) + together.passes(1, "x-cost: 10\r\n", 40);
+    // One of each instance may pass in advance.
+    assert!((4..=6).contains(&passed), "{passed} passed, of four");
+    assert_eq!(together.passes(0, "", 20) + together.passes(1, "", 20), 0);
+}
+
+#[test]
 fn what_one_let_pass_the_other_knows_of() {
     let redis = Redis::start(&[]);
     for algorithm in ["gcra", "fixed_window", "sliding_window"] {

@@ -82,6 +82,28 @@ fn redis_may_only_be_read() {
 }
 
 #[test]
+fn redis_is_still_loading() {
+    // A thousand keys a second, and a look at clients after each few.
+    let slow = [
+        "--key-load-delay",
+        "1000",
+        "--loading-process-events-interval-bytes",
+        "1024",
+    ];
+    let mut redis = Redis::start(&[&slow[..], &["--enable-debug-command", "local"]].concat());
+    assert_eq!(redis.command(&["debug", "populate", "4000"]), "OK");
+    assert_eq!(redis.command(&["save"]), "OK");
+    let together = Together::start(1, LIMIT, &store(&redis));
+    redis.kill();
+    redis.revive();
+    eventually("it is told why", || {
+        together.health(0)["detail"].as_str().unwrap().contains("LOADING")
+    });
+    assert_eq!(together.passes(0, "", 5), 5, "the instance has the limit for itself");
+    together.have_store(1.0);
+}
+
+#[test]
 fn what_redis_forgets_is_no_loss() {
     let redis = Redis::start(&[]);
     let together = Together::start(2, LIMIT, &store(&redis));
