@@ -106,6 +106,24 @@ fn what_was_not_told_is_told_again() {
 }
 
 #[test]
+fn keys_are_small() {
+    let bytes = size_of::<(u64, Entry)>();
+    assert!(bytes <= 288, "{bytes} bytes");
+}
+
+#[test]
+fn a_lock_is_held_for_few_keys() {
+    let check = |max_keys: u32, expected| {
+        let shards = ledger(max_keys, OnLoss::Local).shards.len();
+        assert_eq!(shards, expected, "{max_keys} keys");
+    };
+    check(1, 64);
+    check(100_000, 64);
+    check(200_000, 128);
+    check(u32::MAX, 1_024);
+}
+
+#[test]
 fn batches_have_a_size() {
     let ledger = ledger(10_000, OnLoss::Local);
     for number in 0..1_000 {

@@ -73,6 +73,33 @@ fn a_cluster_has_keys_on_all_its_servers() {
 }
 
 #[test]
+fn a_cluster_loses_a_server() {
+    let mut cluster = RedisCluster::start();
+    let addresses: Vec<_> = cluster
+        .servers()
+        .iter()
+        .map(|server| format!("\"{}\"", server.address()))
+        .collect();
+    let store = format!("{{ addresses: [{}], mode: cluster }}", addresses.join(", "));
+    let together = Together::start(2, LIMIT, &store);
+    let outcome = together.demand_while(2, Duration::from_secs(7), || {
+        let place = isobar_testkit::wait_for("a server has the key", || {
+            { cluster.servers().iter() }.position(|server| !together.keys(server).is_empty())
+        });
+        cluster.servers()[place].kill();
+        together.have_store(0.0);
+        cluster.servers()[place].revive();
+        cluster.is_whole();
+        together.have_store(1.0);
+    });
+    outcome.assert_no_failure();
+    let (passed, most) = (outcome.passed.len(), PROMISE.most(outcome.took, 2) + 2 * PROMISE.burst);
+    assert!(passed <= most, "{passed} of {most}");
+    let due = PROMISE.rate as f64 * outcome.took.as_secs_f64();
+    assert!(passed as f64 >= 0.85 * due, "{passed} of {due}");
+}
+
+#[test]
 fn many_keys_of_a_cluster_are_spread() {
     let mut cluster = RedisCluster::start();
     let limit = "{ shared: true, rate: 1000/day, key: \"header:x-user\" }";

@@ -18,7 +18,7 @@ fn store(redis: &Redis) -> String {
 #[track_caller]
 fn without_redis_for_a_while(redis: &mut Redis, take: impl FnOnce(&mut Redis), give: impl FnOnce(&mut Redis)) {
     let together = Together::start(2, LIMIT, &store(redis));
-    let outcome = together.demand_while(2, Duration::from_secs(6), || {
+    let outcome = together.demand_while(2, Duration::from_secs(5), || {
         eventually("the limit is used", || {
             together.sum("isobar_limit_store_exchanges_total") > 20.0
         });
@@ -36,6 +36,7 @@ fn without_redis_for_a_while(redis: &mut Redis, take: impl FnOnce(&mut Redis), g
     let passed = outcome.passed.len();
     assert!(passed <= most, "{passed} of {most}");
     let due = PROMISE.rate as f64 * outcome.took.as_secs_f64();
+    println!("{passed} of {due:.0} passed, the slowest took {:?}", outcome.slowest);
     assert!(
         passed as f64 >= 0.85 * due,
         "{passed} of {due}, the slowest took {:?}",
