@@ -49,8 +49,8 @@ pub enum Needed<'d> {
         file: &'d str,
         /// The key of the limit.
         key: &'d [LimitKeyPart],
-        /// How it counts.
-        algorithm: LimitAlgorithm,
+        /// How it counts, and for how many keys.
+        algorithm: (LimitAlgorithm, u32),
     },
     /// A file with weights of a fair share by key.
     Weights {
@@ -121,7 +121,7 @@ pub(crate) fn check(document: &Document, look: Look, problems: &mut Problems) {
             let needed = Needed::Overrides {
                 file: file.as_str(),
                 key: &limit.key.0,
-                algorithm: limit.algorithm,
+                algorithm: (limit.algorithm, limit.max_keys.value()),
             };
             looks.at(limits.key(name.as_str()).key("overrides_file"), needed);
         }

@@ -702,6 +702,13 @@ fn limits_have_paces_by_key() {
             LimitAlgorithm::SlidingWindow(_)
         ]
     ));
+    // Logs have room for the largest rate of any key.
+    let exact = &limit("exact").counting;
+    assert_eq!(
+        (exact.kind, exact.log_units()),
+        (LimitKind::SlidingLog { units: 250 }, 250)
+    );
+    assert!(matches!(exact.algorithm(exact.pace), LimitAlgorithm::SlidingLog(_)));
 }
 
 #[test]

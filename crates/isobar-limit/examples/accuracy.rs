@@ -91,7 +91,7 @@ fn row(name: &str, traffic: &Traffic, rate: Rate) {
 fn compare<A: Algorithm<State = [u64; 2]>>(limit: &A, traffic: &Traffic, rate: Rate) -> Errors {
     let log = SlidingLog::new(rate);
     // Beside the log that decides for itself, one that knows what this algorithm let pass: what it would have said.
-    let unlimited = SlidingLog::new(Rate::new(SlidingLog::MOST_UNITS, rate.period()));
+    let unlimited = SlidingLog::new(Rate::new(SlidingLog::MOST_UNITS.into(), rate.period()));
     let mut states = HashMap::new();
     let mut errors = Errors::default();
     for &(now, client) in traffic {
@@ -101,7 +101,7 @@ fn compare<A: Algorithm<State = [u64; 2]>>(limit: &A, traffic: &Traffic, rate: R
             .or_insert_with(|| ([0; 2], log.log(), unlimited.log()));
         errors.requests += 1;
         errors.exact += u64::from(log.ask(exact, 1, now).verdict.passes());
-        let within = SlidingLog::MOST_UNITS - unlimited.standing(passed, now).remaining;
+        let within = u64::from(SlidingLog::MOST_UNITS) - unlimited.standing(passed, now).remaining;
         let has_room = within < rate.units();
         if limit.ask(state, 1, now).verdict.passes() {
             errors.admitted += 1;

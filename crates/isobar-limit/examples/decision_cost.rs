@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use isobar_balance::{Chance, Moment};
 use isobar_limit::{
-    Algorithm, Bandwidth, Claim, Concurrency, Enforcement, FixedWindow, Gcra, Key, Limit, Rate, SlidingWindow, Table,
-    TableSettings, TokenBucket, Transaction,
+    Algorithm, Bandwidth, Claim, Concurrency, Enforcement, FixedWindow, Gcra, Key, Limit, Rate, SlidingLog,
+    SlidingWindow, Table, TableSettings, TokenBucket, Transaction,
 };
 
 /// Short ones, so that some of them are not interrupted.
@@ -19,7 +19,7 @@ const ROUNDS: u32 = 300;
 const DECISIONS: usize = 10_000;
 const MILLION: usize = 1_000_000;
 
-fn limits() -> [(&'static str, Limit); 6] {
+fn limits() -> [(&'static str, Limit); 7] {
     let rate = Rate::per_minute(100);
     [
         ("token bucket", Limit::TokenBucket(TokenBucket::new(rate, 100))),
@@ -30,6 +30,10 @@ fn limits() -> [(&'static str, Limit); 6] {
         (
             "bandwidth",
             Limit::Bandwidth(Bandwidth::new(Rate::per_second(1 << 20), 1 << 20, Duration::ZERO)),
+        ),
+        (
+            "sliding log of 5",
+            Limit::SlidingLog(SlidingLog::new(Rate::per_minute(5))),
         ),
     ]
 }
@@ -44,11 +48,22 @@ fn nanoseconds(since: Instant, count: usize) -> f64 {
 }
 
 fn table(max_keys: usize) -> Table {
-    Table::new(&TableSettings {
+    log_table(max_keys, 0)
+}
+
+fn log_table(max_keys: usize, units: u32) -> Table {
+    let settings = TableSettings {
         max_keys: u32::try_from(max_keys).expect("a million"),
         memory: Duration::from_secs(60),
         relax: thread::yield_now,
-    })
+    };
+    Table::with_logs(&settings, units)
+}
+
+/// A table in which a limit has room for so many keys.
+fn table_for(limit: &Limit, max_keys: usize) -> Table {
+    let units = limit.as_log().map_or(0, |log| log.quota().units);
+    log_table(max_keys, u32::try_from(units).expect("a small log"))
 }
 
 fn keys(count: usize, seed: u64) -> Vec<Key> {
@@ -72,7 +87,11 @@ fn alone(limit: &Limit) -> f64 {
 
 /// In a table with so many live keys, asked in a random order.
 fn in_table(limit: &Limit, count: usize) -> f64 {
-    let (table, keys) = (table(MILLION), keys(count, 1));
+    asked_at_random(limit, &table_for(limit, MILLION), count)
+}
+
+fn asked_at_random(limit: &Limit, table: &Table, count: usize) -> f64 {
+    let keys = keys(count, 1);
     let mut now = 1 << 40;
     for &key in &keys {
         table.ask(limit, key, 1, Moment::new(now));
@@ -89,9 +108,16 @@ fn in_table(limit: &Limit, count: usize) -> f64 {
     })
 }
 
+/// A log of so many units in a table that keeps as many as a table may.
+fn large_log(units: u32) -> f64 {
+    let limit = Limit::SlidingLog(SlidingLog::new(Rate::per_minute(units.into())));
+    let most = usize::try_from(Table::MOST_LOGGED).expect("some millions") / units as usize;
+    asked_at_random(&limit, &table_for(&limit, most), most)
+}
+
 /// The same while two threads ask for the same keys: of each.
 fn contended(limit: &Limit, count: usize) -> f64 {
-    let (table, keys) = (table(MILLION), keys(count, 1));
+    let (table, keys) = (table_for(limit, MILLION), keys(count, 1));
     // Both ask all the time; each round is short, so that in some of them neither was interrupted.
     let work = |seed| {
         let mut chance = Chance::new(seed);
@@ -206,6 +232,8 @@ fn main() {
         read()
     );
     println!("| a new key, while the table is full | {:.0} |", crowded());
+    println!("| a sliding log of 100, with 50,000 keys | {:.0} |", large_log(100));
+    println!("| a sliding log of 1,000, with 5,000 keys | {:.0} |", large_log(1_000));
     println!("| three limits, and their end | {:.0} |", transactions(u64::MAX));
     println!("| three limits, of which the third refuses | {:.0} |", transactions(0));
     println!(

@@ -56,9 +56,16 @@ pub trait Algorithm {
 
     /// What it promises.
     fn quota(&self) -> Quota;
+
+    /// The log that it is, for which a table has more of a key than 16 bytes; none: it is not one.
+    #[inline]
+    fn as_log(&self) -> Option<&SlidingLog> {
+        None
+    }
 }
 
-/// One of the algorithms whose state has 16 bytes, as a table keeps it.
+/// One of the algorithms as a table keeps their states: 16 bytes, and of a log the times beside them. A log of which there are only the
+/// 16 bytes takes all that still counts for as old as the last that passed, and so is stricter than it has to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each type says what it is")]
 pub enum Limit {
@@ -66,6 +73,7 @@ pub enum Limit {
     Gcra(Gcra),
     FixedWindow(FixedWindow),
     SlidingWindow(SlidingWindow),
+    SlidingLog(SlidingLog),
     Concurrency(Concurrency),
     Bandwidth(Bandwidth),
 }
@@ -77,6 +85,10 @@ macro_rules! each {
             Limit::Gcra($algorithm) => $result,
             Limit::FixedWindow($algorithm) => $result,
             Limit::SlidingWindow($algorithm) => $result,
+            Limit::SlidingLog(log) => {
+                let $algorithm = log.on(&[]);
+                $result
+            }
             Limit::Concurrency($algorithm) => $result,
             Limit::Bandwidth($algorithm) => $result,
         }
@@ -110,6 +122,14 @@ impl Algorithm for Limit {
 
     fn quota(&self) -> Quota {
         each!(self, it => it.quota())
+    }
+
+    #[inline]
+    fn as_log(&self) -> Option<&SlidingLog> {
+        match self {
+            Self::SlidingLog(log) => Some(log),
+            _ => None,
+        }
     }
 }
 

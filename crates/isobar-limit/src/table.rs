@@ -14,7 +14,7 @@ use isobar_balance::Moment;
 use crate::algorithm::{Algorithm, State};
 use crate::key::below;
 use crate::sketch::Sketch;
-use crate::{Bandwidth, Decision, Key, LeaseMark, Receipt, Standing, Verdict};
+use crate::{Bandwidth, Decision, Key, LeaseMark, Receipt, SlidingLog, Standing, Verdict};
 
 use self::shard::{Held, MOST_ASKED, Note, Place, Shard, WAYS};
 
@@ -45,8 +45,8 @@ pub struct TableSettings {
 /// gets at most twice what its limit admits in that time, however keys come and go: once by the sketch, once by an entry.
 ///
 /// *Shape*: shards of at most 256 buckets of 8 entries, a lock for each shard, which is held for one decision. An entry has 32
-/// bytes, and there are two for every five keys more than `max_keys`; the sketch has 16 bytes for each key. Nothing is swept:
-/// who is expired is overwritten.
+/// bytes, and there are two for every five keys more than `max_keys`; the sketch has 16 bytes for each key. Where it keeps
+/// [logs](Self::with_logs), an entry has a row of times besides. Nothing is swept: who is expired is overwritten.
 ///
 /// *Cost*: three cache lines for a key that is there, no allocation. A worker waits for another one only where both ask in one
 /// shard at the same moment; locks are of this crate's own, because what is locked is a few words for some ten nanoseconds and
@@ -54,11 +54,22 @@ pub struct TableSettings {
 #[derive(Debug)]
 pub struct Table {
     shards: Box<[Shard]>,
+    /// Units that a log may have.
+    log_units: u32,
     sketch: Sketch,
     memory: Duration,
     relax: fn(),
     estimated: AtomicU64,
     displaced: AtomicU64,
+}
+
+/// The entry of a key.
+#[derive(Clone, Copy)]
+struct Entry<'a> {
+    held: &'a Held<'a>,
+    place: Place,
+    note: Note,
+    key: Key,
 }
 
 /// What a table decided, to settle it by.
@@ -127,16 +138,29 @@ impl Table {
     /// The most keys of a table: 2^26, for which it takes 4 GB.
     pub const MOST_KEYS: u32 = 1 << 26;
 
+    /// Units of all keys together of which a table may keep logs, by `max_keys` and the largest limit: what is kept of them takes 64 MiB
+    /// at most. Whoever makes a table sees to that.
+    pub const MOST_LOGGED: u64 = 5_000_000;
+
     /// A table without keys; its memory is taken now.
     #[must_use]
     pub fn new(settings: &TableSettings) -> Self {
+        Self::with_logs(settings, 0)
+    }
+
+    /// The same for [logs](SlidingLog) of so many units, of which it keeps 8 bytes for each entry and unit.
+    #[must_use]
+    pub fn with_logs(settings: &TableSettings, units: u32) -> Self {
         let keys = settings.max_keys.clamp(1, Self::MOST_KEYS) as usize;
         let buckets = (keys + keys * 2 / 5).div_ceil(WAYS);
         let each = (buckets / SHARDS)
             .next_power_of_two()
             .clamp(FEWEST_BUCKETS, MOST_BUCKETS);
+        let log_units = units.min(SlidingLog::MOST_UNITS);
+        let row = log_units as usize;
         Self {
-            shards: (0..buckets.div_ceil(each)).map(|_| Shard::new(each)).collect(),
+            log_units,
+            shards: (0..buckets.div_ceil(each)).map(|_| Shard::new(each, row)).collect(),
             sketch: Sketch::new((keys / 2).max(1024), settings.memory),
             memory: settings.memory,
             relax: settings.relax,
@@ -155,6 +179,12 @@ impl Table {
     #[must_use]
     pub fn bytes(&self) -> usize {
         size_of::<Self>() + self.shards.iter().map(Shard::bytes).sum::<usize>() + self.sketch.bytes()
+    }
+
+    /// The units that a log may have; 0: it keeps none.
+    #[must_use]
+    pub const fn log_units(&self) -> u32 {
+        self.log_units
     }
 
     /// How often it was too small so far.
@@ -187,12 +217,12 @@ impl Table {
     pub fn ask<A: Algorithm<State = State>>(&self, limit: &A, key: Key, cost: u64, now: Moment) -> Grant {
         let held = self.shard(key).hold(self.relax);
         if let Some((place, note)) = self.place(&held, limit, key, cost, now) {
-            let mut state = held.state(place);
-            let decision = limit.ask(&mut state, cost, now);
-            let mut next = Note::new(limit.fresh_from(&state), note.asked.saturating_add(cost));
-            // What it was asked for has to be known to be moved into the sketch.
-            next.established = note.asked > 0 || !decision.verdict.passes() || next.asked == MOST_ASKED;
-            held.write(place, key.tag(), next, state);
+            let held = &held;
+            let entry = Entry { held, place, note, key };
+            let decision = match limit.as_log() {
+                None => entry.ask(limit, cost, now),
+                Some(log) => entry.ask(&log.on(entry.row()), cost, now),
+            };
             return Grant {
                 decision,
                 key,
@@ -249,11 +279,12 @@ impl Table {
         };
         match place {
             Some((place, note)) => {
-                let mut state = held.state(place);
-                limit.settle(&mut state, &receipt, actual, now);
-                let mut next = Note::new(limit.fresh_from(&state), note.asked);
-                next.established = note.established;
-                held.write(place, key.tag(), next, state);
+                let held = &held;
+                let entry = Entry { held, place, note, key };
+                match limit.as_log() {
+                    None => entry.settle(limit, &receipt, (actual, now)),
+                    Some(log) => entry.settle(&log.on(entry.row()), &receipt, (actual, now)),
+                }
             }
             None => {
                 self.sketch.add(key, self.grains(limit, more), now);
@@ -266,7 +297,11 @@ impl Table {
     pub fn standing<A: Algorithm<State = State>>(&self, limit: &A, key: Key, now: Moment) -> Standing {
         let held = self.shard(key).hold(self.relax);
         let known = held.find(key.tag()).filter(|place| !held.note(*place).is_over(now));
-        limit.standing(&known.map_or([0; 2], |place| held.state(place)), now)
+        match (limit.as_log(), known) {
+            (_, None) => limit.standing(&[0; 2], now),
+            (None, Some(place)) => limit.standing(&held.state(place), now),
+            (Some(log), Some(place)) => log.on(held.row(place)).standing(&held.state(place), now),
+        }
     }
 
     fn shard(&self, key: Key) -> &Shard {
@@ -358,6 +393,32 @@ impl Table {
     fn grains<A: Algorithm>(&self, limit: &A, cost: u64) -> u64 {
         let shift = self.shift(limit);
         (cost >> shift) + u64::from(cost & ((1 << shift) - 1) > 0)
+    }
+}
+
+impl Entry<'_> {
+    #[inline]
+    fn ask<A: Algorithm<State = State>>(&self, limit: &A, cost: u64, now: Moment) -> Decision {
+        let mut state = self.held.state(self.place);
+        let decision = limit.ask(&mut state, cost, now);
+        let mut next = Note::new(limit.fresh_from(&state), self.note.asked.saturating_add(cost));
+        // What it was asked for has to be known to be moved into the sketch.
+        next.established = self.note.asked > 0 || !decision.verdict.passes() || next.asked == MOST_ASKED;
+        self.held.write(self.place, self.key.tag(), next, state);
+        decision
+    }
+
+    fn settle<A: Algorithm<State = State>>(&self, limit: &A, receipt: &Receipt, (actual, now): (u64, Moment)) {
+        let mut state = self.held.state(self.place);
+        limit.settle(&mut state, receipt, actual, now);
+        let mut next = Note::new(limit.fresh_from(&state), self.note.asked);
+        next.established = self.note.established;
+        self.held.write(self.place, self.key.tag(), next, state);
+    }
+
+    /// The times of its log.
+    fn row(&self) -> &[AtomicU64] {
+        self.held.row(self.place)
     }
 }
 

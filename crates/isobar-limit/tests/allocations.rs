@@ -23,7 +23,7 @@ fn allocated_by(mut run: impl FnMut()) -> u64 {
     (0..3).map(&mut once).min().unwrap_or(0)
 }
 
-fn limits() -> [Limit; 6] {
+fn limits() -> [Limit; 7] {
     let rate = Rate::per_minute(100);
     [
         Limit::TokenBucket(TokenBucket::new(rate, 10)),
@@ -32,6 +32,7 @@ fn limits() -> [Limit; 6] {
         Limit::SlidingWindow(SlidingWindow::new(rate)),
         Limit::Concurrency(Concurrency::new(5)),
         Limit::Bandwidth(Bandwidth::new(rate, 10, Duration::ZERO)),
+        Limit::SlidingLog(SlidingLog::new(rate)),
     ]
 }
 
@@ -110,11 +111,12 @@ fn nothing_allocates() {
         allocated_by(|| drop(std::hint::black_box(Box::new(1)))) > 0,
         "the counter counts"
     );
-    let table = Table::new(&TableSettings {
+    let settings = TableSettings {
         max_keys: 100,
         memory: Duration::from_secs(60),
         relax: thread::yield_now,
-    });
+    };
+    let table = Table::with_logs(&settings, 100);
     let (limits, guard, mut chance) = (limits(), Guard::new(Moment::new(0)), Chance::new(1));
     let allocated = allocated_by(|| decisions(&table, &limits, &guard, &mut chance));
     assert_eq!(allocated, 0, "decisions of a table");

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use isobar_balance::{Chance, Moment};
 use isobar_limit::{
-    Algorithm, Claim, Concurrency, Enforcement, FixedWindow, Gcra, Guard, GuardRules, Key, Limit, Rate, SlidingWindow,
-    Table, TableSettings, TokenBucket, Transaction, Verdict,
+    Algorithm, Claim, Concurrency, Enforcement, FixedWindow, Gcra, Guard, GuardRules, Key, Limit, Rate, SlidingLog,
+    SlidingWindow, Table, TableSettings, TokenBucket, Transaction, Verdict,
 };
 
 const WORKERS: u32 = 8;
@@ -20,6 +20,16 @@ fn table(max_keys: u32) -> Table {
         memory: Duration::from_secs(60),
         relax: thread::yield_now,
     })
+}
+
+/// One that keeps logs of a thousand units.
+fn log_table(max_keys: u32) -> Table {
+    let settings = TableSettings {
+        max_keys,
+        memory: Duration::from_secs(60),
+        relax: thread::yield_now,
+    };
+    Table::with_logs(&settings, 1_000)
 }
 
 /// The keys of these tests: hashes look random.
@@ -51,8 +61,9 @@ fn exactly_the_limit_passes() {
         Limit::FixedWindow(FixedWindow::new(rate)),
         Limit::SlidingWindow(SlidingWindow::new(rate)),
         Limit::Concurrency(Concurrency::new(1_000)),
+        Limit::SlidingLog(SlidingLog::new(rate)),
     ] {
-        let table = table(1_000);
+        let table = log_table(1_000);
         let passed: [AtomicU64; 5] = Default::default();
         at_once(|worker| {
             let mut chance = Chance::new(worker.into());
@@ -82,6 +93,46 @@ fn new_keys_have_one_state_whoever_meets_them_first() {
     for _ in 0..20_000 {
         let standing = table.standing(&limit, Key::new(chance.bits()), NOW);
         assert_eq!(standing.remaining, 100 - u64::from(WORKERS));
+    }
+}
+
+/// All ask and give back in rounds, of which a window has seven: what was taken in any of them and not given back is never more
+/// than the limit, and none of it is lost.
+#[test]
+fn no_window_has_more_than_a_log_of_it() {
+    const ROUNDS: usize = 400;
+    const UNITS: u64 = 20;
+    let limit = Limit::SlidingLog(SlidingLog::new(Rate::new(UNITS, Duration::from_nanos(7))));
+    let table = log_table(100);
+    let round = Barrier::new(usize::try_from(WORKERS).unwrap_or(1));
+    let kept: Vec<AtomicU64> = (0..ROUNDS).map(|_| AtomicU64::new(0)).collect();
+    let moment = |number: usize| Moment::new(NOW.nanoseconds() + number as u64);
+    at_once(|worker| {
+        let mut chance = Chance::new(worker.into());
+        let mut own = Vec::new();
+        for number in 0..ROUNDS {
+            round.wait();
+            for _ in 0..chance.below(5) {
+                let grant = table.ask(&limit, key(1), 1 + chance.below(2), moment(number));
+                if grant.decision.verdict.passes() {
+                    kept[number].fetch_add(grant.decision.receipt.cost, Ordering::Relaxed);
+                    own.push((number, grant));
+                }
+            }
+            if !own.is_empty() && chance.below(2) == 0 {
+                let (number_then, grant) = own.swap_remove(chance.index(own.len()));
+                kept[number_then].fetch_sub(grant.decision.receipt.cost, Ordering::Relaxed);
+                table.settle(&limit, &grant, 0, moment(number));
+            }
+        }
+    });
+    let kept: Vec<u64> = kept.into_iter().map(AtomicU64::into_inner).collect();
+    let most = kept.windows(7).map(|window| window.iter().sum::<u64>()).max();
+    assert!(most <= Some(UNITS) && most > Some(UNITS - 5), "{most:?}");
+    for left in 0..7 {
+        let taken: u64 = kept[ROUNDS - 7 + left..].iter().sum();
+        let standing = table.standing(&limit, key(1), moment(ROUNDS - 1 + left));
+        assert_eq!(standing.remaining, UNITS - taken, "after {left} more");
     }
 }
 

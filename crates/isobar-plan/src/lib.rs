@@ -44,8 +44,8 @@ pub use isobar_balance::{Bound, SlowStart, Tier};
 pub use keepalive::TcpKeepalive;
 pub use limit::{
     Direction, Exhausted, GuardRules, Limit, LimitAlgorithm, LimitAnswer, LimitCosts, LimitCounting, LimitEnforcement,
-    LimitHeaders, LimitKey, LimitKind, LimitMode, LimitNote, LimitOverride, LimitPace, MOST_LIMITS, MissingKey, Rate,
-    Settlement, least_byte_burst,
+    LimitHeaders, LimitKey, LimitKind, LimitMode, LimitNote, LimitOverride, LimitPace, MOST_LIMITS, MOST_LOG_UNITS,
+    MOST_LOGGED, MissingKey, Rate, Settlement, least_byte_burst,
 };
 pub use listener::{
     Action, Cidr, ClientTimeouts, Forwarding, HeaderOp, Listener, ListenerLimits, Route, RouteTimeouts, SourceLimits,

@@ -5,13 +5,19 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use isobar_limit::{Bandwidth, Concurrency, FixedWindow, Gcra, SlidingWindow, TokenBucket};
+use isobar_limit::{Bandwidth, Concurrency, FixedWindow, Gcra, SlidingLog, SlidingWindow, Table, TokenBucket};
 pub use isobar_limit::{GuardRules, Limit as LimitAlgorithm, Mode as LimitMode, Rate};
 
 use crate::{Cidr, HashPart, Name, SharedLimit};
 
 /// The most limits that one request may fall under.
 pub const MOST_LIMITS: usize = isobar_limit::Transaction::MOST_CLAIMS;
+
+/// The most units of a limit that keeps a log for each key.
+pub const MOST_LOG_UNITS: u32 = SlidingLog::MOST_UNITS;
+
+/// The most units of all keys together that such a limit may keep: 64 MiB.
+pub const MOST_LOGGED: u64 = Table::MOST_LOGGED;
 
 /// A limit that routes name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -132,6 +138,11 @@ pub enum LimitKind {
     FixedWindow,
     /// So many in any window, nearly.
     SlidingWindow,
+    /// So many in any window, exactly: each key has a log of what it took.
+    SlidingLog {
+        /// What logs have room for: the units of the largest rate of any key, up to [`MOST_LOG_UNITS`].
+        units: u32,
+    },
     /// So many at once.
     Concurrency,
     /// Bytes at a rate; units are bytes.
@@ -229,7 +240,33 @@ pub struct LimitEnforcement {
     pub guard: Option<GuardRules>,
 }
 
+impl Limit {
+    /// Makes logs as long as the largest rate of any key needs; to be called whenever overrides were read.
+    pub fn fit_logs(&mut self) {
+        let LimitKind::SlidingLog { units } = &mut self.counting.kind else {
+            return;
+        };
+        let others = self.overrides.iter().chain(&*self.overrides_read);
+        let paces = others.map(|other| other.pace).chain([self.counting.pace]);
+        let most = paces.map(|pace| match pace {
+            LimitPace::Rate { rate, .. } => rate.units(),
+            LimitPace::AtOnce(most) => most,
+        });
+        let most = most.max().unwrap_or(0);
+        *units = u32::try_from(most).map_or(MOST_LOG_UNITS, |most| most.min(MOST_LOG_UNITS));
+    }
+}
+
 impl LimitCounting {
+    /// The units that the log of each key has room for; 0: there are none.
+    #[must_use]
+    pub const fn log_units(&self) -> u32 {
+        match self.kind {
+            LimitKind::SlidingLog { units } => units,
+            _ => 0,
+        }
+    }
+
     /// The algorithm, at the limit's own pace or at another one of its kind.
     #[must_use]
     pub fn algorithm(&self, pace: LimitPace) -> LimitAlgorithm {
@@ -242,6 +279,7 @@ impl LimitCounting {
             LimitKind::TokenBucket => LimitAlgorithm::TokenBucket(TokenBucket::new(rate, burst)),
             LimitKind::FixedWindow => LimitAlgorithm::FixedWindow(FixedWindow::new(rate)),
             LimitKind::SlidingWindow => LimitAlgorithm::SlidingWindow(SlidingWindow::new(rate)),
+            LimitKind::SlidingLog { .. } => LimitAlgorithm::SlidingLog(SlidingLog::new(rate)),
             LimitKind::Concurrency => LimitAlgorithm::Concurrency(Concurrency::new(burst)),
             LimitKind::Bandwidth { exhausted, .. } => LimitAlgorithm::Bandwidth(match exhausted {
                 Exhausted::Pace => Bandwidth::pacing(rate, burst),
@@ -258,10 +296,15 @@ impl LimitCounting {
         };
         let windows = match self.kind {
             LimitKind::SlidingWindow => 2,
-            LimitKind::FixedWindow => 1,
+            LimitKind::FixedWindow | LimitKind::SlidingLog { .. } => 1,
             _ => u32::try_from(burst.div_ceil(rate.units())).unwrap_or(u32::MAX),
         };
         let time = rate.period().saturating_mul(windows);
+        let time = match self.kind {
+            // What was taken a whole window ago does not count any more: so no window has more than the limit by an estimate.
+            LimitKind::SlidingLog { .. } => time.saturating_sub(Duration::from_nanos(1)),
+            _ => time,
+        };
         time.clamp(Duration::from_secs(1), Duration::from_secs(86_400))
     }
 }
@@ -314,6 +357,7 @@ mod tests {
         check(LimitKind::TokenBucket, 1_000, 1, 1, 1);
         check(LimitKind::FixedWindow, 5, 60, 1_000, 60);
         check(LimitKind::SlidingWindow, 5, 60, 5, 120);
+        check(LimitKind::SlidingLog { units: 5 }, 5, 1, 5, 1);
         check(gcra, 1, 86_400, 100, 86_400);
     }
 
@@ -330,5 +374,18 @@ mod tests {
         check(LimitKind::Gcra { delay: Duration::ZERO }, rate, 20);
         check(LimitKind::TokenBucket, rate, 20);
         check(LimitKind::Concurrency, LimitPace::AtOnce(7), 7);
+        check(LimitKind::SlidingLog { units: 100 }, rate, 100);
+    }
+
+    /// By an estimate too, in no window of a log more passes than the limit has.
+    #[test]
+    fn what_is_estimated_of_a_log_is_a_window() {
+        let pace = LimitPace::Rate {
+            rate: Rate::per_minute(5),
+            burst: 5,
+        };
+        let counting = counting(LimitKind::SlidingLog { units: 5 }, pace);
+        assert_eq!(counting.recovery(), Duration::from_nanos(59_999_999_999));
+        assert_eq!(counting.algorithm(pace).most_within(counting.recovery()), 5);
     }
 }

@@ -129,7 +129,12 @@ pub fn shared_terms(kind: LimitKind, pace: LimitPace) -> Option<SharedTerms> {
         LimitKind::TokenBucket => SharedKind::TokenBucket,
         LimitKind::FixedWindow => SharedKind::FixedWindow,
         LimitKind::SlidingWindow => SharedKind::SlidingWindow,
-        LimitKind::Gcra { .. } | LimitKind::Concurrency | LimitKind::Bandwidth { .. } => return None,
+        LimitKind::Gcra { .. }
+        | LimitKind::SlidingLog { .. }
+        | LimitKind::Concurrency
+        | LimitKind::Bandwidth { .. } => {
+            return None;
+        }
     };
     Some(SharedTerms { kind, rate, burst })
 }

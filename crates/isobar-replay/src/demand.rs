@@ -3,13 +3,14 @@
 //! The limit's own measure of use, without its end: the level of a bucket that has no rim, the count of a window that never is
 //! full. Above 1 something is refused; below it, what is left is headroom.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use isobar_l7::trial::Counted;
 use isobar_plan::LimitKind;
 
 /// What a key used so far, as far as its limit still knows.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Demand {
     /// The level, or the count of this window, or of those in flight.
     level: f64,
@@ -17,6 +18,8 @@ pub(crate) struct Demand {
     before: f64,
     /// When it was last so, or when the window began, in nanoseconds since 1970.
     since: u64,
+    /// What came in the last window, the oldest first; of a log alone. `level` is what it adds up to.
+    log: VecDeque<(u64, f64)>,
 }
 
 impl Demand {
@@ -41,12 +44,58 @@ impl Demand {
                     _ => self.level,
                 }
             }
+            LimitKind::SlidingLog { .. } => {
+                self.forget(now.saturating_sub(period));
+                self.note(cost, now, counted.capacity);
+                self.level
+            }
             LimitKind::Concurrency => {
                 self.level = (self.level + cost).max(0.0);
                 self.level
             }
         };
         used / counted.capacity.max(1) as f64
+    }
+
+    /// Forgets what was noted up to a time.
+    fn forget(&mut self, until: u64) {
+        while let Some((at, cost)) = self.log.front()
+            && *at <= until
+        {
+            self.level -= cost;
+            self.log.pop_front();
+        }
+        if self.log.is_empty() {
+            self.level = 0.0;
+        }
+    }
+
+    /// Adds to a log, or takes off what came last. Of more than twice what there is at once, the oldest counts as long as what came after it.
+    fn note(&mut self, cost: f64, now: u64, capacity: u64) {
+        let mut cost = cost;
+        while cost < 0.0
+            && let Some((_, last)) = self.log.back_mut()
+        {
+            let back = last.min(-cost);
+            (*last, cost, self.level) = (*last - back, cost + back, self.level - back);
+            if *last <= 0.0 {
+                self.log.pop_back();
+            }
+        }
+        if cost <= 0.0 {
+            return;
+        }
+        self.level += cost;
+        match self.log.back_mut() {
+            Some((last, sum)) if *last >= now => *sum += cost,
+            _ => self.log.push_back((now, cost)),
+        }
+        if self.log.len() as u64 > capacity.saturating_mul(2)
+            && let Some((_, oldest)) = self.log.pop_front()
+            && let Some((_, next)) = self.log.front_mut()
+        {
+            *next += oldest;
+        }
     }
 
     /// Moves on to the window of a time.
@@ -70,7 +119,7 @@ mod tests {
 
     use isobar_balance::Moment;
     use isobar_l7::trial::Counted;
-    use isobar_limit::{Algorithm, Key, Quota, Rate, State, Unit, Verdict};
+    use isobar_limit::{Key, Quota, Rate, Table, TableSettings, Unit, Verdict};
     use isobar_plan::{LimitCounting, LimitKey, LimitKind, LimitPace, MissingKey};
 
     use super::Demand;
@@ -94,6 +143,7 @@ mod tests {
             LimitKind::TokenBucket,
             LimitKind::FixedWindow,
             LimitKind::SlidingWindow,
+            LimitKind::SlidingLog { units: 25 },
         ] {
             for _ in 0..200 {
                 let rate = Rate::new(5 + random(20), Duration::from_secs(10));
@@ -124,13 +174,23 @@ mod tests {
                     },
                     cost: 1,
                 };
-                let (mut state, mut demand): (State, _) = ([0; 2], Demand::default());
+                let settings = TableSettings {
+                    max_keys: 1,
+                    memory: counting.recovery(),
+                    relax: || {},
+                };
+                let table = Table::with_logs(&settings, counting.log_units());
+                let mut demand = Demand::default();
                 let mut now = 1_700_000_000 * SECOND;
                 for _ in 0..200 {
                     now += random(SECOND * 2);
                     let use_of_it = demand.add(kind, &counted, 1.0, now);
-                    let verdict = algorithm.ask(&mut state, 1, Moment::new(now)).verdict;
-                    let is_clear = (use_of_it - 1.0).abs() > 0.5 / counted.capacity as f64;
+                    let grant = table.ask(&algorithm, counted.key, 1, Moment::new(now));
+                    let verdict = grant.decision.verdict;
+                    let is_clear = match kind {
+                        LimitKind::SlidingLog { .. } => true,
+                        _ => (use_of_it - 1.0).abs() > 0.5 / counted.capacity as f64,
+                    };
                     if matches!(verdict, Verdict::Refused { .. }) {
                         assert!(
                             use_of_it > 1.0 || !is_clear,
@@ -145,6 +205,31 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// The demand on a log is what came in the last window, refused or not, and what its end gives back is not of it.
+    #[test]
+    fn a_log_counts_what_came() {
+        let counted = Counted {
+            key: Key::new(1),
+            capacity: 2,
+            quota: Quota {
+                units: 2,
+                window: Some(Duration::from_secs(10)),
+                unit: Unit::Requests,
+            },
+            cost: 1,
+        };
+        let (kind, mut demand) = (LimitKind::SlidingLog { units: 2 }, Demand::default());
+        let mut add = |second: u64, cost| demand.add(kind, &counted, cost, second * SECOND);
+        assert_eq!([add(1, 1.0), add(2, 1.0), add(3, 3.0)], [0.5, 1.0, 2.5]);
+        assert_eq!([add(4, -2.0), add(5, 1.0)], [1.5, 2.0]);
+        // Four are told apart at most: what came at 1 s counts as long as what came at 2 s.
+        assert_eq!(
+            [add(6, 0.5), add(6, 0.5), add(11, 0.0), add(12, 0.0)],
+            [2.25, 2.5, 2.5, 1.5]
+        );
+        assert_eq!([add(12, 1.0), add(40, 1.0)], [2.0, 0.5]);
     }
 
     #[test]

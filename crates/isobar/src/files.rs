@@ -168,6 +168,7 @@ pub(crate) fn fill_in_rates(plan: &mut Plan) -> Result<(), String> {
             let text = overrides(file).map_err(of_limit)?;
             let read = read_overrides(&text, &limit.counting);
             limit.overrides_read = read.map_err(|why| of_limit(not_overrides(file, &why)))?.into();
+            limit.fit_logs();
         }
     }
     Ok(())

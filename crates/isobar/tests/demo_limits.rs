@@ -39,6 +39,7 @@ fn the_good_user_gets_all_and_the_bad_one_what_the_limit_gives() {
         // Windows begin with the process, and may be cut at both ends.
         ("fixed_window", 70),
         ("sliding_window", 70),
+        ("sliding_log", 60),
         // Two at once, of about 80 ms each.
         ("concurrency", 200),
     ] {

@@ -8,6 +8,8 @@ mod costs;
 mod keys;
 #[path = "limits_rates/kit.rs"]
 mod kit;
+#[path = "limits_rates/log.rs"]
+mod log;
 #[path = "limits_rates/many.rs"]
 mod many;
 #[path = "limits_rates/overrides.rs"]
@@ -43,9 +45,10 @@ fn pass_of(limited: &Limited, requests: usize) -> usize {
 
 #[test]
 fn a_hundred_in_a_time_are_a_hundred_over_all_workers() {
-    for algorithm in ["gcra", "token_bucket", "fixed_window", "sliding_window"] {
+    for algorithm in ["gcra", "token_bucket", "fixed_window", "sliding_window", "sliding_log"] {
         // Windows of a day begin with the process.
-        let limited = limited(&format!("day: {{ algorithm: {algorithm}, rate: 100/day }}"), "[day]");
+        let limit = format!("day: {{ algorithm: {algorithm}, rate: 100/day, max_keys: 1000 }}");
+        let limited = limited(&limit, "[day]");
         assert_eq!(pass_of(&limited, 40), 100, "{algorithm}");
         assert_eq!(limited.origin.request_count(), 100, "{algorithm}");
         assert_eq!(limited.decisions("day", "admitted"), 100, "{algorithm}");

@@ -1,4 +1,7 @@
 //! Do instances that share a limit keep to it together, whatever becomes of what they share it through?
+//!
+//! The figures in docs/limits-shared.md come from here: `cargo test -p isobar --test limits_shared -- --nocapture`.
+#![expect(clippy::print_stderr, reason = "they are to be seen")]
 
 #[path = "limits_shared/keys.rs"]
 mod keys;

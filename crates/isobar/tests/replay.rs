@@ -124,6 +124,21 @@ fn by_window(requests: &[(String, u64)], units: u64, seconds: u64) -> HashMap<&s
     refused
 }
 
+/// Refusals by client where `units` pass in so many seconds, wherever they begin, by a list of all that passed.
+fn by_log(requests: &[(String, u64)], units: usize, seconds: u64) -> HashMap<&str, u64> {
+    let mut passed: HashMap<&str, Vec<u64>> = HashMap::new();
+    let mut refused: HashMap<&str, u64> = HashMap::new();
+    for (client, at) in requests {
+        let passed = passed.entry(client).or_default();
+        if passed.iter().filter(|then| *then + seconds > *at).count() < units {
+            passed.push(*at);
+        } else {
+            *refused.entry(client).or_default() += 1;
+        }
+    }
+    refused
+}
+
 /// Refusals by client of a bucket of `burst` tokens that gets one every so many seconds, in thirds of tokens and whole seconds.
 fn by_bucket(requests: &[(String, u64)], every: u64, burst: u64) -> HashMap<&str, u64> {
     let mut full_at: HashMap<&str, u64> = HashMap::new();
@@ -148,8 +163,9 @@ fn counts_are_those_of_others() {
     let logs = [Some(made_up), real().map(|file| file.to_str().unwrap().to_owned())];
     let config = desk.limits(
         "window: { algorithm: fixed_window, rate: 20/min, mode: shadow }\n  \
-         gcra: { rate: 20/min, mode: shadow }\n  bucket: { algorithm: token_bucket, rate: 20/min, burst: 5, mode: shadow }",
-        "[window, gcra, bucket]",
+         gcra: { rate: 20/min, mode: shadow }\n  bucket: { algorithm: token_bucket, rate: 20/min, burst: 5, mode: shadow }\n  \
+         log: { algorithm: sliding_log, rate: 20/min, mode: shadow }",
+        "[window, gcra, bucket, log]",
     );
     for log in logs.into_iter().flatten() {
         let requests = naively_read(&log);
@@ -159,6 +175,7 @@ fn counts_are_those_of_others() {
             ("window", by_window(&requests, 20, 60)),
             ("gcra", by_bucket(&requests, 3, 20)),
             ("bucket", by_bucket(&requests, 3, 5)),
+            ("log", by_log(&requests, 20, 60)),
         ];
         for (name, refused) in expected {
             let found = limit(&value, name);

@@ -158,3 +158,27 @@ fn a_connection_serves_many_questions() {
         assert_eq!(answer.status, if path == "/nothing" { 404 } else { 200 }, "{path}");
     }
 }
+
+#[test]
+fn a_limit_is_armed_again_by_order_of_its_own_site() {
+    let admin = Admin::start();
+    let order = |limit: &str, site: &str| {
+        let url = admin.url(&format!("/limits/{limit}/rearm"));
+        let answer = curl(&["--request", "POST", "--header", site, &url]);
+        let body: Value = from_slice(&answer.body).expect("JSON");
+        (answer.status, body)
+    };
+    let own = "sec-fetch-site: none";
+    let (status, body) = order("per-client", "sec-fetch-site: cross-site");
+    assert_eq!(
+        (status, &body["error"]),
+        (403, &json!("orders of pages of other sites are refused"))
+    );
+    let done = |was: &str| json!({"limit": "per-client", "state": "enforced", "was": was});
+    assert_eq!(order("per-client", own), (200, done("disarmed")));
+    assert_eq!(order("per-client", own), (200, done("enforced")));
+    let (status, body) = order("per%2Duser", own);
+    assert_eq!((status, &body["error"]), (404, &json!("there is no limit `per-user`")));
+    let (status, body) = asked(&admin, "/limits/per-client/rearm");
+    assert_eq!((status, &body["error"]), (405, &json!("only POST is answered")));
+}

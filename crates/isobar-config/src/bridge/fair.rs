@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use isobar_plan::{FairWeight, LimitKey};
 
+use super::limit::bytes::Place;
 use super::limit::values;
 use crate::document::{FairShare, LimitKeyPart, OrNone};
 use crate::problem::{Path, Problem, Problems};
+use crate::setting::Word;
 
 /// The largest weight.
 const MOST: u32 = 10_000;
@@ -23,6 +25,10 @@ pub(super) fn fair_share(
     } = written.0.as_ref()?;
     if key.0.is_empty() {
         problems.push(Problem::error(at.key("key"), "a key has one part at least").help("key: client_ip"));
+    }
+    let lacking = |part: &LimitKeyPart| Some((part.write(), Place::Http.lacks(&part.part())?));
+    if let Some((part, why)) = key.0.iter().find_map(lacking) {
+        problems.push(Problem::error(at.key("key"), format!("no request has `{part}`: {why}")));
     }
     let key: Vec<_> = key.0.iter().map(LimitKeyPart::part).collect();
     let at = at.key("weights");

@@ -2,6 +2,7 @@
 
 pub(super) mod bytes;
 mod costs;
+mod logs;
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -26,7 +27,11 @@ const BETWEEN: char = '|';
 
 pub(super) fn limits(written: &Named<Label, Limit>, problems: &mut Problems) -> Vec<isobar_plan::Limit> {
     let root = Path::ROOT.key("limits");
-    let limit = |(name, written): &(Label, Limit)| one(name, written, root.key(name.as_str()), problems);
+    let limit = |(name, written): &(Label, Limit)| {
+        let mut limit = one(name, written, root.key(name.as_str()), problems);
+        limit.fit_logs();
+        limit
+    };
     written.iter().map(limit).collect()
 }
 
@@ -65,6 +70,7 @@ fn one(name: &Label, written: &Limit, at: Path<'_>, problems: &mut Problems) -> 
     } = written;
     check(written, at, problems);
     bytes::check(written, at, problems);
+    logs::check(written, at, problems);
     let pace = own_pace(written, at, problems);
     let counting = LimitCounting {
         key: key.0.iter().map(|part| part.part()).collect(),
@@ -148,6 +154,8 @@ fn kind(written: &Limit, algorithm: LimitAlgorithm, delay: Duration) -> LimitKin
         LimitAlgorithm::TokenBucket => LimitKind::TokenBucket,
         LimitAlgorithm::FixedWindow => LimitKind::FixedWindow,
         LimitAlgorithm::SlidingWindow => LimitKind::SlidingWindow,
+        // Made to fit when the other rates are known.
+        LimitAlgorithm::SlidingLog => LimitKind::SlidingLog { units: 0 },
         LimitAlgorithm::Concurrency => LimitKind::Concurrency,
         LimitAlgorithm::Bandwidth => bytes::kind(written),
     }
@@ -271,6 +279,7 @@ fn algorithm(kind: LimitKind) -> LimitAlgorithm {
         LimitKind::TokenBucket => LimitAlgorithm::TokenBucket,
         LimitKind::FixedWindow => LimitAlgorithm::FixedWindow,
         LimitKind::SlidingWindow => LimitAlgorithm::SlidingWindow,
+        LimitKind::SlidingLog { .. } => LimitAlgorithm::SlidingLog,
         LimitKind::Concurrency => LimitAlgorithm::Concurrency,
         LimitKind::Bandwidth { .. } => LimitAlgorithm::Bandwidth,
     }
@@ -346,23 +355,31 @@ pub(super) fn values(key: &str, parts: &[LimitKey]) -> Result<Box<[Box<str>]>, S
 ///
 /// *Errors*: the first line that cannot be read, and why; the writer's fault.
 pub fn read_overrides(text: &str, counting: &LimitCounting) -> Result<Vec<isobar_plan::LimitOverride>, String> {
-    lines(text, &counting.key, algorithm(counting.kind))
+    lines(text, &counting.key, (algorithm(counting.kind), counting.max_keys))
 }
 
-/// Whether a limit that is written so can read the file.
+/// Whether a limit that is written so, for so many keys, can read the file.
 ///
 /// *Errors*: as for [`read_overrides`].
-pub fn check_overrides(text: &str, key: &[LimitKeyPart], algorithm: LimitAlgorithm) -> Result<(), String> {
+pub fn check_overrides(text: &str, key: &[LimitKeyPart], algorithm: (LimitAlgorithm, u32)) -> Result<(), String> {
     let key: Vec<_> = key.iter().map(LimitKeyPart::part).collect();
     lines(text, &key, algorithm).map(drop)
 }
 
-fn lines(text: &str, key: &[LimitKey], algorithm: LimitAlgorithm) -> Result<Vec<isobar_plan::LimitOverride>, String> {
+fn lines(
+    text: &str,
+    key: &[LimitKey],
+    (algorithm, max_keys): (LimitAlgorithm, u32),
+) -> Result<Vec<isobar_plan::LimitOverride>, String> {
     let mut overrides = Vec::new();
     for (number, line) in (1..).zip(text.lines()) {
         let line = line.trim();
         if !line.is_empty() && !line.starts_with('#') {
-            overrides.push(self::line(line, key, algorithm).map_err(|why| format!("line {number}: {why}"))?);
+            let read = self::line(line, key, algorithm).and_then(|read| match algorithm {
+                LimitAlgorithm::SlidingLog => logs::fitting(read, max_keys),
+                _ => Ok(read),
+            });
+            overrides.push(read.map_err(|why| format!("line {number}: {why}"))?);
         }
     }
     Ok(overrides)
@@ -458,6 +475,7 @@ mod tests {
 
     fn read(text: &str, key: &[&str], algorithm: LimitAlgorithm) -> Result<usize, String> {
         let key: Vec<_> = key.iter().map(|part| LimitKeyPart::read(part).unwrap()).collect();
+        let algorithm = (algorithm, 100_000);
         check_overrides(text, &key, algorithm)?;
         let key: Vec<_> = key.iter().map(LimitKeyPart::part).collect();
         lines(text, &key, algorithm).map(|overrides| overrides.len())
@@ -521,6 +539,20 @@ mod tests {
             &["client_ip"],
             LimitAlgorithm::Bandwidth,
             Err("line 1: `5/s` is a rate of requests, and the limit counts something else"),
+        );
+        check("10.0.0.7 50/min", &["client_ip"], LimitAlgorithm::SlidingLog, Ok(1));
+        check(
+            "10.0.0.7 5/min\n10.0.0.8 51/min",
+            &["client_ip"],
+            LimitAlgorithm::SlidingLog,
+            Err("line 2: logs of 51 requests for 100000 keys take more than 64 MiB; `max_keys: 98039` would fit"),
+        );
+        check(
+            "10.0.0.7 1001/h",
+            &["client_ip"],
+            LimitAlgorithm::SlidingLog,
+            Err("line 1: a log has room for 1000 requests at most, and not for 1001; \
+                write `algorithm: gcra` or `algorithm: sliding_window`, which take any rate"),
         );
         check(
             "10.0.0.7 5/m",

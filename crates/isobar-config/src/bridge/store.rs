@@ -124,6 +124,7 @@ pub(super) fn share(
         if shared_terms(counting.kind, counting.pace).is_none() {
             let message = match counting.kind {
                 isobar_plan::LimitKind::Concurrency => "requests in flight are counted by each instance alone",
+                isobar_plan::LimitKind::SlidingLog { .. } => "when each request came is known to one instance alone",
                 isobar_plan::LimitKind::Bandwidth { .. } => "bytes are counted by each instance alone",
                 _ => {
                     "a limit with `delay` is kept by each instance alone: who waits for their turn is not known elsewhere"

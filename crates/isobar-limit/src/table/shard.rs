@@ -40,6 +40,10 @@ pub(super) struct Shard {
     locked: AtomicBool,
     /// A power of two of them.
     buckets: Box<[Bucket]>,
+    /// The times of logs: a row for each entry of the buckets, one after the other.
+    times: Box<[AtomicU64]>,
+    /// The length of a row.
+    row: usize,
 }
 
 /// What is known of an entry besides its state, in one word: when it is as good as none, in ticks; how often it was
@@ -104,16 +108,19 @@ pub(super) struct Place {
 }
 
 impl Shard {
-    pub(super) fn new(buckets: usize) -> Self {
+    /// So many buckets, with a row of so many times for each of their entries.
+    pub(super) fn new(buckets: usize, row: usize) -> Self {
         debug_assert!(buckets.is_power_of_two(), "the other bucket is found by a mask");
         Self {
             locked: AtomicBool::new(false),
             buckets: (0..buckets).map(|_| Bucket::default()).collect(),
+            times: (0..buckets * WAYS * row).map(|_| AtomicU64::new(0)).collect(),
+            row,
         }
     }
 
     pub(super) fn bytes(&self) -> usize {
-        size_of::<Self>() + size_of_val(&*self.buckets)
+        size_of::<Self>() + size_of_val(&*self.buckets) + size_of_val(&*self.times)
     }
 
     pub(super) const fn capacity(&self) -> usize {
@@ -149,7 +156,7 @@ impl Drop for Held<'_> {
 
 #[expect(
     clippy::indexing_slicing,
-    reason = "a bucket is below the mask of their number, a way below eight"
+    reason = "a bucket is below the mask of their number, a way below eight, and there is a row for each"
 )]
 impl Held<'_> {
     /// The entry of a tag.
@@ -198,6 +205,9 @@ impl Held<'_> {
                 let to = self.free(other, now).filter(|_| other != place.bucket);
                 if let Some(to) = to {
                     self.write(to, tag, self.note(place), self.state(place));
+                    for (from, to) in self.row(place).iter().zip(self.row(to)) {
+                        to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
+                    }
                     self.clear(place);
                 }
                 to.is_some()
@@ -215,6 +225,12 @@ impl Held<'_> {
     pub(super) fn state(&self, place: Place) -> State {
         let [first, second] = &self.shard.buckets[place.bucket].states[place.way];
         [first.load(Ordering::Relaxed), second.load(Ordering::Relaxed)]
+    }
+
+    /// The times of an entry's log; none where the table keeps no logs.
+    pub(super) fn row(&self, place: Place) -> &[AtomicU64] {
+        let begin = (place.bucket * WAYS + place.way) * self.shard.row;
+        &self.shard.times[begin..begin + self.shard.row]
     }
 
     pub(super) fn write(&self, place: Place, tag: u64, note: Note, state: State) {

@@ -8,7 +8,7 @@ use isobar_balance::Chance;
 use proptest::prelude::*;
 
 use super::{Basis, Crowding, Key, Moment, Table, TableSettings, Verdict};
-use crate::{Algorithm, Concurrency, FixedWindow, Gcra, Limit, Rate, State};
+use crate::{Algorithm, Concurrency, FixedWindow, Gcra, Limit, Log, Rate, SlidingLog, State};
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -22,6 +22,16 @@ fn table(max_keys: u32) -> Table {
         memory: Duration::from_secs(60),
         relax: std::thread::yield_now,
     })
+}
+
+/// One that keeps logs.
+fn log_table(max_keys: u32, units: u32) -> Table {
+    let settings = TableSettings {
+        max_keys,
+        memory: Duration::from_secs(60),
+        relax: std::thread::yield_now,
+    };
+    Table::with_logs(&settings, units)
 }
 
 fn per_minute() -> Limit {
@@ -203,11 +213,101 @@ proptest! {
     }
 }
 
-/// Units that passed within a second at most, of any key.
-fn most_within_a_second(passed: &HashMap<Key, Vec<u64>>) -> usize {
+proptest! {
+    /// With room, and so much that entries change places, a table is as many logs, whatever is given back.
+    #[test]
+    fn a_table_is_many_logs(
+        steps in prop::collection::vec((0u64..300, 0u64..SECOND, 1u64..4, 0u64..7, prop::bool::ANY), 1..800),
+        units in 1u32..7,
+    ) {
+        let log = SlidingLog::new(Rate::new(units.into(), Duration::from_secs(40)));
+        let limit = Limit::SlidingLog(log);
+        // 256 entries in 32 buckets: the fullest of them are cleared by moving what is there.
+        let table = log_table(1, units);
+        let mut logs: HashMap<u64, Log> = HashMap::new();
+        let mut now = SECOND;
+        for (number, pause, cost, actual, settles) in steps {
+            now += pause;
+            let key = Key::new(Chance::new(number).bits());
+            let grant = table.ask(&limit, key, cost, at(now));
+            if grant.basis() == Basis::Sketch || table.crowding().displaced > 0 {
+                break;
+            }
+            let own = logs.entry(number).or_insert_with(|| log.log());
+            let decision = log.ask(own, cost, at(now));
+            prop_assert_eq!((grant.decision.verdict, grant.decision.standing), (decision.verdict, decision.standing));
+            if settles && decision.verdict.passes() {
+                // What cost more than was said is as exact as the row is long: never more than the limit here.
+                let actual = actual.min(cost);
+                table.settle(&limit, &grant, actual, at(now));
+                log.settle(own, &decision.receipt, actual, at(now));
+            }
+            prop_assert_eq!(table.standing(&limit, key, at(now)), log.standing(own, at(now)));
+        }
+    }
+}
+
+/// What was taken of a log comes along when its entry makes room for another one.
+#[test]
+fn a_log_is_moved_with_its_entry() {
+    let limit = Limit::SlidingLog(SlidingLog::new(Rate::per_minute(5)));
+    for seed in 0..20 {
+        let table = log_table(1, 5);
+        let all: Vec<Key> = keys(seed).take(200).collect();
+        for &key in &all {
+            table.ask(&limit, key, 2, at(SECOND));
+            table.ask(&limit, key, 1, at(2 * SECOND));
+        }
+        assert_eq!(table.crowding().displaced, 0, "seed {seed}");
+        let in_table = |key: &&Key| table.standing(&limit, **key, at(2 * SECOND)).remaining != 5;
+        let known = all.iter().filter(in_table).count();
+        assert!(known > 150, "seed {seed}: {known}");
+        for &key in all.iter().filter(in_table) {
+            let remaining = |second| table.standing(&limit, key, at(second * SECOND)).remaining;
+            assert_eq!([60, 61, 62].map(remaining), [2, 4, 5], "seed {seed}");
+        }
+    }
+}
+
+/// A key that comes to a place of another one finds nothing of that one's log; a key with a larger rate has the room that it needs.
+#[test]
+fn a_row_begins_empty_and_is_long_enough_for_the_largest_rate() {
+    let table = log_table(1, 50);
+    assert_eq!(table.log_units(), 50);
+    let limit = |units| Limit::SlidingLog(SlidingLog::new(Rate::per_minute(units)));
+    let (small, large) = (limit(5), limit(50));
+    let mut now = SECOND;
+    for seed in 0..10 {
+        for (number, key) in keys(seed).take(100).enumerate() {
+            let (limit, units) = if number % 2 == 0 { (&small, 5) } else { (&large, 50) };
+            let passed = (0..60).filter(|_| table.ask(limit, key, 1, at(now)).decision.verdict.passes());
+            assert_eq!(passed.count(), units);
+            // Another rate for the same key, as an override that is taken away: what was taken stays taken.
+            let (one, other) = (
+                table.standing(&small, key, at(now)),
+                table.standing(&large, key, at(now)),
+            );
+            assert_eq!((one.remaining, other.remaining), (0, 50 - units as u64));
+        }
+        now += 60 * SECOND;
+    }
+}
+
+#[test]
+fn logs_take_64_mib_at_most() {
+    for (max_keys, units) in [(1_000_000, 5), (50_000, 100), (5_000, 1_000), (1_250, 1_000)] {
+        assert!(u64::from(max_keys * units) <= Table::MOST_LOGGED);
+        let (with, without) = (log_table(max_keys, units), table(max_keys));
+        let bytes = with.bytes() - without.bytes();
+        assert_eq!(bytes, with.capacity() * units as usize * 8);
+        assert!(bytes <= 64 << 20, "{max_keys} keys: {bytes} bytes");
+    }
+}
+
+/// Units that passed within a time at most, of any key.
+fn most_within(passed: &HashMap<Key, Vec<u64>>, time: u64) -> usize {
     let of = |times: &Vec<u64>| {
-        let within =
-            |(first, from): (usize, &u64)| times[first..].iter().take_while(|&&it| it - from <= SECOND).count();
+        let within = |(first, from): (usize, &u64)| times[first..].iter().take_while(|&&it| it - from <= time).count();
         times.iter().enumerate().map(within).max().unwrap_or(0)
     };
     passed.values().map(of).max().unwrap_or(0)
@@ -233,10 +333,15 @@ proptest! {
         span in 300usize..1_000,
         order in prop_oneof![Just(Order::InTurn), Just(Order::Skewed), Just(Order::Random)],
         pause in 1u64..1_000_000,
+        is_log: bool,
     ) {
-        let settings = TableSettings { max_keys: 1, memory: Duration::from_secs(1), relax: std::thread::yield_now };
-        let table = Table::new(&settings);
-        let limit = Limit::Gcra(Gcra::new(Rate::per_second(5), 5));
+        // A window of a log has its end only: what counts is what is within a nanosecond less.
+        let (limit, memory) = match is_log {
+            true => (Limit::SlidingLog(SlidingLog::new(Rate::per_second(5))), Duration::from_nanos(SECOND - 1)),
+            false => (Limit::Gcra(Gcra::new(Rate::per_second(5), 5)), Duration::from_secs(1)),
+        };
+        let settings = TableSettings { max_keys: 1, memory, relax: std::thread::yield_now };
+        let table = Table::with_logs(&settings, 5);
         let mut chance = Chance::new(seed);
         let all: Vec<Key> = keys(seed ^ 1).take(span).collect();
         let mut passed: HashMap<Key, Vec<u64>> = HashMap::new();
@@ -252,8 +357,9 @@ proptest! {
                 passed.entry(all[index]).or_default().push(now);
             }
         }
-        let most = 2 * usize::try_from(limit.most_within(Duration::from_secs(1))).unwrap();
-        let found = most_within_a_second(&passed);
+        let most = 2 * usize::try_from(limit.most_within(memory)).unwrap();
+        prop_assert_eq!(most, if is_log { 10 } else { 20 });
+        let found = most_within(&passed, crate::rate::nanoseconds(memory));
         prop_assert!(found <= most, "{} of {}", found, most);
     }
 }

@@ -2,21 +2,22 @@
 
 use core::time::Duration;
 
-use super::{Claim, Denial, Enforcement, Key, Limit, Moment, Table, Transaction, Verdict};
-use crate::{Algorithm, Concurrency, FixedWindow, Gcra, Rate, SlidingWindow, TableSettings, TokenBucket};
+use super::{Claim, Denial, Enforcement, Key, Limit, Moment, Standing, Table, Transaction, Verdict};
+use crate::{Algorithm, Concurrency, FixedWindow, Gcra, Rate, SlidingLog, SlidingWindow, TableSettings, TokenBucket};
 
 const SECOND: u64 = 1_000_000_000;
 const NOW: Moment = Moment::new(SECOND);
 
 fn table() -> Table {
-    Table::new(&TableSettings {
+    let settings = TableSettings {
         max_keys: 1_000,
         memory: Duration::from_secs(60),
         relax: std::thread::yield_now,
-    })
+    };
+    Table::with_logs(&settings, 10)
 }
 
-fn limits() -> [Limit; 5] {
+fn limits() -> [Limit; 6] {
     let rate = Rate::per_minute(10);
     [
         Limit::Gcra(Gcra::new(rate, 10)),
@@ -24,6 +25,7 @@ fn limits() -> [Limit; 5] {
         Limit::FixedWindow(FixedWindow::new(rate)),
         Limit::SlidingWindow(SlidingWindow::new(rate)),
         Limit::Concurrency(Concurrency::new(2)),
+        Limit::SlidingLog(SlidingLog::new(rate)),
     ]
 }
 
@@ -49,21 +51,50 @@ fn what_others_took_is_given_back_when_one_refuses() {
     let (table, limits) = (table(), limits());
     let claims = claims(&table, &limits, &Enforcement::FULL);
     let taken: std::vec::Vec<_> = (0..2).map(|_| Transaction::ask(&claims, NOW).unwrap()).collect();
-    assert_eq!(remaining(&claims, NOW), [8, 8, 8, 8, 0]);
+    assert_eq!(remaining(&claims, NOW), [8, 8, 8, 8, 0, 8]);
     assert_eq!(taken[1].1.tightest.map(|it| (it.0, it.1.remaining)), Some((4, 0)));
     // Both places are taken; none of the other limits has it in its books.
     for _ in 0..100 {
         let denial = Transaction::ask(&claims, NOW).unwrap_err();
         assert_eq!(denial.claim, 4);
-        assert_eq!(remaining(&claims, NOW), [8, 8, 8, 8, 0]);
+        assert_eq!(remaining(&claims, NOW), [8, 8, 8, 8, 0, 8]);
     }
     // One ends: its place is free, and what it took otherwise stays taken.
     let mut taken = taken.into_iter().map(|it| it.0);
     taken.next().unwrap().end(&claims, NOW);
-    assert_eq!(remaining(&claims, NOW), [8, 8, 8, 8, 1]);
+    assert_eq!(remaining(&claims, NOW), [8, 8, 8, 8, 1, 8]);
     // The other is as if it had never come.
     taken.next().unwrap().give_back(&claims, NOW);
-    assert_eq!(remaining(&claims, NOW), [9, 9, 9, 9, 2]);
+    assert_eq!(remaining(&claims, NOW), [9, 9, 9, 9, 2, 9]);
+}
+
+/// What a log remembers beside its state comes back as well: whoever asks a moment later has to wait as long as before.
+#[test]
+fn a_log_that_gives_back_has_the_times_it_had() {
+    let table = table();
+    let limits = [
+        Limit::SlidingLog(SlidingLog::new(Rate::per_minute(3))),
+        Limit::Concurrency(Concurrency::new(1)),
+    ];
+    let claims = claims(&table, &limits, &Enforcement::FULL);
+    let standing = |now| table.standing(&limits[0], claims[0].key, Moment::new(now));
+    let holder = Transaction::ask(&claims, NOW).unwrap().0;
+    for step in 2..60 {
+        let now = Moment::new(step * SECOND);
+        assert_eq!(Transaction::ask(&claims, now).unwrap_err().claim, 1);
+        let more_in = Some(Duration::from_secs(61 - step));
+        let expected = Standing { remaining: 2, more_in };
+        assert_eq!(standing(step * SECOND), expected, "{step}");
+    }
+    holder.end(&claims, Moment::new(60 * SECOND));
+    let asks = [60, 60, 60, 61].map(|second| {
+        let now = Moment::new(second * SECOND);
+        let asked = Transaction::ask(&claims, now).map(|it| it.0.end(&claims, now));
+        asked.map_err(|denial| (denial.claim, denial.decision.verdict))
+    });
+    let retry_in = Some(Duration::from_secs(1));
+    let refused = Err((0, Verdict::Refused { retry_in }));
+    assert_eq!(asks, [Ok(()), Ok(()), refused, Ok(())]);
 }
 
 #[test]
@@ -72,9 +103,10 @@ fn a_cost_that_is_known_later_is_settled_with_one_of_them() {
     let claims = claims(&table, &limits, &Enforcement::FULL);
     let (mut transaction, _) = Transaction::ask(&claims, NOW).unwrap();
     transaction.settle(&claims, 1, 6, NOW);
+    transaction.settle(&claims, 5, 7, NOW);
     // Only once.
     transaction.settle(&claims, 1, 0, NOW);
-    assert_eq!(remaining(&claims, NOW), [9, 4, 9, 9, 1]);
+    assert_eq!(remaining(&claims, NOW), [9, 4, 9, 9, 1, 3]);
 }
 
 #[test]
@@ -84,7 +116,7 @@ fn a_shadow_refuses_nobody_and_says_so() {
     for step in 0..20 {
         let (_, outcome) = Transaction::ask(&shadow, NOW).unwrap();
         let concurrency = if step < 2 { 0 } else { 1 << 4 };
-        let others = if step < 10 { 0 } else { 0b1111 };
+        let others = if step < 10 { 0 } else { 0b10_1111 };
         assert_eq!(
             (outcome.would_refuse, outcome.tightest),
             (concurrency | others, None),

@@ -33,6 +33,7 @@ pub(super) fn limit(report: &LimitReport) -> String {
         LimitKind::TokenBucket => "token_bucket",
         LimitKind::FixedWindow => "fixed_window",
         LimitKind::SlidingWindow => "sliding_window",
+        LimitKind::SlidingLog { .. } => "sliding_log",
         LimitKind::Concurrency => "concurrency",
         LimitKind::Bandwidth { direction, .. } => match direction {
             Direction::Download => "download",

@@ -46,8 +46,8 @@ fn a_request_takes_what_it_says_within_bounds() {
 #[test]
 fn what_was_taken_is_corrected_to_what_the_answer_says() {
     let limits = "day: { rate: 100/day, headers: true, cost: { header: x-cost, default: 10, settle: { header: x-actual-cost } } }";
-    for algorithm in ["gcra", "token_bucket", "fixed_window", "sliding_window"] {
-        let limits = limits.replace("rate:", &format!("algorithm: {algorithm}, rate:"));
+    for algorithm in ["gcra", "token_bucket", "fixed_window", "sliding_window", "sliding_log"] {
+        let limits = limits.replace("rate:", &format!("algorithm: {algorithm}, max_keys: 1000, rate:"));
         let limited = to(accountant(), &limits, "[day]");
         let answer = ask(&mut limited.client(), "/", "x-cost: 60\r\nx-cost-here: 20\r\n");
         assert_eq!(

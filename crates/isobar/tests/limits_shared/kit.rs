@@ -56,7 +56,7 @@ impl Promise {
         let due = self.burst as f64 + self.rate as f64 * outcome.took.as_secs_f64();
         let part = passed as f64 / due;
         let (shared, bound) = (part * 100.0, most as f64 / due * 100.0);
-        println!(
+        eprintln!(
             "{instances} instances, {what}: {shared:.1} % passed, bound {bound:.0} %, slowest {:?}",
             outcome.slowest
         );

@@ -36,7 +36,7 @@ fn without_redis_for_a_while(redis: &mut Redis, take: impl FnOnce(&mut Redis), g
     let passed = outcome.passed.len();
     assert!(passed <= most, "{passed} of {most}");
     let due = PROMISE.rate as f64 * outcome.took.as_secs_f64();
-    println!("{passed} of {due:.0} passed, the slowest took {:?}", outcome.slowest);
+    eprintln!("{passed} of {due:.0} passed, the slowest took {:?}", outcome.slowest);
     assert!(
         passed as f64 >= 0.85 * due,
         "{passed} of {due}, the slowest took {:?}",

@@ -99,7 +99,7 @@ pub(in super::super) enum Place {
 
 impl Place {
     /// Why there is no such part.
-    fn lacks(self, part: &LimitKey) -> Option<&'static str> {
+    pub(in super::super) fn lacks(self, part: &LimitKey) -> Option<&'static str> {
         use isobar_plan::HashPart::ClientIp;
         match (self, part) {
             (_, LimitKey::Part(ClientIp))

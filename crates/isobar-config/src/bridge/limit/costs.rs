@@ -31,7 +31,7 @@ pub(super) fn costs(
     };
     let most = match pace {
         LimitPace::Rate { rate, burst } => match written.algorithm {
-            LimitAlgorithm::FixedWindow | LimitAlgorithm::SlidingWindow => rate.units(),
+            LimitAlgorithm::FixedWindow | LimitAlgorithm::SlidingWindow | LimitAlgorithm::SlidingLog => rate.units(),
             _ => burst,
         },
         LimitPace::AtOnce(most) => most,
