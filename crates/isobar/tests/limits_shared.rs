@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use isobar_testkit::Redis;
 
-use kit::{Promise, Together};
+use kit::{Promise, Together, patient};
 
 /// What a limit of so many a second lets pass.
 const PROMISE: Promise = Promise { rate: 400, burst: 100 };
@@ -26,7 +26,7 @@ const PROMISE: Promise = Promise { rate: 400, burst: 100 };
 fn keep_to_it(instances: usize, algorithm: &str) {
     let redis = Redis::start(&[]);
     let limit = format!("{{ shared: true, algorithm: {algorithm}, rate: 400/s, burst: 100 }}");
-    let together = Together::start(instances, &limit, &format!("\"{}\"", redis.address()));
+    let together = Together::start(instances, &limit, &patient(&redis));
     let outcome = together.demand(2, Duration::from_secs(3));
     outcome.assert_no_failure();
     PROMISE.assert_kept(&outcome, instances, algorithm);
@@ -56,7 +56,7 @@ fn five_keep_to_one_limit() {
 fn windows(algorithm: &str, instances: usize) {
     let redis = Redis::start(&[]);
     let limit = format!("{{ shared: true, algorithm: {algorithm}, rate: 300/s }}");
-    let together = Together::start(instances, &limit, &format!("\"{}\"", redis.address()));
+    let together = Together::start(instances, &limit, &patient(&redis));
     let outcome = together.demand(2, Duration::from_secs(4));
     outcome.assert_no_failure();
     let by_window = outcome.by_second();
@@ -87,7 +87,7 @@ fn sliding_windows_are_the_same_for_all() {
 fn what_requests_cost_is_known_to_all() {
     let redis = Redis::start(&[]);
     let limit = "{ shared: true, rate: 40/day, cost: { header: x-cost } }";
-    let together = Together::start(2, limit, &format!("\"{}\"", redis.address()));
+    let together = Together::start(2, limit, &patient(&redis));
     let passed = together.passes(0, "x-cost: 10\r\n", 40) + together.passes(1, "x-cost: 10\r\n", 40);
     // One of each instance may pass in advance.
     assert!((4..=6).contains(&passed), "{passed} passed, of four");
@@ -102,7 +102,10 @@ fn what_one_let_pass_the_other_knows_of() {
         let together = Together::start(
             2,
             &limit,
-            &format!("{{ addresses: \"{}\", prefix: \"{algorithm}:\" }}", redis.address()),
+            &format!(
+                "{{ addresses: \"{}\", prefix: \"{algorithm}:\", timeout: 5s }}",
+                redis.address()
+            ),
         );
         let user = format!("x-user: {algorithm}\r\n");
         let first = together.passes(0, &user, 60);

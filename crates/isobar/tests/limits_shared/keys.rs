@@ -2,13 +2,13 @@
 
 use isobar_testkit::{Client, Redis};
 
-use crate::kit::{Together, ask};
+use crate::kit::{Together, ask, patient};
 
 #[test]
 fn values_of_any_bytes_are_hashes_in_redis() {
     let redis = Redis::start(&[]);
     let limit = "{ shared: true, key: \"header:x-user\", rate: 1000/day }";
-    let together = Together::start(2, limit, &format!("\"{}\"", redis.address()));
+    let together = Together::start(2, limit, &patient(&redis));
     let long = "x".repeat(8_000);
     let values = [
         "",
@@ -47,7 +47,7 @@ fn values_of_any_bytes_are_hashes_in_redis() {
 fn a_full_ledger_leaves_others_to_their_part() {
     let redis = Redis::start(&[]);
     let limit = "{ shared: true, key: \"header:x-user\", rate: 4/day, max_keys: 1000 }";
-    let together = Together::start(1, limit, &format!("\"{}\"", redis.address()));
+    let together = Together::start(1, limit, &patient(&redis));
     let mut client = Client::connect(together.instances[0].address()).unwrap();
     for user in 0..3_000 {
         assert_eq!(ask(&mut client, &format!("x-user: {user}\r\n")), 200, "{user}");

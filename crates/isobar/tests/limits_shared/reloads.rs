@@ -2,12 +2,12 @@
 
 use isobar_testkit::{Redis, Signal, eventually};
 
-use crate::kit::Together;
+use crate::kit::{Together, patient};
 
 #[test]
 fn what_a_reload_does_not_change_keeps_its_leases() {
     let (redis, other) = (Redis::start(&[]), Redis::start(&[]));
-    let together = Together::start(1, "{ shared: true, rate: 20/day }", &format!("\"{}\"", redis.address()));
+    let together = Together::start(1, "{ shared: true, rate: 20/day }", &patient(&redis));
     let isobar = &together.instances[0];
     assert_eq!(together.passes(0, "", 12), 12);
     let text = together.configuration.yaml();
@@ -45,7 +45,7 @@ fn what_a_reload_does_not_change_keeps_its_leases() {
 #[test]
 fn who_leaves_gives_back() {
     let redis = Redis::start(&[]);
-    let mut together = Together::start(2, "{ shared: true, rate: 40/day }", &format!("\"{}\"", redis.address()));
+    let mut together = Together::start(2, "{ shared: true, rate: 40/day }", &patient(&redis));
     assert_eq!(together.passes(0, "", 6), 6);
     eventually("some are leased", || together.sum("isobar_limit_store_leased") > 0.0);
     let left = together.instances.remove(0);
