@@ -136,9 +136,10 @@ impl RedisSentinel {
     #[must_use]
     #[track_caller]
     pub fn start() -> Self {
-        let primary = Redis::start(&[]);
+        let at_once = ["--repl-diskless-sync-delay", "0"];
+        let primary = Redis::start(&at_once);
         let port_of = primary.address().port().to_string();
-        let replica = Redis::start(&["--replicaof", "127.0.0.1", &port_of, "--repl-diskless-sync-delay", "0"]);
+        let replica = Redis::start(&[&at_once[..], &["--replicaof", "127.0.0.1", &port_of]].concat());
         wait_for("the replica follows", || {
             replica
                 .command(&["info", "replication"])
@@ -151,13 +152,18 @@ impl RedisSentinel {
         let name = Self::SERVICE;
         let text = format!(
             "bind 127.0.0.1\nport {}\nsentinel monitor {name} 127.0.0.1 {port_of} 1\n\
-             sentinel down-after-milliseconds {name} 500\nsentinel failover-timeout {name} 10000\n",
+             sentinel down-after-milliseconds {name} 3000\nsentinel failover-timeout {name} 10000\n",
             port.address().port()
         );
         fs::write(&file, text).expect("the configuration is written");
         let mut command = Command::new("redis-server");
         let sentinel = Process::spawn(command.arg(&file).arg("--sentinel").current_dir(directory.path()));
         let sentinel = sentinel.expect("redis-server is installed");
+        // It asks servers often, and where the machine stood still it does not wait for half a minute before it acts again.
+        eventually("the sentinel is in a hurry", || {
+            let hurry = ["sentinel", "debug", "tilt-period", "1000", "info-period", "500"];
+            cli(port.address(), &hurry) == "OK"
+        });
         eventually("the sentinel knows the replica", || {
             cli(port.address(), &["sentinel", "replicas", name]).contains("slave-priority")
         });
