@@ -15,7 +15,7 @@ use isobar_plan::{
     ServiceState, Status, UpstreamStatus, UpstreamTlsStatus,
 };
 
-use crate::{ConfigurationReport, View, limits};
+use crate::{ConfigurationReport, View, limits, stores};
 
 /// Why the instance does not do its work; none: it does.
 pub(crate) fn unhealthy(status: &Status) -> Option<&'static str> {
@@ -87,6 +87,7 @@ pub(crate) fn report(view: &dyn View) -> Report {
                 .map(|server| server_check(upstream, server, status_took)),
         );
     }
+    checks.extend(status.stores.iter().map(stores::check));
     checks.extend(status.access_log.as_ref().map(|log| {
         CheckReport {
             name: "access_log".to_owned(),
@@ -404,6 +405,7 @@ mod tests {
             }],
             upstreams,
             limits: Vec::new(),
+            stores: Vec::new(),
             access_log: None,
         }
     }

@@ -15,6 +15,7 @@ mod server;
 mod servers;
 mod site;
 mod state;
+mod stores;
 mod view;
 
 pub use server::serve;

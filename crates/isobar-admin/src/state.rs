@@ -10,8 +10,8 @@ use isobar_plan::{
     ServerStatus, ServiceState, Status, UpstreamStatus,
 };
 
-use crate::ConfigurationReport;
 use crate::process::Process;
+use crate::{ConfigurationReport, stores};
 
 /// Everything that is read.
 #[derive(Debug)]
@@ -164,6 +164,15 @@ pub(crate) static READERS: [(Metric, Reader); catalogue::STATE_METRICS.len()] = 
         by_limit(state, |limit| limit.estimated)
     }),
     (catalogue::LIMIT_EVICTED, |state| by_limit(state, |limit| limit.evicted)),
+    (catalogue::STORE_UP, stores::up),
+    (catalogue::STORE_INSTANCES, stores::instances),
+    (catalogue::STORE_ROUND_TRIPS, stores::round_trips),
+    (catalogue::STORE_EXCHANGES, stores::exchanges),
+    (catalogue::STORE_ERRORS, stores::errors),
+    (catalogue::STORE_ROUND_TRIP, stores::round_trip),
+    (catalogue::STORE_AGE, stores::age),
+    (catalogue::STORE_KEYS, stores::keys),
+    (catalogue::STORE_LEASED, stores::leased),
     (catalogue::WORKERS, |state| one(state.status.workers as u64)),
     (catalogue::DRAINING, |state| {
         one(state.status.state == EngineState::Draining)

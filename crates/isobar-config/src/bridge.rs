@@ -24,6 +24,7 @@ mod reports;
 mod retry;
 mod route;
 mod sticky;
+mod store;
 mod subset;
 mod tcp;
 mod tls;
@@ -65,6 +66,7 @@ pub(crate) fn bridge(document: &Document) -> Bridged {
         listeners,
         upstreams,
         limits,
+        stores,
         access_log,
         admin,
         zone: _,
@@ -83,20 +85,26 @@ pub(crate) fn bridge(document: &Document) -> Bridged {
         udp,
         forward,
     } = listener::listeners(listeners, &mut bridge);
+    let plan_stores = store::stores(stores, &mut bridge.problems);
+    let mut plan_limits = limit::limits(limits, &mut bridge.problems);
+    let used_stores = store::share((limits, &mut plan_limits), &plan_stores, &mut bridge.problems);
     let plan = Plan {
         listeners: http,
         tcp,
         udp,
         forward,
         upstreams: upstream::upstreams(upstreams, here, &mut bridge.problems),
-        limits: limit::limits(limits, &mut bridge.problems),
+        limits: plan_limits,
+        stores: plan_stores,
         access_log: self::access_log(access_log),
         admin: self::admin(admin, &mut bridge.problems),
         drain_timeout: drain_timeout.duration(),
     };
+    let mut unused = bridge.unused();
+    store::unused(stores, &used_stores, &mut unused);
     Bridged {
         plan,
-        unused: bridge.unused(),
+        unused,
         problems: bridge.problems,
     }
 }

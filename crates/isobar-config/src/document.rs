@@ -23,6 +23,7 @@ mod reports;
 mod retry;
 mod route;
 mod sticky;
+mod store;
 mod tls;
 mod udp;
 mod upstream;
@@ -59,6 +60,7 @@ pub use reports::{LoadProbe, Orca, Prequal, Reports};
 pub use retry::{Backoff, Condition, Conditions, Hedge, HedgeAfter, Kept, Retry, RetryBudget, RouteRetry};
 pub use route::{Match, Route, RouteTimeouts};
 pub use sticky::{CookieDomain, CookieName, CookiePath, SameSite, SecretFile, Sticky};
+pub use store::{SharedThrough, Store, StoreMode, StorePrefix, StoreTls};
 pub use tls::{Certificate, ClientCertificates, Hsts, ListenerTls, TlsRedirect, UpstreamTls};
 pub use udp::{QuicIds, UdpFlows};
 pub use upstream::{KeepAlive, Server, ServerTimeouts, Upstream};
@@ -76,6 +78,8 @@ settings! {
         upstreams: Named<Label, Upstream>,
         /// Limits on requests by name, which routes and listeners name.
         limits: Named<Label, Limit>,
+        /// What instances share limits through, by name.
+        stores: Named<Label, Store>,
         /// Where finished requests are written down; `none`: nowhere.
         access_log: OrNone<AccessLog>,
         /// The listener for operators, with health endpoints and metrics; `none`: there is none.

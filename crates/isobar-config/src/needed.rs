@@ -126,6 +126,16 @@ pub(crate) fn check(document: &Document, look: Look, problems: &mut Problems) {
             looks.at(limits.key(name.as_str()).key("overrides_file"), needed);
         }
     }
+    let stores = root.key("stores");
+    for (name, store) in document.stores.iter() {
+        let at = stores.key(name.as_str());
+        if let Some(file) = &store.password_file {
+            looks.at(at.key("password_file"), Needed::Password(file.as_str()));
+        }
+        if let Some(file) = store.tls.as_ref().and_then(|tls| tls.ca.as_ref()) {
+            looks.at(at.key("tls").key("ca"), Needed::Authorities(file.as_str()));
+        }
+    }
     let upstreams = root.key("upstreams");
     for (name, upstream) in document.upstreams.iter() {
         let at = upstreams.key(name.as_str());

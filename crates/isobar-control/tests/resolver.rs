@@ -110,6 +110,7 @@ fn plan(servers: &[(&str, u16)]) -> Plan {
         forward: vec![],
         upstreams: vec![upstream],
         limits: Vec::new(),
+        stores: Vec::new(),
         access_log: None,
         admin: None,
         drain_timeout: second,

@@ -220,6 +220,7 @@ mod tests {
                 upstreams: Vec::new(),
                 server_tls: Vec::new(),
                 limits: Vec::new(),
+                stores: Vec::new(),
                 log: None,
             });
             let worker = Rc::new(Worker::new(WorkerParts {

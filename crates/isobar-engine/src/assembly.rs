@@ -13,6 +13,7 @@ use isobar_observe::{ListenerStats, RouteStats};
 use isobar_plan::{
     AccessLog, Action, ForwardProxy, Listener, Name, Plan, Route, ServerAddress, TcpListener, UdpListener, UpstreamId,
 };
+use isobar_share::Store;
 use isobar_upstream::{Sharded, Upstream};
 
 use crate::certificates::Securing;
@@ -80,13 +81,18 @@ impl Registry {
     /// Makes a plan ready to run.
     ///
     /// *Errors*: the access log cannot be had, or a listener cannot be secured; nothing has changed.
-    pub(crate) fn assemble(&mut self, plan: &Plan, generation: u64, events: &EventSink) -> Result<Worlds, ApplyError> {
+    pub(crate) fn assemble(
+        &mut self,
+        (plan, stores): (&Plan, Vec<Arc<Store>>),
+        generation: u64,
+        events: &EventSink,
+    ) -> Result<Worlds, ApplyError> {
         let prepared = self.securing.prepare(plan)?;
         self.settle_log(plan.access_log.as_ref(), events)?;
         let secured = self.securing.settle(prepared, events);
         let server_tls = self.securing_servers.next(plan, events);
         let upstreams: Vec<_> = plan.upstreams.iter().map(|settings| self.upstream(settings)).collect();
-        let limits = self.limits.next(&plan.limits, self.workers);
+        let limits = self.limits.next((&plan.limits, &stores), self.workers);
         let fair = plan.upstreams.iter().map(|settings| settings.fair_share.as_deref());
         let fair: Vec<Fair> = fair.map(|fair| Some(Arc::new(FairKeys::new(fair?)))).collect();
         let sites = plan
@@ -135,6 +141,7 @@ impl Registry {
                 upstreams,
                 server_tls,
                 limits,
+                stores,
                 log,
             },
         })

@@ -23,6 +23,7 @@ mod report;
 #[cfg(test)]
 mod sample;
 mod server_tls;
+mod sharing;
 mod site;
 mod spread;
 mod upkeep;
@@ -44,6 +45,7 @@ use crate::assembly::Registry;
 use crate::bindings::{BindingId, Bindings};
 use crate::health::{Clients, Prober};
 use crate::load_probes::LoadProber;
+use crate::sharing::Sharing;
 use crate::worker::{Around, Command, Published, WorkerHandle};
 
 /// How long connections whose time is up have to say so and to be logged.
@@ -82,6 +84,7 @@ struct State {
     registry: Registry,
     bindings: Bindings,
     load_prober: LoadProber,
+    sharing: Sharing,
     /// When draining ends at the latest; none: the instance is not draining.
     drain_until: Option<Instant>,
 }
@@ -168,8 +171,11 @@ impl Engine {
         let clients = Clients::default().next(&plan)?;
         let mut load_prober = LoadProber::new();
         load_prober.prepare(&plan, &events).map_err(ApplyError::Worker)?;
+        let mut sharing = Sharing::new();
+        sharing.prepare(&plan, &events).map_err(ApplyError::Worker)?;
         let mut registry = Registry::new(count);
-        let worlds = registry.assemble(&plan, 1, &events)?;
+        let stores = sharing.stores(&plan);
+        let worlds = registry.assemble((&plan, stores), 1, &events)?;
         let published = Published::new(worlds);
         let worker_stats = Arc::new(Sharded::new(count));
         let around = Around {
@@ -179,6 +185,7 @@ impl Engine {
         let workers = worker::start_all(&published, &around, &worker_stats, options.io).map_err(ApplyError::Worker)?;
         let prober = Prober::start(published.http.world(), clients, Arc::clone(&events)).map_err(ApplyError::Worker)?;
         load_prober.watch(published.http.world());
+        sharing.watch(published.http.world(), &plan);
         bindings.settle(claims, &endpoints);
         let added = |listener: &Endpoint<'_>| (listener.name.clone(), ListenerChange::Added);
         let all = PlanDiff {
@@ -192,6 +199,7 @@ impl Engine {
             registry,
             bindings,
             load_prober,
+            sharing,
             drain_until: None,
         };
         let engine = Self {
@@ -235,8 +243,10 @@ impl Engine {
             .load_prober
             .prepare(&plan, &self.events)
             .map_err(ApplyError::Worker)?;
+        state.sharing.prepare(&plan, &self.events).map_err(ApplyError::Worker)?;
         let generation = state.generation + 1;
-        let worlds = state.registry.assemble(&plan, generation, &self.events)?;
+        let stores = state.sharing.stores(&plan);
+        let worlds = state.registry.assemble((&plan, stores), generation, &self.events)?;
         self.published.publish(worlds);
         let mut news = listener_events(&state.bindings, &diff, &[ListenerChange::Removed]);
         let gone = state.bindings.settle(claims, &endpoints);
@@ -246,6 +256,7 @@ impl Engine {
             &[ListenerChange::Added, ListenerChange::Moved],
         ));
         state.generation = generation;
+        state.sharing.watch(self.published.http.world(), &plan);
         state.plan = plan;
         self.listen(&mut state.bindings, &gone);
         self.tell(|| Command::LookUp);
@@ -391,6 +402,7 @@ impl Drop for Engine {
         self.prober.stop();
         let mut state = self.state();
         state.load_prober.stop();
+        state.sharing.stop();
         state.registry.close_log();
     }
 }

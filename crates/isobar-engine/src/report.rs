@@ -3,13 +3,29 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use isobar_l7::World;
 use isobar_observe::{
     LimitSnapshot, ListenerSnapshot, PrioritySnapshot, RouteSnapshot, ServerSnapshot, Snapshot, UpstreamSnapshot,
     WorkerSnapshot,
 };
 use isobar_plan::{EngineState, ListenerStatus, Priority, Status, UpstreamStatus};
 
+use isobar_share::Store;
+use isobar_upstream::moment;
+
 use crate::Engine;
+
+/// Keys and leased units of all limits that are shared through a store.
+fn standing(world: &World, store: &Arc<Store>) -> (u64, u64) {
+    let now = moment(Instant::now());
+    let ledgers = world.limits.iter().filter_map(|limit| limit.ledger());
+    let standings = ledgers
+        .filter(|ledger| Arc::ptr_eq(ledger.store(), store))
+        .map(|ledger| ledger.standing(now));
+    standings.fold((0, 0), |(keys, leased), standing| {
+        (keys + standing.0, leased + standing.1)
+    })
+}
 
 impl Engine {
     /// What is true right now.
@@ -43,6 +59,11 @@ impl Engine {
             listeners: listeners.collect(),
             upstreams: upstreams.collect(),
             limits: world.limits.iter().map(|limit| limit.status(Instant::now())).collect(),
+            stores: world
+                .stores
+                .iter()
+                .map(|store| store.status(standing(&world, store)))
+                .collect(),
             access_log: state.registry.log().map(|log| log.status()),
         }
     }

@@ -211,6 +211,7 @@ fn a_shared_connection_takes_no_requests_to_an_address_that_is_gone() {
         forward: Vec::new(),
         upstreams: vec![upstream(old.port())],
         limits: Vec::new(),
+        stores: Vec::new(),
         access_log: None,
         admin: None,
         drain_timeout: SECOND,

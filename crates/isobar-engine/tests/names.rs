@@ -65,6 +65,7 @@ fn plan(upstreams: Vec<Upstream>) -> Plan {
         listeners: Vec::new(),
         upstreams,
         limits: Vec::new(),
+        stores: Vec::new(),
         access_log: None,
         admin: None,
         drain_timeout: Duration::from_secs(1),
@@ -124,6 +125,7 @@ fn names_of_a_plan_that_is_gone_or_was_refused_are_forgotten() {
     };
     let refused = Plan {
         limits: Vec::new(),
+        stores: Vec::new(),
         access_log: Some(nowhere),
         ..named()
     };

@@ -102,6 +102,7 @@ pub fn enter(
         key,
         cost: 1,
         enforcement: &Enforcement::FULL,
+        shared: None,
     };
     let rate = rate.as_ref().map(|limit| claim((limit, rate_key)));
     let now = moment(now);

@@ -18,7 +18,9 @@ use std::time::{Duration, Instant};
 
 use isobar_balance::Moment;
 use isobar_l4::throttle::{Meter, Throttle, Way};
-use isobar_limit::{Algorithm as _, Claim, Denial, Effect, Key, Outcome, Standing, Transaction, Unit, Verdict};
+use isobar_limit::{
+    Algorithm as _, Claim, Denial, Effect, Key, KeyName, Outcome, Standing, Transaction, Unit, Verdict,
+};
 use isobar_observe::{Cause, LimitOutcome};
 use isobar_plan::{LimitHeaders, Listener, MissingKey};
 use isobar_upstream::moment;
@@ -137,17 +139,14 @@ impl<'a> Gathered<'a> {
         }
     }
 
-    fn add(&mut self, limit: &'a Arc<RunningLimit>, (key, cost): (Key, u64), now: Moment) {
+    fn add(&mut self, limit: &'a Arc<RunningLimit>, asked: Claim<'a>, now: Moment) {
         let places = (self.claims.get_mut(self.len), self.counted.get_mut(self.len));
         let (Some(claim), Some(counted)) = places else {
             debug_assert!(false, "the configuration allows no more");
             return;
         };
-        *claim = Claim {
-            cost,
-            ..limit.claim(key)
-        };
-        let effect = claim.enforcement.effect(key, now);
+        *claim = asked;
+        let effect = claim.enforcement.effect(claim.key, now);
         *counted = Counted { limit, effect };
         self.len += 1;
     }
@@ -167,8 +166,13 @@ enum Look {
     Passes(LimitOutcome),
     /// It is turned away without being counted.
     Turned(LimitOutcome, Cause),
-    /// It is counted so much.
-    Counted(Key, u64),
+    /// It is counted.
+    Counted {
+        key: Key,
+        /// What others call it with whom the limit is shared; none: they know it, or it is not shared.
+        name: Option<KeyName>,
+        cost: u64,
+    },
 }
 
 /// Asks all limits of a request's route: *returns* how long it has to wait first.
@@ -225,7 +229,10 @@ fn gather<'a>(
                 turned = Some((limit, cause));
                 break;
             }
-            Look::Counted(key, cost) => gathered.add(limit, (key, cost), now),
+            Look::Counted { key, name, cost } => {
+                let claim = limit.claim(key).called(name);
+                gathered.add(limit, Claim { cost, ..claim }, now);
+            }
         }
     }
     if let Some(limit) = shadow {
@@ -358,10 +365,13 @@ fn look(facts: &impl Facts, limit: &RunningLimit, now: Moment) -> Look {
     }
     let (key, is_whole) = key::of(facts, limit);
     match settings.counting.missing {
-        MissingKey::OwnBucket => Look::Counted(key, cost::of(facts, &settings.counting)),
-        _ if is_whole => Look::Counted(key, cost::of(facts, &settings.counting)),
-        MissingKey::Skip => Look::Passes(LimitOutcome::Skipped),
-        MissingKey::Refuse => Look::Turned(LimitOutcome::Refused, Cause::RateLimited),
+        MissingKey::Skip if !is_whole => Look::Passes(LimitOutcome::Skipped),
+        MissingKey::Refuse if !is_whole => Look::Turned(LimitOutcome::Refused, Cause::RateLimited),
+        _ => Look::Counted {
+            key,
+            name: limit.wants_name(key).then(|| key::name(facts, &settings.counting)),
+            cost: cost::of(facts, &settings.counting),
+        },
     }
 }
 

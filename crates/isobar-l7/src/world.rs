@@ -7,6 +7,7 @@ use isobar_l4::{LogHandle, OpenConnections};
 use isobar_observe::{ListenerStats, RouteStats};
 use isobar_plan::{Listener, Route};
 use isobar_route::RouteTable;
+use isobar_share::Store;
 use isobar_upstream::{Sharded, Upstream};
 
 use crate::{FairKeys, RunningLimit, ServerTls, SiteTls};
@@ -24,6 +25,8 @@ pub struct World {
     pub server_tls: Vec<Option<ServerTls>>,
     /// The limits, in the plan's order.
     pub limits: Vec<Arc<RunningLimit>>,
+    /// What limits are shared through, in the plan's order.
+    pub stores: Vec<Arc<Store>>,
     /// The access log; none: nothing is written.
     pub log: Option<Arc<LogHandle>>,
 }

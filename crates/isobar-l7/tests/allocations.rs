@@ -223,7 +223,7 @@ fn world(server: SocketAddr, balance: Balance, sticky: Option<Sticky>) -> World 
         routes: Arc::new([route]),
     };
     let upstream = Arc::new(Upstream::new(upstream, 1));
-    let limits = Limits::default().next(&limits(), 1);
+    let limits = Limits::default().next((&limits(), &[]), 1);
     let site = Site::new(SiteParts {
         listener,
         stats: Arc::new(Sharded::new(1)),
@@ -243,6 +243,7 @@ fn world(server: SocketAddr, balance: Balance, sticky: Option<Sticky>) -> World 
         upstreams: vec![upstream],
         server_tls: vec![None],
         limits,
+        stores: Vec::new(),
         log: None,
     }
 }
@@ -265,6 +266,7 @@ fn limits() -> [Limit; 2] {
             cost: 1,
             costs: None,
             max_keys: 1_000,
+            shared: None,
         },
         overrides: Vec::new(),
         overrides_file: None,

@@ -151,6 +151,7 @@ fn world(server: SocketAddr, hedge: Option<Hedge>, counted: &Arc<Sharded<RouteSt
         upstreams: vec![upstream],
         server_tls: vec![None],
         limits: Vec::new(),
+        stores: Vec::new(),
         log: None,
     }
 }

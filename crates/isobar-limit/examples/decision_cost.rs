@@ -192,6 +192,7 @@ fn transactions(places: u64) -> f64 {
         key: keys[index],
         cost: 1,
         enforcement: &Enforcement::FULL,
+        shared: None,
     };
     let claims = [claim(0), claim(1), claim(2)];
     let mut now = 1 << 40;

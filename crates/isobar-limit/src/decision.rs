@@ -78,6 +78,16 @@ pub struct Decision {
 }
 
 impl Decision {
+    /// What was decided elsewhere than by an algorithm, and what was taken then.
+    #[must_use]
+    pub const fn made(verdict: Verdict, standing: Standing, (cost, at): (u64, Moment)) -> Self {
+        Self {
+            verdict,
+            standing,
+            receipt: Receipt { cost, at, mark: [0; 2] },
+        }
+    }
+
     pub(crate) const fn refused(standing: Standing, retry_in: Option<Duration>, now: Moment) -> Self {
         Self {
             verdict: Verdict::Refused { retry_in },

@@ -2,95 +2,100 @@
 //!
 //! Instances that share a limit ask a store for batches and give out of them without asking again. This is one instance's side
 //! of that for one key: what it wants of the store, and what it does when there is nothing left. It does not know the
-//! store, and nobody waits for the store but who has nothing left.
+//! store, and nobody waits for it.
 
 use core::time::Duration;
 
 use isobar_balance::Moment;
 
-use crate::algorithm::{Algorithm, State};
+use crate::Terms;
 use crate::rate::nanoseconds;
-use crate::{Gcra, Rate, Verdict};
-
-/// What happens while the store does not answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum OnLoss {
-    /// Each instance gives out its part of the limit.
-    LocalShare,
-    /// Everything passes.
-    Open,
-    /// Nothing does.
-    Closed,
-}
 
 /// How a limit is shared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct LeaseRules {
-    /// What all instances may let pass together.
-    pub rate: Rate,
-    /// At once.
-    pub burst: u64,
-    /// How many instances there are, as far as is known.
-    pub instances: u32,
-    /// A batch is what is likely to be asked within this time, at most the instance's half share of the burst.
+    /// A batch is what is likely to be asked within this time, at most the instance's half share of the limit.
     pub ahead: Duration,
     /// For how long what was not given out may still be.
     pub ttl: Duration,
-    /// How long the store may take to answer; after that it is lost, and is asked again as often.
-    pub patience: Duration,
-    /// What happens then.
-    pub on_loss: OnLoss,
+    /// How much of its share an instance may give out before the store answered, in per cent; a request at least.
+    pub advance: u32,
 }
 
-/// What an instance says to a request.
+/// Whether a request passes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LeaseVerdict {
-    /// It passes.
-    Admitted,
-    /// There is nothing left, and the store was or will be asked: who asks again when it has answered, or is lost, is told.
-    Wait,
+    /// It passes; by this it is put back.
+    Admitted(LeaseMark),
     /// It does not pass.
     Refused {
-        /// When there may be more; none: that is not known.
+        /// When there may be more; none: as soon as the store has answered.
         retry_in: Option<Duration>,
     },
 }
 
-/// What the store is to be told. It is not asked twice at once.
+/// What a request was given from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LeaseMark {
+    /// A batch that ends then.
+    Batch(Moment),
+    /// The advance.
+    Advance,
+}
+
+/// What the store is to be told of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Exchange {
     /// Units that are wanted; it may give fewer.
     pub want: u64,
-    /// Units of earlier batches that were not used and will not be.
+    /// Units that passed without having been given; they count whether they are there or not.
+    pub owed: u64,
+    /// Units of an earlier batch that were not used and will not be.
     pub give_back: u64,
+    /// What the store said with that batch.
+    pub mark: u64,
+}
+
+/// What the store says of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoreReply {
+    /// Units that it gave.
+    pub units: u64,
+    /// Units that it has left.
+    pub left: u64,
+    /// When it has more, where it gave less than was wanted or has nothing left.
+    pub more_in: Option<Duration>,
+    /// For how long the units may be given out; none: as long as any.
+    pub lasts: Option<Duration>,
+    /// What it wants to be told where some of them are given back.
+    pub mark: u64,
 }
 
 /// What one instance has of a shared limit, for one key.
 ///
-/// What the store gives is in its books when it gives it, so all instances together never let more pass than it gave. It may
-/// pass later than it was given, by [`ttl`](LeaseRules::ttl) at most: in any time `w` what passes is at most what the limit admits
-/// in `w + ttl`. While the store is lost for everybody, under [`OnLoss::LocalShare`], the parts of all instances are added to
-/// that, which are one limit more.
+/// What the store gives is in its books when it gives it, and what is given out in advance comes into them as soon as the store
+/// is told, whether it is there or not. So in any time `w` no more passes through `n` instances than the limit admits in
+/// `w + ttl`, and `n` times the advance.
 ///
-/// *Cost*: no allocation, no lock; 184 bytes.
-#[derive(Debug, Clone)]
+/// *Cost*: no allocation, no lock; 208 bytes.
+#[derive(Debug, Clone, Default)]
 pub struct Lease {
     /// What the store gave last, and what is left of what it gave before that.
     latest: Batch,
     earlier: Batch,
-    /// The cost of a request that waits for more than there is.
+    /// What passed in advance, and how much of that the store is being told of.
+    owed: u64,
+    telling: u64,
+    unused: Batch,
+    /// The cost of a request that was refused for want of an answer.
     short: u64,
-    /// Since when the store is asked.
-    pending: Option<Moment>,
-    /// Since when it is lost; none: it is there, or was never asked.
-    lost: Option<Moment>,
-    /// Before that the store is not asked.
-    not_before: Moment,
-    /// The store had less than was wanted, and said when there is more.
-    dry: bool,
-    unused: u64,
+    is_asking: bool,
+    /// The store had less than was wanted, and has no more before that.
+    dry_until: Option<Moment>,
+    /// What the store had left.
+    elsewhere: u64,
     asked: Demand,
-    share: Share,
+    last_asked: Moment,
 }
 
 /// What the store gave at once.
@@ -99,6 +104,7 @@ struct Batch {
     left: u64,
     /// When it ends.
     until: Moment,
+    mark: u64,
 }
 
 /// How much is asked, in the present interval and the one before.
@@ -109,126 +115,149 @@ struct Demand {
     present: u64,
 }
 
-/// The instance's part of the limit, for when the store is lost.
+/// What an instance is one of, and by which rules it shares.
 #[derive(Debug, Clone, Copy)]
-struct Share {
-    limit: Gcra,
-    state: State,
+pub struct Share<'a> {
+    /// The limit.
+    pub terms: &'a Terms,
+    /// How it is shared.
+    pub rules: &'a LeaseRules,
+    /// How many instances there are, as far as is known.
+    pub instances: u32,
+}
+
+impl Share<'_> {
+    /// Units that one instance has of the limit; one at least.
+    fn units(self) -> u64 {
+        (self.terms.burst() / u64::from(self.instances.max(1))).max(1)
+    }
+
+    /// Units that may pass in advance.
+    fn advance(self) -> u64 {
+        self.units().saturating_mul(self.rules.advance.into()) / 100
+    }
 }
 
 impl Lease {
-    /// A lease with nothing in it.
-    #[must_use]
-    pub fn new(rules: &LeaseRules) -> Self {
-        let instances = u64::from(rules.instances.max(1));
-        let nanoseconds = nanoseconds(rules.rate.period()).saturating_mul(instances);
-        let (units, period) = if rules.rate.units() >= instances << 20 {
-            // So many that nothing is lost by dividing them, while the period might become too long.
-            (rules.rate.units() / instances, rules.rate.period())
-        } else {
-            (rules.rate.units(), Duration::from_nanos(nanoseconds))
-        };
-        Self {
-            latest: Batch::default(),
-            earlier: Batch::default(),
-            short: 0,
-            pending: None,
-            lost: None,
-            not_before: Moment::new(0),
-            dry: false,
-            unused: 0,
-            asked: Demand::default(),
-            share: Share {
-                limit: Gcra::new(Rate::new(units, period), rules.burst / instances),
-                state: [0; 2],
-            },
-        }
-    }
-
     /// Asks for a request.
-    pub fn ask(&mut self, rules: &LeaseRules, cost: u64, now: Moment) -> LeaseVerdict {
-        self.asked.add(rules, cost, now);
+    pub fn ask(&mut self, share: Share<'_>, cost: u64, now: Moment) -> LeaseVerdict {
+        if cost > share.terms.burst() {
+            // The store never has so much.
+            return LeaseVerdict::Refused { retry_in: None };
+        }
+        self.asked.add(share.rules, cost, now);
+        self.last_asked = now;
         self.expire(now);
         if cost <= self.latest.left.saturating_add(self.earlier.left) {
             let first = cost.min(self.earlier.left);
+            let until = if first > 0 {
+                self.earlier.until
+            } else {
+                self.latest.until
+            };
             self.earlier.left -= first;
             self.latest.left -= cost - first;
-            self.short = 0;
-            return LeaseVerdict::Admitted;
+            return LeaseVerdict::Admitted(LeaseMark::Batch(until));
         }
-        if self.is_lost(rules, now) {
-            return self.without_store(rules, cost, now);
-        }
-        if self.dry && now < self.not_before {
-            let retry_in = Some(Duration::from_nanos(self.not_before.since(now)));
+        if let Some(until) = self.dry_until.filter(|until| now < *until) {
+            let retry_in = Some(Duration::from_nanos(until.since(now)));
             return LeaseVerdict::Refused { retry_in };
         }
+        // Where the limit is reached, all instances are there at the same moment.
+        let advance = if self.dry_until.is_some() { 0 } else { share.advance() };
+        let owed = self.owed.saturating_add(cost);
+        if owed <= advance.max(cost) {
+            self.owed = owed;
+            return LeaseVerdict::Admitted(LeaseMark::Advance);
+        }
         self.short = self.short.max(cost);
-        LeaseVerdict::Wait
+        LeaseVerdict::Refused { retry_in: None }
+    }
+
+    /// Takes back what a request was given. What it was given from may have ended meanwhile: then it is lost, which is on the
+    /// safe side.
+    pub fn put_back(&mut self, mark: LeaseMark, cost: u64) {
+        match mark {
+            LeaseMark::Advance => self.owed = self.owed.saturating_sub(cost).max(self.telling),
+            LeaseMark::Batch(until) => {
+                for batch in [&mut self.earlier, &mut self.latest] {
+                    if batch.until == until {
+                        batch.left = batch.left.saturating_add(cost);
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether the store should be told something.
+    #[must_use]
+    pub fn is_due(&self, share: Share<'_>, now: Moment) -> bool {
+        !self.is_asking && (self.owed > 0 || self.unused.left > 0 || self.want(share, now) > 0)
     }
 
     /// What the store is to be told now; none: nothing, or it is being asked. Who is given something tells the store, and then
     /// [`granted`](Self::granted) or [`failed`](Self::failed).
-    pub fn exchange(&mut self, rules: &LeaseRules, now: Moment) -> Option<Exchange> {
+    pub fn exchange(&mut self, share: Share<'_>, now: Moment) -> Option<Exchange> {
         self.expire(now);
-        if self
-            .pending
-            .is_some_and(|since| now.since(since) < nanoseconds(rules.patience))
-            || now < self.not_before
-        {
+        if !self.is_due(share, now) {
             return None;
         }
-        let (wanted, left) = (self.wanted(rules, now), self.left(now));
-        // A quarter is left when the next batch is sent for.
-        let ahead = if left > wanted / 4 { 0 } else { wanted };
-        let want = ahead.max(self.short.saturating_sub(left));
-        if want == 0 && self.unused == 0 {
-            return None;
+        let exchange = Exchange {
+            want: self.want(share, now),
+            owed: self.owed,
+            give_back: core::mem::take(&mut self.unused.left),
+            mark: self.unused.mark,
+        };
+        (self.is_asking, self.telling) = (true, self.owed);
+        Some(exchange)
+    }
+
+    /// Everything that can be given back, and what is owed, before the key is forgotten; none: nothing.
+    pub fn end(&mut self) -> Option<Exchange> {
+        for batch in [&mut self.earlier, &mut self.latest] {
+            self.unused.merge(core::mem::take(batch));
         }
-        if self.pending.is_some() {
-            self.lost = self.lost.or(Some(now));
-        }
-        self.pending = Some(now);
-        Some(Exchange {
-            want,
-            give_back: core::mem::take(&mut self.unused),
+        let owed = if self.is_asking {
+            0
+        } else {
+            core::mem::take(&mut self.owed)
+        };
+        let give_back = core::mem::take(&mut self.unused.left);
+        (owed > 0 || give_back > 0).then_some(Exchange {
+            want: 0,
+            owed,
+            give_back,
+            mark: self.unused.mark,
         })
     }
 
-    /// The store gave so many; `more_in` says when there is more, where it was less than was wanted.
-    pub fn granted(&mut self, rules: &LeaseRules, units: u64, more_in: Option<Duration>, now: Moment) {
+    /// The store was asked then, and said this.
+    pub fn granted(&mut self, share: Share<'_>, (reply, asked): (StoreReply, Moment), now: Moment) {
         self.expire(now);
-        if units > 0 {
+        self.owed = self.owed.saturating_sub(core::mem::take(&mut self.telling));
+        (self.is_asking, self.short) = (false, 0);
+        self.elsewhere = reply.left;
+        if reply.units > 0 {
             if self.latest.left > 0 {
-                self.unused = self.unused.saturating_add(self.earlier.left);
-                self.earlier = self.latest;
+                self.unused.merge(core::mem::replace(&mut self.earlier, self.latest));
             }
+            // From when the store was asked: by its own clock the units are no older.
+            let lasts = reply.lasts.unwrap_or(share.rules.ttl).min(share.rules.ttl);
             self.latest = Batch {
-                left: units,
-                until: now.after(rules.ttl),
+                left: reply.units,
+                until: asked.after(lasts),
+                mark: reply.mark,
             };
         }
-        self.short = 0;
-        self.pending = None;
-        self.lost = None;
-        self.dry = more_in.is_some();
-        self.not_before = now.after(more_in.unwrap_or(Duration::ZERO));
+        self.dry_until = reply.more_in.map(|time| now.after(time));
+        self.expire(now);
     }
 
-    /// The store did not answer, or not in a way that can be understood. What it was to be given back is lost with it, which
-    /// is on the safe side.
-    pub fn failed(&mut self, rules: &LeaseRules, now: Moment) {
-        self.pending = None;
-        self.lost = self.lost.or(Some(now));
-        self.dry = false;
-        self.not_before = now.after(rules.patience);
-    }
-
-    /// Whether the store is lost: it failed, or takes longer than it may.
-    #[must_use]
-    pub fn is_lost(&self, rules: &LeaseRules, now: Moment) -> bool {
-        let overdue = |since| now.since(since) >= nanoseconds(rules.patience);
-        self.lost.is_some() || self.pending.is_some_and(overdue)
+    /// The store did not answer, or not in a way that can be understood. What it was to be given back is lost with it, and what is
+    /// owed is told again, both of which is on the safe side.
+    pub fn failed(&mut self) {
+        (self.is_asking, self.telling) = (false, 0);
     }
 
     /// What is left to give out.
@@ -238,28 +267,66 @@ impl Lease {
         live(&self.latest).saturating_add(live(&self.earlier))
     }
 
-    fn expire(&mut self, now: Moment) {
-        for batch in [&mut self.latest, &mut self.earlier] {
+    /// What all instances together have left, as far as is known.
+    #[must_use]
+    pub fn remaining(&self, now: Moment) -> u64 {
+        match self.dry_until {
+            Some(_) => self.left(now),
+            None => self.left(now).saturating_add(self.elsewhere),
+        }
+    }
+
+    /// Units that passed in advance, of which the store does not know yet.
+    #[must_use]
+    pub const fn owed(&self) -> u64 {
+        self.owed
+    }
+
+    /// Whether nothing is lost when the key is forgotten: nobody asked for as long as a lease lasts, and nothing is left or owed.
+    #[must_use]
+    pub fn is_idle(&self, rules: &LeaseRules, now: Moment) -> bool {
+        let quiet = now.since(self.last_asked) >= nanoseconds(rules.ttl);
+        let has_none = self.left(now) == 0 && self.owed == 0 && self.unused.left == 0;
+        quiet && has_none && !self.is_asking && self.dry_until.is_none_or(|until| now >= until)
+    }
+
+    /// Ends batches whose time is over.
+    pub fn expire(&mut self, now: Moment) {
+        for batch in [&mut self.earlier, &mut self.latest] {
             if now >= batch.until {
-                self.unused = self.unused.saturating_add(core::mem::take(&mut batch.left));
+                self.unused.merge(core::mem::take(batch));
             }
         }
     }
 
-    fn without_store(&mut self, rules: &LeaseRules, cost: u64, now: Moment) -> LeaseVerdict {
-        match rules.on_loss {
-            OnLoss::Open => LeaseVerdict::Admitted,
-            OnLoss::Closed => LeaseVerdict::Refused { retry_in: None },
-            OnLoss::LocalShare => match self.share.limit.ask(&mut self.share.state, cost, now).verdict {
-                Verdict::Refused { retry_in } => LeaseVerdict::Refused { retry_in },
-                Verdict::Admitted | Verdict::Delayed(_) => LeaseVerdict::Admitted,
-            },
+    fn want(&self, share: Share<'_>, now: Moment) -> u64 {
+        if self.dry_until.is_some_and(|until| now < until) {
+            return 0;
         }
+        let expected = self.asked.expected(share.rules, now);
+        let wanted = expected.min((share.units() / 2).max(1));
+        let left = self.left(now);
+        // A quarter is left when the next batch is sent for; and for somebody who came once, there is none.
+        let ahead = if left > wanted / 4 || (expected <= 1 && self.dry_until.is_none()) {
+            0
+        } else {
+            wanted
+        };
+        ahead.max(self.short.saturating_sub(left))
     }
+}
 
-    fn wanted(&self, rules: &LeaseRules, now: Moment) -> u64 {
-        let most = rules.burst / u64::from(rules.instances.max(1)) / 2;
-        self.asked.expected(rules, now).min(most.max(1))
+impl Batch {
+    /// Adds what is left of another one. Of two, only what the later one has is told to the store: the other is lost.
+    fn merge(&mut self, other: Self) {
+        if other.left == 0 {
+            return;
+        }
+        if self.left > 0 && other.mark == self.mark {
+            self.left = self.left.saturating_add(other.left);
+        } else if self.left == 0 || other.mark > self.mark {
+            *self = other;
+        }
     }
 }
 

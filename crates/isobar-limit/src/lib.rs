@@ -29,6 +29,7 @@ mod guard;
 mod key;
 mod lease;
 mod rate;
+mod shared;
 mod sketch;
 mod table;
 mod transaction;
@@ -40,7 +41,8 @@ pub use decision::{Decision, Quota, Receipt, Standing, Unit, Verdict, whole_seco
 pub use enforcement::{Effect, Enforcement, Mode};
 pub use guard::{Guard, GuardRules};
 pub use key::Key;
-pub use lease::{Exchange, Lease, LeaseRules, LeaseVerdict, OnLoss};
+pub use lease::{Exchange, Lease, LeaseMark, LeaseRules, LeaseVerdict, Share, StoreReply};
 pub use rate::Rate;
+pub use shared::{KeyName, Shared, SharedAsk, SharedKind, Sharing, Terms};
 pub use table::{Basis, Crowding, Grant, Table, TableSettings};
-pub use transaction::{Claim, Denial, Outcome, Transaction};
+pub use transaction::{Claim, Denial, Outcome, SharedClaim, Transaction};

@@ -14,7 +14,7 @@ use isobar_balance::Moment;
 use crate::algorithm::{Algorithm, State};
 use crate::key::below;
 use crate::sketch::Sketch;
-use crate::{Bandwidth, Decision, Key, Receipt, SlidingLog, Standing, Verdict};
+use crate::{Bandwidth, Decision, Key, LeaseMark, Receipt, SlidingLog, Standing, Verdict};
 
 use self::shard::{Held, MOST_ASKED, Note, Place, Shard, WAYS};
 
@@ -88,6 +88,8 @@ pub enum Basis {
     Entry,
     /// An estimate, because the table was full.
     Sketch,
+    /// What an instance has of a limit that several share; none: nothing was taken.
+    Lease(Option<LeaseMark>),
 }
 
 /// How often a table was too small.
@@ -100,6 +102,15 @@ pub struct Crowding {
 }
 
 impl Grant {
+    /// What was decided for a key without a table.
+    pub(crate) const fn leased(key: Key, decision: Decision, mark: Option<LeaseMark>) -> Self {
+        Self {
+            decision,
+            key,
+            basis: Basis::Lease(mark),
+        }
+    }
+
     /// What it rests on.
     #[must_use]
     pub const fn basis(&self) -> Basis {

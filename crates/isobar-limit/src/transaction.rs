@@ -8,7 +8,10 @@ use core::time::Duration;
 use isobar_balance::Moment;
 
 use crate::algorithm::Algorithm;
-use crate::{Decision, Effect, Enforcement, Grant, Key, Limit, Standing, Table, Unit, Verdict};
+use crate::{
+    Basis, Decision, Effect, Enforcement, Grant, Key, KeyName, Limit, Shared, SharedAsk, Sharing, Standing, Table,
+    Terms, Unit, Verdict,
+};
 
 /// What one limit is asked.
 #[derive(Debug, Clone, Copy)]
@@ -23,6 +26,62 @@ pub struct Claim<'a> {
     pub cost: u64,
     /// Whether its refusal counts.
     pub enforcement: &'a Enforcement,
+    /// With whom its books are kept; none: this instance keeps them alone.
+    pub shared: Option<SharedClaim<'a>>,
+}
+
+/// What is asked where several instances share a limit.
+#[derive(Debug, Clone, Copy)]
+pub struct SharedClaim<'a> {
+    /// Who knows of the others.
+    pub with: &'a dyn Sharing,
+    /// What all instances together let pass.
+    pub terms: &'a Terms,
+    /// What the store calls the key; none: it is known.
+    pub name: Option<KeyName>,
+}
+
+impl Claim<'_> {
+    /// The same, for a key that the store calls so.
+    #[must_use]
+    pub const fn called(mut self, name: Option<KeyName>) -> Self {
+        if let Some(shared) = &mut self.shared {
+            shared.name = name;
+        }
+        self
+    }
+
+    fn ask(&self, now: Moment) -> Grant {
+        let Some(shared) = &self.shared else {
+            return self.table.ask(self.limit, self.key, self.cost, now);
+        };
+        let ask = SharedAsk {
+            key: self.key,
+            name: shared.name.as_ref(),
+            terms: shared.terms,
+            cost: self.cost,
+        };
+        match shared.with.ask(ask, now) {
+            Shared::Decided(decision, mark) => Grant::leased(self.key, decision, mark),
+            Shared::OwnPart(instances) => self.table.ask(&shared.terms.part(instances), self.key, self.cost, now),
+        }
+    }
+
+    /// Corrects a grant to what was really taken; where instances share the limit, to less alone.
+    fn settle(&self, grant: &Grant, actual: u64, now: Moment) {
+        match (grant.basis(), self.shared) {
+            (Basis::Lease(Some(mark)), Some(shared)) => {
+                let back = grant.decision.receipt.cost.saturating_sub(actual);
+                shared.with.put_back(grant.key(), mark, back);
+            }
+            (Basis::Lease(_), _) => {}
+            (Basis::Entry | Basis::Sketch, Some(shared)) => {
+                let part = shared.terms.part(shared.with.instances());
+                self.table.settle(&part, grant, actual, now);
+            }
+            (Basis::Entry | Basis::Sketch, None) => self.table.settle(self.limit, grant, actual, now),
+        }
+    }
 }
 
 /// Why a request does not pass.
@@ -80,7 +139,7 @@ impl Transaction {
             if effect == Effect::Ended {
                 continue;
             }
-            let grant = claim.table.ask(claim.limit, claim.key, claim.cost, now);
+            let grant = claim.ask(now);
             match (grant.decision.verdict, effect) {
                 (Verdict::Refused { .. }, Effect::Binding) => {
                     transaction.give_back(claims, now);
@@ -117,7 +176,7 @@ impl Transaction {
         if let (Some(claim), Some(place)) = (claims.get(index), self.grants.get_mut(index))
             && let Some(grant) = place.take()
         {
-            claim.table.settle(claim.limit, &grant, actual, now);
+            claim.settle(&grant, actual, now);
         }
     }
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 use isobar_balance::{Chance, Moment};
 use isobar_limit::{
     Algorithm, Bandwidth, Claim, Concurrency, Enforcement, FixedWindow, Gcra, Guard, GuardRules, Key, Lease,
-    LeaseRules, Limit, OnLoss, Rate, SlidingLog, SlidingWindow, Table, TableSettings, TokenBucket, Transaction,
+    LeaseRules, Limit, Rate, Share, SharedKind, SlidingLog, SlidingWindow, StoreReply, Table, TableSettings, Terms,
+    TokenBucket, Transaction,
 };
 
 #[global_allocator]
@@ -47,6 +48,7 @@ fn decisions(table: &Table, limits: &[Limit], guard: &Guard, chance: &mut Chance
             key,
             cost: 1 + chance.below(4),
             enforcement: &Enforcement::FULL,
+            shared: None,
         };
         let other = Claim {
             key: Key::new(chance.bits()),
@@ -66,22 +68,37 @@ fn decisions(table: &Table, limits: &[Limit], guard: &Guard, chance: &mut Chance
 }
 
 fn leased(chance: &mut Chance) {
-    let rules = LeaseRules {
+    let terms = Terms {
+        kind: SharedKind::Gcra,
         rate: Rate::per_second(100),
         burst: 100,
-        instances: 2,
+    };
+    let rules = LeaseRules {
         ahead: Duration::from_millis(100),
         ttl: Duration::from_millis(500),
-        patience: Duration::from_millis(20),
-        on_loss: OnLoss::LocalShare,
+        advance: 50,
     };
-    let mut lease = Lease::new(&rules);
+    let share = Share {
+        terms: &terms,
+        rules: &rules,
+        instances: 2,
+    };
+    let mut lease = Lease::default();
     for step in 0..5_000 {
         let now = Moment::new((1 << 40) + step * 1_000_000);
-        lease.ask(&rules, 1, now);
-        match lease.exchange(&rules, now) {
-            Some(_) if chance.below(3) == 0 => lease.failed(&rules, now),
-            Some(exchange) => lease.granted(&rules, exchange.want, None, now),
+        lease.ask(share, 1, now);
+        match lease.exchange(share, now) {
+            Some(_) if chance.below(3) == 0 => lease.failed(),
+            Some(exchange) => {
+                let reply = StoreReply {
+                    units: exchange.want,
+                    left: 0,
+                    more_in: None,
+                    lasts: None,
+                    mark: step,
+                };
+                lease.granted(share, (reply, now), now);
+            }
             None => {}
         }
     }

@@ -150,6 +150,7 @@ fn what_is_given_back_by_all_is_all_there() {
         key: key(index as u64),
         cost: 1,
         enforcement: &Enforcement::FULL,
+        shared: None,
     };
     let claims = [claim(0), claim(1)];
     let (passed, holders) = (AtomicU64::new(0), AtomicU64::new(0));

@@ -205,6 +205,24 @@ state_metrics! {
     LIMIT_ESTIMATED: Counter "isobar_limit_estimated_total" ["limit"];
     /// Keys asked for once that made room for others in a limit's full table.
     LIMIT_EVICTED: Counter "isobar_limit_evicted_total" ["limit"];
+    /// Whether what limits are shared through answers (1) or is lost (0).
+    STORE_UP: Gauge "isobar_limit_store_up" ["store"];
+    /// Instances that share limits through the store, by its last answer.
+    STORE_INSTANCES: Gauge "isobar_limit_store_instances" ["store"];
+    /// Batches that the store answered.
+    STORE_ROUND_TRIPS: Counter "isobar_limit_store_round_trips_total" ["store"];
+    /// What the store was told and asked in batches, one for each key.
+    STORE_EXCHANGES: Counter "isobar_limit_store_exchanges_total" ["store"];
+    /// Batches and connections that failed.
+    STORE_ERRORS: Counter "isobar_limit_store_errors_total" ["store"];
+    /// How long the store took to answer the last batch.
+    STORE_ROUND_TRIP: Gauge "isobar_limit_store_round_trip_seconds" ["store"];
+    /// How long ago the store answered last.
+    STORE_AGE: Gauge "isobar_limit_store_age_seconds" ["store"];
+    /// Keys of shared limits that this instance knows.
+    STORE_KEYS: Gauge "isobar_limit_store_keys" ["store"];
+    /// Units that this instance has leased and not given out.
+    STORE_LEASED: Gauge "isobar_limit_store_leased" ["store"];
     /// Worker threads.
     WORKERS: Gauge "isobar_workers" [];
     /// Whether the instance is finishing what it has and takes no more (1) or not (0).

@@ -13,6 +13,8 @@ pub struct PlanDiff {
     pub upstreams: Vec<(Name, UpstreamChange)>,
     /// Changed limits, by name.
     pub limits: Vec<(Name, LimitChange)>,
+    /// Whether what limits are shared through changes.
+    pub stores: bool,
     /// Whether the access log changes.
     pub access_log: bool,
     /// Whether the admin listener changes.
@@ -69,6 +71,7 @@ impl PlanDiff {
             listeners: listener_changes(old, new),
             upstreams: upstream_changes(old, new),
             limits: limit_changes(old, new),
+            stores: old.stores != new.stores,
             access_log: old.access_log != new.access_log,
             admin: old.admin != new.admin,
         }

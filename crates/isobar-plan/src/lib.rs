@@ -24,6 +24,7 @@ mod retry;
 mod service;
 mod status;
 mod sticky;
+mod store;
 mod tcp;
 mod tls;
 mod udp;
@@ -65,6 +66,10 @@ pub use status::{
     UpstreamStatus, UpstreamTlsStatus,
 };
 pub use sticky::{Learned, LearnedFrom, Otherwise, Secret, Sticky, StickyBy, StickyCookie};
+pub use store::{
+    LeaseRules, OnLoss, SharedKind, SharedLimit, SharedTerms, Store, StoreLayout, StoreLogin, StoreStatus, StoreTls,
+    shared_terms,
+};
 pub use tcp::{ProxyOthers, ProxySources, ProxyVersion, TcpLimits, TcpListener, TcpRoute, TlsRule};
 pub use tls::{
     CertificateFiles, ClientCertificates, Hsts, ListenerTls, ServerTrust, Sessions, TicketKeys, TlsVersion,
@@ -99,6 +104,8 @@ pub struct Plan {
     pub upstreams: Vec<Upstream>,
     /// What routes limit requests by.
     pub limits: Vec<Limit>,
+    /// Through what instances share limits; those that a limit names are there.
+    pub stores: Vec<Store>,
     /// Where finished requests are written down; none: nowhere.
     pub access_log: Option<AccessLog>,
     /// The listener for operators; none: there is none.

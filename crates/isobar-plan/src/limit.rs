@@ -8,7 +8,7 @@ use core::time::Duration;
 use isobar_limit::{Bandwidth, Concurrency, FixedWindow, Gcra, SlidingLog, SlidingWindow, Table, TokenBucket};
 pub use isobar_limit::{GuardRules, Limit as LimitAlgorithm, Mode as LimitMode, Rate};
 
-use crate::{Cidr, HashPart, Name};
+use crate::{Cidr, HashPart, Name, SharedLimit};
 
 /// The most limits that one request may fall under.
 pub const MOST_LIMITS: usize = isobar_limit::Transaction::MOST_CLAIMS;
@@ -74,6 +74,8 @@ pub struct LimitCounting {
     pub costs: Option<Box<LimitCosts>>,
     /// Keys that are sure to find room.
     pub max_keys: u32,
+    /// With whom; none: this instance counts alone.
+    pub shared: Option<SharedLimit>,
 }
 
 /// Where the cost of a request is found.
@@ -337,6 +339,7 @@ mod tests {
             cost: 1,
             costs: None,
             max_keys: 1_000,
+            shared: None,
         }
     }
 

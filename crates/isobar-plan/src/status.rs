@@ -8,7 +8,9 @@ use core::time::Duration;
 
 use isobar_balance::Tier;
 
-use crate::{EjectionCounts, EjectionStatus, LimitNote, ListenerChange, Name, PlanDiff, ServiceChange, ServiceState};
+use crate::{
+    EjectionCounts, EjectionStatus, LimitNote, ListenerChange, Name, PlanDiff, ServiceChange, ServiceState, StoreStatus,
+};
 
 /// A snapshot of the data plane.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +29,8 @@ pub struct Status {
     pub upstreams: Vec<UpstreamStatus>,
     /// The limits on requests.
     pub limits: Vec<RateLimitStatus>,
+    /// What limits are shared through.
+    pub stores: Vec<StoreStatus>,
     /// The access log, where there is one.
     pub access_log: Option<LogStatus>,
 }
@@ -406,6 +410,15 @@ pub enum Event {
         to: RateLimitState,
         /// What people wrote about it.
         of: LimitNote,
+    },
+    /// A store of limits was lost, or answers again.
+    Store {
+        /// Its name.
+        name: Name,
+        /// Why it is lost; none: it answers.
+        lost: Option<String>,
+        /// How many instances share limits through it, as far as is known.
+        instances: u32,
     },
     /// The access log cannot be written.
     AccessLogFailed {

@@ -161,6 +161,7 @@ mod tests {
                     cost: 1,
                     costs: None,
                     max_keys: 10,
+                    shared: None,
                 };
                 let algorithm = counting.algorithm(pace);
                 let counted = Counted {

@@ -84,6 +84,7 @@ pub(crate) fn to_hash(number: usize, key: &[LimitKey]) -> Limit {
             cost: 1,
             costs: None,
             max_keys: MAX_KEYS,
+            shared: None,
         },
         overrides: Vec::new(),
         overrides_file: None,

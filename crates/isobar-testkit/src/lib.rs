@@ -29,6 +29,7 @@ mod postgres;
 mod process;
 mod programs;
 mod quic;
+mod redis;
 mod tcp_server;
 mod tls_server;
 mod udp_server;
@@ -47,7 +48,7 @@ pub use message::{Fields, Head, Request, Response};
 pub use metrics::Metrics;
 pub use origin::{After, Exchange, Origin};
 pub use patience::{PATIENCE, eventually, wait_for};
-pub use peers::{GrpcHealth, Redis};
+pub use peers::GrpcHealth;
 pub use port::{ClosedPort, FullPort};
 pub use postgres::{Postgres, pgbench, psql};
 pub use process::{Process, Signal};
@@ -55,6 +56,7 @@ pub use programs::{
     Curl, Nginx, Wrk, WrkReport, curl, openssl, promtool_check_metrics, sslyze, testssl, varnishtest, wrk, wrk_over_tls,
 };
 pub use quic::{QuicServer, quic_clients_that_move};
+pub use redis::{Redis, RedisCluster, RedisSentinel};
 pub use serde_json;
 pub use tcp_server::{TcpServer, echo};
 pub use tls_server::{TlsConduct, TlsServer};

@@ -1,6 +1,6 @@
-//! Which well-known servers that speak no HTTP/1 can be asked whether they are well?
+//! Which well-known servers that speak no HTTP/1 can be asked whether they are well? Redis has a file of its own.
 //!
-//! Redis is Debian's own; the gRPC server is the one of the Python packages that `cargo xtask test --only packages`
+//! The gRPC server is the one of the Python packages that `cargo xtask test --only packages`
 //! installs beside the compiled program.
 
 use std::fs;
@@ -10,49 +10,8 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::process::{Process, Signal};
-use crate::{Certified, ClosedPort, wait_for};
-
-/// A real Redis that keeps nothing.
-#[derive(Debug)]
-pub struct Redis {
-    process: Process,
-    port: ClosedPort,
-    _directory: TempDir,
-}
-
-impl Redis {
-    /// Starts Redis with these arguments and waits until it listens.
-    #[must_use]
-    #[track_caller]
-    pub fn start(arguments: &[&str]) -> Self {
-        let directory = tempfile::tempdir().expect("a directory");
-        let port = ClosedPort::reserve().expect("a loopback port");
-        let mut command = Command::new("redis-server");
-        command.current_dir(directory.path());
-        command.args(["--bind", "127.0.0.1", "--save", "", "--port"]);
-        command.arg(port.address().port().to_string()).args(arguments);
-        let process = Process::spawn(&mut command).expect("redis-server is installed");
-        wait_for("redis listens", || std::net::TcpStream::connect(port.address()).ok());
-        Self {
-            process,
-            port,
-            _directory: directory,
-        }
-    }
-
-    /// Where it listens.
-    #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.port.address()
-    }
-
-    /// Stops or continues it, without closing its socket.
-    #[track_caller]
-    pub fn signal(&self, signal: Signal) {
-        self.process.signal(signal).expect("redis takes a signal");
-    }
-}
+use crate::process::Process;
+use crate::{Certified, wait_for};
 
 /// What the server runs: it serves until it is killed, and reads the state of its services from files in the working
 /// directory, which are called as the services are and hold a status.

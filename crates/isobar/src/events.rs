@@ -43,7 +43,8 @@ pub(crate) fn log(event: &Event) {
         } => {
             tracing::info!("{}", sentence(event));
         }
-        Event::Limit { .. } => tracing::warn!("{}", sentence(event)),
+        Event::Store { lost: None, .. } => tracing::info!("{}", sentence(event)),
+        Event::Limit { .. } | Event::Store { .. } => tracing::warn!("{}", sentence(event)),
         Event::AccessLogFailed { .. }
         | Event::Certificate { problem: Some(_), .. }
         | Event::UpstreamTls { problem: Some(_), .. } => {
@@ -154,6 +155,7 @@ pub(crate) fn sentence(event: &Event) -> String {
             reason,
         } => format!("failed to secure a connection to server {server} of {upstream}: {reason}"),
         Event::Limit { name, to, of, .. } => limit(name, *to, of),
+        Event::Store { name, lost, instances } => store(name, lost.as_deref(), *instances),
         Event::AccessLogFailed { error } => format!("the access log cannot be written or opened anew: {error}"),
         Event::OutOfDescriptors => {
             "no file descriptors are left; accepting pauses for a moment (raise the limit: ulimit -n)".to_owned()
@@ -183,6 +185,13 @@ fn limit(name: &str, to: RateLimitState, LimitNote { owner, reason }: &LimitNote
     let owner = owner.as_ref().map(|owner| format!("; ask {owner}")).unwrap_or_default();
     let reason = reason.as_ref().map(|reason| format!("; it is there for: {reason}"));
     format!("limit {name} {what}{owner}{}", reason.unwrap_or_default())
+}
+
+fn store(name: &str, lost: Option<&str>, instances: u32) -> String {
+    match lost {
+        None => format!("the limit store {name} answers; instances that share limits through it: {instances}"),
+        Some(why) => format!("the limit store {name} is lost: {why}; limits do what their `on_loss` says"),
+    }
 }
 
 /// The words for a level.
@@ -232,6 +241,19 @@ mod tests {
                 change: ListenerChange::Added,
             },
             "listening on 127.0.0.1:80 (web)",
+        );
+        let store = |lost: Option<&str>| Event::Store {
+            name: "main".into(),
+            lost: lost.map(str::to_owned),
+            instances: 2,
+        };
+        check(
+            store(None),
+            "the limit store main answers; instances that share limits through it: 2",
+        );
+        check(
+            store(Some("READONLY")),
+            "the limit store main is lost: READONLY; limits do what their `on_loss` says",
         );
         check(
             Event::Limit {

@@ -131,6 +131,17 @@ pub(crate) fn fill_in(plan: &mut Plan) -> Result<(), String> {
             known.insert(wanted.file.clone(), Arc::clone(&wanted.pem));
         }
     }
+    for store in &mut plan.stores {
+        let of_store = |Unusable { message, .. }| format!("{message} (store {})", store.name);
+        if let Some(login) = &mut store.login {
+            login.password = passwords::password(&login.file).map_err(of_store)?;
+        }
+        if let Some(tls) = &mut store.tls
+            && let Some(file) = &tls.ca
+        {
+            tls.pem = authorities(file).map_err(of_store)?;
+        }
+    }
     for listener in &mut plan.forward {
         let name = &listener.name;
         let of_listener = |Unusable { message, help }| {

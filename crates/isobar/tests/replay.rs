@@ -337,6 +337,24 @@ fn durations_say_who_was_in_flight() {
     assert_eq!(found["most_refused"][0]["peak"], 1.5);
 }
 
+/// One that instances share is replayed as if one of them had all of it, and nothing of the store is needed for that.
+#[test]
+fn shared_limits_are_those_of_one_instance() {
+    let desk = Desk::new();
+    let lines: String = (0..6)
+        .map(|second| line("192.0.2.1", second, "GET / HTTP/1.1"))
+        .collect();
+    let log = desk.write("access.log", &lines);
+    let store = "{ addresses: \"192.0.2.9:6379\", password_file: /nowhere/password, tls: { ca: /nowhere/ca.pem } }";
+    let config = desk.limits(
+        &format!("all: {{ rate: 4/h, shared: true, on_loss: closed }}\nstores: {{ main: {store} }}"),
+        "[all]",
+    );
+    let value = replayed(&[&log, "--config", &config]);
+    let outcomes = &limit(&value, "all")["outcomes"];
+    assert_eq!((&outcomes["admitted"], &outcomes["refused"]), (&4.into(), &2.into()));
+}
+
 /// What requests cost: as they say, as their answers came to, and in bytes; in the order in which they ended.
 #[test]
 fn costs_are_those_of_service() {

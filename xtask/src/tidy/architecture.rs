@@ -83,6 +83,17 @@ const CRATES: &[Crate] = &[
         &["isobar-balance", "isobar-plan", "isobar-observe"],
     ),
     Crate::new(
+        "isobar-share",
+        Layer::Data,
+        &["isobar-balance", "isobar-limit", "isobar-plan"],
+    ),
+    Crate::new(
+        "isobar-redis",
+        Layer::Data,
+        &["isobar-balance", "isobar-limit", "isobar-plan", "isobar-share"],
+    )
+    .with_sockets("it speaks to Redis"),
+    Crate::new(
         "isobar-l4",
         Layer::Data,
         &[
@@ -108,6 +119,7 @@ const CRATES: &[Crate] = &[
             "isobar-observe",
             "isobar-net",
             "isobar-upstream",
+            "isobar-share",
             "isobar-l4",
         ],
     ),
@@ -140,6 +152,8 @@ const CRATES: &[Crate] = &[
             "isobar-l4",
             "isobar-l7",
             "isobar-forward",
+            "isobar-share",
+            "isobar-redis",
         ],
     ),
     Crate::new(

@@ -69,6 +69,7 @@ fn the_detailed_report_names_every_dependency() {
         "server api/127.0.0.1:9002",
         &odd_upstream,
         &odd_server,
+        "limit store main",
         "access_log",
     ];
     assert_eq!(names, expected);

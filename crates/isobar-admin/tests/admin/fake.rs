@@ -13,7 +13,7 @@ use isobar_observe::{
 use isobar_plan::{
     CertificateStatus, CheckHealth, EngineState, FairStatus, HealthState, LimitStatus, ListenerStatus, LogStatus, Name,
     OrderDone, OrderRefusal, RateLimitState, RateLimitStatus, ReportsStatus, ServerOrder, ServerStatus, ServiceState,
-    Status, UpstreamStatus, UpstreamTlsStatus,
+    Status, StoreStatus, UpstreamStatus, UpstreamTlsStatus,
 };
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -208,6 +208,18 @@ fn well() -> Status {
             bytes: 6_100_000,
             estimated: 3,
             evicted: 2,
+        }],
+        stores: vec![StoreStatus {
+            name: "main".into(),
+            lost: None,
+            instances: 2,
+            round_trips: 20,
+            exchanges: 35,
+            errors: 1,
+            took: Some(Duration::from_micros(500)),
+            age: Some(Duration::from_millis(250)),
+            keys: 5,
+            leased: 40,
         }],
         access_log: Some(LogStatus {
             written: 100,

@@ -8,8 +8,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use isobar_plan::{
-    GuardRules, HashPart, LimitAnswer, LimitCounting, LimitEnforcement, LimitHeaders, LimitKey, LimitKind, LimitNote,
-    LimitPace, MOST_LIMITS,
+    GuardRules, HashPart, LimitAnswer, LimitCounting, LimitEnforcement, LimitHeaders, LimitKey, LimitKind, LimitMode,
+    LimitNote, LimitPace, MOST_LIMITS,
 };
 
 pub(crate) use bytes::of_bytes;
@@ -20,7 +20,7 @@ use crate::document::{
 };
 use crate::problem::{Path, Problem, Problems};
 use crate::setting::Word;
-use crate::units::{Burst, Network, Pace, Span};
+use crate::units::{Burst, Network, Pace, Span, Timestamp};
 
 /// What lies between the values of the parts of a key.
 const BETWEEN: char = '|';
@@ -64,6 +64,8 @@ fn one(name: &Label, written: &Limit, at: Path<'_>, problems: &mut Problems) -> 
         reason,
         expires,
         disarm_above,
+        shared: _,
+        on_loss: _,
         max_keys,
     } = written;
     check(written, at, problems);
@@ -80,6 +82,7 @@ fn one(name: &Label, written: &Limit, at: Path<'_>, problems: &mut Problems) -> 
         cost: self::cost(*algorithm, cost.default.value()),
         costs: costs::costs(written, pace, at.key("cost"), problems),
         max_keys: max_keys.value(),
+        shared: None, // Who with is found out when stores are known.
     };
     isobar_plan::Limit {
         name: name.as_str().into(),
@@ -95,14 +98,22 @@ fn one(name: &Label, written: &Limit, at: Path<'_>, problems: &mut Problems) -> 
             headers: told(*headers),
             jitter: jitter.0.map_or(Duration::ZERO, Span::duration),
         },
-        enforcement: LimitEnforcement {
-            mode: *mode,
-            part: enforce.value() * 100,
-            expires: expires.0.map(crate::units::Timestamp::since_1970),
-            guard: disarm_above.0.as_ref().map(guard),
-        },
+        enforcement: enforcement((*mode, enforce.value()), expires.0, disarm_above.0.as_ref()),
         note: note(owner.as_ref(), reason.as_ref()),
         counting,
+    }
+}
+
+fn enforcement(
+    (mode, percent): (LimitMode, u32),
+    expires: Option<Timestamp>,
+    disarm_above: Option<&LimitGuard>,
+) -> LimitEnforcement {
+    LimitEnforcement {
+        mode,
+        part: percent * 100,
+        expires: expires.map(Timestamp::since_1970),
+        guard: disarm_above.map(guard),
     }
 }
 

@@ -1,9 +1,9 @@
 //! What may be written about a limit?
 
-use isobar_plan::{Direction, Exhausted, LimitMode, MissingKey};
+use isobar_plan::{Direction, Exhausted, LimitMode, MissingKey, OnLoss};
 
 use super::hash::token;
-use super::{HeaderName, HeaderValue, Named, OneOrMore, OrNone, Whole};
+use super::{HeaderName, HeaderValue, Named, OneOrMore, OrNone, SharedThrough, Whole};
 use crate::setting::choice::Choice;
 use crate::setting::section::settings;
 use crate::setting::shape::WordShape;
@@ -71,6 +71,10 @@ settings! {
         expires: OrNone<Timestamp>,
         /// When it disarms itself: it refuses nobody any more once it has refused more than this part of the requests; `none`: never.
         disarm_above: OrNone<LimitGuard>,
+        /// Through which store instances share it: its name, or `true` where there is only one; `none`: each instance counts alone.
+        shared: OrNone<SharedThrough>,
+        /// What happens while that store is lost.
+        on_loss: OnLoss = OnLoss::Local,
         /// Keys that are sure to find room in its table, which takes 61 bytes for each, and for `sliding_log` about 11 more for each request
         /// of the largest rate: `max_keys` times those are 5000000 at most.
         max_keys: Whole<1_000, 67_108_864> = Whole::of(100_000),

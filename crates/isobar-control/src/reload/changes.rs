@@ -46,6 +46,9 @@ pub(super) fn describe(diff: &PlanDiff) -> String {
         };
         clauses.push(format!("limit {name} {verb}"));
     }
+    if diff.stores {
+        clauses.push("stores changed".to_owned());
+    }
     if diff.access_log {
         clauses.push("access log changed".to_owned());
     }
@@ -78,11 +81,13 @@ mod tests {
                     ("login".into(), LimitChange::Restarted),
                     ("per-client".into(), LimitChange::Changed),
                 ],
+                stores: true,
                 access_log: true,
                 admin: true,
             },
             "listener web changed, listener old removed, upstream api changed (+b:1 -a:1), upstream new added, \
-             limit login counts anew, limit per-client changed, access log changed, admin changed",
+             limit login counts anew, limit per-client changed, stores changed, access log changed, \
+             admin changed",
         );
         let settings = UpstreamChange::Changed {
             added: vec![],

@@ -153,7 +153,7 @@ impl Metering for RunningLimit {
                 self.count(worker, outcome);
                 Err(self.used_up(cause, None))
             }
-            Look::Counted(key, _) => self.begin(key, worker, present),
+            Look::Counted { key, .. } => self.begin(key, worker, present),
         }
     }
 }

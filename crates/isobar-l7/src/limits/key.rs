@@ -6,8 +6,9 @@
 use std::hash::{BuildHasher as _, Hasher};
 use std::net::IpAddr;
 
+use aws_lc_rs::digest::{Context, SHA256};
 use isobar_l4::throttle;
-use isobar_limit::Key;
+use isobar_limit::{Key, KeyName};
 use isobar_plan::{Cidr, HashPart, LimitCounting, LimitKey, Listener, Route};
 
 use super::RunningLimit;
@@ -114,6 +115,13 @@ pub(super) fn of(facts: &impl Facts, limit: &RunningLimit) -> (Key, bool) {
     (limit.key(hasher.finish()), is_whole)
 }
 
+/// What the key is called by all instances that share the limit: nobody can choose a value whose name is that of another one.
+pub(super) fn name(facts: &impl Facts, counting: &LimitCounting) -> KeyName {
+    let mut naming = Naming(Context::new(&SHA256));
+    hash(facts, (&counting.key, Prefixes::of(counting)), &mut naming);
+    naming.name()
+}
+
 /// Adds the parts of a key; *returns* whether all of them are there.
 pub(super) fn hash(facts: &impl Facts, (key, prefixes): (&[LimitKey], Prefixes), hasher: &mut impl Hasher) -> bool {
     let mut is_whole = true;
@@ -146,6 +154,40 @@ fn add(facts: &impl Facts, part: &LimitKey, prefixes: Prefixes, hasher: &mut imp
                 true
             }
         },
+    }
+}
+
+/// A hash that is the same everywhere.
+struct Naming(Context);
+
+impl Naming {
+    fn name(self) -> KeyName {
+        let digest = self.0.finish();
+        // 128 bits of 256 are left.
+        digest.as_ref().first_chunk().copied().unwrap_or_default()
+    }
+}
+
+impl Hasher for Naming {
+    fn finish(&self) -> u64 {
+        0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    // Numbers are of the same bytes on all machines.
+    fn write_u32(&mut self, number: u32) {
+        self.write(&number.to_be_bytes());
+    }
+
+    fn write_u128(&mut self, number: u128) {
+        self.write(&number.to_be_bytes());
+    }
+
+    fn write_usize(&mut self, number: usize) {
+        self.write(&(number as u64).to_be_bytes());
     }
 }
 

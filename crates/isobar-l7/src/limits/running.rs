@@ -6,9 +6,13 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use isobar_balance::Moment;
-use isobar_limit::{Claim, Enforcement, Guard, GuardRules, Key, Table, TableSettings, Verdict};
+use isobar_limit::{Claim, Enforcement, Guard, GuardRules, Key, SharedClaim, Table, TableSettings, Verdict};
 use isobar_observe::{LimitOutcome, LimitStats};
-use isobar_plan::{Limit, LimitAlgorithm, LimitCounting, LimitKind, LimitMode, Name, RateLimitState, RateLimitStatus};
+use isobar_plan::{
+    Limit, LimitAlgorithm, LimitCounting, LimitKind, LimitMode, Name, RateLimitState, RateLimitStatus, SharedTerms,
+    shared_terms,
+};
+use isobar_share::{Ledger, Store};
 use isobar_upstream::{Sharded, moment};
 
 use super::bandwidth::Line;
@@ -19,8 +23,10 @@ use super::key;
 pub struct RunningLimit {
     settings: Limit,
     algorithm: LimitAlgorithm,
+    /// What all instances that share it let pass together; none: each counts alone.
+    terms: Option<SharedTerms>,
     /// Other paces by key, sorted.
-    overrides: Box<[(Key, LimitAlgorithm)]>,
+    overrides: Box<[(Key, Pace)]>,
     books: Arc<Books>,
     enforcement: Enforcement,
     /// The same for a limit that refused too much.
@@ -31,10 +37,19 @@ pub struct RunningLimit {
     stats: Arc<Sharded<LimitStats>>,
 }
 
+/// How a limit counts for a key.
+#[derive(Debug)]
+struct Pace {
+    algorithm: LimitAlgorithm,
+    terms: Option<SharedTerms>,
+}
+
 /// What a limit has counted; kept for as long as it counts in the same way.
 #[derive(Debug)]
 struct Books {
     table: Table,
+    /// What this instance has of it, where several share it.
+    ledger: Option<Arc<Ledger>>,
     hasher: RandomState,
     /// Mixed into every key: the limit's number and generation.
     mark: u64,
@@ -44,6 +59,7 @@ struct Books {
 #[derive(Debug, Default)]
 pub struct Limits {
     running: HashMap<Name, Arc<RunningLimit>>,
+    stores: HashMap<Name, Arc<Store>>,
     /// How many books were begun.
     generations: u64,
 }
@@ -60,15 +76,19 @@ pub struct Today {
 impl Limits {
     /// The limits of a plan, in its order, for so many workers. One that is as it was is the same object; one that counts in the same
     /// way keeps what it has counted.
-    pub fn next(&mut self, settings: &[Limit], workers: usize) -> Vec<Arc<RunningLimit>> {
+    pub fn next(&mut self, (settings, stores): (&[Limit], &[Arc<Store>]), workers: usize) -> Vec<Arc<RunningLimit>> {
         let today = Today {
             now: moment(Instant::now()),
             wall: SystemTime::now(),
         };
+        self.stores = stores
+            .iter()
+            .map(|store| (store.name().clone(), Arc::clone(store)))
+            .collect();
         self.next_at(settings, workers, today)
     }
 
-    /// The same at another time than now.
+    /// The same at another time than now, and with the stores of last time: none of them were told of.
     pub fn next_at(&mut self, settings: &[Limit], workers: usize, today: Today) -> Vec<Arc<RunningLimit>> {
         let last = std::mem::take(&mut self.running);
         let limits: Vec<_> = settings
@@ -101,7 +121,7 @@ impl Limits {
             (None, Some(last)) => Arc::new(Books::like(&last.books, &settings.counting)),
             (None, None) => {
                 self.generations += 1;
-                Arc::new(Books::new(&settings.counting, self.generations))
+                Arc::new(Books::new(&settings.counting, &self.stores, self.generations))
             }
         };
         let line = same_key.map(|last| Arc::clone(&last.line)).unwrap_or_default();
@@ -123,6 +143,7 @@ impl Limits {
         };
         RunningLimit {
             algorithm: settings.counting.algorithm(settings.counting.pace),
+            terms: shared_terms(settings.counting.kind, settings.counting.pace),
             overrides: overrides(settings, &books),
             disarmed: Enforcement {
                 mode: LimitMode::Shadow,
@@ -150,8 +171,14 @@ impl Today {
 }
 
 impl Books {
-    fn new(counting: &LimitCounting, generation: u64) -> Self {
+    fn new(counting: &LimitCounting, stores: &HashMap<Name, Arc<Store>>, generation: u64) -> Self {
+        let ledger = counting.shared.as_ref().and_then(|shared| {
+            let store = Arc::clone(stores.get(&shared.store)?);
+            let rules = (shared.leases, shared.on_loss);
+            Some(Arc::new(Ledger::new(store, counting.max_keys, rules)))
+        });
         Self {
+            ledger,
             table: Self::table(counting),
             hasher: RandomState::new(),
             mark: generation,
@@ -161,6 +188,7 @@ impl Books {
     /// Empty ones, in which keys are what they were.
     fn like(other: &Self, counting: &LimitCounting) -> Self {
         Self {
+            ledger: None, // Bytes are counted by each instance alone.
             table: Self::table(counting),
             hasher: other.hasher.clone(),
             mark: other.mark,
@@ -190,7 +218,7 @@ fn lead(last: &HashMap<Name, Arc<RunningLimit>>, limits: &[Arc<RunningLimit>]) {
 }
 
 /// The paces of keys that have one of their own, by key; of several for one the last.
-fn overrides(settings: &Limit, books: &Books) -> Box<[(Key, LimitAlgorithm)]> {
+fn overrides(settings: &Limit, books: &Books) -> Box<[(Key, Pace)]> {
     let counting = &settings.counting;
     let prefixes = key::Prefixes::of(counting);
     let mut by_key = HashMap::new();
@@ -199,7 +227,11 @@ fn overrides(settings: &Limit, books: &Books) -> Box<[(Key, LimitAlgorithm)]> {
         let parts = counting.key.iter().zip(&other.key);
         let mut written = parts.map(|(part, value)| key::add_written(part, value, prefixes, &mut hasher));
         if written.all(|is_possible| is_possible) {
-            by_key.insert(books.key(hasher.finish()), counting.algorithm(other.pace));
+            let pace = Pace {
+                algorithm: counting.algorithm(other.pace),
+                terms: shared_terms(counting.kind, other.pace),
+            };
+            by_key.insert(books.key(hasher.finish()), pace);
         }
     }
     let mut sorted: Vec<_> = by_key.into_iter().collect();
@@ -239,12 +271,13 @@ impl RunningLimit {
     pub fn status(&self, now: Instant) -> RateLimitStatus {
         let table = &self.books.table;
         let crowding = table.crowding();
+        let live = |shard| table.live_in(shard, moment(now)) as u64;
+        let ledger = self.books.ledger.as_ref();
+        let leased = ledger.map_or(0, |ledger| ledger.standing(moment(now)).0);
         RateLimitStatus {
             name: self.name().clone(),
             state: self.state(now),
-            keys: (0..table.shards())
-                .map(|shard| table.live_in(shard, moment(now)) as u64)
-                .sum(),
+            keys: leased + (0..table.shards()).map(live).sum::<u64>(),
             max_keys: self.settings.counting.max_keys,
             bytes: table.bytes() as u64,
             estimated: crowding.estimated,
@@ -309,6 +342,17 @@ impl RunningLimit {
         &self.books.table
     }
 
+    /// What this instance has of it; none: it is not shared.
+    #[must_use]
+    pub fn ledger(&self) -> Option<&Arc<Ledger>> {
+        self.books.ledger.as_ref()
+    }
+
+    /// Whether others have to be told what they call a key.
+    pub(super) fn wants_name(&self, key: Key) -> bool {
+        self.books.ledger.as_ref().is_some_and(|ledger| ledger.wants_name(key))
+    }
+
     pub(super) fn hasher(&self) -> &RandomState {
         &self.books.hasher
     }
@@ -321,16 +365,23 @@ impl RunningLimit {
     /// What is asked for a request with this key.
     pub(super) fn claim(&self, key: Key) -> Claim<'_> {
         let own = self.overrides.binary_search_by_key(&key, |(key, _)| *key).ok();
-        let own = own.and_then(|index| self.overrides.get(index));
+        let own = own.and_then(|index| self.overrides.get(index)).map(|(_, pace)| pace);
+        let terms = own.map_or(&self.terms, |pace| &pace.terms).as_ref();
+        let ledger = self.books.ledger.as_ref();
         Claim {
             table: &self.books.table,
-            limit: own.map_or(&self.algorithm, |(_, algorithm)| algorithm),
+            limit: own.map_or(&self.algorithm, |pace| &pace.algorithm),
             key,
             cost: self.settings.counting.cost,
             enforcement: match self.is_disarmed() {
                 true => &self.disarmed,
                 false => &self.enforcement,
             },
+            shared: ledger.zip(terms).map(|(ledger, terms)| SharedClaim {
+                with: &**ledger,
+                terms,
+                name: None,
+            }),
         }
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use isobar_balance::Moment;
 use isobar_l4::throttle::Way;
-use isobar_limit::{Algorithm as _, Denial, Effect, Grant, Key, Quota, Transaction, Unit, Verdict};
+use isobar_limit::{Algorithm as _, Claim, Denial, Effect, Grant, Key, Quota, Transaction, Unit, Verdict};
 use isobar_observe::LimitOutcome;
 use isobar_plan::{HashPart, LimitAlgorithm, LimitCounting, LimitKind, Settlement};
 
@@ -243,12 +243,13 @@ impl Trial<'_> {
                 self.judgement.refused_by = Some(index);
                 return false;
             }
-            Look::Counted(key, cost) => {
+            Look::Counted { key, cost, .. } => {
                 if let Some(place) = self.places.get_mut(gathered.claims().len()) {
                     *place = index;
                 }
-                gathered.add(limit, (key, cost), self.now);
-                let algorithm = limit.claim(key).limit;
+                let claim = limit.claim(key);
+                gathered.add(limit, Claim { cost, ..claim }, self.now);
+                let algorithm = claim.limit;
                 let capacity = algorithm.standing(&[0; 2], self.now).remaining;
                 let quota = algorithm.quota();
                 self.put(index, |decided| {

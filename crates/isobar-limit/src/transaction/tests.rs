@@ -36,6 +36,7 @@ fn claims<'a>(table: &'a Table, limits: &'a [Limit], enforcement: &'a Enforcemen
         key: Key::new(key),
         cost: 1,
         enforcement,
+        shared: None,
     };
     (1..).zip(limits).map(claim).collect()
 }

@@ -324,7 +324,7 @@ mod tests {
     fn servers_requests_and_speeds_are_found() {
         let (upstream, recorded) = recorded(&log()).unwrap();
         assert_eq!(&*upstream, "api");
-        assert_eq!(recorded.servers, ["a".into(), "b".into(), "c".into()]);
+        assert_eq!(recorded.servers, ["a", "b", "c"].map(Box::<str>::from));
         assert_eq!(recorded.requests.len(), 1200);
         assert_eq!(recorded.speeds(), [1.0, 1.0, 0.25]);
         assert!((recorded.mean() - 0.02).abs() < 1e-9);
