@@ -188,7 +188,9 @@ impl Session {
                 }
                 opened.lull.moved(moved, now);
                 let (due, _) = opened.due(client);
-                client.timer.set(opened.leaves_at.map_or(due, |at| at.min(due)));
+                client
+                    .timer
+                    .set(opened.leaves_at.as_deref().map_or(due, |&at| at.min(due)));
             }
             Relayed::Still => {}
         }
@@ -216,12 +218,16 @@ impl Opened {
         match rules {
             Some((route, _)) => self.lull.due(&self.relay, &route.timeouts.idle),
             // It has a route, or it would not have been opened.
-            None => (self.since, Cause::Internal),
+            None => (client.report.began, Cause::Internal),
         }
     }
 
     fn expired(&self, worker: &Worker, client: &mut Client) -> Cause {
-        if self.leaves_at.is_some_and(|at| at <= worker.shared.wheel.now()) {
+        if self
+            .leaves_at
+            .as_deref()
+            .is_some_and(|&at| at <= worker.shared.wheel.now())
+        {
             return Cause::Drained;
         }
         let (_, cause) = self.due(client);
@@ -245,7 +251,7 @@ impl Opened {
         if is_gone {
             let now = worker.shared.wheel.now();
             let leaves_at = now + worker.world().world.drain_timeout;
-            self.leaves_at = Some(leaves_at);
+            self.leaves_at = Some(Box::new(leaves_at));
             client.timer.set(leaves_at.min(self.due(client).0));
         }
     }

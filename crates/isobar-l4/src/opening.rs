@@ -34,10 +34,10 @@ pub(crate) struct Opened {
     pub(crate) server: Stream,
     pub(crate) place: Place<Kept>,
     pub(crate) lull: Lull,
-    /// When it was connected.
-    pub(crate) since: Instant,
-    /// When it ends because its listener or its server is gone; none: both are there.
-    pub(crate) leaves_at: Option<Instant>,
+    /// How long after its accept it was connected.
+    pub(crate) opened_after_ms: u32,
+    /// When it ends because its listener or its server is gone; none: both are there. Boxed: there is none for nearly all of its time.
+    pub(crate) leaves_at: Option<Box<Instant>>,
     /// The rates that its bytes share; none: they are nobody else's business.
     pub(crate) throttle: Option<Box<Throttle>>,
     /// Its part of the connections that its upstream may have.
@@ -96,12 +96,14 @@ pub(crate) async fn open(worker: &Rc<Worker>, client: &mut Client) -> Result<Box
         introduce(version, client, told.as_ref(), &mut first);
     }
     first.extend_from_slice(&begun.bytes);
+    let now = worker.shared.wheel.now();
+    let opened_after = now.saturating_duration_since(client.report.began);
     Ok(Box::new(Opened {
         relay: Relay::introduced(first, begun.bytes.len() as u64),
         server,
         place,
-        lull: Lull::begin(worker.shared.wheel.now()),
-        since: worker.shared.wheel.now(),
+        lull: Lull::begin(now),
+        opened_after_ms: u32::try_from(opened_after.as_millis()).unwrap_or(u32::MAX),
         leaves_at: None,
         throttle,
         _permit: permit,

@@ -129,7 +129,8 @@ pub(crate) fn carried(worker: &Worker, client: &mut Client, opened: &Opened, cau
     if cause == Cause::ServerAborted {
         stats.failures.count(cause);
     }
-    let lasted = worker.shared.wheel.now().saturating_duration_since(opened.since);
+    let opened_at = client.report.began + Duration::from_millis(opened.opened_after_ms.into());
+    let lasted = worker.shared.wheel.now().saturating_duration_since(opened_at);
     stats.connection_duration.observe(lasted);
 }
 

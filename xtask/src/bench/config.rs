@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn those_with_limits_have_a_listener_under_one() {
-        for name in ["haproxy.cfg", "nginx.conf", "isobar.yaml"] {
+        for name in ["haproxy.cfg", "nginx.conf", "isobar-limit.yaml"] {
             assert!(filled(name).contains("1012"), "{name}");
         }
     }
@@ -165,7 +165,7 @@ mod tests {
 
     #[test]
     fn our_configurations_are_valid() {
-        for name in ["isobar.yaml", "isobar-udp.yaml"] {
+        for name in ["isobar.yaml", "isobar-limit.yaml", "isobar-udp.yaml"] {
             let source = isobar_config::Source {
                 name: name.into(),
                 text: filled(name),

@@ -204,7 +204,11 @@ impl Proxy {
         match self {
             Self::Floor => bail!("the floor has no configuration"),
             Self::Isobar | Self::Unlimited => {
-                let file = config.write(if is_udp { "isobar-udp.yaml" } else { "isobar.yaml" })?;
+                let file = config.write(match config.listener {
+                    Listener::Limited => "isobar-limit.yaml",
+                    _ if is_udp => "isobar-udp.yaml",
+                    _ => "isobar.yaml",
+                })?;
                 start(&setting.isobar, &["run", &file, "--workers", "1"], config.directory)
             }
             Self::Haproxy => {
