@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use isobar_balance::Moment;
 use isobar_l4::throttle::{Meter, Throttle, Way};
 use isobar_limit::{
-    Algorithm as _, Claim, Denial, Effect, Key, KeyName, Outcome, Standing, Transaction, Unit, Verdict,
+    Algorithm as _, Claim, Denial, Effect, Grant, Key, KeyName, Outcome, Standing, Transaction, Unit, Verdict,
 };
 use isobar_observe::{Cause, LimitOutcome};
 use isobar_plan::{LimitHeaders, Listener, MissingKey};
@@ -128,6 +128,24 @@ struct Counted<'a> {
     effect: Effect,
 }
 
+impl Counted<'_> {
+    /// What comes of a request that passes, by what the limit granted it; none: it would have been refused.
+    fn outcome(&self, grant: Option<&Grant>) -> LimitOutcome {
+        let Some(grant) = grant else {
+            return LimitOutcome::ShadowRefused;
+        };
+        match grant.decision.verdict {
+            Verdict::Delayed(_) if self.effect == Effect::Binding => LimitOutcome::Delayed,
+            _ => LimitOutcome::Admitted,
+        }
+    }
+
+    /// Counts a request that this limit let pass.
+    fn passed(&self, outcome: LimitOutcome, worker: usize, now: Moment) {
+        self.limit.decided(worker, (outcome, Verdict::Admitted), now);
+    }
+}
+
 impl<'a> Gathered<'a> {
     /// Nothing yet; the limit only stands for it.
     fn nothing(limit: &'a Arc<RunningLimit>) -> Self {
@@ -162,7 +180,7 @@ impl<'a> Gathered<'a> {
 
 /// How a limit looks at a request before it is asked.
 enum Look {
-    /// It does not hold for it; why.
+    /// It does not hold for it, or would turn it away if it were enforced.
     Passes(LimitOutcome),
     /// It is turned away without being counted.
     Turned(LimitOutcome, Cause),
@@ -219,10 +237,11 @@ fn gather<'a>(
     let mut turned = None;
     for limit in limits {
         match look(&subject, limit, now) {
-            Look::Passes(outcome) => limit.count(asked.worker.id, outcome),
-            Look::Turned(..) if !limit.is_binding(now) => {
-                limit.count(asked.worker.id, LimitOutcome::ShadowRefused);
-                shadow = shadow.or(Some(limit));
+            Look::Passes(outcome) => {
+                limit.count(asked.worker.id, outcome);
+                if outcome == LimitOutcome::ShadowRefused {
+                    shadow = shadow.or(Some(limit));
+                }
             }
             Look::Turned(outcome, cause) => {
                 limit.count(asked.worker.id, outcome);
@@ -250,8 +269,7 @@ fn refused(asked: &Asked<'_>, exchange: &mut Exchange, gathered: &Gathered<'_>, 
     let now = moment(asked.now);
     let Denial { claim: index, decision } = denial;
     for other in gathered.counted().iter().take(index) {
-        let passed = (LimitOutcome::Returned, Verdict::Admitted);
-        other.limit.decided(asked.worker.id, passed, now);
+        other.passed(LimitOutcome::Returned, asked.worker.id, now);
     }
     let (Some(claim), Some(counted)) = (gathered.claims().get(index), gathered.counted().get(index)) else {
         return Cause::Internal;
@@ -307,29 +325,23 @@ fn admitted(
             let meter = bandwidth::meter(limit, claim.key, asked.worker.id);
             exchange.limited.meters.push(meter);
         }
-        let Some(grant) = transaction.grant(index) else {
-            let passed = (LimitOutcome::ShadowRefused, Verdict::Admitted);
-            limit.decided(asked.worker.id, passed, now);
+        let grant = transaction.grant(index);
+        counted.passed(counted.outcome(grant), asked.worker.id, now);
+        let Some(grant) = grant else {
             exchange.limited.would_refuse(limit);
             continue;
         };
-        let is_binding = counted.effect == Effect::Binding;
-        let came_to = match grant.decision.verdict {
-            Verdict::Delayed(_) if is_binding => LimitOutcome::Delayed,
-            _ => LimitOutcome::Admitted,
-        };
-        limit.decided(asked.worker.id, (came_to, Verdict::Admitted), now);
         let quota = claim.limit.quota();
         if quota.unit == Unit::ConcurrentRequests {
             exchange.limited.held.push(Held::new(limit, *claim.limit, *grant));
         }
-        if cost::is_estimate(limit) {
+        if limit.settlement().is_some() {
             exchange
                 .limited
                 .estimates
                 .push(Estimate::new(limit, *claim.limit, *grant));
         }
-        if is_binding && limit.settings().answer.headers == LimitHeaders::Always {
+        if counted.effect == Effect::Binding && limit.settings().answer.headers == LimitHeaders::Always {
             *place = Some(fields::Told {
                 name: limit.name(),
                 quota,
@@ -354,6 +366,10 @@ fn look(facts: &impl Facts, limit: &RunningLimit, now: Moment) -> Look {
     let settings = limit.settings();
     let address = facts.address();
     let is_among = |ranges: &[isobar_plan::Cidr]| ranges.iter().any(|range| range.contains(address));
+    let turned = |outcome, cause| match limit.is_binding(now) {
+        true => Look::Turned(outcome, cause),
+        false => Look::Passes(LimitOutcome::ShadowRefused),
+    };
     if limit.has_ended(now) {
         return Look::Passes(LimitOutcome::Ended);
     }
@@ -361,12 +377,12 @@ fn look(facts: &impl Facts, limit: &RunningLimit, now: Moment) -> Look {
         return Look::Passes(LimitOutcome::Exempt);
     }
     if is_among(&settings.deny) {
-        return Look::Turned(LimitOutcome::Denied, Cause::LimitDenied);
+        return turned(LimitOutcome::Denied, Cause::LimitDenied);
     }
     let (key, is_whole) = key::of(facts, limit);
     match settings.counting.missing {
         MissingKey::Skip if !is_whole => Look::Passes(LimitOutcome::Skipped),
-        MissingKey::Refuse if !is_whole => Look::Turned(LimitOutcome::Refused, Cause::RateLimited),
+        MissingKey::Refuse if !is_whole => turned(LimitOutcome::Refused, Cause::RateLimited),
         _ => Look::Counted {
             key,
             name: limit.wants_name(key).then(|| key::name(facts, &settings.counting)),

@@ -145,10 +145,6 @@ impl Metering for RunningLimit {
                 self.count(worker, outcome);
                 Ok(None)
             }
-            Look::Turned(..) if !self.is_binding(present) => {
-                self.count(worker, LimitOutcome::ShadowRefused);
-                Ok(None)
-            }
             Look::Turned(outcome, cause) => {
                 self.count(worker, outcome);
                 Err(self.used_up(cause, None))

@@ -42,10 +42,6 @@ impl Estimate {
             self.limit.table().settle(&self.algorithm, &grant, actual, now);
         }
     }
-
-    fn settlement(&self) -> Option<&Settlement> {
-        self.limit.settings().counting.costs.as_ref()?.settle.as_ref()
-    }
 }
 
 /// What a request takes of a limit, as far as is known.
@@ -60,17 +56,18 @@ pub(super) fn of(facts: &impl Facts, counting: &LimitCounting) -> u64 {
     said.unwrap_or(counting.cost).min(costs.max)
 }
 
-/// Whether what was taken is corrected later.
-pub(super) fn is_estimate(limit: &RunningLimit) -> bool {
-    let costs = limit.settings().counting.costs.as_ref();
-    costs.is_some_and(|costs| costs.settle.is_some())
+impl RunningLimit {
+    /// What an answer says of what its request cost; none: nothing.
+    pub(super) fn settlement(&self) -> Option<&Settlement> {
+        self.settings().counting.costs.as_ref()?.settle.as_ref()
+    }
 }
 
 /// Corrects what the head of an answer tells the cost of.
 pub(crate) fn settle_by_head(exchange: &mut Exchange, head: &[u8]) {
     let Exchange { limited, response, .. } = exchange;
     for estimate in &mut limited.estimates {
-        let Some(Settlement::Header(name)) = estimate.settlement() else {
+        let Some(Settlement::Header(name)) = estimate.limit.settlement() else {
             continue;
         };
         if let Some(actual) = said(response, head, name.as_bytes()) {
@@ -86,7 +83,7 @@ pub(crate) fn settle_by_bytes(exchange: &mut Exchange) {
         return;
     }
     for estimate in &mut limited.estimates {
-        if let Some(Settlement::Bytes(each)) = estimate.settlement() {
+        if let Some(Settlement::Bytes(each)) = estimate.limit.settlement() {
             estimate.settle(by_bytes(report.bytes_out, *each));
         }
     }
@@ -99,7 +96,11 @@ pub(super) fn by_bytes(bytes: u64, each: u64) -> u64 {
 
 /// Whether a field of an answer is nobody's business but the limits'.
 pub(crate) fn strips(exchange: &Exchange, name: &[u8]) -> bool {
-    let told = exchange.limited.estimates.iter().filter_map(Estimate::settlement);
+    let told = exchange
+        .limited
+        .estimates
+        .iter()
+        .filter_map(|estimate| estimate.limit.settlement());
     { told }
         .any(|settlement| matches!(settlement, Settlement::Header(own) if name.eq_ignore_ascii_case(own.as_bytes())))
 }

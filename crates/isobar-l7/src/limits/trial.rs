@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use isobar_balance::Moment;
 use isobar_l4::throttle::Way;
-use isobar_limit::{Algorithm as _, Claim, Denial, Effect, Grant, Key, Quota, Transaction, Unit, Verdict};
+use isobar_limit::{Algorithm as _, Claim, Denial, Grant, Key, Quota, Transaction, Unit};
 use isobar_observe::LimitOutcome;
 use isobar_plan::{HashPart, LimitAlgorithm, LimitCounting, LimitKind, Settlement};
 
@@ -171,10 +171,6 @@ impl RunningLimit {
         let counted = ways.into_iter().filter(move |(way, _)| bandwidth::counts(kind, *way));
         counted.filter_map(|(way, bytes)| Some((way, bytes?)))
     }
-
-    fn settlement(&self) -> Option<&Settlement> {
-        self.settings().counting.costs.as_ref()?.settle.as_ref()
-    }
 }
 
 /// Asks limits as a live request asks those of its route.
@@ -232,11 +228,6 @@ impl Trial<'_> {
                 limit.count(0, outcome);
                 self.came(index, outcome);
             }
-            Look::Turned(..) if !limit.is_binding(self.now) => {
-                limit.count(0, LimitOutcome::ShadowRefused);
-                self.came(index, LimitOutcome::ShadowRefused);
-                self.judgement.shadow.get_or_insert(index);
-            }
             Look::Turned(outcome, _) => {
                 limit.count(0, outcome);
                 self.came(index, outcome);
@@ -267,8 +258,7 @@ impl Trial<'_> {
 
     fn refused(&mut self, gathered: &Gathered<'_>, denial: Denial) {
         for (counted, place) in gathered.counted().iter().zip(self.places).take(denial.claim) {
-            let passed = (LimitOutcome::Returned, Verdict::Admitted);
-            counted.limit.decided(0, passed, self.now);
+            counted.passed(LimitOutcome::Returned, 0, self.now);
             self.came(place, LimitOutcome::Returned);
         }
         let refusing = gathered.counted().get(denial.claim).zip(self.places.get(denial.claim));
@@ -288,19 +278,13 @@ impl Trial<'_> {
                 let grant = None;
                 self.put(place, |decided| decided.taken = Some(Taken { algorithm, grant, key }));
             }
-            let Some(grant) = transaction.grant(claim) else {
-                let passed = (LimitOutcome::ShadowRefused, Verdict::Admitted);
-                counted.limit.decided(0, passed, self.now);
-                self.came(place, LimitOutcome::ShadowRefused);
-                self.judgement.shadow.get_or_insert(place);
+            let grant = transaction.grant(claim);
+            let outcome = counted.outcome(grant);
+            counted.passed(outcome, 0, self.now);
+            self.came(place, outcome);
+            let Some(grant) = grant else {
                 continue;
             };
-            let outcome = match grant.decision.verdict {
-                Verdict::Delayed(_) if counted.effect == Effect::Binding => LimitOutcome::Delayed,
-                _ => LimitOutcome::Admitted,
-            };
-            counted.limit.decided(0, (outcome, Verdict::Admitted), self.now);
-            self.came(place, outcome);
             if asked.limit.quota().unit == Unit::ConcurrentRequests || counted.limit.settlement().is_some() {
                 let grant = Some(*grant);
                 self.put(place, |decided| decided.taken = Some(Taken { algorithm, grant, key }));
@@ -309,6 +293,9 @@ impl Trial<'_> {
     }
 
     fn came(&mut self, index: usize, outcome: LimitOutcome) {
+        if outcome == LimitOutcome::ShadowRefused {
+            self.judgement.shadow.get_or_insert(index);
+        }
         self.put(index, |decided| decided.came = Came::To(outcome));
     }
 
