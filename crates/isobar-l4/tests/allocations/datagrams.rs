@@ -3,17 +3,14 @@
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use isobar_l4::{OpenConnections, Published, Shared, SiteRoute, UdpSite, Worker, WorkerParts, World, udp};
+use isobar_l4::{OpenConnections, Published, SiteRoute, UdpSite, World, udp};
 use isobar_net::runtime::{Io, WorkerRuntime, run, ways};
-use isobar_net::scratch::Scratch;
-use isobar_net::splice::Pipes;
-use isobar_net::wheel::Wheel;
 use isobar_plan::{FlowKey, FlowRules, Priority, QuicRules, UdpListener, UdpRoute, UpstreamId};
 use isobar_upstream::{Sharded, Upstream};
 
-use crate::{ALLOCATIONS, upstream};
+use crate::{ALLOCATIONS, upstream, worker};
 
 const CLIENTS: usize = 16;
 const WARM_UP: usize = 50;
@@ -107,18 +104,7 @@ fn count(io: Io) {
     let socket = isobar_net::udp::bind(site.listener.address).unwrap();
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, socket.local_addr().unwrap().port()));
     let counted = run(WorkerRuntime { core: None, io }, || async move {
-        let wheel = Wheel::new(Instant::now());
-        let worker = Rc::new(Worker::new(WorkerParts {
-            id: 0,
-            seed: 1,
-            published,
-            shared: Shared {
-                wheel: wheel.clone(),
-                scratch: Rc::new(Scratch::default()),
-                pipes: Pipes::new(1),
-            },
-        }));
-        tokio::task::spawn_local(async move { wheel.drive().await });
+        let worker = worker(published);
         let orders = Rc::new(udp::Orders::new(site));
         tokio::task::spawn_local(udp::serve(worker, orders, socket).unwrap());
         let (sender, mut marks) = tokio::sync::mpsc::channel(2);

@@ -9,6 +9,14 @@ mod upstream;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use isobar_l4::{Published, Shared, Worker, WorkerParts};
+use isobar_net::scratch::Scratch;
+use isobar_net::splice::Pipes;
+use isobar_net::wheel::Wheel;
 
 thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
@@ -44,3 +52,20 @@ unsafe impl GlobalAlloc for Counting {
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
+
+/// The worker of this thread, whose timers run.
+fn worker(published: Arc<Published>) -> Rc<Worker> {
+    let wheel = Wheel::new(Instant::now());
+    let worker = Rc::new(Worker::new(WorkerParts {
+        id: 0,
+        seed: 1,
+        published,
+        shared: Shared {
+            wheel: wheel.clone(),
+            scratch: Rc::new(Scratch::default()),
+            pipes: Pipes::new(1),
+        },
+    }));
+    tokio::task::spawn_local(async move { wheel.drive().await });
+    worker
+}

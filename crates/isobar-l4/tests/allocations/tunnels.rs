@@ -4,14 +4,11 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use isobar_l4::{Accepted, OpenConnections, Published, Shared, Site, SiteRoute, Worker, WorkerParts, World};
+use isobar_l4::{Accepted, OpenConnections, Published, Site, SiteRoute, World};
 use isobar_net::runtime::{Io, WorkerRuntime, run, ways};
-use isobar_net::scratch::Scratch;
-use isobar_net::splice::Pipes;
 use isobar_net::stream::Stream;
-use isobar_net::wheel::Wheel;
 use isobar_plan::{
     GrpcCodes, IdleTimeouts, Priority, Retry, RetryOn, SourceLimits, StatusRanges, TcpLimits, TcpRoute, Timeouts,
     TlsRule, UpstreamId,
@@ -20,7 +17,7 @@ use isobar_route::HostPattern;
 use isobar_upstream::{Sharded, Upstream};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
-use crate::{ALLOCATIONS, LIVE_BYTES, upstream};
+use crate::{ALLOCATIONS, LIVE_BYTES, upstream, worker};
 
 /// Tables that all share have room for 256 when the first are there, so that they do not grow while the others come: some 160 bytes for
 /// each that are not counted here.
@@ -195,18 +192,7 @@ fn measure(io: Io) -> Held {
 
 async fn serve_all(published: Arc<Published>, mut incoming: Receiver<(TcpStream, SocketAddr)>) {
     let site = Arc::clone(&published.world().sites[0]);
-    let wheel = Wheel::new(Instant::now());
-    let worker = Rc::new(Worker::new(WorkerParts {
-        id: 0,
-        seed: 1,
-        published,
-        shared: Shared {
-            wheel: wheel.clone(),
-            scratch: Rc::new(Scratch::default()),
-            pipes: Pipes::new(1),
-        },
-    }));
-    tokio::task::spawn_local(async move { wheel.drive().await });
+    let worker = worker(published);
     while let Some((stream, peer)) = incoming.recv().await {
         assert!(site.open.opens(0, 1000));
         let accepted = Accepted {

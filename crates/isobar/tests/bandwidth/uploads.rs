@@ -26,10 +26,10 @@ fn uploads_of_one_key_share_its_rate_and_downloads_are_free() {
             "{upload:?}"
         );
         // What is in the buffers of the kernel is read a little later than it was sent.
-        assert!((2.5..8.0).contains(&upload.seconds), "{upload:?}");
+        assert!((2.5..4.0).contains(&upload.seconds), "{upload:?}");
     }
     let other = other.end();
-    assert!((1.2..5.0).contains(&other.seconds), "{other:?}");
+    assert!((1.2..2.5).contains(&other.seconds), "{other:?}");
     assert!(held.metric("isobar_limit_upload_bytes_total") >= 9_000_000.0);
     assert_eq!(held.metric("isobar_limit_download_bytes_total"), 0.0);
 }

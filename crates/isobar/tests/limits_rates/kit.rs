@@ -1,5 +1,8 @@
 //! What do tests of limits share?
 
+use std::fs;
+use std::path::PathBuf;
+
 use isobar_testkit::{Client, Configuration, Isobar, Metrics, Origin, Response, binary, serde_json};
 
 /// An instance with limits, its server, and its log on standard output.
@@ -29,6 +32,25 @@ pub(crate) fn routed(limits: &str, routes: &str, listener: &str) -> Limited {
     let origin = Origin::named("a");
     let configuration = Configuration::to(&[origin.address()]).listener(listener).routes(routes);
     run(origin, configuration, limits)
+}
+
+/// A limit `user` with an `overrides_file`, and what it holds at first.
+pub(crate) fn with_file(limit: &str, rates: &str) -> (Limited, PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("rates");
+    fs::write(&path, rates).unwrap();
+    let origin = Origin::named("a");
+    let configuration = Configuration::to(&[origin.address()])
+        .listener("request_limits: [user]")
+        .top(format!("limits:\n  user: {{ {limit}, overrides_file: rates }}"));
+    let file = directory.path().join("isobar.yaml");
+    fs::write(&file, configuration.yaml()).unwrap();
+    let limited = Limited {
+        isobar: binary!().run_file(directory, &file),
+        origin,
+        configuration,
+    };
+    (limited, path)
 }
 
 fn run(origin: Origin, configuration: Configuration, limits: &str) -> Limited {

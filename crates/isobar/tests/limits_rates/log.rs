@@ -3,9 +3,9 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use isobar_testkit::{Client, Configuration, Origin, binary, eventually};
+use isobar_testkit::{Client, eventually};
 
-use crate::kit::{self, Limited, ask, limited};
+use crate::kit::{self, ask, limited};
 
 const WINDOW: Duration = Duration::from_secs(4);
 
@@ -111,22 +111,8 @@ fn a_log_is_a_limit_like_any_other() {
 /// Logs have room for the largest rate of any key: where that changes they begin anew, and where it does not they stay.
 #[test]
 fn keys_with_larger_rates_have_longer_logs() {
-    let directory = tempfile::tempdir().unwrap();
-    let rates = directory.path().join("rates");
-    fs::write(&rates, "partner 9/day\nother 3/day\n").unwrap();
-    let origin = Origin::named("a");
-    let limit = "limits:\n  user: { algorithm: sliding_log, key: \"header:x-user\", rate: 2/day, max_keys: 6000, overrides_file: rates }";
-    let configuration = Configuration::to(&[origin.address()])
-        .listener("request_limits: [user]")
-        .top(limit);
-    let file = directory.path().join("isobar.yaml");
-    fs::write(&file, configuration.yaml()).unwrap();
-    let isobar = binary!().run_file(directory, &file);
-    let limited = Limited {
-        isobar,
-        origin,
-        configuration,
-    };
+    let limit = "algorithm: sliding_log, key: \"header:x-user\", rate: 2/day, max_keys: 6000";
+    let (limited, rates) = kit::with_file(limit, "partner 9/day\nother 3/day\n");
     let passes = |user: &str, times| limited.passes(&format!("x-user: {user}\r\n"), times);
     let passed = [passes("partner", 12), passes("other", 12), passes("anybody", 12)];
     assert_eq!(passed, [9, 3, 2]);

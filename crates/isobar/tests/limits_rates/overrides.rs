@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use isobar_testkit::{Configuration, Origin, binary, eventually};
+use isobar_testkit::{Configuration, binary, eventually};
 
 use crate::kit::{self, limited};
 
@@ -30,22 +30,8 @@ fn keys_of_several_parts_and_addresses_have_rates_too() {
 
 #[test]
 fn a_file_of_rates_is_read_again_when_it_changes() {
-    let directory = tempfile::tempdir().unwrap();
-    let rates = directory.path().join("rates");
-    fs::write(&rates, "# partners\npartner 5/day\n").unwrap();
-    let origin = Origin::named("a");
-    let limit = "limits:\n  user: { key: \"header:x-user\", algorithm: fixed_window, rate: 2/day, overrides: { other: 3/day }, overrides_file: rates }";
-    let configuration = Configuration::to(&[origin.address()])
-        .listener("request_limits: [user]")
-        .top(limit);
-    let file = directory.path().join("isobar.yaml");
-    fs::write(&file, configuration.yaml()).unwrap();
-    let isobar = binary!().run_file(directory, &file);
-    let limited = kit::Limited {
-        isobar,
-        origin,
-        configuration,
-    };
+    let limit = "key: \"header:x-user\", algorithm: fixed_window, rate: 2/day, overrides: { other: 3/day }";
+    let (limited, rates) = kit::with_file(limit, "# partners\npartner 5/day\n");
     let passes = |user: &str, times| limited.passes(&format!("x-user: {user}\r\n"), times);
     assert_eq!(
         [passes("partner", 4), passes("other", 8), passes("anybody", 8)],

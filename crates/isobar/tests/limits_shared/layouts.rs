@@ -47,18 +47,17 @@ fn a_sentinel_puts_another_one_in_its_place() {
     );
 }
 
+/// A store that is all servers of a cluster.
+fn cluster_store(cluster: &mut RedisCluster, more: &str) -> String {
+    let servers = cluster.servers().iter();
+    let addresses: Vec<_> = servers.map(|server| format!("\"{}\"", server.address())).collect();
+    format!("{{ addresses: [{}], mode: cluster, {more} }}", addresses.join(", "))
+}
+
 #[test]
 fn a_cluster_has_keys_on_all_its_servers() {
     let mut cluster = RedisCluster::start();
-    let addresses: Vec<_> = cluster
-        .servers()
-        .iter()
-        .map(|server| format!("\"{}\"", server.address()))
-        .collect();
-    let store = format!(
-        "{{ addresses: [{}], mode: cluster, timeout: 5s }}",
-        addresses.join(", ")
-    );
+    let store = cluster_store(&mut cluster, "timeout: 5s");
     let together = Together::start(2, LIMIT, &store);
     let outcome = together.demand_while(2, Duration::from_secs(5), || {
         let key = |cluster: &mut RedisCluster| {
@@ -82,12 +81,7 @@ fn a_cluster_has_keys_on_all_its_servers() {
 #[test]
 fn a_cluster_loses_a_server() {
     let mut cluster = RedisCluster::start();
-    let addresses: Vec<_> = cluster
-        .servers()
-        .iter()
-        .map(|server| format!("\"{}\"", server.address()))
-        .collect();
-    let store = format!("{{ addresses: [{}], mode: cluster }}", addresses.join(", "));
+    let store = cluster_store(&mut cluster, "timeout: 100ms");
     let together = Together::start(2, LIMIT, &store);
     let outcome = together.demand_while(2, Duration::from_secs(7), || {
         let place = isobar_testkit::wait_for("a server has the key", || {
