@@ -248,8 +248,9 @@ fn garbage_is_passed_on_and_does_no_harm() {
     let server = UdpServer::echo("");
     for settings in ["{}", "{ quic: { id_bytes: 20 } }", "{ flow: client, max_flows: 3 }"] {
         let isobar = binary!().run(&udp(&[server.address()]).listener(format!("udp: {settings}")));
-        for seed in 0..200 {
-            let client = client(isobar.address());
+        // They keep their ports: whoever had one next would be told what was meant for another.
+        let clients: Vec<_> = (0..200).map(|_| client(isobar.address())).collect();
+        for (seed, client) in clients.iter().enumerate() {
             let mut datagram = noise(seed, seed as u64);
             // As many long headers as short ones.
             if let Some(first) = datagram.first_mut() {
