@@ -5,14 +5,17 @@
 //! `isobar-wire`'s to say, and which server is `isobar-balance`'s.
 //!
 //! Each flow has a socket of its own towards its server, so that the kernel tells whose answers are whose, and that a server is not
-//! there. A worker serves the clients whom the kernel gives it: the flows of one client are all with one worker for as long as the
+//! there. `sockets` has them all, those as well that wait for another flow. A worker serves the clients whom the kernel gives it: the flows of one client are all with one worker for as long as the
 //! client keeps its address.
 
+mod due;
 mod flow;
 mod ids;
 mod inward;
 mod orders;
 mod outward;
+mod resting;
+mod sockets;
 
 use std::collections::hash_map::RandomState;
 use std::future::poll_fn;
@@ -22,7 +25,8 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use isobar_net::udp::{Inbox, Peers, ReadyPeers, Socket};
+use isobar_net::limits::descriptor_limit;
+use isobar_net::udp::{Inbox, ReadyPeers, Socket};
 use isobar_net::wheel::Timer;
 use isobar_observe::{Cause, ListenerStats};
 use isobar_plan::{FlowKey, FlowRules};
@@ -31,11 +35,13 @@ use isobar_wire::udp::{Flow, FlowLimits, Flows, KeyedBy, QuicIds};
 pub use ids::ServerIds;
 pub use orders::Orders;
 
-use self::flow::{Carried, Served};
+use self::flow::{Carried, Means, Served};
 use self::inward::Queue;
 use self::outward::Answers;
+use self::sockets::Sockets;
 use crate::Worker;
 use crate::worker::LocalUdpSite;
+use crate::world::World;
 
 /// Batches that are carried, in each direction, before other tasks have their turn.
 const MAX_BATCHES: usize = 16;
@@ -48,7 +54,7 @@ struct Udp {
     worker: Rc<Worker>,
     orders: Rc<Orders>,
     socket: Socket,
-    peers: Peers,
+    sockets: Sockets,
     site: Rc<LocalUdpSite>,
     flows: Flows<RandomState>,
     /// By the number of the flow.
@@ -88,7 +94,7 @@ impl Udp {
         let site = worker.world().udp_site_or_orphan(&orders.site());
         Ok(Self {
             socket: Socket::from_std(socket)?,
-            peers: Peers::new()?,
+            sockets: Sockets::new(worker.shared.wheel.now())?,
             flows: flows(&site),
             carried: Vec::new(),
             timer: worker.shared.wheel.timer(),
@@ -138,7 +144,7 @@ impl Udp {
     fn poll_batch(&mut self, cx: &mut Context<'_>, inbox: &mut Inbox) -> bool {
         let mut any = false;
         // Answers first: flows end with them.
-        if let Poll::Ready(Ok(())) = self.peers.poll(cx, &mut self.ready) {
+        if let Poll::Ready(Ok(())) = self.sockets.poll(cx, &mut self.ready) {
             self.pass_back(inbox);
             any = true;
         }
@@ -182,6 +188,8 @@ impl Udp {
             limits.max_flows = 0;
         }
         self.flows.set_limits(limits);
+        // Those that rest may be of servers that are gone.
+        self.sockets.start_over(at_rest(&self.site, limits, &world.world));
         let leaves_at = self.worker.shared.wheel.now() + world.world.drain_timeout;
         for carried in self.carried.iter_mut().flatten() {
             let is_gone = world.udp_site(&carried.site.site.listener.name).is_none();
@@ -200,7 +208,9 @@ impl Udp {
 
     /// Ends flows whose time is over; whether there may be more of them.
     fn expire(&mut self) -> bool {
-        let now = self.now();
+        let now = self.worker.shared.wheel.now();
+        self.sockets.handle_timeout(now);
+        let now = now.saturating_duration_since(self.origin);
         for _ in 0..MAX_ENDS {
             let Some(flow) = self.flows.handle_timeout(now) else {
                 self.expire_leaving();
@@ -240,7 +250,8 @@ impl Udp {
 
     fn set_timer(&self, cx: &mut Context<'_>) {
         let idle = self.flows.poll_timeout().map(|after| self.origin + after);
-        match [idle, self.leaves_at].into_iter().flatten().min() {
+        let rested = self.sockets.poll_timeout();
+        match [idle, rested, self.leaves_at].into_iter().flatten().min() {
             Some(at) => self.timer.set(at),
             None => self.timer.clear(),
         }
@@ -250,7 +261,11 @@ impl Udp {
     /// A flow ended, in `flows` as well: lets go of what is held for it.
     fn over(&mut self, index: usize, cause: Cause) {
         if let Some(carried) = self.carried.get_mut(index).and_then(Option::take) {
-            carried.finish(&self.worker, cause);
+            let means = Means {
+                worker: &self.worker,
+                sockets: &mut self.sockets,
+            };
+            carried.finish(means, cause);
         }
     }
 
@@ -275,12 +290,31 @@ fn flows(site: &LocalUdpSite) -> Flows<RandomState> {
     Flows::new(keyed_by, quic, limits(site), RandomState::new())
 }
 
+/// How many sockets may rest: with all workers and listeners an eighth of the descriptors that there may be.
+fn at_rest(site: &LocalUdpSite, limits: FlowLimits, world: &World) -> usize {
+    let FlowRules {
+        responses,
+        reuse_sockets,
+        ..
+    } = site.site.listener.flows;
+    if !reuse_sockets || responses.is_none_or(|each| each == 0) {
+        return 0;
+    }
+    let shares = workers(site).saturating_mul(world.udp.len().max(1) as u64);
+    let most = (descriptor_limit() / 8 / shares).min(limits.max_flows.into());
+    usize::try_from(most).unwrap_or(usize::MAX)
+}
+
+fn workers(site: &LocalUdpSite) -> u64 {
+    site.site.open.by_worker().count().max(1) as u64
+}
+
 /// What one worker's flows are held to.
 fn limits(site: &LocalUdpSite) -> FlowLimits {
     let rules = &site.site.listener.flows;
-    let workers = u32::try_from(site.site.open.by_worker().count()).unwrap_or(u32::MAX);
+    let workers = u32::try_from(workers(site)).unwrap_or(u32::MAX);
     FlowLimits {
-        max_flows: rules.max_flows.div_ceil(workers.max(1)),
+        max_flows: rules.max_flows.div_ceil(workers),
         idle_timeout: rules.idle_timeout,
         requests: rules.requests,
         responses: rules.responses,

@@ -23,6 +23,14 @@ pub fn raise_descriptor_limit() -> io::Result<u64> {
     Ok(maximum.unwrap_or(u64::MAX))
 }
 
+/// How many descriptors this process may have open, as of now.
+///
+/// *Cost*: a system call.
+#[must_use]
+pub fn descriptor_limit() -> u64 {
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
 /// Has memory come in small pages from now on, whatever the machine prefers.
 ///
 /// With huge pages 2 MiB come at a time, of which an idle connection uses a few scattered pieces: some hundred bytes each over plain
@@ -58,5 +66,6 @@ mod tests {
         let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
         assert_eq!(current, maximum);
         assert_eq!(current.unwrap_or(u64::MAX), limit);
+        assert_eq!(descriptor_limit(), limit);
     }
 }

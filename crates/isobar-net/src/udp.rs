@@ -362,6 +362,12 @@ impl fmt::Debug for ReadyPeers {
 }
 
 impl ReadyPeers {
+    /// Whether there may be more of them than these.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.count == BATCH
+    }
+
     /// The numbers.
     pub fn iter(&self) -> impl Iterator<Item = usize> + '_ {
         let events = self.events.iter().take(self.count);
@@ -399,7 +405,6 @@ impl Peers {
     ///
     /// *Cost*: one system call; no allocation.
     pub fn poll(&self, cx: &mut Context<'_>, found: &mut ReadyPeers) -> Poll<io::Result<()>> {
-        let at_once = rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 };
         let Some(watch) = self.watch.watch() else {
             return Poll::Pending;
         };
@@ -408,19 +413,38 @@ impl Peers {
                 // Cleared first: what comes from now on makes the reactor tell again.
                 ready!(watch.poll_read_ready(cx))?.clear_ready();
             }
-            found.count = match epoll::wait(self.watch.socket(), &mut found.events, Some(&at_once)) {
-                Ok(count) => count,
-                Err(rustix::io::Errno::INTR) => {
+            match self.wait(found) {
+                Ok(()) => {}
+                Err(error) if error.kind() == ErrorKind::Interrupted => {
                     self.has_more.set(true);
                     continue;
                 }
-                Err(error) => return Poll::Ready(Err(error.into())),
-            };
-            self.has_more.set(found.count == BATCH);
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+            self.has_more.set(found.is_full());
             if found.count > 0 {
                 return Poll::Ready(Ok(()));
             }
         }
+    }
+
+    /// Finds out which peers have something at this moment, whatever the reactor has heard. They are told of by
+    /// [`poll`](Self::poll) as well, the next time.
+    ///
+    /// *Cost*: one system call; no allocation. *Errors*: a signal came, and it is to be asked again.
+    pub fn look(&self, found: &mut ReadyPeers) -> io::Result<()> {
+        self.wait(found)?;
+        if found.count > 0 {
+            self.has_more.set(true);
+        }
+        Ok(())
+    }
+
+    fn wait(&self, found: &mut ReadyPeers) -> io::Result<()> {
+        let at_once = rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 };
+        found.count = 0;
+        found.count = epoll::wait(self.watch.socket(), &mut found.events, Some(&at_once))?;
+        Ok(())
     }
 
     /// A peer that was told of may have more than was received.

@@ -1,4 +1,4 @@
-//! Why did a datagram of a client go nowhere?
+//! Why did a datagram go nowhere?
 
 use crate::Counter;
 use crate::catalogue::{Cell, Reading};
@@ -20,11 +20,13 @@ pub enum DropReason {
     ToServer,
     /// The kernel did not take it on its way to the client.
     ToClient,
+    /// It came from a server after the last that was expected.
+    Unexpected,
 }
 
 impl DropReason {
     /// Every reason.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Full,
         Self::Unanswerable,
         Self::ProxyHeader,
@@ -32,6 +34,7 @@ impl DropReason {
         Self::Draining,
         Self::ToServer,
         Self::ToClient,
+        Self::Unexpected,
     ];
 
     /// The word for it in metrics.
@@ -45,6 +48,7 @@ impl DropReason {
             Self::Draining => "draining",
             Self::ToServer => "to_server",
             Self::ToClient => "to_client",
+            Self::Unexpected => "unexpected",
         }
     }
 }

@@ -167,7 +167,7 @@ shards! {
         failures: Failures = "isobar_server_failures_total",
         /// Requests this server failed that were tried again.
         retries: Counter = "isobar_server_retries_total",
-        /// Connections made to the server.
+        /// Connections made to the server, and sockets opened for flows of UDP.
         connections_opened: Counter = "isobar_server_connections_opened_total",
         /// TLS handshakes with the server that were completed.
         tls_handshakes: Counter = "isobar_server_tls_handshakes_total",
@@ -175,7 +175,7 @@ shards! {
         tls_resumptions: Counter = "isobar_server_tls_resumptions_total",
         /// TLS handshakes with the server that failed, by why.
         tls_failures: ByTlsReason = "isobar_server_tls_failures_total",
-        /// Requests sent on a connection that had carried others before.
+        /// Requests and flows of UDP sent on a connection, or from a socket, that had carried others before.
         connections_reused: Counter = "isobar_server_connections_reused_total",
         /// Bytes of request bodies, or of TCP connections and datagrams, given to the server.
         request_body_bytes: Counter = "isobar_server_request_body_bytes_total",
@@ -197,7 +197,7 @@ shards! {
         first_byte: Histogram = "isobar_server_first_byte_seconds",
         /// Time from the start of sending a request to the last byte of the answer; upgraded connections are left out.
         duration: Histogram = "isobar_server_duration_seconds",
-        /// Time from the making of a TCP connection, or of the socket of a flow of UDP, to the server to its end.
+        /// Time from the making of a TCP connection to the server, or from the beginning of a flow of UDP to it, to the end.
         connection_duration: Histogram = "isobar_server_connection_duration_seconds",
     }
 

@@ -33,6 +33,8 @@ pub struct FlowRules {
     pub requests: Option<u32>,
     /// Datagrams of the server that are expected for each of the client; none: nobody knows.
     pub responses: Option<u32>,
+    /// Whether the socket of a flow that came to its last expected answer carries others later.
+    pub reuse_sockets: bool,
     /// How clients of QUIC are known by their connection IDs; none: they are not.
     pub quic: Option<QuicRules>,
 }

@@ -47,17 +47,24 @@ impl UdpServer {
     #[must_use]
     #[track_caller]
     pub fn start(answer: impl Fn(&[u8]) -> Vec<Vec<u8>> + Send + 'static) -> Self {
-        Self::on(UdpSocket::bind("127.0.0.1:0").expect("a port"), answer)
+        Self::speaking(each(answer))
+    }
+
+    /// Starts one that does this with a datagram: it is given the socket, who sent the datagram, and what it says.
+    #[must_use]
+    #[track_caller]
+    pub fn speaking(act: impl FnMut(&UdpSocket, SocketAddr, &[u8]) + Send + 'static) -> Self {
+        Self::on(UdpSocket::bind("127.0.0.1:0").expect("a port"), act)
     }
 
     /// Starts one at a port on which nobody was.
     #[must_use]
     #[track_caller]
     pub fn at(port: &ClosedUdpPort, answer: impl Fn(&[u8]) -> Vec<Vec<u8>> + Send + 'static) -> Self {
-        Self::on(bound(port.address).expect("the port"), answer)
+        Self::on(bound(port.address).expect("the port"), each(answer))
     }
 
-    fn on(socket: UdpSocket, answer: impl Fn(&[u8]) -> Vec<Vec<u8>> + Send + 'static) -> Self {
+    fn on(socket: UdpSocket, mut act: impl FnMut(&UdpSocket, SocketAddr, &[u8]) + Send + 'static) -> Self {
         let address = socket.local_addr().expect("an address");
         socket.set_read_timeout(Some(LOOK)).expect("a timeout");
         let shared: Arc<Mutex<Shared>> = Arc::default();
@@ -73,10 +80,7 @@ impl UdpServer {
                 shared.received.push(datagram.to_vec());
                 shared.from.insert(from);
                 drop(shared);
-                for answer in answer(datagram) {
-                    // Whether it arrives is the client's to see.
-                    let _ = socket.send_to(&answer, from);
-                }
+                act(&socket, from, datagram);
             }
         });
         Self {
@@ -131,6 +135,16 @@ impl ClosedUdpPort {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+}
+
+/// Sends whoever sent a datagram what it is answered with.
+fn each(answer: impl Fn(&[u8]) -> Vec<Vec<u8>>) -> impl FnMut(&UdpSocket, SocketAddr, &[u8]) {
+    move |socket, from, datagram| {
+        for answer in answer(datagram) {
+            // Whether it arrives is the client's to see.
+            let _ = socket.send_to(&answer, from);
+        }
     }
 }
 

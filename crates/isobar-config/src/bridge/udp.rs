@@ -118,6 +118,7 @@ fn flows(written: &UdpFlows, at: Path<'_>, problems: &mut Problems) -> FlowRules
         max_flows,
         requests,
         responses,
+        reuse_sockets,
         quic,
     } = written;
     let ends_early = requests.0.is_some() || responses.0.is_some();
@@ -133,6 +134,7 @@ fn flows(written: &UdpFlows, at: Path<'_>, problems: &mut Problems) -> FlowRules
         max_flows: max_flows.value(),
         requests: requests.0.map(|requests| requests.value()),
         responses: responses.0.map(|responses| responses.value()),
+        reuse_sockets: *reuse_sockets,
         quic: quic.as_ref().map(|QuicIds { id_bytes }| QuicRules {
             // The type of the document keeps it within the plan's.
             id_bytes: u8::try_from(id_bytes.value()).unwrap_or(u8::MAX),

@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use isobar_balance::{Otherwise, Outcome};
-use isobar_net::udp::Peer;
 use isobar_observe::{Cause, Picked};
 use isobar_upstream::{Ask, Home, Permit, Place, Refusal, Server, moment};
 use isobar_wire::proxy_protocol::{Endpoints, ProxyHeader, ProxyVersion, Tlvs, Transport};
 use isobar_wire::udp::{ConnectionId, Flow};
 
+use super::due::Due;
+use super::sockets::{Held, Made, Sockets};
 use crate::Worker;
 use crate::connecting::is_ours;
 use crate::key;
@@ -58,11 +59,20 @@ pub(super) struct Carried {
     pub(super) leaves_at: Option<Instant>,
 }
 
+/// What a flow has its server by.
+#[derive(Debug)]
+pub(super) struct Means<'a> {
+    pub(super) worker: &'a Worker,
+    pub(super) sockets: &'a mut Sockets,
+}
+
 /// A server, as one flow has it.
 #[derive(Debug)]
 pub(super) struct Served {
-    pub(super) peer: Peer,
+    pub(super) socket: Held,
     pub(super) place: Place<Kept>,
+    /// What it is to send.
+    pub(super) due: Due,
     since: Instant,
     /// Whether it has answered.
     answers: bool,
@@ -100,10 +110,11 @@ impl Carried {
     /// Has the flow a server. One that is no longer given anything is left for another, where there is one.
     ///
     /// *Errors*: there is none, and why. *Cost*: a load where it has one; otherwise a socket.
-    pub(super) fn settle(&mut self, worker: &Worker, home: Option<&Arc<Server>>) -> Result<Settled, Cause> {
+    pub(super) fn settle(&mut self, means: Means<'_>, home: Option<&Arc<Server>>) -> Result<(), Cause> {
+        let Means { worker, sockets } = means;
         let left = match &self.served {
             None => None,
-            Some(served) if served.place.server().server.is_available() => return Ok(Settled::AsBefore),
+            Some(served) if served.place.server().server.is_available() => return Ok(()),
             Some(served) => Some(Arc::clone(&served.place.server().server)),
         };
         let mut failure = None;
@@ -114,17 +125,19 @@ impl Carried {
                         .as_ref()
                         .is_some_and(|left| Arc::ptr_eq(left, &place.server().server)) =>
                 {
-                    return Ok(Settled::AsBefore);
+                    return Ok(());
                 }
                 Ok(place) => place,
                 // It goes on with what it has.
-                Err(_) if left.is_some() => return Ok(Settled::AsBefore),
+                Err(_) if left.is_some() => return Ok(()),
                 Err(cause) => return Err(self.refused(worker, failure.unwrap_or(cause))),
             };
-            match self.open(worker, place) {
+            match self.open(worker, sockets, place) {
                 Ok(served) => {
-                    self.served = Some(served);
-                    return Ok(Settled::Anew);
+                    if let Some(left) = self.served.replace(served) {
+                        sockets.close(left.socket);
+                    }
+                    return Ok(());
                 }
                 Err(cause @ Cause::ConnectFailed) => failure = Some(cause),
                 Err(cause) => return Err(self.refused(worker, cause)),
@@ -180,7 +193,7 @@ impl Carried {
         }
     }
 
-    fn open(&mut self, worker: &Worker, place: Place<Kept>) -> Result<Served, Cause> {
+    fn open(&mut self, worker: &Worker, sockets: &mut Sockets, place: Place<Kept>) -> Result<Served, Cause> {
         let max = place.view().settings().limits.max_connections;
         let permit = Permit::take(self.site.upstream.upstream(), max).ok_or(Cause::MaxConnections)?;
         self.report.tries(place.server());
@@ -189,13 +202,18 @@ impl Carried {
         let stats = server.stats(worker.id);
         stats.requests.increment();
         let address = server.next_address().ok_or(Cause::NoServer)?;
-        match Peer::connect(address) {
-            Ok(peer) => {
-                stats.connections_opened.increment();
+        let now = worker.shared.wheel.now();
+        match sockets.connect(address, self.flow.index(), now) {
+            Ok((socket, made)) => {
+                match made {
+                    Made::Anew => stats.connections_opened.increment(),
+                    Made::Before => stats.connections_reused.increment(),
+                }
                 Ok(Served {
-                    peer,
+                    socket,
                     place,
-                    since: worker.shared.wheel.now(),
+                    due: Due::new(self.site.site.listener.flows.responses),
+                    since: now,
                     answers: false,
                     _permit: permit,
                 })
@@ -221,13 +239,14 @@ impl Carried {
     }
 
     /// Its server was said not to be there; the next datagram finds another.
-    pub(super) fn failed(&mut self, worker: &Worker, error: &io::Error) {
+    pub(super) fn failed(&mut self, means: Means<'_>, error: &io::Error) {
         if !isobar_net::udp::is_of_the_peer(error) {
             return;
         }
         if let Some(served) = self.served.take() {
-            self.close(worker, &served);
-            self.unreachable(worker, &served.place);
+            self.closed(means.worker, &served);
+            self.unreachable(means.worker, &served.place);
+            means.sockets.close(served.socket);
         }
     }
 
@@ -244,9 +263,13 @@ impl Carried {
     }
 
     /// Counts datagrams that its server sent.
-    pub(super) fn answered(&mut self, worker: &Worker, (datagrams, bytes): (u64, u64)) {
+    pub(super) fn answered(&mut self, means: Means<'_>, (datagrams, bytes): (u64, u64)) {
+        let Means { worker, sockets } = means;
         self.report.bytes_out += bytes;
         let Some(served) = &mut self.served else { return };
+        if served.due.came(datagrams) {
+            sockets.exceeded(&served.socket, worker.shared.wheel.now());
+        }
         let stats = served.place.server().server.stats(worker.id);
         stats.datagrams_received.add(datagrams);
         stats.response_body_bytes.add(bytes);
@@ -274,7 +297,8 @@ impl Carried {
     }
 
     /// Counts it, now that it is over, and writes its line.
-    pub(super) fn finish(mut self: Box<Self>, worker: &Worker, cause: Cause) {
+    pub(super) fn finish(mut self: Box<Self>, means: Means<'_>, cause: Cause) {
+        let Means { worker, sockets } = means;
         if let Some(id) = self.id.take() {
             self.site.site.ids.leave(&id);
         }
@@ -285,12 +309,17 @@ impl Carried {
             cause => cause,
         };
         if let Some(served) = self.served.take() {
-            self.close(worker, &served);
+            let now = self.closed(worker, &served);
             if cause == Cause::ReadTimeout {
                 let waited = self.site.site.listener.flows.idle_timeout;
                 let failure = Outcome::Failure { retry_after: None };
                 served.place.server().server.stats(worker.id).failures.count(cause);
-                served.place.finished(worker.shared.wheel.now(), waited, failure);
+                served.place.finished(now, waited, failure);
+            }
+            if cause == Cause::Complete && served.due.is_settled() && !served.is_gone() {
+                sockets.rest(served.socket, now);
+            } else {
+                sockets.close(served.socket);
             }
         }
         let site = &self.site.site;
@@ -306,11 +335,14 @@ impl Carried {
         site.open.closed(worker.id);
     }
 
-    /// Counts what its server carried.
-    fn close(&self, worker: &Worker, served: &Served) {
-        let lasted = worker.shared.wheel.now().saturating_duration_since(served.since);
+    /// Counts how long it had its server; the time.
+    fn closed(&self, worker: &Worker, served: &Served) -> Instant {
+        let now = worker.shared.wheel.now();
         let stats = served.place.server().server.stats(worker.id);
-        stats.connection_duration.observe(lasted);
+        stats
+            .connection_duration
+            .observe(now.saturating_duration_since(served.since));
+        now
     }
 }
 
@@ -319,13 +351,6 @@ impl Served {
     pub(super) fn is_gone(&self) -> bool {
         self.place.server().own.is_retired()
     }
-}
-
-/// Whether a flow has another server than before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Settled {
-    AsBefore,
-    Anew,
 }
 
 /// The header that stands before each datagram; nothing where servers want none. What a proxy in front said is passed on.

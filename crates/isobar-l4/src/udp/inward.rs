@@ -6,8 +6,8 @@ use isobar_wire::proxy_protocol::{Endpoints, ProxyHeader, ProxyVersion, Transpor
 use isobar_wire::udp::{self, ConnectionId, Datagram, Flow, Handled};
 
 use super::Udp;
-use super::flow::{Begun, Carried, Ends, Served, Settled};
-use crate::{Worker, proxy};
+use super::flow::{Begun, Carried, Ends, Means, Served};
+use crate::proxy;
 
 /// Datagrams of a batch that wait to be sent, so that those of one flow are sent with one call.
 #[derive(Debug, Default)]
@@ -36,6 +36,7 @@ impl Udp {
     /// Gives the datagrams of a batch to their flows' servers.
     pub(super) fn take_in(&mut self, inbox: &Inbox) {
         self.stats().datagrams_received.add(inbox.len() as u64);
+        self.sockets.begin_batch();
         for datagram in 0..inbox.len() {
             let dropped = match self.socket.arrival(inbox, datagram) {
                 Some(arrival) => self.handle(inbox, (datagram, arrival)).err(),
@@ -146,7 +147,11 @@ impl Udp {
             carried.leaves_at = Some(leaves_at);
             self.leaves_at = Some(self.leaves_at.map_or(leaves_at, |at| at.min(leaves_at)));
         }
-        let settled = carried.settle(&self.worker, None);
+        let means = Means {
+            worker: &self.worker,
+            sockets: &mut self.sockets,
+        };
+        let settled = carried.settle(means, None);
         self.settled(flow, settled)
     }
 
@@ -164,7 +169,11 @@ impl Udp {
         let _ = site.open.opens(self.worker.id, u32::MAX);
         self.stats().connections_accepted.increment();
         let home = id.and_then(|id| Some((id, site.ids.find(&id)?)));
-        let settled = carried.settle(&self.worker, home.as_ref().map(|(_, server)| server));
+        let means = Means {
+            worker: &self.worker,
+            sockets: &mut self.sockets,
+        };
+        let settled = carried.settle(means, home.as_ref().map(|(_, server)| server));
         if let Some((id, _)) = home {
             carried.goes_by(id);
         }
@@ -178,23 +187,13 @@ impl Udp {
         self.settled(flow, settled)
     }
 
-    /// Has the answers of a new server listened to; a flow without a server ends.
-    fn settled(&mut self, flow: Flow, settled: Result<Settled, Cause>) -> Result<(), DropReason> {
-        let cause = match settled {
-            Ok(Settled::AsBefore) => return Ok(()),
-            Ok(Settled::Anew) => {
-                let carried = self.carried.get(flow.index()).and_then(Option::as_ref);
-                let served = carried.and_then(|carried| carried.served.as_ref());
-                match served.map(|served| self.peers.add(&served.peer, flow.index())) {
-                    Some(Ok(())) => return Ok(()),
-                    Some(Err(_)) | None => Cause::OutOfResources,
-                }
-            }
-            Err(cause) => cause,
-        };
-        self.flows.end(flow);
-        self.over(flow.index(), cause);
-        Err(DropReason::NoServer)
+    /// A flow without a server ends.
+    fn settled(&mut self, flow: Flow, settled: Result<(), Cause>) -> Result<(), DropReason> {
+        settled.map_err(|cause| {
+            self.flows.end(flow);
+            self.over(flow.index(), cause);
+            DropReason::NoServer
+        })
     }
 
     /// Sends what waits, in the order in which it came, with one call for each flow.
@@ -205,7 +204,13 @@ impl Udp {
             let Some(first) = group.first() else { continue };
             let carried = self.carried.get_mut(first.flow).and_then(Option::as_mut);
             dropped += match carried {
-                Some(carried) => send(&self.worker, carried, (inbox, group)),
+                Some(carried) => {
+                    let means = Means {
+                        worker: &self.worker,
+                        sockets: &mut self.sockets,
+                    };
+                    send(means, carried, (inbox, group))
+                }
                 None => group.len(),
             };
         }
@@ -220,21 +225,25 @@ impl Udp {
 }
 
 /// Sends datagrams of one flow to its server; how many went nowhere.
-fn send(worker: &Worker, carried: &mut Carried, (inbox, group): (&Inbox, &[Waiting])) -> usize {
-    let Some(served) = &carried.served else {
+fn send(means: Means<'_>, carried: &mut Carried, (inbox, group): (&Inbox, &[Waiting])) -> usize {
+    let served = carried.served.as_mut();
+    let with_peer = served.and_then(|served| means.sockets.peer(&served.socket).map(|peer| (peer, served)));
+    let Some((peer, served)) = with_peer else {
         return group.len();
     };
     let payload = |waiting: &Waiting| inbox.payload(waiting.datagram).get(waiting.skip..).unwrap_or_default();
     let bytes = group.iter().map(|waiting| payload(waiting).len() as u64).sum();
-    let (sent, failure) = served.peer.send(&carried.header, group.iter().map(payload));
-    let stats = served.place.server().server.stats(worker.id);
+    let (sent, failure) = peer.send(&carried.header, group.iter().map(payload));
+    let refused = group.len().saturating_sub(sent);
+    served.due.sent(sent, refused);
+    let stats = served.place.server().server.stats(means.worker.id);
     stats.datagrams_sent.add(sent as u64);
     stats.request_body_bytes.add(bytes);
     carried.report.bytes_in += bytes;
     if let Some(failure) = failure {
-        carried.failed(worker, &failure);
+        carried.failed(means, &failure);
     }
-    group.len().saturating_sub(sent)
+    refused
 }
 
 /// Whether a header is one for datagrams. One that speaks for nobody has no transport.

@@ -7,31 +7,56 @@ use isobar_observe::{Cause, DropReason};
 use isobar_wire::udp::{Answer, ConnectionId, QuicHeader};
 
 use super::Udp;
+use super::flow::Means;
+use super::sockets::Carries;
 
 /// Whom the datagrams of a batch are for, so that all of them are sent with one call.
 #[derive(Debug, Default)]
 pub(super) struct Answers {
     /// By their place in the batch; none: its flow is over.
     for_whom: Vec<Option<(SocketAddr, SocketAddr)>>,
-    /// The numbers of flows with something to receive.
-    flows: Vec<usize>,
+    /// The numbers of sockets with something to receive.
+    sockets: Vec<usize>,
 }
 
 impl Udp {
-    /// Takes what the servers of some flows have sent to their clients.
+    /// Takes what servers have sent to the clients of the flows that their sockets carry.
     pub(super) fn pass_back(&mut self, inbox: &mut Inbox) {
-        let mut flows = std::mem::take(&mut self.answers.flows);
-        flows.extend(self.ready.iter());
+        let mut sockets = std::mem::take(&mut self.answers.sockets);
+        sockets.extend(self.ready.iter());
         inbox.clear();
-        for &flow in &flows {
+        for &number in &sockets {
             if inbox.room() < OF_ONE_PEER {
                 self.give(inbox);
             }
-            self.hear(flow, inbox);
+            match self.sockets.carries(number) {
+                Some(Carries::Flow(index)) => self.hear(index, inbox),
+                Some(Carries::Nothing) => self.hear_nobodys(number, inbox),
+                None => {}
+            }
         }
         self.give(inbox);
-        flows.clear();
-        self.answers.flows = flows;
+        sockets.clear();
+        self.answers.sockets = sockets;
+    }
+
+    /// Receives what came to a socket that rests: it is for nobody, and the socket is of no use any more.
+    fn hear_nobodys(&mut self, number: usize, inbox: &mut Inbox) {
+        let Some(peer) = self.sockets.resting_peer(number) else {
+            return;
+        };
+        match peer.receive(inbox) {
+            Ok(0) => {}
+            Ok(count) => {
+                let nobody = std::iter::repeat_n(None, count);
+                self.answers.for_whom.extend(nobody);
+                self.stats()
+                    .datagrams_dropped
+                    .count(DropReason::Unexpected, count as u64);
+                self.sockets.distrust(number, self.worker.shared.wheel.now());
+            }
+            Err(_) => self.sockets.broken(number),
+        }
     }
 
     /// Receives what the server of a flow has sent, as far as there is room.
@@ -40,24 +65,34 @@ impl Udp {
             return;
         };
         let Some(served) = &carried.served else { return };
+        let Some(peer) = self.sockets.peer(&served.socket) else {
+            return;
+        };
         let first = inbox.len();
-        match served.peer.receive(inbox) {
-            Ok(count) if count < OF_ONE_PEER => {}
-            Ok(_) => self.peers.is_not_empty(),
-            // Behind it may be datagrams, unless the socket is closed for it.
-            Err(error) => {
-                carried.failed(&self.worker, &error);
-                self.peers.is_not_empty();
-            }
+        let received = peer.receive(inbox);
+        // Behind an error may be datagrams, unless the socket is closed for it.
+        if !matches!(received, Ok(count) if count < OF_ONE_PEER) {
+            self.sockets.is_not_empty();
+        }
+        let means = Means {
+            worker: &self.worker,
+            sockets: &mut self.sockets,
+        };
+        if let Err(error) = received {
+            carried.failed(means, &error);
+            return;
         }
         let bytes = (first..inbox.len())
             .map(|datagram| inbox.payload(datagram).len() as u64)
             .sum();
         if inbox.len() > first {
-            carried.answered(&self.worker, ((inbox.len() - first) as u64, bytes));
+            carried.answered(means, ((inbox.len() - first) as u64, bytes));
         }
         for datagram in first..inbox.len() {
             let to = self.answer(index, inbox.payload(datagram));
+            if to.is_none() {
+                self.stats().datagrams_dropped.count(DropReason::Unexpected, 1);
+            }
             self.answers.for_whom.push(to);
         }
     }

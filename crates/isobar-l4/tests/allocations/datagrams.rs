@@ -65,6 +65,7 @@ fn world(server: SocketAddr) -> World {
             max_flows: 1000,
             requests: None,
             responses: None,
+            reuse_sockets: true,
             quic: Some(QuicRules { id_bytes: 8 }),
         },
         route: UdpRoute {

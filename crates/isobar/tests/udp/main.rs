@@ -4,6 +4,7 @@ mod flows;
 mod peers;
 mod proxied;
 mod reload;
+mod reuse;
 mod servers;
 
 use std::net::{SocketAddr, UdpSocket};

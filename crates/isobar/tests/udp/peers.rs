@@ -25,8 +25,12 @@ fn dns_loses_nothing() {
         let report = servers[0].dnsperf(isobar.address(), &load);
         assert_nothing_lost(&report);
         let metrics = isobar.metrics();
-        let sum = |name| metrics.sum(name, &[]).unwrap();
-        assert!(sum("isobar_listener_connections_accepted_total") >= flows, "{settings}");
+        let sum = |name: &str| metrics.sum(name, &[]).unwrap();
+        let accepted = sum("isobar_listener_connections_accepted_total");
+        assert!(accepted >= flows, "{settings}");
+        let [opened, reused] = ["opened", "reused"].map(|how| sum(&format!("isobar_server_connections_{how}_total")));
+        assert_eq!(opened + reused, accepted, "{settings}");
+        assert_eq!(reused > 0.0, settings.contains("responses"), "{reused} with {settings}");
         let completed = report.number("Queries completed:").unwrap();
         assert_eq!(sum("isobar_listener_datagrams_sent_total"), completed);
         assert_eq!(sum("isobar_listener_datagrams_dropped_total"), 0.0);
