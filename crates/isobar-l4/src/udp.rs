@@ -63,6 +63,8 @@ struct Udp {
     seat: usize,
     /// When time began for `flows`.
     origin: Instant,
+    /// When the batch of datagrams came that is worked on: each would look at the clock many times.
+    now: Instant,
     /// The world and the orders that it has seen.
     seen: (u64, u64),
     /// When the first of the flows ends whose listener or server is gone.
@@ -92,14 +94,16 @@ impl Drop for Udp {
 impl Udp {
     fn new(worker: Rc<Worker>, orders: Rc<Orders>, socket: UdpSocket) -> io::Result<Self> {
         let site = worker.world().udp_site_or_orphan(&orders.site());
+        let now = worker.shared.wheel.now();
         Ok(Self {
             socket: Socket::from_std(socket)?,
-            sockets: Sockets::new(worker.shared.wheel.now())?,
+            sockets: Sockets::new(now)?,
             flows: flows(&site),
             carried: Vec::new(),
             timer: worker.shared.wheel.timer(),
             seat: worker.roster.enter(),
-            origin: worker.shared.wheel.now(),
+            origin: now,
+            now,
             seen: (0, 0),
             leaves_at: None,
             queue: Queue::default(),
@@ -114,6 +118,7 @@ impl Udp {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.worker.roster.note(self.seat, cx.waker());
         self.orders.note(cx.waker());
+        self.look_at_the_clock();
         self.look_up();
         if self.worker.is_cutting() {
             self.end_all(Cause::Shutdown);
@@ -159,9 +164,13 @@ impl Udp {
         any
     }
 
+    fn look_at_the_clock(&mut self) {
+        self.now = self.worker.shared.wheel.now();
+    }
+
     /// The time, as flows count it.
-    fn now(&self) -> Duration {
-        self.worker.shared.wheel.now().saturating_duration_since(self.origin)
+    fn since_origin(&self) -> Duration {
+        self.now.saturating_duration_since(self.origin)
     }
 
     fn stats(&self) -> &ListenerStats {
@@ -190,7 +199,7 @@ impl Udp {
         self.flows.set_limits(limits);
         // Those that rest may be of servers that are gone.
         self.sockets.start_over(at_rest(&self.site, limits, &world.world));
-        let leaves_at = self.worker.shared.wheel.now() + world.world.drain_timeout;
+        let leaves_at = self.now + world.world.drain_timeout;
         for carried in self.carried.iter_mut().flatten() {
             let is_gone = world.udp_site(&carried.site.site.listener.name).is_none();
             let is_gone = is_gone || carried.served.as_ref().is_some_and(Served::is_gone);
@@ -208,9 +217,9 @@ impl Udp {
 
     /// Ends flows whose time is over; whether there may be more of them.
     fn expire(&mut self) -> bool {
-        let now = self.worker.shared.wheel.now();
-        self.sockets.handle_timeout(now);
-        let now = now.saturating_duration_since(self.origin);
+        self.look_at_the_clock();
+        self.sockets.handle_timeout(self.now);
+        let now = self.since_origin();
         for _ in 0..MAX_ENDS {
             let Some(flow) = self.flows.handle_timeout(now) else {
                 self.expire_leaving();
@@ -223,7 +232,7 @@ impl Udp {
 
     /// Ends flows whose listener or server is gone, when they had their time.
     fn expire_leaving(&mut self) {
-        let now = self.worker.shared.wheel.now();
+        let now = self.now;
         if self.leaves_at.is_none_or(|at| at > now) {
             return;
         }
@@ -264,6 +273,7 @@ impl Udp {
             let means = Means {
                 worker: &self.worker,
                 sockets: &mut self.sockets,
+                now: self.now,
             };
             carried.finish(means, cause);
         }

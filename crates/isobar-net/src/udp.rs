@@ -14,7 +14,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::task::{Context, Poll, ready};
 
 use rustix::event::epoll;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, ipproto, sockopt};
 use tokio::io::Interest;
 
 use crate::kernel::{DATAGRAMS, Envelope, Parcel, Watched, receive_datagrams, send_datagrams, tell_destination};
@@ -152,6 +152,19 @@ impl Inbox {
         self.count += received;
         Ok(received)
     }
+
+    /// Receives one datagram behind what is here; who sent it is not told.
+    fn receive_one(&mut self, socket: impl AsFd) -> io::Result<usize> {
+        let start = self.count.saturating_mul(MAX_BYTES);
+        let room = self.room.get_mut(start..start.saturating_add(MAX_BYTES));
+        let Some((envelope, room)) = self.envelopes.get_mut(self.count).zip(room) else {
+            return Ok(0);
+        };
+        let (_, len) = rustix::net::recv(socket, room, RecvFlags::DONTWAIT)?;
+        envelope.len = len;
+        self.count += 1;
+        Ok(1)
+    }
 }
 
 /// A socket that clients send to, in a worker's reactor.
@@ -273,6 +286,17 @@ pub fn is_of_the_peer(error: &io::Error) -> bool {
     )
 }
 
+/// Receives until no signal disturbs it; nothing where nothing waits.
+fn received(mut receive: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+    loop {
+        match receive() {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(0),
+            received => return received,
+        }
+    }
+}
+
 /// A socket towards one server.
 #[derive(Debug)]
 pub struct Peer(OwnedFd);
@@ -293,19 +317,43 @@ impl Peer {
     ///
     /// *Cost*: one system call; no allocation. *Errors*: the server, or something on the way, says that it is not there.
     pub fn receive(&self, inbox: &mut Inbox) -> io::Result<usize> {
-        loop {
-            match inbox.receive(&self.0, OF_ONE_PEER) {
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(0),
-                received => return received,
-            }
-        }
+        received(|| inbox.receive(&self.0, OF_ONE_PEER))
+    }
+
+    /// Receives one datagram, where more are not expected; whether there was one. Whether more wait is not known then.
+    ///
+    /// *Cost* and *errors* as [`receive`](Self::receive), which takes almost twice as long for one (1.2 instead of 0.7 µs, over
+    /// loopback).
+    pub fn receive_one(&self, inbox: &mut Inbox) -> io::Result<usize> {
+        received(|| inbox.receive_one(&self.0))
     }
 
     /// Sends datagrams, each behind the header; how many the kernel took, and why it did not take others.
     ///
     /// *Cost*: one system call for each [`BATCH`], and for each that is not taken; no allocation.
-    pub fn send<'a>(&self, header: &'a [u8], payloads: impl Iterator<Item = &'a [u8]>) -> (usize, Option<io::Error>) {
+    pub fn send<'a>(
+        &self,
+        header: &'a [u8],
+        mut payloads: impl Iterator<Item = &'a [u8]>,
+    ) -> (usize, Option<io::Error>) {
+        match (payloads.next(), payloads.next()) {
+            (None, _) => (0, None),
+            (Some(only), None) if header.is_empty() => self.send_one(only),
+            (first, second) => self.send_many(header, first.into_iter().chain(second).chain(payloads)),
+        }
+    }
+
+    fn send_one(&self, payload: &[u8]) -> (usize, Option<io::Error>) {
+        loop {
+            match rustix::net::send(&self.0, payload, SendFlags::DONTWAIT) {
+                Ok(_) => return (1, None),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return (0, Some(error.into())),
+            }
+        }
+    }
+
+    fn send_many<'a>(&self, header: &'a [u8], payloads: impl Iterator<Item = &'a [u8]>) -> (usize, Option<io::Error>) {
         let mut payloads = payloads.map(|payload| Parcel {
             envelope: None,
             parts: [header, payload],

@@ -39,6 +39,11 @@ impl Due {
         exceeds
     }
 
+    /// Whether one more is to come, and no other.
+    pub(super) const fn is_one(&self) -> bool {
+        self.open == 1
+    }
+
     /// Whether everything came that was due, and never more: what comes now is nobody's.
     pub(super) fn is_settled(&self) -> bool {
         self.is_exact && self.open == 0 && self.each.is_some_and(|each| each > 0)
@@ -86,7 +91,9 @@ mod tests {
     fn more_than_was_due_is_told() {
         let mut due = Due::new(Some(2));
         due.sent(2, 0);
-        assert!(!due.came(3) && !due.came(1) && due.came(1));
+        assert!(!due.came(2) && !due.is_one());
+        assert!(!due.came(1) && due.is_one());
+        assert!(!due.came(1) && !due.is_one() && due.came(1));
         assert!(!Due::new(None).came(9), "nobody knows");
     }
 }

@@ -64,6 +64,8 @@ pub(super) struct Carried {
 pub(super) struct Means<'a> {
     pub(super) worker: &'a Worker,
     pub(super) sockets: &'a mut Sockets,
+    /// When the batch of datagrams came that is worked on.
+    pub(super) now: Instant,
 }
 
 /// A server, as one flow has it.
@@ -89,8 +91,8 @@ pub(super) struct Begun<'a> {
 }
 
 impl Carried {
-    pub(super) fn begin(worker: &Worker, begun: &Begun<'_>) -> Self {
-        let mut report = Report::begin(worker.shared.wheel.now());
+    pub(super) fn begin(worker: &Worker, begun: &Begun<'_>, now: Instant) -> Self {
+        let mut report = Report::begin(now);
         report.upstream = Some(Rc::clone(&begun.site.upstream));
         begun.site.upstream.upstream().stats(worker.id).requests.increment();
         Self {
@@ -110,8 +112,8 @@ impl Carried {
     /// Has the flow a server. One that is no longer given anything is left for another, where there is one.
     ///
     /// *Errors*: there is none, and why. *Cost*: a load where it has one; otherwise a socket.
-    pub(super) fn settle(&mut self, means: Means<'_>, home: Option<&Arc<Server>>) -> Result<(), Cause> {
-        let Means { worker, sockets } = means;
+    pub(super) fn settle(&mut self, mut means: Means<'_>, home: Option<&Arc<Server>>) -> Result<(), Cause> {
+        let worker = means.worker;
         let left = match &self.served {
             None => None,
             Some(served) if served.place.server().server.is_available() => return Ok(()),
@@ -119,7 +121,7 @@ impl Carried {
         };
         let mut failure = None;
         for _ in 0..MAX_TRIES {
-            let place = match self.claim(worker, home.or(left.as_ref())) {
+            let place = match self.claim((worker, means.now), home.or(left.as_ref())) {
                 Ok(place)
                     if left
                         .as_ref()
@@ -132,10 +134,10 @@ impl Carried {
                 Err(_) if left.is_some() => return Ok(()),
                 Err(cause) => return Err(self.refused(worker, failure.unwrap_or(cause))),
             };
-            match self.open(worker, sockets, place) {
+            match self.open(&mut means, place) {
                 Ok(served) => {
                     if let Some(left) = self.served.replace(served) {
-                        sockets.close(left.socket);
+                        means.sockets.close(left.socket);
                     }
                     return Ok(());
                 }
@@ -146,7 +148,7 @@ impl Carried {
         Err(self.refused(worker, failure.unwrap_or(Cause::NoServer)))
     }
 
-    fn claim(&mut self, worker: &Worker, home: Option<&Arc<Server>>) -> Result<Place<Kept>, Cause> {
+    fn claim(&mut self, (worker, now): (&Worker, Instant), home: Option<&Arc<Server>>) -> Result<Place<Kept>, Cause> {
         let local = &self.site.upstream;
         let view = local.view();
         let priority = self.site.site.listener.route.priority;
@@ -164,7 +166,7 @@ impl Carried {
                 server,
                 otherwise: Otherwise::Balance,
             }),
-            now: moment(worker.shared.wheel.now()),
+            now: moment(now),
             priority,
             deadline: None,
             share: None,
@@ -193,7 +195,8 @@ impl Carried {
         }
     }
 
-    fn open(&mut self, worker: &Worker, sockets: &mut Sockets, place: Place<Kept>) -> Result<Served, Cause> {
+    fn open(&mut self, means: &mut Means<'_>, place: Place<Kept>) -> Result<Served, Cause> {
+        let Means { worker, now, .. } = *means;
         let max = place.view().settings().limits.max_connections;
         let permit = Permit::take(self.site.upstream.upstream(), max).ok_or(Cause::MaxConnections)?;
         self.report.tries(place.server());
@@ -202,8 +205,7 @@ impl Carried {
         let stats = server.stats(worker.id);
         stats.requests.increment();
         let address = server.next_address().ok_or(Cause::NoServer)?;
-        let now = worker.shared.wheel.now();
-        match sockets.connect(address, self.flow.index(), now) {
+        match means.sockets.connect(address, self.flow.index(), now) {
             Ok((socket, made)) => {
                 match made {
                     Made::Anew => stats.connections_opened.increment(),
@@ -220,7 +222,7 @@ impl Carried {
             }
             Err(error) if is_ours(&error) => Err(Cause::OutOfResources),
             Err(_) => {
-                self.unreachable(worker, &place);
+                self.unreachable((worker, now), &place);
                 Err(Cause::ConnectFailed)
             }
         }
@@ -244,17 +246,17 @@ impl Carried {
             return;
         }
         if let Some(served) = self.served.take() {
-            self.closed(means.worker, &served);
-            self.unreachable(means.worker, &served.place);
+            self.closed((means.worker, means.now), &served);
+            self.unreachable((means.worker, means.now), &served.place);
             means.sockets.close(served.socket);
         }
     }
 
-    fn unreachable(&mut self, worker: &Worker, place: &Place<Kept>) {
+    fn unreachable(&mut self, (worker, now): (&Worker, Instant), place: &Place<Kept>) {
         let server = &place.server().server;
         server.stats(worker.id).failures.count(Cause::ConnectFailed);
         // How long it took to find out nobody has measured; it is no longer than the way there and back.
-        place.unreachable(worker.shared.wheel.now(), Duration::ZERO);
+        place.unreachable(now, Duration::ZERO);
         self.report.note(server, Cause::ConnectFailed);
         if self.failed.len() >= MAX_TRIES {
             self.failed.clear();
@@ -264,18 +266,17 @@ impl Carried {
 
     /// Counts datagrams that its server sent.
     pub(super) fn answered(&mut self, means: Means<'_>, (datagrams, bytes): (u64, u64)) {
-        let Means { worker, sockets } = means;
+        let Means { worker, sockets, now } = means;
         self.report.bytes_out += bytes;
         let Some(served) = &mut self.served else { return };
         if served.due.came(datagrams) {
-            sockets.exceeded(&served.socket, worker.shared.wheel.now());
+            sockets.exceeded(&served.socket, now);
         }
         let stats = served.place.server().server.stats(worker.id);
         stats.datagrams_received.add(datagrams);
         stats.response_body_bytes.add(bytes);
         if !served.answers {
             served.answers = true;
-            let now = worker.shared.wheel.now();
             self.report.first_byte.get_or_insert(now);
             let took = now.saturating_duration_since(served.since);
             served.place.finished(now, took, Outcome::Success);
@@ -298,7 +299,7 @@ impl Carried {
 
     /// Counts it, now that it is over, and writes its line.
     pub(super) fn finish(mut self: Box<Self>, means: Means<'_>, cause: Cause) {
-        let Means { worker, sockets } = means;
+        let Means { worker, sockets, now } = means;
         if let Some(id) = self.id.take() {
             self.site.site.ids.leave(&id);
         }
@@ -309,7 +310,7 @@ impl Carried {
             cause => cause,
         };
         if let Some(served) = self.served.take() {
-            let now = self.closed(worker, &served);
+            self.closed((worker, now), &served);
             if cause == Cause::ReadTimeout {
                 let waited = self.site.site.listener.flows.idle_timeout;
                 let failure = Outcome::Failure { retry_after: None };
@@ -335,14 +336,11 @@ impl Carried {
         site.open.closed(worker.id);
     }
 
-    /// Counts how long it had its server; the time.
-    fn closed(&self, worker: &Worker, served: &Served) -> Instant {
-        let now = worker.shared.wheel.now();
+    /// Counts how long it had its server.
+    fn closed(&self, (worker, now): (&Worker, Instant), served: &Served) {
         let stats = served.place.server().server.stats(worker.id);
-        stats
-            .connection_duration
-            .observe(now.saturating_duration_since(served.since));
-        now
+        let lasted = now.saturating_duration_since(served.since);
+        stats.connection_duration.observe(lasted);
     }
 }
 

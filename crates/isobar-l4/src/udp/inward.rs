@@ -36,6 +36,7 @@ impl Udp {
     /// Gives the datagrams of a batch to their flows' servers.
     pub(super) fn take_in(&mut self, inbox: &Inbox) {
         self.stats().datagrams_received.add(inbox.len() as u64);
+        self.look_at_the_clock();
         self.sockets.begin_batch();
         for datagram in 0..inbox.len() {
             let dropped = match self.socket.arrival(inbox, datagram) {
@@ -51,7 +52,7 @@ impl Udp {
 
     fn handle(&mut self, inbox: &Inbox, (datagram, arrival): (usize, Arrival<'_>)) -> Result<(), DropReason> {
         let told = self.told(arrival)?;
-        let now = self.now();
+        let now = self.since_origin();
         let handled = self.flows.handle_datagram(
             Datagram {
                 from: told.ends.client,
@@ -143,13 +144,14 @@ impl Udp {
         carried.ends = *ends;
         if carried.leaves_at.is_none() && carried.served.as_ref().is_some_and(Served::is_gone) {
             let drain = self.worker.world().world.drain_timeout;
-            let leaves_at = self.worker.shared.wheel.now() + drain;
+            let leaves_at = self.now + drain;
             carried.leaves_at = Some(leaves_at);
             self.leaves_at = Some(self.leaves_at.map_or(leaves_at, |at| at.min(leaves_at)));
         }
         let means = Means {
             worker: &self.worker,
             sockets: &mut self.sockets,
+            now: self.now,
         };
         let settled = carried.settle(means, None);
         self.settled(flow, settled)
@@ -163,7 +165,7 @@ impl Udp {
             site: &self.site,
             told: told.header.as_ref(),
         };
-        let mut carried = Box::new(Carried::begin(&self.worker, &begun));
+        let mut carried = Box::new(Carried::begin(&self.worker, &begun, self.now));
         let site = &self.site.site;
         // How many there may be, the flows know.
         let _ = site.open.opens(self.worker.id, u32::MAX);
@@ -172,6 +174,7 @@ impl Udp {
         let means = Means {
             worker: &self.worker,
             sockets: &mut self.sockets,
+            now: self.now,
         };
         let settled = carried.settle(means, home.as_ref().map(|(_, server)| server));
         if let Some((id, _)) = home {
@@ -208,6 +211,7 @@ impl Udp {
                     let means = Means {
                         worker: &self.worker,
                         sockets: &mut self.sockets,
+                        now: self.now,
                     };
                     send(means, carried, (inbox, group))
                 }

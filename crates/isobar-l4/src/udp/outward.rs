@@ -25,6 +25,7 @@ impl Udp {
         let mut sockets = std::mem::take(&mut self.answers.sockets);
         sockets.extend(self.ready.iter());
         inbox.clear();
+        self.look_at_the_clock();
         for &number in &sockets {
             if inbox.room() < OF_ONE_PEER {
                 self.give(inbox);
@@ -53,7 +54,7 @@ impl Udp {
                 self.stats()
                     .datagrams_dropped
                     .count(DropReason::Unexpected, count as u64);
-                self.sockets.distrust(number, self.worker.shared.wheel.now());
+                self.sockets.distrust(number, self.now);
             }
             Err(_) => self.sockets.broken(number),
         }
@@ -69,7 +70,13 @@ impl Udp {
             return;
         };
         let first = inbox.len();
-        let received = peer.receive(inbox);
+        // What comes behind the last one that is expected is found where it rests.
+        let is_one = served.due.is_one();
+        let received = if is_one {
+            peer.receive_one(inbox)
+        } else {
+            peer.receive(inbox)
+        };
         // Behind an error may be datagrams, unless the socket is closed for it.
         if !matches!(received, Ok(count) if count < OF_ONE_PEER) {
             self.sockets.is_not_empty();
@@ -77,6 +84,7 @@ impl Udp {
         let means = Means {
             worker: &self.worker,
             sockets: &mut self.sockets,
+            now: self.now,
         };
         if let Err(error) = received {
             carried.failed(means, &error);
@@ -95,11 +103,14 @@ impl Udp {
             }
             self.answers.for_whom.push(to);
         }
+        if is_one && self.carried.get(index).is_some_and(Option::is_some) {
+            self.sockets.is_not_empty();
+        }
     }
 
     /// Whom a datagram of a server is for, and where it comes from; none: its flow is over.
     fn answer(&mut self, index: usize, payload: &[u8]) -> Option<(SocketAddr, SocketAddr)> {
-        let now = self.now();
+        let now = self.since_origin();
         let carried = self.carried.get_mut(index)?.as_mut()?;
         let ends = carried.ends;
         let answer = self.flows.handle_response(carried.flow, payload, now);

@@ -5,6 +5,7 @@
 //! that is closed to one that is opened by chance, at once or later.
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -29,7 +30,7 @@ const SWEEP: Duration = Duration::from_secs(1);
 /// The sockets that rest, by where they are connected to.
 #[derive(Debug, Default)]
 pub(super) struct Resting {
-    groups: HashMap<SocketAddr, Group>,
+    groups: HashMap<SocketAddr, Group, BuildHasherDefault<Spread>>,
     count: usize,
     most: usize,
     /// When the next sweep is; none: there is nothing to look for.
@@ -42,6 +43,43 @@ struct Group {
     rested: VecDeque<Rested>,
     /// Until when nothing rests there; none: it may.
     distrusted: Option<Instant>,
+}
+
+/// Spreads addresses of servers, which no client chooses: a secret, as other tables have, is not needed for them.
+#[derive(Debug, Default)]
+struct Spread(u64);
+
+impl Hasher for Spread {
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            for (to, from) in word.iter_mut().zip(chunk) {
+                *to = *from;
+            }
+            self.write_u64(u64::from_le_bytes(word));
+        }
+    }
+
+    fn write_u16(&mut self, number: u16) {
+        self.write_u64(number.into());
+    }
+
+    fn write_usize(&mut self, number: usize) {
+        self.write_u64(number as u64);
+    }
+
+    fn write_isize(&mut self, number: isize) {
+        self.write_u64(number.cast_unsigned() as u64);
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        // The multiplier is 2⁶⁴ divided by the golden ratio.
+        self.0 = (self.0.rotate_left(23) ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0 ^ (self.0 >> 32)
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -98,6 +136,9 @@ impl Resting {
 
     /// Nothing rests towards an address for a while: more came from there than was due.
     pub(super) fn distrust(&mut self, to: SocketAddr, now: Instant) {
+        if self.most == 0 {
+            return;
+        }
         self.groups.entry(to).or_default().distrusted = Some(now + DISTRUST);
         self.sweep_by(now + DISTRUST);
     }
@@ -163,6 +204,8 @@ impl Resting {
 
 #[cfg(test)]
 mod tests {
+    use isobar_balance::Chance;
+
     use super::*;
 
     const MS: Duration = Duration::from_millis(1);
@@ -272,5 +315,63 @@ mod tests {
         assert_eq!(closed, [0, 1, 9]);
         assert!(resting.is_empty());
         assert_eq!(resting.take(&to(1), start + 2000 * MS), None);
+    }
+
+    /// Whatever happens: none is had twice or lost, the one that rested longest is taken, and none too early, too late or from where
+    /// somebody is not trusted.
+    #[test]
+    fn all_of_it_holds_in_any_order() {
+        for seed in 0..50 {
+            let (mut chance, mut now) = (Chance::new(seed), Instant::now());
+            let (mut resting, mut known, mut distrusted) = (Resting::default(), Vec::new(), HashMap::new());
+            let mut most = 8;
+            resting.hold_to(most);
+            for number in 0..500 {
+                let port = to(u16::try_from(chance.below(3)).unwrap());
+                let mut closed = Vec::new();
+                match chance.below(16) {
+                    0..=5 => {
+                        let may = known.len() < most && distrusted.get(&port).is_none_or(|until| *until <= now);
+                        assert_eq!(resting.put(port, number, now), may, "seed {seed}");
+                        known.extend(may.then_some((port, number, now)));
+                    }
+                    6..=9 => {
+                        let rest = if known.len() * 2 >= most { 10 * MS } else { 1000 * MS };
+                        let first = known.iter().position(|(of, ..)| *of == port);
+                        let first = first.filter(|&first| known[first].2 + rest <= now);
+                        assert_eq!(resting.has(&port, now), first.is_some(), "seed {seed}");
+                        let expected = first.map(|first| known.remove(first).1);
+                        assert_eq!(resting.take(&port, now), expected, "seed {seed}");
+                    }
+                    10..=12 => now += MS * u32::try_from(chance.below(2000)).unwrap(),
+                    13 => {
+                        resting.distrust(port, now);
+                        distrusted.extend((most > 0).then_some((port, now + DISTRUST)));
+                        resting.take_all_to(&port, |number| closed.push(number));
+                        known.retain(|(of, number, _)| *of != port || !closed.contains(number));
+                        assert!(known.iter().all(|(of, ..)| *of != port), "seed {seed}");
+                    }
+                    14 => {
+                        most = chance.index(9);
+                        resting.hold_to(most);
+                        resting.take_all(|number| closed.push(number));
+                        assert_eq!(closed.len(), known.len(), "seed {seed}");
+                        known.clear();
+                    }
+                    _ => {
+                        resting.handle_timeout(now, |number| closed.push(number));
+                        let rested = |number| known.iter().find(|known| known.1 == number).unwrap().2;
+                        assert!(closed.iter().all(|&number| rested(number) + LONGEST_REST <= now));
+                        known.retain(|(_, number, _)| !closed.contains(number));
+                        assert!(
+                            known.iter().all(|(.., since)| *since + LONGEST_REST + SWEEP > now),
+                            "seed {seed}"
+                        );
+                    }
+                }
+                assert_eq!(resting.is_empty(), known.is_empty(), "seed {seed}");
+                assert!(known.is_empty() || resting.poll_timeout().is_some(), "seed {seed}");
+            }
+        }
     }
 }

@@ -149,3 +149,32 @@ fn looking_is_not_hearing() {
         assert_eq!(peer.receive(&mut inbox).unwrap(), 1);
     });
 }
+
+/// One after the other, the empty one as well, until nothing waits.
+#[test]
+fn one_can_be_received_by_itself() {
+    in_worker(|| async {
+        let server = UdpSocket::bind(any_port()).unwrap();
+        let peer = Peer::connect(server.local_addr().unwrap()).unwrap();
+        let (sent, failure) = peer.send(b"", [&b"question"[..]].into_iter());
+        assert!(sent == 1 && failure.is_none());
+        let mut chunk = [0; 16];
+        let (count, from) = server.recv_from(&mut chunk).unwrap();
+        assert_eq!(&chunk[..count], b"question");
+        for answer in [&b"one"[..], b"", b"three"] {
+            server.send_to(answer, from).unwrap();
+        }
+        let mut inbox = Inbox::default();
+        for count in [1, 1, 1, 0] {
+            assert_eq!(peer.receive_one(&mut inbox).unwrap(), count);
+        }
+        let heard: Vec<_> = (0..inbox.len()).map(|index| inbox.payload(index)).collect();
+        assert_eq!(heard, [&b"one"[..], b"", b"three"]);
+        drop(server);
+        peer.send(b"", [&b"question"[..]].into_iter());
+        let error = peer.receive_one(&mut inbox).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+        let (sent, failure) = peer.send(b"", [].into_iter());
+        assert!(sent == 0 && failure.is_none());
+    });
+}
