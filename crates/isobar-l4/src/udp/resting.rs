@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 /// Sockets that rest at most, of one listener with one worker.
-pub(super) const MOST: usize = 512;
+pub(super) const MOST: usize = 1024;
 
 /// How long a socket rests at least while fewer than half of those rest that may.
 pub(super) const LONG_REST: Duration = Duration::from_secs(1);
