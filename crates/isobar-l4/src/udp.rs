@@ -66,11 +66,16 @@ struct Udp {
     ready: ReadyPeers,
 }
 
-/// Serves one listener until it is told to close, and its last flow has ended.
+/// Serves one listener until it is told to close, and its last flow has ended; its servers are listened to by `peers`.
 ///
-/// *Errors*: no descriptor is left.
-pub fn serve(worker: Rc<Worker>, orders: Rc<Orders>, socket: UdpSocket) -> io::Result<impl Future<Output = ()>> {
-    let mut udp = Udp::new(worker, orders, socket)?;
+/// *Errors*: the socket cannot be listened to.
+pub fn serve(
+    worker: Rc<Worker>,
+    orders: Rc<Orders>,
+    socket: UdpSocket,
+    peers: Peers,
+) -> io::Result<impl Future<Output = ()>> {
+    let mut udp = Udp::new(worker, orders, Socket::from_std(socket)?, peers);
     Ok(async move { poll_fn(|cx| udp.poll(cx)).await })
 }
 
@@ -84,11 +89,11 @@ impl Drop for Udp {
 }
 
 impl Udp {
-    fn new(worker: Rc<Worker>, orders: Rc<Orders>, socket: UdpSocket) -> io::Result<Self> {
+    fn new(worker: Rc<Worker>, orders: Rc<Orders>, socket: Socket, peers: Peers) -> Self {
         let site = worker.world().udp_site_or_orphan(&orders.site());
-        Ok(Self {
-            socket: Socket::from_std(socket)?,
-            peers: Peers::new()?,
+        Self {
+            socket,
+            peers,
             flows: flows(&site),
             carried: Vec::new(),
             timer: worker.shared.wheel.timer(),
@@ -102,7 +107,7 @@ impl Udp {
             site,
             worker,
             orders,
-        })
+        }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
