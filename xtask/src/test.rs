@@ -3,6 +3,7 @@
 //! Each step is a command that can be run alone; this file knows their order and adds up their times.
 
 mod deny;
+mod suite;
 mod tool;
 
 use std::process::Command;
@@ -120,12 +121,8 @@ fn run_step(step: Step, filter: &[String]) -> Result<Outcome> {
             "--document-private-items",
             "--locked",
         ])),
-        Step::Tests => status(tests(&["--workspace"]).args(filter)),
-        Step::Epoll => status(
-            tests(&["--package", "isobar"])
-                .args(filter)
-                .env("ISOBAR_TEST_IO", "epoll"),
-        ),
+        Step::Tests => suite::everything(filter),
+        Step::Epoll => suite::once_more_on_epoll(filter),
         Step::Doctests => status(cargo().args(["test", "--workspace", "--doc", "--locked"])),
     }
 }
@@ -134,28 +131,6 @@ fn run_step(step: Step, filter: &[String]) -> Result<Outcome> {
 fn judge() -> Result<Outcome> {
     let judge = tool::HTTPWG.find_or_build()?;
     Ok(judge.map_or(Outcome::Impossible, |_| Outcome::Passed))
-}
-
-/// Runs the tests of some packages with nextest, which runs them beside each other, or with what every Rust has; the names
-/// of tests may follow.
-fn tests(packages: &[&str]) -> Command {
-    let nextest = cargo()
-        .args(["nextest", "--version"])
-        .output()
-        .is_ok_and(|output| output.status.success());
-    let mut command = cargo();
-    if nextest {
-        command
-            .args(["nextest", "run"])
-            .args(packages)
-            .args(["--locked", "--no-fail-fast", "--no-tests", "warn"]);
-    } else {
-        command
-            .arg("test")
-            .args(packages)
-            .args(["--lib", "--bins", "--tests", "--locked", "--no-fail-fast", "--"]);
-    }
-    command
 }
 
 /// Runs a command in the foreground and says how it ended.

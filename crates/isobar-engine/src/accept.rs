@@ -20,7 +20,7 @@ use crate::spread;
 use crate::worker::{Command, Mailbox};
 
 /// How long accepting pauses while no descriptor is left, or the listener has all the connections it may have.
-const PAUSE: Duration = Duration::from_millis(20);
+pub(crate) const PAUSE: Duration = Duration::from_millis(20);
 
 /// One listening socket of one worker.
 pub(crate) struct Acceptor {

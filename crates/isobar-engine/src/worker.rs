@@ -14,13 +14,14 @@ use isobar_l7::{Worker, WorkerParts};
 use isobar_net::listen::Listener;
 use isobar_net::runtime::{self, Io, WorkerRuntime};
 use isobar_net::stream::Stream;
+use isobar_net::udp::Peers;
 use isobar_observe::WorkerStats;
 use isobar_plan::Event;
 use isobar_upstream::Sharded;
 use tokio::sync::mpsc;
 
 use crate::EventSink;
-use crate::accept::{Acceptor, Orders};
+use crate::accept::{Acceptor, Orders, PAUSE};
 use crate::assembly::Worlds;
 use crate::bindings::BindingId;
 use crate::site::{Servers, Site};
@@ -322,10 +323,14 @@ impl Surroundings {
         match site {
             Site::Udp(site) => {
                 let orders = Rc::new(udp::Orders::new(site));
-                match udp::serve(Rc::clone(&servers.tcp), Rc::clone(&orders), UdpSocket::from(socket)) {
-                    Ok(task) => drop(tokio::task::spawn_local(task)),
-                    Err(_) => (self.around.events)(Event::OutOfDescriptors),
-                }
+                let (worker, own) = (Rc::clone(&servers.tcp), Rc::clone(&orders));
+                let events = Arc::clone(&self.around.events);
+                drop(tokio::task::spawn_local(async move {
+                    match udp::serve(worker, own, UdpSocket::from(socket), peers(&events).await) {
+                        Ok(task) => task.await,
+                        Err(_) => events(Event::OutOfDescriptors),
+                    }
+                }));
                 Taking::Datagrams(orders)
             }
             Site::Http(_) | Site::Divided(..) | Site::Tcp(_) | Site::Forward(_) => {
@@ -349,5 +354,18 @@ impl Surroundings {
         if let Ok(listener) = Listener::from_std(socket) {
             tokio::task::spawn_local(acceptor.run(listener));
         }
+    }
+}
+
+/// What tells of answers of servers; waits for a descriptor where none is left, and says so once.
+async fn peers(events: &EventSink) -> Peers {
+    let mut exhausted = false;
+    loop {
+        match Peers::new() {
+            Ok(peers) => return peers,
+            Err(_) if std::mem::replace(&mut exhausted, true) => {}
+            Err(_) => events(Event::OutOfDescriptors),
+        }
+        tokio::time::sleep(PAUSE).await;
     }
 }

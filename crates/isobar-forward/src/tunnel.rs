@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use isobar_l4::throttle::Throttled;
@@ -89,6 +89,7 @@ impl Tunnel {
     fn poll_carry(&mut self, cx: &mut Context<'_>, worker: &Worker, client: &mut Client) -> Poll<Cause> {
         let tools = worker.shared.tools();
         let (relay, server) = (&mut self.relay, &mut self.server);
+        let had_ended = relay.has_ended_in_part();
         let relayed = match client.throttle.as_deref_mut() {
             None => relay.poll(cx, tools, &mut client.stream, server),
             Some(throttle) => {
@@ -116,8 +117,9 @@ impl Tunnel {
                     client.report.first_byte.get_or_insert(now);
                 }
                 self.lull.moved(moved, now);
-                let (due, _) = self.due(client);
-                client.timer.set(self.leaves_at.map_or(due, |at| at.min(due)));
+                if self.relay.has_ended_in_part() != had_ended {
+                    client.timer.set(self.ends_at(client));
+                }
             }
             Relayed::Still => {}
         }
@@ -126,12 +128,20 @@ impl Tunnel {
         }
         worker.roster.note(client.seat, cx.waker());
         self.look_up(worker, client);
-        client.timer.poll_expired(cx).map(|()| self.expired(worker, client))
+        let clocks = (&worker.shared.wheel, &client.timer);
+        ready!(Lull::poll_over(cx, clocks, || self.ends_at(client)));
+        Poll::Ready(self.expired(worker, client))
     }
 
     /// When it is over unless something moves, and why.
     fn due(&self, client: &Client) -> (Instant, Cause) {
         self.lull.due(&self.relay, &client.site.listener.waits.idle)
+    }
+
+    /// The same, unless it has to leave before.
+    fn ends_at(&self, client: &Client) -> Instant {
+        let (due, _) = self.due(client);
+        self.leaves_at.map_or(due, |at| at.min(due))
     }
 
     fn expired(&self, worker: &Worker, client: &mut Client) -> Cause {
@@ -156,7 +166,7 @@ impl Tunnel {
             let now = worker.shared.wheel.now();
             let leaves_at = now + world.drain_timeout;
             self.leaves_at = Some(leaves_at);
-            client.timer.set(leaves_at.min(self.due(client).0));
+            client.timer.set(self.ends_at(client));
         }
     }
 }

@@ -188,6 +188,7 @@ impl Users {
                 max_keys: MAX_COUNTED,
                 memory: MEMORY,
                 relax: std::thread::yield_now,
+                advise: isobar_net::limits::prefer_large_pages,
             })
         });
         let limit = Gcra::new(Rate::per_second(rate.per_second.into()), rate.burst.into());

@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use isobar_net::stream::Stream;
@@ -161,6 +161,7 @@ impl Session {
             ..
         } = &mut **opened;
         let tools = worker.shared.tools();
+        let had_ended = relay.has_ended_in_part();
         let relayed = match throttle.as_deref_mut() {
             None => relay.poll(cx, tools, &mut client.stream, server),
             Some(throttle) => {
@@ -187,10 +188,9 @@ impl Session {
                     client.report.first_byte.get_or_insert(now);
                 }
                 opened.lull.moved(moved, now);
-                let (due, _) = opened.due(client);
-                client
-                    .timer
-                    .set(opened.leaves_at.as_deref().map_or(due, |&at| at.min(due)));
+                if opened.relay.has_ended_in_part() != had_ended {
+                    client.timer.set(opened.ends_at(client));
+                }
             }
             Relayed::Still => {}
         }
@@ -199,7 +199,9 @@ impl Session {
         }
         worker.roster.note(client.seat, cx.waker());
         opened.look_up(worker, client);
-        client.timer.poll_expired(cx).map(|()| opened.expired(worker, client))
+        let clocks = (&worker.shared.wheel, &client.timer);
+        ready!(Lull::poll_over(cx, clocks, || opened.ends_at(client)));
+        Poll::Ready(opened.expired(worker, client))
     }
 
     fn finish(&mut self, cause: Cause) {
@@ -220,6 +222,12 @@ impl Opened {
             // It has a route, or it would not have been opened.
             None => (client.report.began, Cause::Internal),
         }
+    }
+
+    /// The same, unless it has to leave before.
+    fn ends_at(&self, client: &Client) -> Instant {
+        let (due, _) = self.due(client);
+        self.leaves_at.as_deref().map_or(due, |&at| at.min(due))
     }
 
     fn expired(&self, worker: &Worker, client: &mut Client) -> Cause {
@@ -252,7 +260,7 @@ impl Opened {
             let now = worker.shared.wheel.now();
             let leaves_at = now + worker.world().world.drain_timeout;
             self.leaves_at = Some(Box::new(leaves_at));
-            client.timer.set(leaves_at.min(self.due(client).0));
+            client.timer.set(self.ends_at(client));
         }
     }
 }

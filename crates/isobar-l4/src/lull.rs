@@ -1,10 +1,13 @@
 //! For how long has nothing moved between a client and a server, and when is that too long?
 //!
 //! In both directions together, in one of them, and in the one that is left when the other has ended. Whoever has a [`Relay`] sets a
-//! timer by it.
+//! timer by it: when it begins, and when a direction has ended, which may bring the end nearer. What moves only puts it off, and
+//! that is found out when the timer has expired.
 
+use std::task::{Context, Poll};
 use std::time::Instant;
 
+use isobar_net::wheel::{Timer, Wheel};
 use isobar_observe::Cause;
 use isobar_plan::IdleTimeouts;
 
@@ -53,6 +56,18 @@ impl Lull {
         let both = (self.up.max(self.down) + quiet, cause);
         let earlier = |one: (Instant, Cause), other: (Instant, Cause)| if other.0 < one.0 { other } else { one };
         each.into_iter().flatten().fold(both, earlier)
+    }
+
+    /// Ready when it is over: the timer has expired, and nothing has put off when it is due.
+    pub fn poll_over(cx: &mut Context<'_>, (wheel, timer): (&Wheel, &Timer), due: impl Fn() -> Instant) -> Poll<()> {
+        while timer.poll_expired(cx).is_ready() {
+            let due = due();
+            if due <= wheel.now() {
+                return Poll::Ready(());
+            }
+            timer.set(due);
+        }
+        Poll::Pending
     }
 
     /// What the cause alone does not say of a connection that is over.

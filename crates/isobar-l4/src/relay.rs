@@ -162,6 +162,12 @@ impl Relay {
         &self.down
     }
 
+    /// Whether one direction is over, or both.
+    #[must_use]
+    pub fn has_ended_in_part(&self) -> bool {
+        self.up.has_ended() || self.down.has_ended()
+    }
+
     /// Whose connection broke.
     #[must_use]
     pub fn broken(&self) -> Option<Broken> {
@@ -184,9 +190,12 @@ impl Relay {
         server: &mut impl Side,
     ) -> Relayed {
         let mut moved = Moved::default();
+        // Of a secured connection, what is read may have to be answered, which is the other direction's to write.
+        let is_plain = client.plain().is_some() && server.plain().is_some();
+        let (mut ask_up, mut ask_down) = (true, true);
         loop {
-            let up = self.up.poll_turn(cx, tools, client, server).is_ready();
-            let down = self.down.poll_turn(cx, tools, server, client).is_ready();
+            let up = ask_up && self.up.poll_turn(cx, tools, client, server).is_ready();
+            let down = ask_down && self.down.poll_turn(cx, tools, server, client).is_ready();
             // What broke takes nothing any more.
             self.up.end_with(&self.down);
             self.down.end_with(&self.up);
@@ -204,6 +213,8 @@ impl Relay {
                 up: moved.up || up,
                 down: moved.down || down,
             };
+            // One that waits for its connections goes on waiting while the other moves.
+            (ask_up, ask_down) = (up || !is_plain, down || !is_plain);
         }
     }
 }

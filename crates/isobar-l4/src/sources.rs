@@ -46,6 +46,7 @@ impl Books {
                 max_keys: MAX_SOURCES * 2,
                 memory: MEMORY,
                 relax: std::thread::yield_now,
+                advise: isobar_net::limits::prefer_large_pages,
             }),
             hasher: RandomState::new(),
         }
@@ -107,9 +108,10 @@ pub fn enter(
     let rate = rate.as_ref().map(|limit| claim((limit, rate_key)));
     let now = moment(now);
     // What the one took is given back where the other refuses.
-    let grant = match (&at_once, rate) {
+    let mut transaction = Transaction::default();
+    match (&at_once, rate) {
         (Some(limit), Some(rate)) => {
-            let asked = Transaction::ask(&[claim((limit, key)), rate], now);
+            let asked = transaction.ask(&[claim((limit, key)), rate], now);
             let refused = |index| {
                 if index == 0 {
                     Cause::SourceConnections
@@ -117,13 +119,17 @@ pub fn enter(
                     Cause::SourceRate
                 }
             };
-            asked.map_err(|denial| refused(denial.claim))?
+            asked.map_err(|denial| refused(denial.claim))?;
         }
-        (Some(limit), None) => Transaction::ask(&[claim((limit, key))], now).map_err(|_| Cause::SourceConnections)?,
-        (None, Some(rate)) => Transaction::ask(&[rate], now).map_err(|_| Cause::SourceRate)?,
+        (Some(limit), None) => {
+            let asked = transaction.ask(&[claim((limit, key))], now);
+            asked.map_err(|_| Cause::SourceConnections)?;
+        }
+        (None, Some(rate)) => {
+            transaction.ask(&[rate], now).map_err(|_| Cause::SourceRate)?;
+        }
         (None, None) => return Ok(None),
-    };
-    let (transaction, _) = grant;
+    }
     let held = at_once.zip(transaction.grant(0).copied());
     Ok(held.map(|(limit, grant)| {
         let open = Arc::clone(open);

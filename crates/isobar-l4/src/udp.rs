@@ -26,7 +26,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use isobar_net::limits::descriptor_limit;
-use isobar_net::udp::{Inbox, ReadyPeers, Socket};
+use isobar_net::udp::{Inbox, Peers, ReadyPeers, Socket};
 use isobar_net::wheel::Timer;
 use isobar_observe::{Cause, ListenerStats};
 use isobar_plan::{FlowKey, FlowRules};
@@ -74,11 +74,16 @@ struct Udp {
     ready: ReadyPeers,
 }
 
-/// Serves one listener until it is told to close, and its last flow has ended.
+/// Serves one listener until it is told to close, and its last flow has ended; its servers are listened to by `peers`.
 ///
-/// *Errors*: no descriptor is left.
-pub fn serve(worker: Rc<Worker>, orders: Rc<Orders>, socket: UdpSocket) -> io::Result<impl Future<Output = ()>> {
-    let mut udp = Udp::new(worker, orders, socket)?;
+/// *Errors*: the socket cannot be listened to.
+pub fn serve(
+    worker: Rc<Worker>,
+    orders: Rc<Orders>,
+    socket: UdpSocket,
+    peers: Peers,
+) -> io::Result<impl Future<Output = ()>> {
+    let mut udp = Udp::new(worker, orders, Socket::from_std(socket)?, peers);
     Ok(async move { poll_fn(|cx| udp.poll(cx)).await })
 }
 
@@ -92,12 +97,12 @@ impl Drop for Udp {
 }
 
 impl Udp {
-    fn new(worker: Rc<Worker>, orders: Rc<Orders>, socket: UdpSocket) -> io::Result<Self> {
+    fn new(worker: Rc<Worker>, orders: Rc<Orders>, socket: Socket, peers: Peers) -> Self {
         let site = worker.world().udp_site_or_orphan(&orders.site());
         let now = worker.shared.wheel.now();
-        Ok(Self {
-            socket: Socket::from_std(socket)?,
-            sockets: Sockets::new(now)?,
+        Self {
+            socket,
+            sockets: Sockets::new(peers, now),
             flows: flows(&site),
             carried: Vec::new(),
             timer: worker.shared.wheel.timer(),
@@ -112,7 +117,7 @@ impl Udp {
             site,
             worker,
             orders,
-        })
+        }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {

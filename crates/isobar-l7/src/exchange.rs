@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use isobar_net::splice::Pipe;
 use isobar_observe::Cause;
-use isobar_upstream::Server;
+use isobar_upstream::{Server, moment};
 use isobar_wire::exchange::{Exchange as Machine, ResponseFraming, ResponseStep};
 use isobar_wire::{BodyDecoder, BodyKind, HeadLimits, Parsed, RequestHead, ResponseHead, TargetForm};
 
@@ -330,7 +330,7 @@ async fn serve(worker: &Rc<Worker>, client: &mut Client, exchange: &mut Exchange
             client,
             site: &site.site,
             route,
-            now,
+            now: moment(now),
         };
         let delay = limits::ask(&asked, exchange)?;
         sticky::look_up(&view, exchange, now, local.upstream().stats(worker.id));

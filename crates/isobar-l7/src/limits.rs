@@ -14,7 +14,7 @@ pub mod trial;
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use isobar_balance::Moment;
 use isobar_l4::throttle::{Meter, Throttle, Way};
@@ -23,8 +23,8 @@ use isobar_limit::{
 };
 use isobar_observe::{Cause, LimitOutcome};
 use isobar_plan::{LimitHeaders, Listener, MissingKey};
-use isobar_upstream::moment;
 use isobar_wire::BodyKind;
+use smallvec::SmallVec;
 
 pub(crate) use cost::{settle_by_bytes, settle_by_head, strips};
 pub(crate) use fields::write_retry_after;
@@ -111,15 +111,18 @@ pub(crate) struct Asked<'a> {
     /// As an index into the site's.
     pub(crate) route: usize,
     /// When it is asked.
-    pub(crate) now: Instant,
+    pub(crate) now: Moment,
 }
 
 /// The limits that have to be asked, and what each is asked.
+#[derive(Default)]
 struct Gathered<'a> {
-    claims: [Claim<'a>; Transaction::MOST_CLAIMS],
-    counted: [Counted<'a>; Transaction::MOST_CLAIMS],
-    len: usize,
+    claims: Few<Claim<'a>>,
+    counted: Few<Counted<'a>>,
 }
+
+/// One for each limit of a request, of which there are not many.
+type Few<T> = SmallVec<[T; Transaction::MOST_CLAIMS]>;
 
 /// A limit that has to be asked, and what its refusal comes to.
 #[derive(Clone, Copy)]
@@ -147,34 +150,10 @@ impl Counted<'_> {
 }
 
 impl<'a> Gathered<'a> {
-    /// Nothing yet; the limit only stands for it.
-    fn nothing(limit: &'a Arc<RunningLimit>) -> Self {
-        let effect = Effect::Ended;
-        Self {
-            claims: [limit.claim(Key::new(0)); Transaction::MOST_CLAIMS],
-            counted: [Counted { limit, effect }; Transaction::MOST_CLAIMS],
-            len: 0,
-        }
-    }
-
     fn add(&mut self, limit: &'a Arc<RunningLimit>, asked: Claim<'a>, now: Moment) {
-        let places = (self.claims.get_mut(self.len), self.counted.get_mut(self.len));
-        let (Some(claim), Some(counted)) = places else {
-            debug_assert!(false, "the configuration allows no more");
-            return;
-        };
-        *claim = asked;
-        let effect = claim.enforcement.effect(claim.key, now);
-        *counted = Counted { limit, effect };
-        self.len += 1;
-    }
-
-    fn claims(&self) -> &[Claim<'a>] {
-        self.claims.get(..self.len).unwrap_or_default()
-    }
-
-    fn counted(&self) -> &[Counted<'a>] {
-        self.counted.get(..self.len).unwrap_or_default()
+        let effect = asked.enforcement.effect(asked.key, now);
+        self.claims.push(asked);
+        self.counted.push(Counted { limit, effect });
     }
 }
 
@@ -202,13 +181,14 @@ pub(crate) fn ask(asked: &Asked<'_>, exchange: &mut Exchange) -> Result<Duration
     let Some((_, route)) = asked.site.rules(asked.route) else {
         return Ok(Duration::ZERO);
     };
-    let Some(first) = route.limits.first() else {
+    if route.limits.is_empty() {
         return Ok(Duration::ZERO);
-    };
-    let mut gathered = Gathered::nothing(first);
+    }
+    let mut gathered = Gathered::default();
     gather(asked, exchange, &route.limits, &mut gathered)?;
-    match Transaction::ask(gathered.claims(), moment(asked.now)) {
-        Ok((transaction, outcome)) => {
+    let mut transaction = Transaction::default();
+    match transaction.ask(&gathered.claims, asked.now) {
+        Ok(outcome) => {
             admitted(asked, exchange, &gathered, (&transaction, outcome));
             Ok(outcome.delay)
         }
@@ -223,7 +203,7 @@ fn gather<'a>(
     limits: &'a [Arc<RunningLimit>],
     gathered: &mut Gathered<'a>,
 ) -> Result<(), Cause> {
-    let now = moment(asked.now);
+    let now = asked.now;
     let listener = &asked.site.listener;
     let subject = Subject {
         client: asked.client,
@@ -266,12 +246,12 @@ fn gather<'a>(
 
 /// Takes down what came of a request that is refused; *returns* the cause.
 fn refused(asked: &Asked<'_>, exchange: &mut Exchange, gathered: &Gathered<'_>, denial: Denial) -> Cause {
-    let now = moment(asked.now);
+    let now = asked.now;
     let Denial { claim: index, decision } = denial;
-    for other in gathered.counted().iter().take(index) {
+    for other in gathered.counted.iter().take(index) {
         other.passed(LimitOutcome::Returned, asked.worker.id, now);
     }
-    let (Some(claim), Some(counted)) = (gathered.claims().get(index), gathered.counted().get(index)) else {
+    let (Some(claim), Some(counted)) = (gathered.claims.get(index), gathered.counted.get(index)) else {
         return Cause::Internal;
     };
     let limit = counted.limit;
@@ -291,7 +271,7 @@ fn refused(asked: &Asked<'_>, exchange: &mut Exchange, gathered: &Gathered<'_>, 
         quota,
         standing,
     };
-    fields::write(&mut exchange.limited.fields, &[Some(told)]);
+    fields::write(&mut exchange.limited.fields, &[told]);
     exchange.limited.refuses(limit, retry_in);
     exchange.limited.remaining = Some(decision.standing.remaining);
     match quota.unit {
@@ -316,10 +296,9 @@ fn admitted(
     gathered: &Gathered<'_>,
     (transaction, outcome): (&Transaction, Outcome),
 ) {
-    let now = moment(asked.now);
-    let mut told = [None; Transaction::MOST_CLAIMS];
-    let asked_of = gathered.claims().iter().zip(gathered.counted());
-    for (index, ((claim, counted), place)) in asked_of.zip(told.iter_mut()).enumerate() {
+    let now = asked.now;
+    let mut told = Few::new();
+    for (index, (claim, counted)) in gathered.claims.iter().zip(&gathered.counted).enumerate() {
         let limit = counted.limit;
         if claim.limit.quota().unit == Unit::ContentBytes {
             let meter = bandwidth::meter(limit, claim.key, asked.worker.id);
@@ -342,7 +321,7 @@ fn admitted(
                 .push(Estimate::new(limit, *claim.limit, *grant));
         }
         if counted.effect == Effect::Binding && limit.settings().answer.headers == LimitHeaders::Always {
-            *place = Some(fields::Told {
+            told.push(fields::Told {
                 name: limit.name(),
                 quota,
                 standing: grant.decision.standing,

@@ -86,6 +86,7 @@ pub(crate) async fn run(
     let (bytes_in, bytes_out) = (exchange.report.bytes_in, exchange.report.bytes_out);
     server.timer.set(lull.due(&relay, waits).0);
     poll_fn(|cx| {
+        let had_ended = relay.has_ended_in_part();
         let relayed = relay.poll(cx, tools, &mut client.stream, &mut server.stream);
         // Whatever ends it from outside, what it carried is known.
         exchange.report.bytes_in = bytes_in + relay.bytes_up();
@@ -95,16 +96,16 @@ pub(crate) async fn run(
             Relayed::Over => return Poll::Ready(Cause::Complete),
             Relayed::Moved(moved) => {
                 lull.moved(moved, ways.worker.wheel.now());
-                server.timer.set(lull.due(&relay, waits).0);
+                if relay.has_ended_in_part() != had_ended {
+                    server.timer.set(lull.due(&relay, waits).0);
+                }
             }
             // It is a limit that keeps them waiting, and no peer.
-            Relayed::Still if is_held => {
-                lull.moved(Moved::BOTH, ways.worker.wheel.now());
-                server.timer.set(lull.due(&relay, waits).0);
-            }
+            Relayed::Still if is_held => lull.moved(Moved::BOTH, ways.worker.wheel.now()),
             Relayed::Still => {}
         }
-        server.timer.poll_expired(cx).map(|()| lull.due(&relay, waits).1)
+        let clocks = (&ways.worker.wheel, &server.timer);
+        Lull::poll_over(cx, clocks, || lull.due(&relay, waits).0).map(|()| lull.due(&relay, waits).1)
     })
     .await
 }

@@ -19,6 +19,8 @@ pub(crate) struct Meter {
     pub(crate) burst: u64,
     /// What they are in time.
     ahead: Span,
+    /// What one is in time.
+    unit: Span,
 }
 
 /// What taking a cost would come to.
@@ -37,12 +39,13 @@ impl Meter {
             rate,
             burst,
             ahead: rate.time_of(burst),
+            unit: rate.time_of(1),
         }
     }
 
     pub(crate) fn take(&self, state: &State, cost: u64, now: Moment) -> Taken {
         let present = Span::of(now.nanoseconds());
-        let after = self.rate.sum(arrival(state).max(present), self.rate.time_of(cost));
+        let after = self.rate.sum(arrival(state).max(present), self.time_of(cost));
         let wait = self.rate.difference(after, self.rate.sum(present, self.ahead));
         Taken {
             after,
@@ -83,13 +86,27 @@ impl Meter {
     pub(crate) fn standing(&self, state: &State, now: Moment) -> Standing {
         let present = Span::of(now.nanoseconds());
         let level = self.rate.difference(arrival(state), present);
-        let slack = self.rate.difference(self.ahead, level);
-        let remaining = self.rate.units_of(slack).min(self.burst);
+        let behind = self.rate.difference(level, self.ahead);
+        let (units, missing) = self.rate.units_and_missing(self.rate.difference(self.ahead, level));
+        let remaining = units.min(self.burst);
         let more_in = (remaining < self.burst).then(|| {
-            let due = self.rate.sum(level, self.rate.time_of(remaining.saturating_add(1)));
-            Duration::from_nanos(self.rate.difference(due, self.ahead).at_least())
+            let due = if behind == Span::default() {
+                missing
+            } else {
+                self.rate.sum(behind, self.unit)
+            };
+            Duration::from_nanos(due.at_least())
         });
         Standing { remaining, more_in }
+    }
+
+    /// How long it takes until so many units have come, of which there is mostly one.
+    #[inline]
+    fn time_of(&self, cost: u64) -> Span {
+        match cost {
+            1 => self.unit,
+            cost => self.rate.time_of(cost),
+        }
     }
 
     /// Whether so much could pass after a wait, be it more than the burst.

@@ -93,6 +93,15 @@ impl Rate {
         divide(units, self.period).0
     }
 
+    /// The same, and how long it takes until the next one has come.
+    pub(crate) fn units_and_missing(self, span: Span) -> (u64, Span) {
+        let units = u128::from(span.whole) * u128::from(self.units) + u128::from(span.part);
+        let (count, over) = divide(units, self.period);
+        let missing = self.period - over;
+        let (whole, part) = (missing / self.units, missing % self.units);
+        (count, Span { whole, part })
+    }
+
     pub(crate) fn sum(self, a: Span, b: Span) -> Span {
         // Parts that another rate left behind are fewer than a nanosecond of this one.
         let part = a.part.min(self.units - 1) + b.part.min(self.units - 1);
@@ -207,6 +216,10 @@ mod tests {
             prop_assert_eq!(sum, rate.time_of(a + b));
             prop_assert_eq!(rate.difference(sum, rate.time_of(b)), rate.time_of(a));
             prop_assert_eq!(rate.units_of(sum), a + b);
+            prop_assert_eq!(rate.units_and_missing(sum), (a + b, rate.time_of(1)));
+            let (count, missing) = rate.units_and_missing(Span::of(a));
+            prop_assert_eq!(count, rate.units_of(Span::of(a)));
+            prop_assert_eq!(rate.units_of(rate.sum(Span::of(a), missing)), count + 1);
         }
     }
 }

@@ -5,12 +5,12 @@
 
 use alloc::boxed::Box;
 use core::sync::atomic::{AtomicU64, Ordering};
-use core::time::Duration;
 
 use isobar_balance::Moment;
 
-use crate::Key;
+use crate::memory::filled;
 use crate::rate::nanoseconds;
+use crate::{Key, TableSettings};
 
 /// Rows. An estimate is more than 8 shares too high, where a share is what all keys took for a counter of a row, for one key
 /// in 4,096 (each row is by Markov's inequality for one in 8).
@@ -44,12 +44,11 @@ struct Counter {
 }
 
 impl Sketch {
-    /// A sketch with so many counters in a row that remembers for this long.
-    pub(crate) fn new(width: usize, memory: Duration) -> Self {
-        let row = || (0..width.max(1)).map(|_| AtomicU64::new(0)).collect();
+    /// A sketch with so many counters in a row that remembers for as long as a table does.
+    pub(crate) fn new(width: usize, settings: &TableSettings) -> Self {
         Self {
-            rows: core::array::from_fn(|_| row()),
-            window: nanoseconds(memory).max(1),
+            rows: core::array::from_fn(|_| filled(width.max(1), settings.advise)),
+            window: nanoseconds(settings.memory).max(1),
         }
     }
 
@@ -163,13 +162,24 @@ mod tests {
     use isobar_balance::Chance;
     use proptest::prelude::*;
 
-    use super::{Key, Moment, Sketch};
+    use super::{Key, Moment, Sketch, TableSettings};
 
     const SECOND: u64 = 1_000_000_000;
 
+    /// One that remembers for a second.
+    fn sketch(width: usize) -> Sketch {
+        let settings = TableSettings {
+            max_keys: 1,
+            memory: Duration::from_secs(1),
+            relax: std::thread::yield_now,
+            advise: |_, _| (),
+        };
+        Sketch::new(width, &settings)
+    }
+
     #[test]
     fn what_was_taken_is_forgotten_after_two_windows() {
-        let sketch = Sketch::new(1 << 10, Duration::from_secs(1));
+        let sketch = sketch(1 << 10);
         let key = Key::new(7);
         let number = sketch.add(key, 100, Moment::new(0));
         let check = |at, expected| assert_eq!(sketch.estimate(key, Moment::new(at)), expected, "{at}");
@@ -187,7 +197,7 @@ mod tests {
     /// As many keys as there are counters in all: what the rows promise, with seed 5.
     #[test]
     fn estimates_are_hardly_too_high() {
-        let sketch = Sketch::new(1 << 12, Duration::from_secs(1));
+        let sketch = sketch(1 << 12);
         let mut chance = Chance::new(5);
         let keys: Vec<Key> = (0..1 << 14).map(|_| Key::new(chance.bits())).collect();
         for &key in &keys {
@@ -204,7 +214,7 @@ mod tests {
         /// No key ever looks as if it had taken less than it did in the last two windows.
         #[test]
         fn never_too_low(adds in prop::collection::vec((0u64..40, 0u64..1000, 0u64..SECOND / 10), 1..200)) {
-            let sketch = Sketch::new(8, Duration::from_secs(1));
+            let sketch = sketch(8);
             let mut taken = Vec::new();
             let mut now = 0;
             for (key, amount, pause) in adds {

@@ -5,7 +5,6 @@
 
 mod shard;
 
-use alloc::boxed::Box;
 use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
 
@@ -13,10 +12,11 @@ use isobar_balance::Moment;
 
 use crate::algorithm::{Algorithm, State};
 use crate::key::below;
+use crate::memory::Advise;
 use crate::sketch::Sketch;
 use crate::{Bandwidth, Decision, Key, LeaseMark, Receipt, SlidingLog, Standing, Verdict};
 
-use self::shard::{Held, MOST_ASKED, Note, Place, Shard, WAYS};
+use self::shard::{Held, MOST_ASKED, Note, Place, Shards, WAYS};
 
 /// How large a table is, and how it behaves.
 #[derive(Debug, Clone, Copy)]
@@ -27,6 +27,9 @@ pub struct TableSettings {
     pub memory: Duration,
     /// Called by a thread that waits for another one's lock, now and then: lets other threads run.
     pub relax: fn(),
+    /// Called with the address and the bytes of memory that is not written yet: may ask for large pages. It is read at random, and with
+    /// small ones each read is two.
+    pub advise: Advise,
 }
 
 /// States by key.
@@ -48,12 +51,12 @@ pub struct TableSettings {
 /// bytes, and there are two for every five keys more than `max_keys`; the sketch has 16 bytes for each key. Where it keeps
 /// [logs](Self::with_logs), an entry has a row of times besides. Nothing is swept: who is expired is overwritten.
 ///
-/// *Cost*: three cache lines for a key that is there, no allocation. A worker waits for another one only where both ask in one
+/// *Cost*: two cache lines for a key that is there, that of the lock and its own, and up to eight to find out that one is not; no allocation. A worker waits for another one only where both ask in one
 /// shard at the same moment; locks are of this crate's own, because what is locked is a few words for some ten nanoseconds and
 /// a pure crate knows no threads.
 #[derive(Debug)]
 pub struct Table {
-    shards: Box<[Shard]>,
+    shards: Shards,
     /// Units that a log may have.
     log_units: u32,
     sketch: Sketch,
@@ -160,8 +163,8 @@ impl Table {
         let row = log_units as usize;
         Self {
             log_units,
-            shards: (0..buckets.div_ceil(each)).map(|_| Shard::new(each, row)).collect(),
-            sketch: Sketch::new((keys / 2).max(1024), settings.memory),
+            shards: Shards::new((buckets.div_ceil(each), each), row, settings.advise),
+            sketch: Sketch::new((keys / 2).max(1024), settings),
             memory: settings.memory,
             relax: settings.relax,
             estimated: AtomicU64::new(0),
@@ -172,13 +175,13 @@ impl Table {
     /// How many entries there are, in use or not.
     #[must_use]
     pub fn capacity(&self) -> usize {
-        self.shards.iter().map(Shard::capacity).sum()
+        self.shards.capacity()
     }
 
     /// The memory it takes, all in all.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        size_of::<Self>() + self.shards.iter().map(Shard::bytes).sum::<usize>() + self.sketch.bytes()
+        size_of::<Self>() + self.shards.bytes() + self.sketch.bytes()
     }
 
     /// The units that a log may have; 0: it keeps none.
@@ -208,14 +211,15 @@ impl Table {
     /// the other.
     #[must_use]
     pub fn live_in(&self, shard: usize, now: Moment) -> usize {
-        self.shards
-            .get(shard)
-            .map_or(0, |shard| shard.hold(self.relax).live(now))
+        if shard >= self.shards.len() {
+            return 0;
+        }
+        self.shards.hold(shard, self.relax).live(now)
     }
 
     /// Asks the limit of a key.
     pub fn ask<A: Algorithm<State = State>>(&self, limit: &A, key: Key, cost: u64, now: Moment) -> Grant {
-        let held = self.shard(key).hold(self.relax);
+        let held = self.hold(key);
         if let Some((place, note)) = self.place(&held, limit, key, cost, now) {
             let held = &held;
             let entry = Entry { held, place, note, key };
@@ -243,7 +247,7 @@ impl Table {
     /// Where the table is full, and has no room for the key, that is as long as the bytes take alone: who sends several at once is then
     /// not held together, each of them is.
     pub fn spend(&self, limit: &Bandwidth, key: Key, bytes: u64, now: Moment) -> Duration {
-        let held = self.shard(key).hold(self.relax);
+        let held = self.hold(key);
         if let Some((place, note)) = self.place(&held, limit, key, bytes, now) {
             let mut state = held.state(place);
             let wait = limit.spend(&mut state, bytes, now);
@@ -268,7 +272,7 @@ impl Table {
                 return;
             }
         }
-        let held = self.shard(key).hold(self.relax);
+        let held = self.hold(key);
         let known = held.find(key.tag()).filter(|place| !held.note(*place).is_over(now));
         let more = actual.saturating_sub(receipt.cost);
         let place = match known {
@@ -295,7 +299,7 @@ impl Table {
     /// What a key has left.
     #[must_use]
     pub fn standing<A: Algorithm<State = State>>(&self, limit: &A, key: Key, now: Moment) -> Standing {
-        let held = self.shard(key).hold(self.relax);
+        let held = self.hold(key);
         let known = held.find(key.tag()).filter(|place| !held.note(*place).is_over(now));
         match (limit.as_log(), known) {
             (_, None) => limit.standing(&[0; 2], now),
@@ -304,14 +308,12 @@ impl Table {
         }
     }
 
-    fn shard(&self, key: Key) -> &Shard {
+    /// The shard of a key, with its lock held.
+    #[inline]
+    fn hold(&self, key: Key) -> Held<'_> {
         #[expect(clippy::cast_possible_truncation, reason = "below the number of shards")]
-        let index = below(key.hash(), self.shards.len() as u64) as usize;
-        #[expect(
-            clippy::indexing_slicing,
-            reason = "below the number of shards, of which there is one at least"
-        )]
-        &self.shards[index]
+        let shard = below(key.hash(), self.shards.len() as u64) as usize;
+        self.shards.hold(shard, self.relax)
     }
 
     /// The entry of a key, made ready for it if it is new; none: there is no room. *Returns* what is known of it.

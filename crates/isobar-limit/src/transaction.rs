@@ -111,30 +111,35 @@ pub struct Transaction {
     grants: [Option<Grant>; Self::MOST_CLAIMS],
 }
 
+impl Default for Transaction {
+    fn default() -> Self {
+        Self {
+            grants: [None; Self::MOST_CLAIMS],
+        }
+    }
+}
+
 impl Transaction {
     /// The most limits that one request may fall under; further ones are not asked.
     pub const MOST_CLAIMS: usize = 8;
 
-    /// Asks all limits in turn, until one refuses.
+    /// Asks all limits in turn, until one refuses, for a request that has taken nothing yet.
     ///
     /// *Errors*: the first refusal that counts. Everything was given back then, and exactly so: at the same moment, each
     /// limit has as much left as if it had not been asked, unless its table was too full for an entry.
     ///
     /// *Cost*: what each limit costs; no allocation.
-    pub fn ask(claims: &[Claim<'_>], now: Moment) -> Result<(Self, Outcome), Denial> {
+    pub fn ask(&mut self, claims: &[Claim<'_>], now: Moment) -> Result<Outcome, Denial> {
         debug_assert!(
             claims.len() <= Self::MOST_CLAIMS,
             "claims past the maximum pass unasked"
         );
-        let mut transaction = Self {
-            grants: [None; Self::MOST_CLAIMS],
-        };
         let mut outcome = Outcome {
             delay: Duration::ZERO,
             tightest: None,
             would_refuse: 0,
         };
-        for (index, (claim, place)) in claims.iter().zip(&mut transaction.grants).enumerate() {
+        for (index, (claim, place)) in claims.iter().zip(&mut self.grants).enumerate() {
             let effect = claim.enforcement.effect(claim.key, now);
             if effect == Effect::Ended {
                 continue;
@@ -142,7 +147,7 @@ impl Transaction {
             let grant = claim.ask(now);
             match (grant.decision.verdict, effect) {
                 (Verdict::Refused { .. }, Effect::Binding) => {
-                    transaction.give_back(claims, now);
+                    self.give_back(claims, now);
                     return Err(Denial {
                         claim: index,
                         decision: grant.decision,
@@ -162,7 +167,7 @@ impl Transaction {
             }
             *place = grant.decision.verdict.passes().then_some(grant);
         }
-        Ok((transaction, outcome))
+        Ok(outcome)
     }
 
     /// What one limit granted; none: it was not asked, or would have refused.

@@ -55,8 +55,9 @@ fn decisions(table: &Table, limits: &[Limit], guard: &Guard, chance: &mut Chance
             ..claim
         };
         let claims = [claim, other];
-        match Transaction::ask(&claims, now) {
-            Ok((mut transaction, _)) => {
+        let mut transaction = Transaction::default();
+        match transaction.ask(&claims, now) {
+            Ok(_) => {
                 transaction.settle(&claims, 0, chance.below(9), now);
                 transaction.end(&claims, now);
             }
@@ -115,6 +116,7 @@ fn nothing_allocates() {
         max_keys: 100,
         memory: Duration::from_secs(60),
         relax: thread::yield_now,
+        advise: |_, _| (),
     };
     let table = Table::with_logs(&settings, 100);
     let (limits, guard, mut chance) = (limits(), Guard::new(Moment::new(0)), Chance::new(1));

@@ -36,6 +36,7 @@ impl Scene {
                 max_keys: 100_000,
                 memory: MEMORY,
                 relax: thread::yield_now,
+                advise: |_, _| (),
             }),
             limit: Limit::FixedWindow(FixedWindow::new(Rate::new(100, MEMORY))),
             honest: keys(1, 10_000),

@@ -19,6 +19,7 @@ fn table(max_keys: u32) -> Table {
         max_keys,
         memory: Duration::from_secs(60),
         relax: thread::yield_now,
+        advise: |_, _| (),
     })
 }
 
@@ -28,6 +29,7 @@ fn log_table(max_keys: u32) -> Table {
         max_keys,
         memory: Duration::from_secs(60),
         relax: thread::yield_now,
+        advise: |_, _| (),
     };
     Table::with_logs(&settings, 1_000)
 }
@@ -156,7 +158,8 @@ fn what_is_given_back_by_all_is_all_there() {
     let (passed, holders) = (AtomicU64::new(0), AtomicU64::new(0));
     at_once(|_| {
         for _ in 0..5_000 {
-            if let Ok((mut transaction, _)) = Transaction::ask(&claims, NOW) {
+            let mut transaction = Transaction::default();
+            if transaction.ask(&claims, NOW).is_ok() {
                 assert!(holders.fetch_add(1, Ordering::SeqCst) < 3);
                 passed.fetch_add(1, Ordering::Relaxed);
                 holders.fetch_sub(1, Ordering::SeqCst);

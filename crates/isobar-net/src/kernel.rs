@@ -24,6 +24,8 @@ use rustix::net::SendFlags;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use crate::ring::Completion;
+
 /// A socket and, once it had to wait, the reactor's watch over it.
 ///
 /// Invariant: the watch is over the socket's own descriptor, and ends before the socket closes. It holds because both fields
@@ -126,6 +128,28 @@ pub(crate) fn waiting_connections(listener: &TcpListener) -> io::Result<u32> {
     } else {
         Err(io::Error::last_os_error())
     }
+}
+
+/// For `PR_SET_THP_DISABLE`, from Linux 6.18 on: what is advised is not meant.
+const EXCEPT_ADVISED: libc::c_ulong = 1 << 1;
+
+/// Has memory come in small pages, but for what [`advise_large_pages`] says.
+///
+/// *Errors*: the kernel does not make that difference.
+pub(crate) fn use_small_pages_unless_advised() -> io::Result<()> {
+    let none: libc::c_ulong = 0;
+    // SAFETY: numbers are all that is handed over.
+    match unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1 as libc::c_ulong, EXCEPT_ADVISED, none, none) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Has memory come in large pages where the kernel has some. Both are multiples of a page.
+pub(crate) fn advise_large_pages(start: usize, bytes: usize) {
+    let start = std::ptr::without_provenance_mut(start);
+    // SAFETY: what is in memory, and whose it is, stays the same; it is a wish that may come to nothing.
+    let _ = unsafe { libc::madvise(start, bytes, libc::MADV_HUGEPAGE) };
 }
 
 /// Datagrams that one call receives or sends at most.
@@ -290,24 +314,6 @@ impl Filled {
     pub(crate) const fn id(&self) -> u16 {
         self.id
     }
-}
-
-/// What came of an operation; `owner` is whoever began it.
-#[derive(Debug)]
-pub(crate) enum Completion {
-    /// Bytes, the end of the stream (none), or why no more can be received.
-    Received {
-        owner: u32,
-        outcome: Result<Option<Filled>, i32>,
-        /// Whether more will come without being asked for.
-        more: bool,
-    },
-    /// How many bytes were taken, or why none were, and what was to be sent.
-    Sent {
-        owner: u32,
-        outcome: Result<usize, i32>,
-        bytes: Vec<u8>,
-    },
 }
 
 impl Uring {

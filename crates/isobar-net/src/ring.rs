@@ -18,7 +18,7 @@ use std::rc::Rc;
 use std::task::Context;
 
 use self::slots::{Receive, Slots};
-use crate::kernel::Uring;
+use crate::kernel::{Filled, Uring};
 
 pub(crate) use self::driver::install;
 pub(crate) use self::slots::{Seen, Taken};
@@ -36,6 +36,24 @@ thread_local! {
 /// The ring of one worker thread.
 pub(crate) struct Ring {
     inner: RefCell<Inner>,
+}
+
+/// What came of an operation; `owner` is whoever began it.
+#[derive(Debug)]
+pub(crate) enum Completion {
+    /// Bytes, the end of the stream (none), or why no more can be received.
+    Received {
+        owner: u32,
+        outcome: Result<Option<Filled>, i32>,
+        /// Whether more will come without being asked for.
+        more: bool,
+    },
+    /// How many bytes were taken, or why none were, and what was to be sent.
+    Sent {
+        owner: u32,
+        outcome: Result<usize, i32>,
+        bytes: Vec<u8>,
+    },
 }
 
 struct Inner {

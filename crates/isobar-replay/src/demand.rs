@@ -178,6 +178,7 @@ mod tests {
                     max_keys: 1,
                     memory: counting.recovery(),
                     relax: || {},
+                    advise: |_, _| {},
                 };
                 let table = Table::with_logs(&settings, counting.log_units());
                 let mut demand = Demand::default();

@@ -9,6 +9,9 @@ use socket2::{Domain, SockRef, Socket, Type};
 use crate::PATIENCE;
 use crate::message::{Framing, Response, read_body, read_response_head, response_framing};
 
+/// How long a close is looked for that an answer of HTTP/1.1 does not announce. One that comes all the same comes with it.
+const UNANNOUNCED: Duration = Duration::from_millis(250);
+
 /// The text of the error of a client whose connection was closed in good order before a byte of the answer.
 pub const CLOSED_WITHOUT_ANSWER: &str = "closed before a byte of the answer";
 
@@ -172,6 +175,7 @@ impl Answer {
 ///
 /// *Errors*: the peer did neither answer nor close within [`PATIENCE`], or answered something that is not HTTP/1.
 pub fn answer_to(address: SocketAddr, bytes: impl AsRef<[u8]>) -> io::Result<Answer> {
+    let bytes = bytes.as_ref();
     let mut client = Client::connect(address)?;
     // The peer may answer and close before it has taken everything; what it said is read all the same.
     if let Err(error) = client.send(bytes)
@@ -181,7 +185,10 @@ pub fn answer_to(address: SocketAddr, bytes: impl AsRef<[u8]>) -> io::Result<Ans
     }
     match client.receive() {
         Ok(response) => {
-            client.stream().set_read_timeout(Some(Duration::from_secs(2)))?;
+            let is_older = String::from_utf8_lossy(bytes).contains(" HTTP/1.0\r\n");
+            if !is_older && !response.fields.lists("connection", "close") {
+                client.stream().set_read_timeout(Some(UNANNOUNCED))?;
+            }
             Ok(Answer {
                 response: Some(response),
                 closed: client.sees_close(),

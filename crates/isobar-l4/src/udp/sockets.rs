@@ -69,10 +69,10 @@ pub(super) enum Made {
 }
 
 impl Sockets {
-    /// *Errors*: no descriptor is left.
-    pub(super) fn new(now: Instant) -> io::Result<Self> {
-        Ok(Self {
-            peers: Peers::new()?,
+    /// None yet; they are watched by `peers`.
+    pub(super) fn new(peers: Peers, now: Instant) -> Self {
+        Self {
+            peers,
             open: Vec::new(),
             free: Vec::new(),
             resting: Resting::default(),
@@ -80,7 +80,7 @@ impl Sockets {
             heard: now,
             asked: false,
             found: ReadyPeers::default(),
-        })
+        }
     }
 
     /// Closes what rests. From now on so many may.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use isobar_l4::{OpenConnections, Published, SiteRoute, UdpSite, World, udp};
 use isobar_net::runtime::{Io, WorkerRuntime, run, ways};
+use isobar_net::udp::Peers;
 use isobar_plan::{FlowKey, FlowRules, Priority, QuicRules, UdpListener, UdpRoute, UpstreamId};
 use isobar_upstream::{Sharded, Upstream};
 
@@ -107,7 +108,7 @@ fn count(io: Io) {
     let counted = run(WorkerRuntime { core: None, io }, || async move {
         let worker = worker(published);
         let orders = Rc::new(udp::Orders::new(site));
-        tokio::task::spawn_local(udp::serve(worker, orders, socket).unwrap());
+        tokio::task::spawn_local(udp::serve(worker, orders, socket, Peers::new().unwrap()).unwrap());
         let (sender, mut marks) = tokio::sync::mpsc::channel(2);
         let thread = std::thread::spawn(move || clients(address, || sender.blocking_send(()).unwrap()));
         marks.recv().await.unwrap();

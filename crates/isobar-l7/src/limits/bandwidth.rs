@@ -187,7 +187,7 @@ impl RunningLimit {
 
     /// Asks whether something may begin that is counted for a key.
     fn begin(self: Arc<Self>, key: Key, worker: usize, present: Moment) -> Result<Option<Box<dyn Meter>>, UsedUp> {
-        match Transaction::ask(&[self.claim(key)], present) {
+        match Transaction::default().ask(&[self.claim(key)], present) {
             Err(Denial { decision, .. }) => {
                 self.decided(worker, (LimitOutcome::Refused, decision.verdict), present);
                 let retry_in = match decision.verdict {
@@ -196,7 +196,7 @@ impl RunningLimit {
                 };
                 Err(self.used_up(Cause::RateLimited, retry_in))
             }
-            Ok((_, outcome)) => {
+            Ok(outcome) => {
                 let came_to = match outcome.would_refuse {
                     0 => LimitOutcome::Admitted,
                     _ => LimitOutcome::ShadowRefused,

@@ -19,8 +19,8 @@ pub(super) struct Told<'a> {
 }
 
 /// Writes `RateLimit-Policy` and `RateLimit`, unless there is nothing to tell.
-pub(super) fn write(output: &mut Vec<u8>, told: &[Option<Told<'_>>]) {
-    if told.iter().all(Option::is_none) {
+pub(super) fn write(output: &mut Vec<u8>, told: &[Told<'_>]) {
+    if told.is_empty() {
         return;
     }
     output.extend_from_slice(b"RateLimit-Policy: ");
@@ -46,8 +46,8 @@ pub(super) fn write(output: &mut Vec<u8>, told: &[Option<Told<'_>>]) {
     });
 }
 
-fn list(output: &mut Vec<u8>, told: &[Option<Told<'_>>], parameters: impl Fn(&mut Vec<u8>, &Told<'_>)) {
-    for (index, told) in told.iter().flatten().enumerate() {
+fn list(output: &mut Vec<u8>, told: &[Told<'_>], parameters: impl Fn(&mut Vec<u8>, &Told<'_>)) {
+    for (index, told) in told.iter().enumerate() {
         if index > 0 {
             output.extend_from_slice(b", ");
         }
@@ -83,8 +83,8 @@ mod tests {
 
     use super::*;
 
-    fn told(name: &str, window_s: Option<u64>, unit: Unit, more_in: Option<Duration>) -> Option<Told<'_>> {
-        Some(Told {
+    fn told(name: &str, window_s: Option<u64>, unit: Unit, more_in: Option<Duration>) -> Told<'_> {
+        Told {
             name,
             quota: Quota {
                 units: 100,
@@ -92,17 +92,17 @@ mod tests {
                 unit,
             },
             standing: Standing { remaining: 7, more_in },
-        })
+        }
     }
 
     #[test]
     fn fields_are_lists_of_strings_with_parameters() {
-        let check = |list: &[Option<Told<'_>>], expected: &str| {
+        let check = |list: &[Told<'_>], expected: &str| {
             let mut output = Vec::new();
             write(&mut output, list);
             assert_eq!(String::from_utf8(output).unwrap(), expected);
         };
-        check(&[None, None], "");
+        check(&[], "");
         check(
             &[told(
                 "burst",
@@ -115,7 +115,6 @@ mod tests {
         check(
             &[
                 told("a\"b\\", Some(1), Unit::ContentBytes, None),
-                None,
                 told("é", None, Unit::ConcurrentRequests, None),
             ],
             "RateLimit-Policy: \"a\\\"b\\\\\";q=100;w=1;qu=\"content-bytes\", \"__\";q=100;qu=\"concurrent-requests\"\r\n\

@@ -200,6 +200,7 @@ impl Books {
             max_keys: counting.max_keys,
             memory: counting.recovery(),
             relax: std::thread::yield_now,
+            advise: isobar_net::limits::prefer_large_pages,
         };
         Table::with_logs(&settings, counting.log_units())
     }

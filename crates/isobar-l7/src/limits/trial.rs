@@ -180,10 +180,7 @@ pub fn judge(limits: &[Arc<RunningLimit>], facts: &impl Facts, now: Moment, judg
     judgement.limits.clear();
     judgement.limits.resize(limits.len(), NOT_ASKED);
     (judgement.refused_by, judgement.shadow, judgement.delay) = (None, None, Duration::ZERO);
-    let Some(first) = limits.first() else {
-        return;
-    };
-    let mut gathered = Gathered::nothing(first);
+    let mut gathered = Gathered::default();
     let mut trial = Trial {
         now,
         places: [0; Transaction::MOST_CLAIMS],
@@ -194,8 +191,9 @@ pub fn judge(limits: &[Arc<RunningLimit>], facts: &impl Facts, now: Moment, judg
             return;
         }
     }
-    match Transaction::ask(gathered.claims(), now) {
-        Ok((transaction, outcome)) => {
+    let mut transaction = Transaction::default();
+    match transaction.ask(&gathered.claims, now) {
+        Ok(outcome) => {
             trial.judgement.delay = outcome.delay;
             trial.admitted(&gathered, &transaction);
         }
@@ -235,7 +233,7 @@ impl Trial<'_> {
                 return false;
             }
             Look::Counted { key, cost, .. } => {
-                if let Some(place) = self.places.get_mut(gathered.claims().len()) {
+                if let Some(place) = self.places.get_mut(gathered.claims.len()) {
                     *place = index;
                 }
                 let claim = limit.claim(key);
@@ -257,11 +255,11 @@ impl Trial<'_> {
     }
 
     fn refused(&mut self, gathered: &Gathered<'_>, denial: Denial) {
-        for (counted, place) in gathered.counted().iter().zip(self.places).take(denial.claim) {
+        for (counted, place) in gathered.counted.iter().zip(self.places).take(denial.claim) {
             counted.passed(LimitOutcome::Returned, 0, self.now);
             self.came(place, LimitOutcome::Returned);
         }
-        let refusing = gathered.counted().get(denial.claim).zip(self.places.get(denial.claim));
+        let refusing = gathered.counted.get(denial.claim).zip(self.places.get(denial.claim));
         if let Some((counted, &place)) = refusing {
             let refused = (LimitOutcome::Refused, denial.decision.verdict);
             counted.limit.decided(0, refused, self.now);
@@ -271,7 +269,7 @@ impl Trial<'_> {
     }
 
     fn admitted(&mut self, gathered: &Gathered<'_>, transaction: &Transaction) {
-        let asked = gathered.claims().iter().zip(gathered.counted()).zip(self.places);
+        let asked = gathered.claims.iter().zip(&gathered.counted).zip(self.places);
         for (claim, ((asked, counted), place)) in asked.enumerate() {
             let (algorithm, key) = (*asked.limit, asked.key);
             if asked.limit.quota().unit == Unit::ContentBytes {

@@ -1,7 +1,7 @@
 //! Where in a part of the table is a key?
 //!
-//! A shard has buckets of eight entries, and a key may stand in either of two of them. One lock is held for as long as a
-//! key is looked at; everything in here is read and written under it.
+//! A shard has buckets of eight entries, and a key may stand in either of two of them; mostly it stands where it would like to. One lock is
+//! held for as long as a key is looked at; everything in here is read and written under it.
 
 use alloc::boxed::Box;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -10,8 +10,9 @@ use isobar_balance::Moment;
 
 use crate::algorithm::State;
 use crate::key::scramble;
+use crate::memory::{Advise, filled};
 
-/// Entries of a bucket: their tags are one cache line.
+/// Entries of a bucket.
 pub(super) const WAYS: usize = 8;
 
 /// Times that a lock is tried before the thread lets others run.
@@ -20,31 +21,45 @@ const SPINS: u32 = 100;
 /// Entries of a bucket that are tried to be moved.
 const MOVES: usize = 4;
 
+/// The bits of a tag that say which entry of its bucket it would like to have: neither those by which a shard is found nor those by which
+/// a bucket is.
+const FAVOURITE_SHIFT: u32 = 24;
+
 /// Nobody.
 const EMPTY: u64 = 0;
 
-/// Eight entries, in four cache lines of one page: a key that is there costs three of them, of which two are neighbours that
-/// are fetched together.
+/// All of one key, on one cache line.
 #[derive(Debug, Default)]
-#[repr(align(256))]
-struct Bucket {
-    tags: [AtomicU64; WAYS],
-    notes: [AtomicU64; WAYS],
-    states: [[AtomicU64; 2]; WAYS],
+#[repr(align(32))]
+struct Slot {
+    tag: AtomicU64,
+    note: AtomicU64,
+    state: [AtomicU64; 2],
 }
 
-/// A part of the table.
+/// Eight entries, in four cache lines of one page. None of them is known to be the right one until it is read, so the processor
+/// fetches them side by side.
+#[derive(Debug, Default)]
+#[repr(align(256))]
+struct Bucket([Slot; WAYS]);
+
+/// The parts of a table, which lie in memory one after the other.
 #[derive(Debug)]
-#[repr(align(128))]
-pub(super) struct Shard {
-    locked: AtomicBool,
-    /// A power of two of them.
+pub(super) struct Shards {
+    locks: Box<[Lock]>,
     buckets: Box<[Bucket]>,
+    /// Buckets of a shard: a power of two.
+    each: usize,
     /// The times of logs: a row for each entry of the buckets, one after the other.
     times: Box<[AtomicU64]>,
     /// The length of a row.
     row: usize,
 }
+
+/// On lines of its own, so that nobody waits who asks in another shard.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Lock(AtomicBool);
 
 /// What is known of an entry besides its state, in one word: when it is as good as none, in ticks; how often it was
 /// asked for.
@@ -97,7 +112,10 @@ impl Note {
 
 /// A shard whose lock is held.
 pub(super) struct Held<'a> {
-    shard: &'a Shard,
+    lock: &'a Lock,
+    buckets: &'a [Bucket],
+    times: &'a [AtomicU64],
+    row: usize,
 }
 
 /// Where an entry is.
@@ -107,35 +125,62 @@ pub(super) struct Place {
     way: usize,
 }
 
-impl Shard {
-    /// So many buckets, with a row of so many times for each of their entries.
-    pub(super) fn new(buckets: usize, row: usize) -> Self {
-        debug_assert!(buckets.is_power_of_two(), "the other bucket is found by a mask");
+impl Shards {
+    /// So many shards of so many buckets, with a row of so many times for each entry.
+    pub(super) fn new((shards, each): (usize, usize), row: usize, advise: Advise) -> Self {
+        debug_assert!(each.is_power_of_two(), "the other bucket is found by a mask");
+        let buckets = shards * each;
         Self {
-            locked: AtomicBool::new(false),
-            buckets: (0..buckets).map(|_| Bucket::default()).collect(),
-            times: (0..buckets * WAYS * row).map(|_| AtomicU64::new(0)).collect(),
+            locks: (0..shards).map(|_| Lock::default()).collect(),
+            buckets: filled(buckets, advise),
+            each,
+            times: filled(buckets * WAYS * row, advise),
             row,
         }
     }
 
     pub(super) fn bytes(&self) -> usize {
-        size_of::<Self>() + size_of_val(&*self.buckets) + size_of_val(&*self.times)
+        size_of_val(&*self.locks) + size_of_val(&*self.buckets) + size_of_val(&*self.times)
+    }
+
+    pub(super) const fn len(&self) -> usize {
+        self.locks.len()
     }
 
     pub(super) const fn capacity(&self) -> usize {
         self.buckets.len() * WAYS
     }
 
-    /// Takes the lock. `relax` lets another thread run, for the case that the one that holds the lock was stopped.
-    pub(super) fn hold(&self, relax: fn()) -> Held<'_> {
+    /// Takes the lock of a shard, of which there are so many. `relax` lets another thread run, for the case that the one that holds
+    /// the lock was stopped.
+    #[inline]
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "there are as many buckets, and rows, as the shards have together"
+    )]
+    pub(super) fn hold(&self, shard: usize, relax: fn()) -> Held<'_> {
+        let rows = self.each * WAYS * self.row;
+        let lock = &self.locks[shard];
+        lock.take(relax);
+        Held {
+            lock,
+            buckets: &self.buckets[shard * self.each..][..self.each],
+            times: &self.times[shard * rows..][..rows],
+            row: self.row,
+        }
+    }
+}
+
+impl Lock {
+    #[inline]
+    fn take(&self, relax: fn()) {
+        let Self(taken) = self;
         let mut spins = 0;
-        while self
-            .locked
+        while taken
             .compare_exchange_weak(false, true, Ordering::Acquire, Ordering::Relaxed)
             .is_err()
         {
-            while self.locked.load(Ordering::Relaxed) {
+            while taken.load(Ordering::Relaxed) {
                 spins += 1;
                 if spins % SPINS == 0 {
                     relax();
@@ -144,13 +189,12 @@ impl Shard {
                 }
             }
         }
-        Held { shard: self }
     }
 }
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
-        self.shard.locked.store(false, Ordering::Release);
+        self.lock.0.store(false, Ordering::Release);
     }
 }
 
@@ -160,17 +204,23 @@ impl Drop for Held<'_> {
 )]
 impl Held<'_> {
     /// The entry of a tag.
+    #[inline]
     pub(super) fn find(&self, tag: u64) -> Option<Place> {
-        self.homes(tag).into_iter().find_map(|bucket| {
-            let tags = &self.shard.buckets[bucket].tags;
-            let way = tags.iter().position(|it| it.load(Ordering::Relaxed) == tag)?;
-            Some(Place { bucket, way })
-        })
+        let favourite = favourite(tag, self.buckets.len());
+        if self.tag(favourite) == tag {
+            return Some(favourite);
+        }
+        let mut all = self.homes(tag).into_iter().flat_map(places);
+        all.find(|place| self.tag(*place) == tag)
     }
 
     /// A place for a tag that is not there: empty, expired, or emptied by moving its entry to its other bucket.
     pub(super) fn room(&self, tag: u64, now: Moment) -> Option<Place> {
-        // The first one if possible: who is looked for is then found at the first look.
+        // Who stands there is found at the first look.
+        let favourite = favourite(tag, self.buckets.len());
+        if self.is_free(favourite, now) {
+            return Some(favourite);
+        }
         let homes = self.homes(tag);
         let free = homes.into_iter().find_map(|bucket| self.free(bucket, now));
         free.or_else(|| self.make_room(homes, now))
@@ -214,55 +264,67 @@ impl Held<'_> {
             })
     }
 
+    fn slot(&self, place: Place) -> &Slot {
+        &self.buckets[place.bucket].0[place.way]
+    }
+
     pub(super) fn tag(&self, place: Place) -> u64 {
-        self.shard.buckets[place.bucket].tags[place.way].load(Ordering::Relaxed)
+        self.slot(place).tag.load(Ordering::Relaxed)
     }
 
     pub(super) fn note(&self, place: Place) -> Note {
-        Note::of(self.shard.buckets[place.bucket].notes[place.way].load(Ordering::Relaxed))
+        Note::of(self.slot(place).note.load(Ordering::Relaxed))
     }
 
     pub(super) fn state(&self, place: Place) -> State {
-        let [first, second] = &self.shard.buckets[place.bucket].states[place.way];
+        let [first, second] = &self.slot(place).state;
         [first.load(Ordering::Relaxed), second.load(Ordering::Relaxed)]
     }
 
     /// The times of an entry's log; none where the table keeps no logs.
     pub(super) fn row(&self, place: Place) -> &[AtomicU64] {
-        let begin = (place.bucket * WAYS + place.way) * self.shard.row;
-        &self.shard.times[begin..begin + self.shard.row]
+        let begin = (place.bucket * WAYS + place.way) * self.row;
+        &self.times[begin..begin + self.row]
     }
 
     pub(super) fn write(&self, place: Place, tag: u64, note: Note, state: State) {
-        let bucket = &self.shard.buckets[place.bucket];
-        bucket.tags[place.way].store(tag, Ordering::Relaxed);
-        bucket.notes[place.way].store(note.bits(), Ordering::Relaxed);
-        let [first, second] = &bucket.states[place.way];
+        let slot = self.slot(place);
+        slot.tag.store(tag, Ordering::Relaxed);
+        slot.note.store(note.bits(), Ordering::Relaxed);
+        let [first, second] = &slot.state;
         first.store(state[0], Ordering::Relaxed);
         second.store(state[1], Ordering::Relaxed);
     }
 
     pub(super) fn clear(&self, place: Place) {
-        self.shard.buckets[place.bucket].tags[place.way].store(EMPTY, Ordering::Relaxed);
+        self.slot(place).tag.store(EMPTY, Ordering::Relaxed);
     }
 
     /// Entries that are not over.
     pub(super) fn live(&self, now: Moment) -> usize {
-        let all = (0..self.shard.buckets.len()).flat_map(places);
+        let all = (0..self.buckets.len()).flat_map(places);
         all.filter(|place| !self.is_free(*place, now)).count()
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "bits below the mask are wanted")]
     fn homes(&self, tag: u64) -> [usize; 2] {
-        let first = tag as usize & (self.shard.buckets.len() - 1);
+        let first = favourite(tag, self.buckets.len()).bucket;
         [first, self.other(first, tag)]
     }
 
     /// The other bucket of an entry: from either, the same difference leads to the other.
     #[expect(clippy::cast_possible_truncation, reason = "bits below the mask are wanted")]
     const fn other(&self, bucket: usize, tag: u64) -> usize {
-        let mask = self.shard.buckets.len() - 1;
+        let mask = self.buckets.len() - 1;
         bucket ^ ((scramble(tag) as usize | 1) & mask)
+    }
+}
+
+/// Where a tag stands if the place is free when it comes, in a shard of so many buckets.
+#[expect(clippy::cast_possible_truncation, reason = "bits below the masks are wanted")]
+const fn favourite(tag: u64, buckets: usize) -> Place {
+    Place {
+        bucket: tag as usize & (buckets - 1),
+        way: (tag >> FAVOURITE_SHIFT) as usize & (WAYS - 1),
     }
 }
 

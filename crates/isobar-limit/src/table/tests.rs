@@ -21,6 +21,7 @@ fn table(max_keys: u32) -> Table {
         max_keys,
         memory: Duration::from_secs(60),
         relax: std::thread::yield_now,
+        advise: |_, _| (),
     })
 }
 
@@ -30,6 +31,7 @@ fn log_table(max_keys: u32, units: u32) -> Table {
         max_keys,
         memory: Duration::from_secs(60),
         relax: std::thread::yield_now,
+        advise: |_, _| (),
     };
     Table::with_logs(&settings, units)
 }
@@ -340,7 +342,7 @@ proptest! {
             true => (Limit::SlidingLog(SlidingLog::new(Rate::per_second(5))), Duration::from_nanos(SECOND - 1)),
             false => (Limit::Gcra(Gcra::new(Rate::per_second(5), 5)), Duration::from_secs(1)),
         };
-        let settings = TableSettings { max_keys: 1, memory, relax: std::thread::yield_now };
+        let settings = TableSettings { max_keys: 1, memory, relax: std::thread::yield_now, advise: |_, _| () };
         let table = Table::with_logs(&settings, 5);
         let mut chance = Chance::new(seed);
         let all: Vec<Key> = keys(seed ^ 1).take(span).collect();

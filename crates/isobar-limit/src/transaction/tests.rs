@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use super::{Claim, Denial, Enforcement, Key, Limit, Moment, Standing, Table, Transaction, Verdict};
+use super::{Claim, Denial, Enforcement, Key, Limit, Moment, Outcome, Standing, Table, Transaction, Verdict};
 use crate::{Algorithm, Concurrency, FixedWindow, Gcra, Rate, SlidingLog, SlidingWindow, TableSettings, TokenBucket};
 
 const SECOND: u64 = 1_000_000_000;
@@ -13,6 +13,7 @@ fn table() -> Table {
         max_keys: 1_000,
         memory: Duration::from_secs(60),
         relax: std::thread::yield_now,
+        advise: |_, _| (),
     };
     Table::with_logs(&settings, 10)
 }
@@ -41,6 +42,12 @@ fn claims<'a>(table: &'a Table, limits: &'a [Limit], enforcement: &'a Enforcemen
     (1..).zip(limits).map(claim).collect()
 }
 
+fn ask(claims: &[Claim<'_>], now: Moment) -> Result<(Transaction, Outcome), Denial> {
+    let mut transaction = Transaction::default();
+    let outcome = transaction.ask(claims, now)?;
+    Ok((transaction, outcome))
+}
+
 fn remaining(claims: &[Claim<'_>], now: Moment) -> std::vec::Vec<u64> {
     let of = |claim: &Claim<'_>| claim.table.standing(claim.limit, claim.key, now).remaining;
     claims.iter().map(of).collect()
@@ -50,12 +57,12 @@ fn remaining(claims: &[Claim<'_>], now: Moment) -> std::vec::Vec<u64> {
 fn what_others_took_is_given_back_when_one_refuses() {
     let (table, limits) = (table(), limits());
     let claims = claims(&table, &limits, &Enforcement::FULL);
-    let taken: std::vec::Vec<_> = (0..2).map(|_| Transaction::ask(&claims, NOW).unwrap()).collect();
+    let taken: std::vec::Vec<_> = (0..2).map(|_| ask(&claims, NOW).unwrap()).collect();
     assert_eq!(remaining(&claims, NOW), [8, 8, 8, 8, 0, 8]);
     assert_eq!(taken[1].1.tightest.map(|it| (it.0, it.1.remaining)), Some((4, 0)));
     // Both places are taken; none of the other limits has it in its books.
     for _ in 0..100 {
-        let denial = Transaction::ask(&claims, NOW).unwrap_err();
+        let denial = ask(&claims, NOW).unwrap_err();
         assert_eq!(denial.claim, 4);
         assert_eq!(remaining(&claims, NOW), [8, 8, 8, 8, 0, 8]);
     }
@@ -78,10 +85,10 @@ fn a_log_that_gives_back_has_the_times_it_had() {
     ];
     let claims = claims(&table, &limits, &Enforcement::FULL);
     let standing = |now| table.standing(&limits[0], claims[0].key, Moment::new(now));
-    let holder = Transaction::ask(&claims, NOW).unwrap().0;
+    let holder = ask(&claims, NOW).unwrap().0;
     for step in 2..60 {
         let now = Moment::new(step * SECOND);
-        assert_eq!(Transaction::ask(&claims, now).unwrap_err().claim, 1);
+        assert_eq!(ask(&claims, now).unwrap_err().claim, 1);
         let more_in = Some(Duration::from_secs(61 - step));
         let expected = Standing { remaining: 2, more_in };
         assert_eq!(standing(step * SECOND), expected, "{step}");
@@ -89,7 +96,7 @@ fn a_log_that_gives_back_has_the_times_it_had() {
     holder.end(&claims, Moment::new(60 * SECOND));
     let asks = [60, 60, 60, 61].map(|second| {
         let now = Moment::new(second * SECOND);
-        let asked = Transaction::ask(&claims, now).map(|it| it.0.end(&claims, now));
+        let asked = ask(&claims, now).map(|it| it.0.end(&claims, now));
         asked.map_err(|denial| (denial.claim, denial.decision.verdict))
     });
     let retry_in = Some(Duration::from_secs(1));
@@ -101,7 +108,7 @@ fn a_log_that_gives_back_has_the_times_it_had() {
 fn a_cost_that_is_known_later_is_settled_with_one_of_them() {
     let (table, limits) = (table(), limits());
     let claims = claims(&table, &limits, &Enforcement::FULL);
-    let (mut transaction, _) = Transaction::ask(&claims, NOW).unwrap();
+    let (mut transaction, _) = ask(&claims, NOW).unwrap();
     transaction.settle(&claims, 1, 6, NOW);
     transaction.settle(&claims, 5, 7, NOW);
     // Only once.
@@ -114,7 +121,7 @@ fn a_shadow_refuses_nobody_and_says_so() {
     let (table, limits) = (table(), limits());
     let shadow = claims(&table, &limits, &Enforcement::SHADOW);
     for step in 0..20 {
-        let (_, outcome) = Transaction::ask(&shadow, NOW).unwrap();
+        let (_, outcome) = ask(&shadow, NOW).unwrap();
         let concurrency = if step < 2 { 0 } else { 1 << 4 };
         let others = if step < 10 { 0 } else { 0b10_1111 };
         assert_eq!(
@@ -128,7 +135,7 @@ fn a_shadow_refuses_nobody_and_says_so() {
         ..Enforcement::FULL
     };
     let ended = claims(&table, &limits, &ended);
-    assert_eq!(Transaction::ask(&ended, NOW).unwrap().1.would_refuse, 0);
+    assert_eq!(ask(&ended, NOW).unwrap().1.would_refuse, 0);
 }
 
 #[test]
@@ -139,9 +146,9 @@ fn the_slowest_limit_says_how_long_to_wait() {
         Limit::Gcra(Gcra::new(rate, 1).with_delay(Duration::from_secs(1)))
     });
     let claims = claims(&table, &limits, &Enforcement::FULL);
-    let delay = || Transaction::ask(&claims, NOW).map(|it| it.1.delay.as_millis());
+    let delay = || ask(&claims, NOW).map(|it| it.1.delay.as_millis());
     assert_eq!((delay(), delay(), delay()), (Ok(0), Ok(500), Ok(1_000)));
-    let Err(Denial { claim: 1, decision }) = Transaction::ask(&claims, NOW) else {
+    let Err(Denial { claim: 1, decision }) = ask(&claims, NOW) else {
         panic!("the second one refuses");
     };
     let retry_in = Some(Duration::from_millis(500));

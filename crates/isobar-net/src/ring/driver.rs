@@ -9,9 +9,10 @@ use std::task::{Context, Poll};
 
 use tokio::io::unix::AsyncFd;
 
+use super::Completion;
 use super::slots::Slots;
 use super::{CURRENT, Inner, Ring};
-use crate::kernel::{Completion, Uring};
+use crate::kernel::Uring;
 
 /// The ring of this thread, from now until this is dropped.
 pub(crate) struct Installed {

@@ -1,7 +1,7 @@
 //! What does a decision cost? Prints nanoseconds per decision for each algorithm, with few keys and with a million, on one thread
 //! and on two, as the tables of `docs/limiting-accuracy.md`.
 //!
-//! `cargo run --release -p isobar-limit --example decision_cost`
+//! `cargo run --release -p isobar-l7 --example decision_cost`
 #![expect(clippy::print_stdout, reason = "prints tables")]
 
 use std::hint::black_box;
@@ -56,6 +56,7 @@ fn log_table(max_keys: usize, units: u32) -> Table {
         max_keys: u32::try_from(max_keys).expect("a million"),
         memory: Duration::from_secs(60),
         relax: thread::yield_now,
+        advise: isobar_net::limits::prefer_large_pages,
     };
     Table::with_logs(&settings, units)
 }
@@ -200,7 +201,8 @@ fn transactions(places: u64) -> f64 {
         let start = Instant::now();
         for _ in 0..DECISIONS {
             now += 100;
-            if let Ok((transaction, outcome)) = Transaction::ask(black_box(&claims), Moment::new(now)) {
+            let mut transaction = Transaction::default();
+            if let Ok(outcome) = transaction.ask(black_box(&claims), Moment::new(now)) {
                 black_box(outcome);
                 transaction.end(&claims, Moment::new(now));
             }
