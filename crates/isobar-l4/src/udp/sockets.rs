@@ -20,6 +20,9 @@ const MAX_FLOWS: u32 = 64;
 /// How old a socket is at most when it is taken again: for the same reason, and because ways and addresses of ours change.
 const MAX_AGE: Duration = Duration::from_secs(10);
 
+/// What is known is not asked for again so soon: where datagrams come all the time, all that is heard is known a moment later.
+const FRESH: Duration = Duration::from_millis(1);
+
 /// The sockets towards servers that one listener has with one worker.
 #[derive(Debug)]
 pub(super) struct Sockets {
@@ -112,7 +115,8 @@ impl Sockets {
     /// One that rested long enough.
     fn again(&mut self, to: &SocketAddr, flow: usize) -> Option<Held> {
         let held = self.rested(to, flow);
-        if held.is_some() || self.asked || !self.resting.has(to, self.now) {
+        let is_fresh = self.asked || self.heard + FRESH > self.now;
+        if held.is_some() || is_fresh || !self.resting.has(to, self.now) {
             return held;
         }
         self.look();
