@@ -20,7 +20,7 @@ const END_TO_END: &str = "package(isobar)";
 const WITHOUT_TRAFFIC: [&str; 4] = ["demo", "demo_limits", "simulate", "where_each_loses"];
 
 /// How many end-to-end tests share a CPU.
-const WAITING_FOR_EACH_CPU: usize = 3;
+const WAITING_FOR_EACH_CPU: usize = 2;
 
 /// Runs every test of every crate, or those whose names are given.
 pub(super) fn everything(names: &[String]) -> Result<Outcome> {
