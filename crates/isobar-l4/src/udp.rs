@@ -5,8 +5,8 @@
 //! `isobar-wire`'s to say, and which server is `isobar-balance`'s.
 //!
 //! Each flow has a socket of its own towards its server, so that the kernel tells whose answers are whose, and that a server is not
-//! there. `sockets` has them all, those as well that wait for another flow. A worker serves the clients whom the kernel gives it: the flows of one client are all with one worker for as long as the
-//! client keeps its address.
+//! there. `sockets` has them all, those as well that wait for another flow. A worker serves the clients whom the kernel gives it: the
+//! flows of one client are all with one worker for as long as the client keeps its address.
 
 mod due;
 mod flow;

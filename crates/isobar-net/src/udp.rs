@@ -328,6 +328,21 @@ impl Peer {
         received(|| inbox.receive_one(&self.0))
     }
 
+    /// Whether nothing has come that was not received; what has stays there.
+    ///
+    /// *Cost*: one system call. *Errors*: the server, or something on the way, said that it is not there.
+    pub fn is_quiet(&self) -> io::Result<bool> {
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        loop {
+            match rustix::net::recv(&self.0, &mut [0; 1], flags) {
+                Ok(_) => return Ok(false),
+                Err(rustix::io::Errno::WOULDBLOCK) => return Ok(true),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
     /// Sends datagrams, each behind the header; how many the kernel took, and why it did not take others.
     ///
     /// *Cost*: one system call for each [`BATCH`], and for each that is not taken; no allocation.
@@ -474,18 +489,6 @@ impl Peers {
                 return Poll::Ready(Ok(()));
             }
         }
-    }
-
-    /// Finds out which peers have something at this moment, whatever the reactor has heard. They are told of by
-    /// [`poll`](Self::poll) as well, the next time.
-    ///
-    /// *Cost*: one system call; no allocation. *Errors*: a signal came, and it is to be asked again.
-    pub fn look(&self, found: &mut ReadyPeers) -> io::Result<()> {
-        self.wait(found)?;
-        if found.count > 0 {
-            self.has_more.set(true);
-        }
-        Ok(())
     }
 
     fn wait(&self, found: &mut ReadyPeers) -> io::Result<()> {

@@ -128,6 +128,11 @@ fn flows(written: &UdpFlows, at: Path<'_>, problems: &mut Problems) -> FlowRules
         let problem = Problem::error(at.key(key), message).on_key();
         problems.push(problem.related(at.key("quic"), Spot::Key, "QUIC"));
     }
+    if *reuse_sockets && responses.0.is_none_or(|each| each.value() == 0) {
+        let message = "`reuse_sockets` needs `responses`: a socket is free for others when all of them have come";
+        let problem = Problem::error(at.key("reuse_sockets"), message).on_key();
+        problems.push(problem.help("write how many there are: `responses: 1` for DNS"));
+    }
     FlowRules {
         keyed_by: *flow,
         idle_timeout: idle_timeout.duration(),

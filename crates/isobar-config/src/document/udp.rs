@@ -23,9 +23,9 @@ settings! {
         /// Datagrams that a server answers each one with; the flow ends with the last. 0: servers do not answer. `none`: it is not
         /// known, and flows end when they are idle.
         responses: OrNone<Whole<0, 1_000_000>>,
-        /// Where `responses` is 1 or more: whether the socket towards a server, and with it its port, carries further flows once
-        /// everything that was asked over it is answered and it rested for a while. `false`: each flow has a port of its own.
-        reuse_sockets: bool = true,
+        /// Whether the socket towards a server, and with it its port, carries further flows once all `responses` to what was sent from it
+        /// came, and it rested for a while: for DNS. `false`: each flow has a port of its own.
+        reuse_sockets: bool = false,
         /// Has clients of QUIC known by their connection IDs, so that one stays with its server when its address changes.
         quic: Option<QuicIds>,
     }

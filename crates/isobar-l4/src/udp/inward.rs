@@ -37,7 +37,6 @@ impl Udp {
     pub(super) fn take_in(&mut self, inbox: &Inbox) {
         self.stats().datagrams_received.add(inbox.len() as u64);
         self.look_at_the_clock();
-        self.sockets.begin_batch();
         for datagram in 0..inbox.len() {
             let dropped = match self.socket.arrival(inbox, datagram) {
                 Some(arrival) => self.handle(inbox, (datagram, arrival)).err(),

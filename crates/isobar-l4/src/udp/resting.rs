@@ -82,10 +82,17 @@ impl Hasher for Spread {
     }
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Rested {
+/// A socket that rests, or did.
+#[derive(Debug)]
+pub(super) struct Rested {
     number: usize,
     since: Instant,
+}
+
+impl Rested {
+    pub(super) fn number(&self) -> usize {
+        self.number
+    }
 }
 
 impl Resting {
@@ -99,21 +106,23 @@ impl Resting {
         self.count == 0
     }
 
-    /// Whether [`take`](Self::take) has one.
-    pub(super) fn has(&self, to: &SocketAddr, at: Instant) -> bool {
-        let first = self.groups.get(to).and_then(|group| group.rested.front());
-        first.is_some_and(|first| first.since + self.rest() <= at)
-    }
-
-    /// Takes the one towards an address that rested longest, if that is long enough; `at` is until when nothing came to it.
+    /// Takes the one towards an address that rested longest, if that is long enough.
     ///
     /// *Cost*: O(1), without an allocation.
-    pub(super) fn take(&mut self, to: &SocketAddr, at: Instant) -> Option<usize> {
+    pub(super) fn take(&mut self, to: &SocketAddr, now: Instant) -> Option<Rested> {
         let rest = self.rest();
         let group = self.groups.get_mut(to)?;
-        let first = group.rested.pop_front_if(|first| first.since + rest <= at)?;
+        let first = group.rested.pop_front_if(|first| first.since + rest <= now)?;
         self.count -= 1;
-        Some(first.number)
+        Some(first)
+    }
+
+    /// Puts back what was taken and is not fit to be used.
+    pub(super) fn put_back(&mut self, to: &SocketAddr, rested: Rested) {
+        if let Some(group) = self.groups.get_mut(to) {
+            group.rested.push_front(rested);
+            self.count += 1;
+        }
     }
 
     /// Has one rest from now on; whether it may.
@@ -210,6 +219,12 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
+    impl Resting {
+        fn take_number(&mut self, to: &SocketAddr, now: Instant) -> Option<usize> {
+            self.take(to, now).map(|rested| rested.number())
+        }
+    }
+
     fn to(number: u16) -> SocketAddr {
         SocketAddr::from(([192, 0, 2, 1], number))
     }
@@ -235,17 +250,24 @@ mod tests {
     fn few_rest_long_and_many_in_turn() {
         let start = Instant::now();
         let mut few = resting(10, 4, start);
-        assert_eq!(few.take(&to(1), start + 999 * MS), None);
-        assert!(!few.has(&to(1), start + 999 * MS) && few.has(&to(1), start + 1000 * MS));
-        assert_eq!(few.take(&to(1), start + 1000 * MS), Some(0));
-        assert_eq!(few.take(&to(1), start + 1000 * MS), None, "the next rests 1 ms less");
-        assert_eq!(few.take(&to(2), start + 9000 * MS), None, "nothing rests there");
+        assert_eq!(few.take_number(&to(1), start + 999 * MS), None);
+        assert_eq!(few.take_number(&to(1), start + 1000 * MS), Some(0));
+        assert_eq!(
+            few.take_number(&to(1), start + 1000 * MS),
+            None,
+            "the next rests 1 ms less"
+        );
+        assert_eq!(few.take_number(&to(2), start + 9000 * MS), None, "nothing rests there");
         let mut many = resting(10, 7, start);
-        assert_eq!(many.take(&to(1), start + 9 * MS), None);
+        assert_eq!(many.take_number(&to(1), start + 9 * MS), None);
         for number in 0..3 {
-            assert_eq!(many.take(&to(1), start + 20 * MS), Some(number));
+            assert_eq!(many.take_number(&to(1), start + 20 * MS), Some(number));
         }
-        assert_eq!(many.take(&to(1), start + 20 * MS), None, "fewer than half are left");
+        assert_eq!(
+            many.take_number(&to(1), start + 20 * MS),
+            None,
+            "fewer than half are left"
+        );
     }
 
     #[test]
@@ -253,10 +275,10 @@ mod tests {
         let start = Instant::now();
         let mut full = resting(3, 3, start);
         assert!(!full.put(to(2), 9, start), "whichever address it is of");
-        assert!(full.take(&to(1), start + 1000 * MS).is_some());
+        assert!(full.take_number(&to(1), start + 1000 * MS).is_some());
         assert!(full.put(to(2), 9, start));
         full.hold_to(0);
-        assert!(full.take(&to(1), start + 1000 * MS).is_some());
+        assert!(full.take_number(&to(1), start + 1000 * MS).is_some());
         assert!(!full.put(to(1), 9, start));
         assert!(!Resting::default().put(to(1), 1, start));
     }
@@ -276,7 +298,7 @@ mod tests {
         assert_eq!(swept(&mut resting, start + 30_000 * MS), [3, 9]);
         assert_eq!(resting.poll_timeout(), Some(start + 60_000 * MS));
         assert!(resting.put(to(1), 4, start + 60_000 * MS));
-        assert_eq!(resting.take(&to(1), start + 61_000 * MS), Some(4));
+        assert_eq!(resting.take_number(&to(1), start + 61_000 * MS), Some(4));
         assert_eq!(swept(&mut resting, start + 61_000 * MS), [0; 0]);
         assert!(resting.groups.is_empty() && resting.poll_timeout().is_none());
     }
@@ -314,7 +336,7 @@ mod tests {
         closed.sort_unstable();
         assert_eq!(closed, [0, 1, 9]);
         assert!(resting.is_empty());
-        assert_eq!(resting.take(&to(1), start + 2000 * MS), None);
+        assert_eq!(resting.take_number(&to(1), start + 2000 * MS), None);
     }
 
     /// Whatever happens: none is had twice or lost, the one that rested longest is taken, and none too early, too late or from where
@@ -339,9 +361,13 @@ mod tests {
                         let rest = if known.len() * 2 >= most { 10 * MS } else { 1000 * MS };
                         let first = known.iter().position(|(of, ..)| *of == port);
                         let first = first.filter(|&first| known[first].2 + rest <= now);
-                        assert_eq!(resting.has(&port, now), first.is_some(), "seed {seed}");
-                        let expected = first.map(|first| known.remove(first).1);
-                        assert_eq!(resting.take(&port, now), expected, "seed {seed}");
+                        let taken = resting.take(&port, now);
+                        let expected = first.map(|first| known[first].1);
+                        assert_eq!(taken.as_ref().map(Rested::number), expected, "seed {seed}");
+                        match taken {
+                            Some(unfit) if chance.below(4) == 0 => resting.put_back(&port, unfit),
+                            _ => drop(first.map(|first| known.remove(first))),
+                        }
                     }
                     10..=12 => now += MS * u32::try_from(chance.below(2000)).unwrap(),
                     13 => {

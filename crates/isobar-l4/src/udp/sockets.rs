@@ -20,9 +20,6 @@ const MAX_FLOWS: u32 = 64;
 /// How old a socket is at most when it is taken again: for the same reason, and because ways and addresses of ours change.
 const MAX_AGE: Duration = Duration::from_secs(10);
 
-/// What is known is not asked for again so soon: where datagrams come all the time, all that is heard is known a moment later.
-const FRESH: Duration = Duration::from_millis(1);
-
 /// The sockets towards servers that one listener has with one worker.
 #[derive(Debug)]
 pub(super) struct Sockets {
@@ -33,11 +30,6 @@ pub(super) struct Sockets {
     resting: Resting,
     /// When time was last told.
     now: Instant,
-    /// Until when it is known of all that rest that nothing came to them.
-    heard: Instant,
-    /// Whether it was asked for since clients' datagrams were taken in.
-    asked: bool,
-    found: ReadyPeers,
 }
 
 #[derive(Debug)]
@@ -80,9 +72,6 @@ impl Sockets {
             free: Vec::new(),
             resting: Resting::default(),
             now,
-            heard: now,
-            asked: false,
-            found: ReadyPeers::default(),
         }
     }
 
@@ -94,7 +83,7 @@ impl Sockets {
 
     /// A socket towards an address, for a flow.
     ///
-    /// *Cost*: one system call for a batch of clients' datagrams where one can be used again; otherwise three. *Errors*: descriptors,
+    /// *Cost*: one system call where one can be used again; otherwise three. *Errors*: descriptors,
     /// ports or memory ran out, or no way leads there.
     pub(super) fn connect(&mut self, to: SocketAddr, flow: usize, now: Instant) -> io::Result<(Held, Made)> {
         self.now = now;
@@ -112,41 +101,33 @@ impl Sockets {
         Ok((anew?, Made::Anew))
     }
 
-    /// One that rested long enough.
+    /// One that rested long enough, and to which nothing came.
     fn again(&mut self, to: &SocketAddr, flow: usize) -> Option<Held> {
-        let held = self.rested(to, flow);
-        let is_fresh = self.asked || self.heard + FRESH > self.now;
-        if held.is_some() || is_fresh || !self.resting.has(to, self.now) {
-            return held;
-        }
-        self.look();
-        self.rested(to, flow)
-    }
-
-    /// One that rested long enough by what is known of it.
-    fn rested(&mut self, to: &SocketAddr, flow: usize) -> Option<Held> {
-        while let Some(number) = self.resting.take(to, self.heard) {
+        while let Some(rested) = self.resting.take(to, self.now) {
+            let number = rested.number();
             let open = self.open.get_mut(number).and_then(Option::as_mut);
-            if let Some(open) = open.filter(|open| open.opened + MAX_AGE > self.now) {
-                open.carries = Carries::Flow(flow);
-                open.flows += 1;
-                return Some(Held(number));
+            let Some(open) = open.filter(|open| open.opened + MAX_AGE > self.now) else {
+                close(&mut self.open, &mut self.free, number);
+                continue;
+            };
+            match open.peer.is_quiet() {
+                Ok(true) => {
+                    open.carries = Carries::Flow(flow);
+                    open.flows += 1;
+                    return Some(Held(number));
+                }
+                // What came is told of when it is its turn, and has consequences then.
+                Ok(false) => {
+                    self.resting.put_back(to, rested);
+                    return None;
+                }
+                Err(_) => {
+                    self.close_resting_to(to);
+                    close(&mut self.open, &mut self.free, number);
+                }
             }
-            close(&mut self.open, &mut self.free, number);
         }
         None
-    }
-
-    /// Finds out whether something came to one that rests. Where it did, or may have done, none is taken that rested since.
-    fn look(&mut self) {
-        self.asked = true;
-        if self.peers.look(&mut self.found).is_err() || self.found.is_full() {
-            return;
-        }
-        let mut numbers = self.found.iter();
-        if numbers.all(|number| self.carries(number) != Some(Carries::Nothing)) {
-            self.heard = self.now;
-        }
     }
 
     fn anew(&mut self, to: SocketAddr, flow: usize) -> io::Result<Held> {
@@ -243,21 +224,11 @@ impl Sockets {
         resting.take_all(|number| close(open, free, number));
     }
 
-    /// Ready with some of the sockets that have something; what comes of it is done before another flow gets one.
+    /// Ready with some of the sockets that have something.
     ///
     /// *Cost*: one system call; no allocation.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, found: &mut ReadyPeers) -> Poll<io::Result<()>> {
-        let told = self.peers.poll(cx, found);
-        if matches!(told, Poll::Ready(Ok(()))) && !found.is_full() {
-            // As of the last time that was told, which is before it was asked.
-            self.heard = self.now;
-        }
-        told
-    }
-
-    /// Datagrams of clients are taken in from here on.
-    pub(super) fn begin_batch(&mut self) {
-        self.asked = false;
+        self.peers.poll(cx, found)
     }
 
     /// A socket that was told of may have more than was received.

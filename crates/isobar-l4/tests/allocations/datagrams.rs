@@ -66,7 +66,7 @@ fn world(server: SocketAddr) -> World {
             max_flows: 1000,
             requests: None,
             responses: None,
-            reuse_sockets: true,
+            reuse_sockets: false,
             quic: Some(QuicRules { id_bytes: 8 }),
         },
         route: UdpRoute {

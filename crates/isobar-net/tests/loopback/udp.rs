@@ -125,28 +125,28 @@ fn peers_are_told_apart() {
     });
 }
 
-/// Who looks by itself takes nothing away from what it is told later.
+/// Whether something is there can be asked, and nothing is taken away by that.
 #[test]
-fn looking_is_not_hearing() {
+fn asking_takes_nothing_away() {
     in_worker(|| async {
         let server = UdpSocket::bind(any_port()).unwrap();
         let peer = Peer::connect(server.local_addr().unwrap()).unwrap();
-        let watch = Peers::new().unwrap();
-        watch.add(&peer, 7).unwrap();
-        let mut found = ReadyPeers::default();
-        watch.look(&mut found).unwrap();
-        assert_eq!((found.iter().count(), found.is_full()), (0, false));
+        assert!(peer.is_quiet().unwrap());
         let (sent, failure) = peer.send(b"", [&b"a"[..]].into_iter());
         assert!(sent == 1 && failure.is_none());
         let (_, from) = server.recv_from(&mut [0; 8]).unwrap();
-        server.send_to(b"b", from).unwrap();
-        // On loopback what was sent is there.
-        watch.look(&mut found).unwrap();
-        assert!(found.iter().eq([7]));
-        poll_fn(|cx| watch.poll(cx, &mut found)).await.unwrap();
-        assert!(found.iter().eq([7]));
         let mut inbox = Inbox::default();
-        assert_eq!(peer.receive(&mut inbox).unwrap(), 1);
+        // On loopback what was sent is there.
+        for answer in [&b""[..], b"b"] {
+            server.send_to(answer, from).unwrap();
+            assert!(!peer.is_quiet().unwrap() && !peer.is_quiet().unwrap());
+            assert_eq!(peer.receive_one(&mut inbox).unwrap(), 1);
+            assert!(peer.is_quiet().unwrap());
+        }
+        drop(server);
+        peer.send(b"", [&b"a"[..]].into_iter());
+        assert_eq!(peer.is_quiet().unwrap_err().kind(), ErrorKind::ConnectionRefused);
+        assert!(peer.is_quiet().unwrap(), "it is told once");
     });
 }
 

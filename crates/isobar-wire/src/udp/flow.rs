@@ -210,7 +210,8 @@ impl<S: BuildHasher> Flows<S> {
             return Handled::Dropped(DropReason::Unanswerable);
         }
         let key = Key { from, to };
-        if let Some(slot) = self.table.find(&key) {
+        let chain = self.table.chain_of(&key);
+        if let Some(slot) = self.table.find(&key, chain) {
             let ends = self.request(slot);
             return Handled::Forward { flow: Flow(slot), ends };
         }
@@ -222,7 +223,7 @@ impl<S: BuildHasher> Flows<S> {
         };
         self.counts.opened += 1;
         self.counts.evicted += u64::from(evicts);
-        self.table.open(slot, key);
+        self.table.open(slot, key, chain);
         if let (Some(id), Some(_)) = (id, beside) {
             self.counts.moved += 1;
             self.table.set_id(slot, id);

@@ -19,7 +19,10 @@ fn assert_nothing_lost(report: &DnsperfReport) {
 fn dns_loses_nothing() {
     let servers = [Nsd::start(), Nsd::start()];
     let addresses = servers.each_ref().map(Nsd::address);
-    for (settings, flows) in [("{}", 20.0), ("{ responses: 1, idle_timeout: 5s }", 1000.0)] {
+    for (settings, flows) in [
+        ("{}", 20.0),
+        ("{ responses: 1, idle_timeout: 5s, reuse_sockets: true }", 1000.0),
+    ] {
         let isobar = binary!().run(&udp(&addresses).listener(format!("udp: {settings}")).top(""));
         let load = ["-l", "3", "-c", "20", "-T", "2", "-q", "40", "-Q", "3000"];
         let report = servers[0].dnsperf(isobar.address(), &load);

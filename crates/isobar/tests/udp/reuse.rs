@@ -8,7 +8,7 @@ use isobar_testkit::{Isobar, PATIENCE, UdpServer, binary, eventually, wait_for};
 use super::{ask, causes, client, dropped, heard, is_left_alone, open_flows, udp};
 
 /// Two sockets may rest, so that 10 ms are rest enough as soon as one does.
-const SOON: &str = "responses: 1, max_flows: 2";
+const SOON: &str = "responses: 1, reuse_sockets: true, max_flows: 2";
 
 fn sockets(isobar: &Isobar, how: &str) -> f64 {
     let name = format!("isobar_server_connections_{how}_total");
@@ -82,7 +82,7 @@ fn nothing_is_used_again_where_that_is_not_wanted() {
         assert_eq!(sockets(&isobar, "opened") + reused, asked, "{settings}");
     }
     check(SOON, true);
-    check(&format!("{SOON}, reuse_sockets: false"), false);
+    check("responses: 1, max_flows: 2", false);
     check("max_flows: 2", false);
 }
 
@@ -90,7 +90,7 @@ fn nothing_is_used_again_where_that_is_not_wanted() {
 #[test]
 fn all_answers_are_waited_for() {
     let server = UdpServer::start(|datagram| vec![[b"a:", datagram].concat(), [b"b:", datagram].concat()]);
-    let settings = "udp: { responses: 2, requests: 2, max_flows: 2 }";
+    let settings = "udp: { responses: 2, requests: 2, max_flows: 2, reuse_sockets: true }";
     let isobar = binary!().workers(1).run(&udp(&[server.address()]).listener(settings));
     let mut number = 0;
     eventually("a socket is used again", || {
@@ -161,7 +161,7 @@ fn answers_that_overtake_each_other_find_their_clients() {
     });
     let isobar = binary!()
         .workers(1)
-        .run(&udp(&[server.address()]).listener("udp: { responses: 1, max_flows: 40 }"));
+        .run(&udp(&[server.address()]).listener("udp: { responses: 1, max_flows: 40, reuse_sockets: true }"));
     let mut round = 0;
     eventually("sockets are used again, many times", || {
         let clients: Vec<_> = (0..ROUND).map(|_| client(isobar.address())).collect();
@@ -230,7 +230,8 @@ fn a_question_without_its_answer_closes_the_socket() {
 #[test]
 fn a_reload_closes_what_rests() {
     let (old, new) = (UdpServer::echo("a:"), UdpServer::echo("b:"));
-    let configuration = |server: &UdpServer| udp(&[server.address()]).listener("udp: { responses: 1 }");
+    let configuration =
+        |server: &UdpServer| udp(&[server.address()]).listener("udp: { responses: 1, reuse_sockets: true }");
     let isobar = binary!().workers(1).run(&configuration(&old));
     assert_eq!(sockets(&isobar, "opened"), 0.0);
     let descriptors = isobar.process().descriptors().unwrap();

@@ -1,6 +1,6 @@
 //! Where are the flows, by client, by connection ID and by age? Knows no limit and no count's meaning.
 
-use core::hash::{BuildHasher, Hash, Hasher};
+use core::hash::{BuildHasher, Hasher};
 use core::net::SocketAddr;
 use core::time::Duration;
 
@@ -33,6 +33,10 @@ pub(super) struct Entry {
     id: Option<ConnectionId>,
     quiet_since: Duration,
 }
+
+/// The list of flows whose keys have hashes alike.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Chain(u32);
 
 /// Flows by slot; a slot in the list of free ones has none.
 #[derive(Debug, Clone)]
@@ -100,8 +104,13 @@ impl<S: BuildHasher> Table<S> {
         self.len
     }
 
-    pub(super) fn find(&self, key: &Key) -> Option<u32> {
-        let first = self.by_key.first(chain(self.hash_of(key), self.by_key.len()));
+    /// Where a key is looked for, until the chains are rearranged.
+    pub(super) fn chain_of(&self, key: &Key) -> Chain {
+        Chain(chain(self.hash_of(key), self.by_key.len()))
+    }
+
+    pub(super) fn find(&self, key: &Key, Chain(chain): Chain) -> Option<u32> {
+        let first = self.by_key.first(chain);
         let is_it = |slot: &u32| self.entry(*slot).is_some_and(|entry| self.is_same(&entry.key, key));
         core::iter::successors(first, |&slot| self.by_key.after(slot)).find(is_it)
     }
@@ -128,8 +137,8 @@ impl<S: BuildHasher> Table<S> {
             .unwrap_or_else(|| u32::try_from(self.entries.len()).unwrap_or(u32::MAX))
     }
 
-    /// Begins a flow in a slot that has none.
-    pub(super) fn open(&mut self, slot: u32, key: Key) {
+    /// Begins a flow in a slot that has none; it is found in the chain of its key.
+    pub(super) fn open(&mut self, slot: u32, key: Key, Chain(chain): Chain) {
         debug_assert!(!self.is_open(slot), "the slot has a flow");
         let entry = Entry {
             key,
@@ -147,7 +156,6 @@ impl<S: BuildHasher> Table<S> {
                 self.by_id.add_slot();
             }
         }
-        let chain = chain(self.hash_of(&key), self.by_key.len());
         self.by_key.push_front(chain, slot);
         self.by_age.push_back(FRESH, slot);
         self.len += 1;
@@ -231,11 +239,24 @@ impl<S: BuildHasher> Table<S> {
 
     fn hash_of(&self, key: &Key) -> u64 {
         let mut hasher = self.hasher.build_hasher();
-        key.from.hash(&mut hasher);
+        add(key.from, &mut hasher);
         if self.keyed_by == KeyedBy::ClientAndLocal {
-            key.to.hash(&mut hasher);
+            add(key.to, &mut hasher);
         }
         hasher.finish()
+    }
+}
+
+/// Adds what there is of an address in as few words as it has: a third of what [`Hash`](core::hash::Hash) of it costs.
+fn add(address: SocketAddr, hasher: &mut impl Hasher) {
+    match address {
+        SocketAddr::V4(address) => {
+            hasher.write_u64(u64::from(address.ip().to_bits()) << 16 | u64::from(address.port()));
+        }
+        SocketAddr::V6(address) => {
+            hasher.write_u128(address.ip().to_bits());
+            hasher.write_u64(u64::from(address.scope_id()) << 16 | u64::from(address.port()));
+        }
     }
 }
 
