@@ -88,10 +88,25 @@ fn alone(limit: &Limit) -> f64 {
 
 /// In a table with so many live keys, asked in a random order.
 fn in_table(limit: &Limit, count: usize) -> f64 {
-    asked_at_random(limit, &table_for(limit, MILLION), count)
+    asked(limit, &table_for(limit, MILLION), (count, |chance| chance.index(count)))
 }
 
-fn asked_at_random(limit: &Limit, table: &Table, count: usize) -> f64 {
+/// The same, where few keys ask often and most seldom, as clients do: the one at place k asks 1/k as often as the first (Zipf's law).
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a place among a million"
+)]
+fn by_zipf(limit: &Limit, count: usize) -> f64 {
+    let place = |chance: &mut Chance| {
+        let part = (chance.bits() >> 11) as f64 / (1_u64 << 53) as f64;
+        ((count as f64).powf(part) as usize).min(count) - 1
+    };
+    asked(limit, &table_for(limit, MILLION), (count, place))
+}
+
+fn asked(limit: &Limit, table: &Table, (count, place): (usize, impl Fn(&mut Chance) -> usize)) -> f64 {
     let keys = keys(count, 1);
     let mut now = 1 << 40;
     for &key in &keys {
@@ -99,7 +114,7 @@ fn asked_at_random(limit: &Limit, table: &Table, count: usize) -> f64 {
     }
     let mut chance = Chance::new(2);
     fastest(|| {
-        let order: Vec<Key> = (0..DECISIONS).map(|_| keys[chance.index(keys.len())]).collect();
+        let order: Vec<Key> = (0..DECISIONS).map(|_| keys[place(&mut chance)]).collect();
         let start = Instant::now();
         for &key in &order {
             now += 100;
@@ -113,7 +128,7 @@ fn asked_at_random(limit: &Limit, table: &Table, count: usize) -> f64 {
 fn large_log(units: u32) -> f64 {
     let limit = Limit::SlidingLog(SlidingLog::new(Rate::per_minute(units.into())));
     let most = usize::try_from(Table::MOST_LOGGED).expect("some millions") / units as usize;
-    asked_at_random(&limit, &table_for(&limit, most), most)
+    asked(&limit, &table_for(&limit, most), (most, |chance| chance.index(most)))
 }
 
 /// The same while two threads ask for the same keys: of each.
@@ -214,14 +229,15 @@ fn transactions(places: u64) -> f64 {
 fn main() {
     println!("ns per decision; the fastest of {ROUNDS} rounds of {DECISIONS}\n");
     println!(
-        "| algorithm | alone | 1,000 keys | 1,000,000 keys | two threads, 1,000,000 keys | two threads, one key |"
+        "| algorithm | alone | 1,000 keys | 1,000,000 keys, by Zipf | 1,000,000 keys, evenly | two threads, 1,000,000 keys | two threads, one key |"
     );
-    println!("|---|---:|---:|---:|---:|---:|");
+    println!("|---|---:|---:|---:|---:|---:|---:|");
     for (name, limit) in limits() {
         println!(
-            "| {name} | {:.0} | {:.0} | {:.0} | {:.0} | {:.0} |",
+            "| {name} | {:.0} | {:.0} | {:.0} | {:.0} | {:.0} | {:.0} |",
             alone(&limit),
             in_table(&limit, 1_000),
+            by_zipf(&limit, MILLION),
             in_table(&limit, MILLION),
             contended(&limit, MILLION),
             contended(&limit, 1),
