@@ -134,6 +134,10 @@ impl Transaction {
             claims.len() <= Self::MOST_CLAIMS,
             "claims past the maximum pass unasked"
         );
+        debug_assert!(
+            self.grants.iter().all(Option::is_none),
+            "what was taken before would be forgotten"
+        );
         let mut outcome = Outcome {
             delay: Duration::ZERO,
             tightest: None,
