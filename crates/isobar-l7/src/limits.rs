@@ -49,7 +49,7 @@ pub(crate) struct Limited {
     pub(crate) refusal: Option<Refusal>,
     /// The first that would have, were it enforced.
     pub(crate) shadow: Option<Arc<RunningLimit>>,
-    /// What the tightest one had left.
+    /// What the tightest one had left, as far as it is told or logged.
     pub(crate) remaining: Option<u64>,
     /// How long it had to wait.
     pub(crate) delay: Duration,
@@ -261,9 +261,10 @@ fn refused(asked: &Asked<'_>, exchange: &mut Exchange, gathered: &Gathered<'_>, 
         Verdict::Refused { retry_in } => retry_in.map(|time| time.saturating_add(later)),
         Verdict::Admitted | Verdict::Delayed(_) => None,
     };
+    let left = claim.standing(&decision);
     let standing = Standing {
-        more_in: decision.standing.more_in.map(|time| time.saturating_add(later)),
-        ..decision.standing
+        more_in: left.more_in.map(|time| time.saturating_add(later)),
+        ..left
     };
     let quota = claim.limit.quota();
     let told = fields::Told {
@@ -273,7 +274,7 @@ fn refused(asked: &Asked<'_>, exchange: &mut Exchange, gathered: &Gathered<'_>, 
     };
     fields::write(&mut exchange.limited.fields, &[told]);
     exchange.limited.refuses(limit, retry_in);
-    exchange.limited.remaining = Some(decision.standing.remaining);
+    exchange.limited.remaining = Some(left.remaining);
     match quota.unit {
         Unit::ConcurrentRequests => Cause::LimitedConcurrency,
         Unit::Requests | Unit::ContentBytes => Cause::RateLimited,
@@ -297,6 +298,7 @@ fn admitted(
     (transaction, outcome): (&Transaction, Outcome),
 ) {
     let now = asked.now;
+    let is_logged = asked.worker.world().world.log.is_some();
     let mut told = Few::new();
     for (index, (claim, counted)) in gathered.claims.iter().zip(&gathered.counted).enumerate() {
         let limit = counted.limit;
@@ -320,16 +322,21 @@ fn admitted(
                 .estimates
                 .push(Estimate::new(limit, *claim.limit, *grant));
         }
-        if counted.effect == Effect::Binding && limit.settings().answer.headers == LimitHeaders::Always {
-            told.push(fields::Told {
-                name: limit.name(),
-                quota,
-                standing: grant.decision.standing,
-            });
+        let is_told = limit.settings().answer.headers == LimitHeaders::Always;
+        if counted.effect == Effect::Binding && (is_told || is_logged) {
+            let standing = claim.standing(&grant.decision);
+            let least = exchange.limited.remaining.unwrap_or(u64::MAX);
+            exchange.limited.remaining = Some(least.min(standing.remaining));
+            if is_told {
+                told.push(fields::Told {
+                    name: limit.name(),
+                    quota,
+                    standing,
+                });
+            }
         }
     }
     fields::write(&mut exchange.limited.fields, &told);
-    exchange.limited.remaining = outcome.tightest.map(|(_, standing)| standing.remaining);
     exchange.limited.delay = outcome.delay;
 }
 

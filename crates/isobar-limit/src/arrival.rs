@@ -32,6 +32,13 @@ pub(crate) struct Taken {
     pub(crate) wait: u64,
 }
 
+impl Taken {
+    /// The state after it.
+    pub(crate) const fn state(&self) -> State {
+        [self.after.whole, self.after.part]
+    }
+}
+
 impl Meter {
     pub(crate) fn new(rate: Rate, burst: u64) -> Self {
         let burst = rate.burst(burst);
@@ -53,14 +60,10 @@ impl Meter {
         }
     }
 
-    /// Puts down what was taken.
-    pub(crate) const fn put(state: &mut State, taken: Taken, cost: u64, now: Moment) -> Receipt {
-        *state = [taken.after.whole, taken.after.part];
-        Receipt {
-            cost,
-            at: now,
-            mark: *state,
-        }
+    /// How long it is until anything conforms, in nanoseconds.
+    pub(crate) fn debt(&self, state: &State, now: Moment) -> u64 {
+        let conforming = self.rate.sum(Span::of(now.nanoseconds()), self.ahead);
+        self.rate.difference(arrival(state), conforming).at_least()
     }
 
     /// See [`Algorithm::settle`](crate::Algorithm::settle).

@@ -7,7 +7,7 @@ use core::time::Duration;
 
 use isobar_balance::Moment;
 
-use crate::algorithm::State;
+use crate::algorithm::{Algorithm, State};
 
 /// Whether a request passes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,8 +71,8 @@ pub struct Receipt {
 pub struct Decision {
     /// Whether it passes.
     pub verdict: Verdict,
-    /// What is left after it.
-    pub standing: Standing,
+    /// What is left after it, where that is known already; none: it follows from the receipt.
+    told: Option<Standing>,
     /// What to correct it by.
     pub receipt: Receipt,
 }
@@ -83,21 +83,39 @@ impl Decision {
     pub const fn made(verdict: Verdict, standing: Standing, (cost, at): (u64, Moment)) -> Self {
         Self {
             verdict,
-            standing,
+            told: Some(standing),
             receipt: Receipt { cost, at, mark: [0; 2] },
         }
     }
 
-    pub(crate) const fn refused(standing: Standing, retry_in: Option<Duration>, now: Moment) -> Self {
+    /// What is left after it, by the limit that made it.
+    ///
+    /// *Cost*: most requests pass and nobody asks, so it is worked out here: some divisions, without a look at the table.
+    pub fn standing<A: Algorithm<State = State>>(&self, limit: &A) -> Standing {
+        self.told
+            .unwrap_or_else(|| limit.standing(&self.receipt.mark, self.receipt.at))
+    }
+
+    /// What was taken makes this the state; what is left follows from that.
+    #[inline]
+    pub(crate) const fn passed(verdict: Verdict, state: State, (cost, at): (u64, Moment)) -> Self {
         Self {
-            verdict: Verdict::Refused { retry_in },
-            standing,
-            receipt: Receipt {
-                cost: 0,
-                at: now,
-                mark: [0; 2],
-            },
+            verdict,
+            told: None,
+            receipt: Receipt { cost, at, mark: state },
         }
+    }
+
+    /// The same where the state alone does not say what is left.
+    pub(crate) const fn leaving(self, standing: Standing) -> Self {
+        Self {
+            told: Some(standing),
+            ..self
+        }
+    }
+
+    pub(crate) const fn refused(standing: Standing, retry_in: Option<Duration>, now: Moment) -> Self {
+        Self::made(Verdict::Refused { retry_in }, standing, (0, now))
     }
 }
 

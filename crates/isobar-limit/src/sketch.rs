@@ -33,6 +33,8 @@ pub(crate) struct Sketch {
     rows: [Box<[AtomicU64]>; ROWS],
     /// Nanoseconds of a window.
     window: u64,
+    /// When all that was ever added is forgotten, in nanoseconds.
+    forgotten: AtomicU64,
 }
 
 /// A counter, taken apart.
@@ -49,6 +51,7 @@ impl Sketch {
         Self {
             rows: core::array::from_fn(|_| filled(width.max(1), settings.advise)),
             window: nanoseconds(settings.memory).max(1),
+            forgotten: AtomicU64::new(0),
         }
     }
 
@@ -66,9 +69,22 @@ impl Sketch {
         self.counters(key).map(of).min().unwrap_or(0)
     }
 
+    /// Whether there is anything to estimate.
+    #[inline]
+    pub(crate) fn remembers(&self, now: Moment) -> bool {
+        now.nanoseconds() < self.forgotten.load(Ordering::Relaxed)
+    }
+
     /// Adds what a key took: *returns* the number of the window for [`take_back`](Self::take_back).
     pub(crate) fn add(&self, key: Key, amount: u64, now: Moment) -> u64 {
         let number = self.number(now);
+        let forgotten = (now.nanoseconds() / self.window)
+            .saturating_add(2)
+            .saturating_mul(self.window);
+        // All workers look at it, and it changes once in a window.
+        if self.forgotten.load(Ordering::Relaxed) < forgotten {
+            self.forgotten.fetch_max(forgotten, Ordering::Relaxed);
+        }
         for counter in self.counters(key) {
             let add = |bits| {
                 let mut counter = Counter::of(bits).at(number);
@@ -188,6 +204,7 @@ mod tests {
         check(SECOND, 100);
         check(2 * SECOND - 1, 100);
         check(2 * SECOND, 0);
+        assert!(sketch.remembers(Moment::new(2 * SECOND - 1)) && !sketch.remembers(Moment::new(2 * SECOND)));
         let _later = sketch.add(key, 1, Moment::new(SECOND));
         check(2 * SECOND - 1, 101);
         sketch.take_back(key, 100, number);

@@ -40,16 +40,17 @@ pub struct TableSettings {
 /// 1. An entry that was asked for twice, that was refused, or that has requests in flight is *established*: nothing takes
 ///    its place until it expires. So whoever is limited stays limited, and whoever is known stays known.
 /// 2. The newcomer may take no more than its limit ever admits within [`memory`](TableSettings::memory), by a sketch that takes
-///    it for more than it took in that time, never for less.
+///    it for more than it took in that time, never for less. Once it took that, it waits until the sketch has forgotten, also where there
+///    is room again.
 /// 3. An entry that was asked for once is *on probation*. The newcomer takes the place of the one that asked for least, once it
 ///    has asked for more than that by the sketch; what that one took is added to the sketch.
 ///
-/// So a key that keeps to its limit is refused by mistake only where the table is full and it has no entry, and one that does not
+/// So a key that keeps to its limit is refused by mistake only where the table is full, or just was, and it has no entry; and one that does not
 /// gets at most twice what its limit admits in that time, however keys come and go: once by the sketch, once by an entry.
 ///
 /// *Shape*: shards of at most 256 buckets of 8 entries, a lock for each shard, which is held for one decision. An entry has 32
 /// bytes, and there are two for every five keys more than `max_keys`; the sketch has 16 bytes for each key. Where it keeps
-/// [logs](Self::with_logs), an entry has a row of times besides. Nothing is swept: who is expired is overwritten.
+/// [logs](Self::with_logs), the times follow in the same place. Nothing is swept: who is expired is overwritten.
 ///
 /// *Cost*: two cache lines for a key that is there, that of the lock and its own, and up to eight to find out that one is not; no allocation. A worker waits for another one only where both ask in one
 /// shard at the same moment; locks are of this crate's own, because what is locked is a few words for some ten nanoseconds and
@@ -69,8 +70,7 @@ pub struct Table {
 /// The entry of a key.
 #[derive(Clone, Copy)]
 struct Entry<'a> {
-    held: &'a Held<'a>,
-    place: Place,
+    place: Place<'a>,
     note: Note,
     key: Key,
 }
@@ -220,12 +220,20 @@ impl Table {
     /// Asks the limit of a key.
     pub fn ask<A: Algorithm<State = State>>(&self, limit: &A, key: Key, cost: u64, now: Moment) -> Grant {
         let held = self.hold(key);
-        if let Some((place, note)) = self.place(&held, limit, key, cost, now) {
-            let held = &held;
-            let entry = Entry { held, place, note, key };
+        if limit.as_log().is_some() {
+            held.read_ahead(key.tag());
+        }
+        let place = known(&held, key, now).or_else(|| {
+            // Who took everything while it had no entry does not begin anew because there is room again.
+            let is_spent =
+                self.sketch.remembers(now) && self.sketched(limit, key, cost, now) > limit.most_within(self.memory);
+            (!is_spent).then(|| self.begin(&held, limit, key, cost, now))?
+        });
+        if let Some((place, note)) = place {
+            let entry = Entry { place, note, key };
             let decision = match limit.as_log() {
                 None => entry.ask(limit, cost, now),
-                Some(log) => entry.ask(&log.on(entry.row()), cost, now),
+                Some(log) => entry.ask(&log.on(place.row()), cost, now),
             };
             return Grant {
                 decision,
@@ -248,12 +256,13 @@ impl Table {
     /// not held together, each of them is.
     pub fn spend(&self, limit: &Bandwidth, key: Key, bytes: u64, now: Moment) -> Duration {
         let held = self.hold(key);
-        if let Some((place, note)) = self.place(&held, limit, key, bytes, now) {
-            let mut state = held.state(place);
+        let known = known(&held, key, now);
+        if let Some((place, note)) = known.or_else(|| self.begin(&held, limit, key, bytes, now)) {
+            let mut state = place.state();
             let wait = limit.spend(&mut state, bytes, now);
             let mut next = Note::new(limit.fresh_from(&state), note.asked.saturating_add(bytes));
             next.established = note.asked > 0 || !wait.is_zero() || next.asked == MOST_ASKED;
-            held.write(place, key.tag(), next, state);
+            place.write(key.tag(), next, state);
             return wait;
         }
         drop(held);
@@ -273,21 +282,19 @@ impl Table {
             }
         }
         let held = self.hold(key);
-        let known = held.find(key.tag()).filter(|place| !held.note(*place).is_over(now));
         let more = actual.saturating_sub(receipt.cost);
-        let place = match known {
-            Some(place) => Some((place, held.note(place))),
+        let place = match known(&held, key, now) {
             // There is nothing left to give back.
             None if actual <= receipt.cost => return,
-            None => self.place(&held, limit, key, more, now),
+            None => self.begin(&held, limit, key, more, now),
+            known => known,
         };
         match place {
             Some((place, note)) => {
-                let held = &held;
-                let entry = Entry { held, place, note, key };
+                let entry = Entry { place, note, key };
                 match limit.as_log() {
                     None => entry.settle(limit, &receipt, (actual, now)),
-                    Some(log) => entry.settle(&log.on(entry.row()), &receipt, (actual, now)),
+                    Some(log) => entry.settle(&log.on(place.row()), &receipt, (actual, now)),
                 }
             }
             None => {
@@ -300,11 +307,10 @@ impl Table {
     #[must_use]
     pub fn standing<A: Algorithm<State = State>>(&self, limit: &A, key: Key, now: Moment) -> Standing {
         let held = self.hold(key);
-        let known = held.find(key.tag()).filter(|place| !held.note(*place).is_over(now));
-        match (limit.as_log(), known) {
+        match (limit.as_log(), known(&held, key, now)) {
             (_, None) => limit.standing(&[0; 2], now),
-            (None, Some(place)) => limit.standing(&held.state(place), now),
-            (Some(log), Some(place)) => log.on(held.row(place)).standing(&held.state(place), now),
+            (None, Some((place, _))) => limit.standing(&place.state(), now),
+            (Some(log), Some((place, _))) => log.on(place.row()).standing(&place.state(), now),
         }
     }
 
@@ -316,39 +322,48 @@ impl Table {
         self.shards.hold(shard, self.relax)
     }
 
-    /// The entry of a key, made ready for it if it is new; none: there is no room. *Returns* what is known of it.
-    fn place<A: Algorithm>(
+    /// An entry for a key that has none, or whose own is over; none: there is no room.
+    fn begin<'a, A: Algorithm>(
         &self,
-        held: &Held<'_>,
+        held: &'a Held<'_>,
         limit: &A,
         key: Key,
         cost: u64,
         now: Moment,
-    ) -> Option<(Place, Note)> {
+    ) -> Option<(Place<'a>, Note)> {
         let tag = key.tag();
-        let place = match held.find(tag) {
-            Some(place) if !held.note(place).is_over(now) => return Some((place, held.note(place))),
-            Some(place) => place,
-            None => held
-                .room(tag, now)
-                .or_else(|| self.displace(held, limit, key, cost, now))?,
-        };
+        let place = held
+            .find(tag)
+            .or_else(|| held.room(tag, now))
+            .or_else(|| self.displace(held, limit, key, cost, now))?;
         let unknown = Note::new(Moment::new(0), 0);
-        held.write(place, tag, unknown, [0; 2]);
+        place.write(tag, unknown, [0; 2]);
         Some((place, unknown))
     }
 
+    /// What a key took by the sketch, and this besides.
+    fn sketched<A: Algorithm>(&self, limit: &A, key: Key, cost: u64, now: Moment) -> u64 {
+        let estimate = self.sketch.estimate(key, now) << self.shift(limit);
+        estimate.saturating_add(cost)
+    }
+
     /// Takes the place of an entry on probation, for a newcomer that the sketch would let pass.
-    fn displace<A: Algorithm>(&self, held: &Held<'_>, limit: &A, key: Key, cost: u64, now: Moment) -> Option<Place> {
+    fn displace<'a, A: Algorithm>(
+        &self,
+        held: &'a Held<'_>,
+        limit: &A,
+        key: Key,
+        cost: u64,
+        now: Moment,
+    ) -> Option<Place<'a>> {
         let (place, note) = held.least_on_probation(key.tag())?;
-        let (estimate, shift) = (self.sketch.estimate(key, now), self.shift(limit));
-        let asked = (estimate << shift).saturating_add(cost);
+        let asked = self.sketched(limit, key, cost, now);
         if asked > limit.most_within(self.memory) || asked <= note.asked {
             return None;
         }
         let moved = self.grains(limit, note.asked);
-        self.sketch.add(Key::new(held.tag(place)), moved, now);
-        held.clear(place);
+        self.sketch.add(Key::new(place.tag()), moved, now);
+        place.clear();
         self.displaced.fetch_add(1, Ordering::Relaxed);
         Some(place)
     }
@@ -367,15 +382,7 @@ impl Table {
             return Decision::refused(standing(taken), (cost <= most).then_some(left), now);
         }
         let number = self.sketch.add(key, self.grains(limit, cost), now);
-        Decision {
-            verdict: Verdict::Admitted,
-            standing: standing(taken.saturating_add(cost)),
-            receipt: Receipt {
-                cost,
-                at: now,
-                mark: [number, 0],
-            },
-        }
+        Decision::passed(Verdict::Admitted, [number, 0], (cost, now)).leaving(standing(taken.saturating_add(cost)))
     }
 
     /// Takes back what an estimate was told too much.
@@ -398,29 +405,32 @@ impl Table {
     }
 }
 
+/// The entry that a key has.
+#[inline]
+fn known<'a>(held: &'a Held<'_>, key: Key, now: Moment) -> Option<(Place<'a>, Note)> {
+    let place = held.find(key.tag())?;
+    let note = place.note();
+    (!note.is_over(now)).then_some((place, note))
+}
+
 impl Entry<'_> {
     #[inline]
     fn ask<A: Algorithm<State = State>>(&self, limit: &A, cost: u64, now: Moment) -> Decision {
-        let mut state = self.held.state(self.place);
+        let mut state = self.place.state();
         let decision = limit.ask(&mut state, cost, now);
         let mut next = Note::new(limit.fresh_from(&state), self.note.asked.saturating_add(cost));
         // What it was asked for has to be known to be moved into the sketch.
         next.established = self.note.asked > 0 || !decision.verdict.passes() || next.asked == MOST_ASKED;
-        self.held.write(self.place, self.key.tag(), next, state);
+        self.place.write(self.key.tag(), next, state);
         decision
     }
 
     fn settle<A: Algorithm<State = State>>(&self, limit: &A, receipt: &Receipt, (actual, now): (u64, Moment)) {
-        let mut state = self.held.state(self.place);
+        let mut state = self.place.state();
         limit.settle(&mut state, receipt, actual, now);
         let mut next = Note::new(limit.fresh_from(&state), self.note.asked);
         next.established = self.note.established;
-        self.held.write(self.place, self.key.tag(), next, state);
-    }
-
-    /// The times of its log.
-    fn row(&self) -> &[AtomicU64] {
-        self.held.row(self.place)
+        self.place.write(self.key.tag(), next, state);
     }
 }
 

@@ -67,6 +67,18 @@ impl Claim<'_> {
         }
     }
 
+    /// What was left of it after a decision of its own.
+    #[must_use]
+    pub fn standing(&self, decision: &Decision) -> Standing {
+        match self.shared {
+            None => decision.standing(self.limit),
+            Some(shared) => {
+                let part = shared.terms.part(shared.with.instances());
+                decision.standing(&part)
+            }
+        }
+    }
+
     /// Corrects a grant to what was really taken; where instances share the limit, to less alone.
     fn settle(&self, grant: &Grant, actual: u64, now: Moment) {
         match (grant.basis(), self.shared) {
@@ -98,8 +110,6 @@ pub struct Denial {
 pub struct Outcome {
     /// How long it has to wait first: what the slowest of its limits says.
     pub delay: Duration,
-    /// The claim with the least left, and what that is; none: no limit was asked.
-    pub tightest: Option<(usize, Standing)>,
     /// A bit for each claim that would have refused, were it not for its shadow.
     pub would_refuse: u32,
 }
@@ -140,7 +150,6 @@ impl Transaction {
         );
         let mut outcome = Outcome {
             delay: Duration::ZERO,
-            tightest: None,
             would_refuse: 0,
         };
         for (index, (claim, place)) in claims.iter().zip(&mut self.grants).enumerate() {
@@ -161,13 +170,6 @@ impl Transaction {
                 // A shadow delays nobody either.
                 (Verdict::Delayed(delay), Effect::Binding) => outcome.delay = outcome.delay.max(delay),
                 (Verdict::Delayed(_) | Verdict::Admitted, _) => {}
-            }
-            if effect == Effect::Binding {
-                let standing = grant.decision.standing;
-                let is_tighter = |(_, least): (usize, Standing)| standing.remaining < least.remaining;
-                if outcome.tightest.is_none_or(is_tighter) {
-                    outcome.tightest = Some((index, standing));
-                }
             }
             *place = grant.decision.verdict.passes().then_some(grant);
         }

@@ -54,7 +54,7 @@ impl Scene {
     /// All within one window, so that nothing recovers.
     fn ask(&self, key: Key) -> (Basis, bool, u64) {
         let decision = self.table.ask(&self.limit, key, 1, at(61 * SECOND));
-        let (verdict, standing) = (decision.decision.verdict, decision.decision.standing);
+        let (verdict, standing) = (decision.decision.verdict, decision.decision.standing(&self.limit));
         (decision.basis(), verdict.passes(), standing.remaining)
     }
 
@@ -128,6 +128,9 @@ fn after_an_attack_everything_is_as_before() {
     let later = at((61 + 120) * SECOND);
     for key in keys(6, 50_000) {
         let grant = scene.table.ask(&scene.limit, key, 1, later);
-        assert_eq!((grant.basis(), grant.decision.standing.remaining), (Basis::Entry, 99));
+        assert_eq!(
+            (grant.basis(), grant.decision.standing(&scene.limit).remaining),
+            (Basis::Entry, 99)
+        );
     }
 }

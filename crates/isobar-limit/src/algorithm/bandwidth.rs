@@ -82,7 +82,7 @@ impl Bandwidth {
     /// Whoever sends in pieces and waits as it is told sends a burst, the rate, and one piece at most.
     pub fn spend(&self, state: &mut State, bytes: u64, now: Moment) -> Duration {
         let taken = self.meter.take(state, bytes, now);
-        let _not_returned = Meter::put(state, taken, bytes, now);
+        *state = taken.state();
         Duration::from_nanos(taken.wait)
     }
 }
@@ -96,7 +96,7 @@ impl Algorithm for Bandwidth {
     fn ask(&self, state: &mut State, cost: u64, now: Moment) -> Decision {
         let debt = match self.max_delay {
             None => 0,
-            Some(_) => self.meter.take(state, 0, now).wait,
+            Some(_) => self.meter.debt(state, now),
         };
         if let Some(max_delay) = self.max_delay
             && debt > max_delay
@@ -105,16 +105,12 @@ impl Algorithm for Bandwidth {
             return Decision::refused(self.meter.standing(state, now), Some(retry_in), now);
         }
         let taken = self.meter.take(state, cost, now);
-        let receipt = Meter::put(state, taken, cost, now);
+        *state = taken.state();
         let verdict = match debt {
             0 => Verdict::Admitted,
             wait => Verdict::Delayed(Duration::from_nanos(wait)),
         };
-        Decision {
-            verdict,
-            standing: self.meter.standing(state, now),
-            receipt,
-        }
+        Decision::passed(verdict, *state, (cost, now))
     }
 
     fn settle(&self, state: &mut State, receipt: &Receipt, actual: u64, now: Moment) {

@@ -35,15 +35,7 @@ impl Algorithm for Concurrency {
             return Decision::refused(self.standing(state, now), None, now);
         }
         state[0] = after;
-        Decision {
-            verdict: Verdict::Admitted,
-            standing: self.standing(state, now),
-            receipt: Receipt {
-                cost,
-                at: now,
-                mark: *state,
-            },
-        }
+        Decision::passed(Verdict::Admitted, *state, (cost, now))
     }
 
     fn settle(&self, state: &mut State, receipt: &Receipt, actual: u64, _now: Moment) {

@@ -56,15 +56,7 @@ impl Algorithm for FixedWindow {
             return Decision::refused(self.standing_of([begin, taken], now), retry_in, now);
         }
         *state = [begin, after];
-        Decision {
-            verdict: Verdict::Admitted,
-            standing: self.standing_of(*state, now),
-            receipt: Receipt {
-                cost,
-                at: now,
-                mark: *state,
-            },
-        }
+        Decision::passed(Verdict::Admitted, *state, (cost, now))
     }
 
     /// What was taken in a window that is over is not given back, and what it cost more counts in the present one.

@@ -54,16 +54,12 @@ impl Algorithm for Gcra {
             let retry_in = ever.then(|| Duration::from_nanos(taken.wait - self.max_delay));
             return Decision::refused(standing, retry_in, now);
         }
-        let receipt = Meter::put(state, taken, cost, now);
+        *state = taken.state();
         let verdict = match taken.wait {
             0 => Verdict::Admitted,
             wait => Verdict::Delayed(Duration::from_nanos(wait)),
         };
-        Decision {
-            verdict,
-            standing: self.meter.standing(state, now),
-            receipt,
-        }
+        Decision::passed(verdict, *state, (cost, now))
     }
 
     fn settle(&self, state: &mut State, receipt: &Receipt, actual: u64, now: Moment) {

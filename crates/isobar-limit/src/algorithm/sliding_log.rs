@@ -134,16 +134,19 @@ impl OnRow<'_> {
         self.rate.period_nanoseconds()
     }
 
-    /// Where in the row the time with this number is.
-    fn place(&self, written: &Written, index: usize) -> Option<&AtomicU64> {
-        let place = written.first + index;
-        // Either is below the length.
-        let around = if place < self.row.len() {
+    /// The place so many after another; neither is more than the length.
+    const fn around(&self, place: usize, further: usize) -> usize {
+        let place = place + further;
+        if place < self.row.len() {
             place
         } else {
             place - self.row.len()
-        };
-        self.row.get(around)
+        }
+    }
+
+    /// Where in the row the time with this number is.
+    fn place(&self, written: &Written, index: usize) -> Option<&AtomicU64> {
+        self.row.get(self.around(written.first, index))
     }
 
     /// The time of a unit; of those beside the row the latest there is.
@@ -156,7 +159,11 @@ impl OnRow<'_> {
 
     /// How many times of the row are before this one, or also those at it.
     fn before(&self, written: &Written, is_before: impl Fn(u64) -> bool) -> usize {
-        let (mut low, mut high) = (0, written.count);
+        // Mostly none is. How long it takes to find the place is not foreseen by the processor, that it is at the beginning is.
+        if written.count == 0 || !is_before(self.time(written, 0)) {
+            return 0;
+        }
+        let (mut low, mut high) = (1, written.count);
         while low < high {
             let middle = usize::midpoint(low, high);
             if is_before(self.time(written, middle)) {
@@ -188,7 +195,7 @@ impl OnRow<'_> {
         if let Some(rest) = written.count.checked_sub(live.old)
             && !self.row.is_empty()
         {
-            written.first = (written.first + live.old) % self.row.len();
+            written.first = self.around(written.first, live.old);
             written.count = rest;
         }
         written.beside = live.taken - written.count as u64;
@@ -268,18 +275,21 @@ impl Algorithm for OnRow<'_> {
             let retry_in = room.map(|room| self.until((&written, live), room, now));
             return Decision::refused(self.standing_of(&written, live, now), retry_in, now);
         }
+        // The state does not say what is left, and nobody can look at the times later: others may have taken their place.
+        let oldest = match live.taken {
+            0 => live.present,
+            _ => self.time(&written, live.old),
+        };
+        let taken = live.taken + cost;
+        let free = oldest.saturating_add(self.period());
+        let standing = Standing {
+            remaining: self.rate.units() - taken,
+            more_in: (taken > 0).then(|| Duration::from_nanos(free.saturating_sub(now.nanoseconds()))),
+        };
         if cost > 0 {
             *state = self.take(written, live, cost);
         }
-        Decision {
-            verdict: Verdict::Admitted,
-            standing: self.standing(state, now),
-            receipt: Receipt {
-                cost,
-                at: now,
-                mark: [live.present, 0],
-            },
-        }
+        Decision::passed(Verdict::Admitted, [live.present, 0], (cost, now)).leaving(standing)
     }
 
     /// *Cost*: linear in what was taken since.

@@ -111,15 +111,7 @@ impl Algorithm for SlidingWindow {
         }
         let counts = counts.plus(cost);
         *state = counts.state();
-        Decision {
-            verdict: Verdict::Admitted,
-            standing: self.standing_of(counts, now),
-            receipt: Receipt {
-                cost,
-                at: now,
-                mark: *state,
-            },
-        }
+        Decision::passed(Verdict::Admitted, *state, (cost, now))
     }
 
     /// What was taken in the window before the last one is not given back, and what it cost more counts in the present one.

@@ -157,7 +157,7 @@ proptest! {
             latest = now.max(latest);
             prop_assume!(latest < 1 << 62);
             let (a, b) = (gcra.ask(&mut one, cost, at(latest)), bucket.ask(&mut other, cost, at(latest)));
-            prop_assert_eq!((a.verdict, a.standing), (b.verdict, b.standing));
+            prop_assert_eq!((a.verdict, a.standing(&gcra)), (b.verdict, b.standing(&bucket)));
         }
     }
 
@@ -191,10 +191,10 @@ proptest! {
                 prop_assume!(latest.checked_add(wait).is_some());
                 prop_assert!(wait > 0 && passes_after(wait) && !passes_after(wait - 1), "{} {:?}", wait, decision);
             }
-            if let Some(wait) = decision.standing.more_in {
+            if let Some(wait) = decision.standing(&limit).more_in {
                 let wait = crate::rate::nanoseconds(wait);
                 prop_assume!(latest.checked_add(wait).is_some());
-                let remaining = decision.standing.remaining;
+                let remaining = decision.standing(&limit).remaining;
                 prop_assert!(wait > 0 && remaining_after(wait) > remaining, "{:?}", decision);
                 prop_assert_eq!(remaining_after(wait - 1), remaining);
             }
@@ -289,7 +289,7 @@ proptest! {
         for (step, cost) in after.of(period_of(&limit), limit.quota().units) {
             then = then.max(step);
             let (one, other) = (limit.ask(&mut state, cost, at(then)), limit.ask(&mut fresh, cost, at(then)));
-            prop_assert_eq!((one.verdict, one.standing), (other.verdict, other.standing));
+            prop_assert_eq!((one.verdict, one.standing(&limit)), (other.verdict, other.standing(&limit)));
         }
     }
 }
@@ -379,7 +379,7 @@ fn places_are_given_back_and_counted_by_cost() {
     let limit = Concurrency::new(3);
     let mut state = [0; 2];
     let first = limit.ask(&mut state, 2, at(0));
-    assert_eq!(first.standing.remaining, 1);
+    assert_eq!(first.standing(&limit).remaining, 1);
     assert_eq!(
         limit.ask(&mut state, 2, at(0)).verdict,
         Verdict::Refused { retry_in: None }

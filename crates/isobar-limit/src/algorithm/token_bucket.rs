@@ -100,15 +100,7 @@ impl Algorithm for TokenBucket {
             return Decision::refused(self.standing_of(empty), retry_in, now);
         };
         *state = [tick, after];
-        Decision {
-            verdict: Verdict::Admitted,
-            standing: self.standing_of(after),
-            receipt: Receipt {
-                cost,
-                at: now,
-                mark: *state,
-            },
-        }
+        Decision::passed(Verdict::Admitted, *state, (cost, now))
     }
 
     /// The bucket was as empty as the receipt says, has been filled since, and whoever asked has only emptied it more: what

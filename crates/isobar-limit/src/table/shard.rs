@@ -4,6 +4,7 @@
 //! held for as long as a key is looked at; everything in here is read and written under it.
 
 use alloc::boxed::Box;
+use core::hint::black_box;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use isobar_balance::Moment;
@@ -25,35 +26,27 @@ const MOVES: usize = 4;
 /// a bucket is.
 const FAVOURITE_SHIFT: u32 = 24;
 
+/// Words of a cache line.
+const LINE: usize = 8;
+
 /// Nobody.
 const EMPTY: u64 = 0;
 
-/// All of one key, on one cache line.
-#[derive(Debug, Default)]
-#[repr(align(32))]
-struct Slot {
-    tag: AtomicU64,
-    note: AtomicU64,
-    state: [AtomicU64; 2],
-}
+/// Words of an entry without a log: its tag, its note, its state.
+const WORDS: usize = 4;
 
-/// Eight entries, in four cache lines of one page. None of them is known to be the right one until it is read, so the processor
-/// fetches them side by side.
-#[derive(Debug, Default)]
-#[repr(align(256))]
-struct Bucket([Slot; WAYS]);
-
-/// The parts of a table, which lie in memory one after the other.
+/// The parts of a table, which lie in memory one after the other: shards, of those buckets, of those entries.
 #[derive(Debug)]
 pub(super) struct Shards {
     locks: Box<[Lock]>,
-    buckets: Box<[Bucket]>,
+    /// All that is known of a key is in one place, so that memory is waited for once: without a log on half of a cache line.
+    words: Box<[AtomicU64]>,
+    /// Words before the first entry, which begins a cache line.
+    unused: usize,
     /// Buckets of a shard: a power of two.
     each: usize,
-    /// The times of logs: a row for each entry of the buckets, one after the other.
-    times: Box<[AtomicU64]>,
-    /// The length of a row.
-    row: usize,
+    /// Words of an entry: those of every one, and the times of its log.
+    entry: usize,
 }
 
 /// On lines of its own, so that nobody waits who asks in another shard.
@@ -113,34 +106,35 @@ impl Note {
 /// A shard whose lock is held.
 pub(super) struct Held<'a> {
     lock: &'a Lock,
-    buckets: &'a [Bucket],
-    times: &'a [AtomicU64],
-    row: usize,
+    words: &'a [AtomicU64],
+    buckets: usize,
+    entry: usize,
 }
 
-/// Where an entry is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Place {
-    bucket: usize,
-    way: usize,
+/// An entry; there is one only while the lock of its shard is held.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place<'a> {
+    slot: &'a [AtomicU64; WORDS],
+    row: &'a [AtomicU64],
 }
 
 impl Shards {
     /// So many shards of so many buckets, with a row of so many times for each entry.
     pub(super) fn new((shards, each): (usize, usize), row: usize, advise: Advise) -> Self {
         debug_assert!(each.is_power_of_two(), "the other bucket is found by a mask");
-        let buckets = shards * each;
+        let entry = WORDS + row;
+        let words: Box<[AtomicU64]> = filled(shards * each * WAYS * entry + LINE, advise);
         Self {
             locks: (0..shards).map(|_| Lock::default()).collect(),
-            buckets: filled(buckets, advise),
+            unused: words.as_ptr().align_offset(LINE * size_of::<AtomicU64>()).min(LINE),
+            words,
             each,
-            times: filled(buckets * WAYS * row, advise),
-            row,
+            entry,
         }
     }
 
     pub(super) fn bytes(&self) -> usize {
-        size_of_val(&*self.locks) + size_of_val(&*self.buckets) + size_of_val(&*self.times)
+        size_of_val(&*self.locks) + size_of_val(&*self.words)
     }
 
     pub(super) const fn len(&self) -> usize {
@@ -148,7 +142,7 @@ impl Shards {
     }
 
     pub(super) const fn capacity(&self) -> usize {
-        self.buckets.len() * WAYS
+        self.locks.len() * self.each * WAYS
     }
 
     /// Takes the lock of a shard, of which there are so many. `relax` lets another thread run, for the case that the one that holds
@@ -156,17 +150,17 @@ impl Shards {
     #[inline]
     #[expect(
         clippy::indexing_slicing,
-        reason = "there are as many buckets, and rows, as the shards have together"
+        reason = "there are as many words as the shards have together"
     )]
     pub(super) fn hold(&self, shard: usize, relax: fn()) -> Held<'_> {
-        let rows = self.each * WAYS * self.row;
+        let words = self.each * WAYS * self.entry;
         let lock = &self.locks[shard];
         lock.take(relax);
         Held {
             lock,
-            buckets: &self.buckets[shard * self.each..][..self.each],
-            times: &self.times[shard * rows..][..rows],
-            row: self.row,
+            words: &self.words[self.unused + shard * words..][..words],
+            buckets: self.each,
+            entry: self.entry,
         }
     }
 }
@@ -198,136 +192,145 @@ impl Drop for Held<'_> {
     }
 }
 
-#[expect(
-    clippy::indexing_slicing,
-    reason = "a bucket is below the mask of their number, a way below eight, and there is a row for each"
-)]
 impl Held<'_> {
     /// The entry of a tag.
     #[inline]
-    pub(super) fn find(&self, tag: u64) -> Option<Place> {
-        let favourite = favourite(tag, self.buckets.len());
-        if self.tag(favourite) == tag {
-            return Some(favourite);
-        }
-        let mut all = self.homes(tag).into_iter().flat_map(places);
-        all.find(|place| self.tag(*place) == tag)
+    pub(super) fn find(&self, tag: u64) -> Option<Place<'_>> {
+        let index = self.homes(tag).find(|index| self.tag(*index) == tag)?;
+        Some(self.place(index))
     }
 
     /// A place for a tag that is not there: empty, expired, or emptied by moving its entry to its other bucket.
-    pub(super) fn room(&self, tag: u64, now: Moment) -> Option<Place> {
-        // Who stands there is found at the first look.
-        let favourite = favourite(tag, self.buckets.len());
-        if self.is_free(favourite, now) {
-            return Some(favourite);
-        }
-        let homes = self.homes(tag);
-        let free = homes.into_iter().find_map(|bucket| self.free(bucket, now));
-        free.or_else(|| self.make_room(homes, now))
+    pub(super) fn room(&self, tag: u64, now: Moment) -> Option<Place<'_>> {
+        let free = self.free(self.homes(tag), now);
+        free.or_else(|| self.make_room(tag, now))
     }
 
     /// The entry on probation that asked for least.
-    pub(super) fn least_on_probation(&self, tag: u64) -> Option<(Place, Note)> {
-        let places = self.homes(tag).into_iter().flat_map(places);
-        let notes = places.map(|place| (place, self.note(place)));
+    pub(super) fn least_on_probation(&self, tag: u64) -> Option<(Place<'_>, Note)> {
+        let places = self.homes(tag).map(|index| self.place(index));
+        let notes = places.map(|place| (place, place.note()));
         let on_probation = notes.filter(|(_, note)| !note.established && !note.is_for_ever());
         on_probation.min_by_key(|(_, note)| note.asked)
     }
 
-    /// The first free place of a bucket.
-    fn free(&self, bucket: usize, now: Moment) -> Option<Place> {
-        places(bucket).find(|place| self.is_free(*place, now))
-    }
-
-    fn is_free(&self, place: Place, now: Moment) -> bool {
-        self.tag(place) == EMPTY || self.note(place).is_over(now)
-    }
-
     /// Moves one of a few entries to its other bucket. A table that is full beyond what was promised would be searched in vain
     /// at every new key, so not all of them are tried.
-    fn make_room(&self, homes: [usize; 2], now: Moment) -> Option<Place> {
-        homes
-            .into_iter()
-            .flat_map(|home| places(home).take(MOVES))
-            .find(|&place| {
-                let tag = self.tag(place);
-                let other = self.other(place.bucket, tag);
-                let to = self.free(other, now).filter(|_| other != place.bucket);
-                if let Some(to) = to {
-                    self.write(to, tag, self.note(place), self.state(place));
-                    for (from, to) in self.row(place).iter().zip(self.row(to)) {
-                        to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
-                    }
-                    self.clear(place);
+    fn make_room(&self, tag: u64, now: Moment) -> Option<Place<'_>> {
+        let mut tried = self.homes(tag).filter(|index| index % WAYS < MOVES);
+        tried.find_map(|index| {
+            let (place, home) = (self.place(index), index / WAYS);
+            let other = self.other(home, place.tag());
+            let to = self.free(ways(other, place.tag()), now).filter(|_| other != home)?;
+            to.write(place.tag(), place.note(), place.state());
+            for (from, to) in place.row.iter().zip(to.row) {
+                to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
+            }
+            place.clear();
+            Some(place)
+        })
+    }
+
+    /// The first free one of some entries.
+    fn free(&self, mut among: impl Iterator<Item = usize>, now: Moment) -> Option<Place<'_>> {
+        let index = among.find(|index| self.place(*index).is_free(now))?;
+        Some(self.place(index))
+    }
+
+    /// Begins to read the two entries that a tag would like to have most, with the first times of their logs. Which of them it is only
+    /// the memory knows, which so is waited for once.
+    #[inline]
+    pub(super) fn read_ahead(&self, tag: u64) {
+        for index in self.homes(tag).take(2) {
+            let begin = index * self.entry;
+            for word in [begin, begin + LINE] {
+                if let Some(word) = self.words.get(word) {
+                    black_box(word.load(Ordering::Relaxed));
                 }
-                to.is_some()
-            })
-    }
-
-    fn slot(&self, place: Place) -> &Slot {
-        &self.buckets[place.bucket].0[place.way]
-    }
-
-    pub(super) fn tag(&self, place: Place) -> u64 {
-        self.slot(place).tag.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn note(&self, place: Place) -> Note {
-        Note::of(self.slot(place).note.load(Ordering::Relaxed))
-    }
-
-    pub(super) fn state(&self, place: Place) -> State {
-        let [first, second] = &self.slot(place).state;
-        [first.load(Ordering::Relaxed), second.load(Ordering::Relaxed)]
-    }
-
-    /// The times of an entry's log; none where the table keeps no logs.
-    pub(super) fn row(&self, place: Place) -> &[AtomicU64] {
-        let begin = (place.bucket * WAYS + place.way) * self.row;
-        &self.times[begin..begin + self.row]
-    }
-
-    pub(super) fn write(&self, place: Place, tag: u64, note: Note, state: State) {
-        let slot = self.slot(place);
-        slot.tag.store(tag, Ordering::Relaxed);
-        slot.note.store(note.bits(), Ordering::Relaxed);
-        let [first, second] = &slot.state;
-        first.store(state[0], Ordering::Relaxed);
-        second.store(state[1], Ordering::Relaxed);
-    }
-
-    pub(super) fn clear(&self, place: Place) {
-        self.slot(place).tag.store(EMPTY, Ordering::Relaxed);
+            }
+        }
     }
 
     /// Entries that are not over.
     pub(super) fn live(&self, now: Moment) -> usize {
-        let all = (0..self.buckets.len()).flat_map(places);
-        all.filter(|place| !self.is_free(*place, now)).count()
+        let all = (0..self.buckets * WAYS).map(|index| self.place(index));
+        all.filter(|place| !place.is_free(now)).count()
     }
 
-    fn homes(&self, tag: u64) -> [usize; 2] {
-        let first = favourite(tag, self.buckets.len()).bucket;
-        [first, self.other(first, tag)]
+    /// Where a tag may stand, in the order in which it would like to.
+    #[inline]
+    fn homes(&self, tag: u64) -> impl Iterator<Item = usize> + use<> {
+        let first = self.home(tag);
+        ways(first, tag).chain(ways(self.other(first, tag), tag))
+    }
+
+    #[inline]
+    #[expect(clippy::indexing_slicing, reason = "there are as many entries as are counted")]
+    fn tag(&self, index: usize) -> u64 {
+        self.words[index * self.entry].load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    #[expect(clippy::indexing_slicing, reason = "there are as many entries as are counted")]
+    fn place(&self, index: usize) -> Place<'_> {
+        let entry = &self.words[index * self.entry..][..self.entry];
+        let (slot, row) = entry.split_first_chunk().expect("an entry has four words at least");
+        Place { slot, row }
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "bits below the mask are wanted")]
+    const fn home(&self, tag: u64) -> usize {
+        tag as usize & (self.buckets - 1)
     }
 
     /// The other bucket of an entry: from either, the same difference leads to the other.
     #[expect(clippy::cast_possible_truncation, reason = "bits below the mask are wanted")]
     const fn other(&self, bucket: usize, tag: u64) -> usize {
-        let mask = self.buckets.len() - 1;
+        let mask = self.buckets - 1;
         bucket ^ ((scramble(tag) as usize | 1) & mask)
     }
 }
 
-/// Where a tag stands if the place is free when it comes, in a shard of so many buckets.
-#[expect(clippy::cast_possible_truncation, reason = "bits below the masks are wanted")]
-const fn favourite(tag: u64, buckets: usize) -> Place {
-    Place {
-        bucket: tag as usize & (buckets - 1),
-        way: (tag >> FAVOURITE_SHIFT) as usize & (WAYS - 1),
+impl<'a> Place<'a> {
+    pub(super) fn tag(self) -> u64 {
+        let [tag, ..] = self.slot;
+        tag.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn note(self) -> Note {
+        let [_, note, ..] = self.slot;
+        Note::of(note.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn state(self) -> State {
+        let [_, _, first, second] = self.slot;
+        [first.load(Ordering::Relaxed), second.load(Ordering::Relaxed)]
+    }
+
+    /// The times of its log; none where the table keeps no logs.
+    pub(super) const fn row(self) -> &'a [AtomicU64] {
+        self.row
+    }
+
+    pub(super) fn write(self, tag: u64, note: Note, state: State) {
+        for (word, value) in self.slot.iter().zip([tag, note.bits(), state[0], state[1]]) {
+            word.store(value, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn clear(self) {
+        let [tag, ..] = self.slot;
+        tag.store(EMPTY, Ordering::Relaxed);
+    }
+
+    fn is_free(self, now: Moment) -> bool {
+        self.tag() == EMPTY || self.note().is_over(now)
     }
 }
 
-fn places(bucket: usize) -> impl Iterator<Item = Place> {
-    (0..WAYS).map(move |way| Place { bucket, way })
+/// The entries of a bucket, from a tag's favourite on: then the one on its cache line, then those on the line beside it, and so on.
+#[inline]
+fn ways(bucket: usize, tag: u64) -> impl Iterator<Item = usize> {
+    let favourite = (tag >> FAVOURITE_SHIFT) as usize & (WAYS - 1);
+    (0..WAYS).map(move |step| bucket * WAYS + (favourite ^ step))
 }

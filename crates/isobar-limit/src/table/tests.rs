@@ -146,7 +146,7 @@ fn an_estimate_is_taken_back() {
     let remaining = |table: &Table| {
         let grant = table.ask(&limit, newcomer, 1, at(SECOND));
         table.settle(&limit, &grant, 0, at(SECOND));
-        (grant.basis(), grant.decision.standing.remaining)
+        (grant.basis(), grant.decision.standing(&limit).remaining)
     };
     let before = remaining(&table);
     assert_eq!(before.0, Basis::Sketch);
@@ -205,7 +205,8 @@ proptest! {
             let state = states.entry(key).or_default();
             let grant = table.ask(&limit, Key::new(key.wrapping_mul(0x9e37_79b9_7f4a_7c15)), cost, at(now));
             let decision = limit.ask(state, cost, at(now));
-            prop_assert_eq!((grant.decision.verdict, grant.decision.standing), (decision.verdict, decision.standing));
+            prop_assert_eq!(grant.decision.verdict, decision.verdict);
+            prop_assert_eq!(grant.decision.standing(&limit), decision.standing(&limit));
             if settles && decision.verdict.passes() {
                 table.settle(&limit, &grant, actual, at(now));
                 limit.settle(state, &decision.receipt, actual, at(now));
@@ -237,7 +238,8 @@ proptest! {
             }
             let own = logs.entry(number).or_insert_with(|| log.log());
             let decision = log.ask(own, cost, at(now));
-            prop_assert_eq!((grant.decision.verdict, grant.decision.standing), (decision.verdict, decision.standing));
+            prop_assert_eq!(grant.decision.verdict, decision.verdict);
+            prop_assert_eq!(grant.decision.standing(&limit), decision.standing(&limit));
             if settles && decision.verdict.passes() {
                 // What cost more than was said is as exact as the row is long: never more than the limit here.
                 let actual = actual.min(cost);
@@ -326,7 +328,7 @@ enum Order {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(16))]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     /// However keys come and go in a table that is too small, none gets more than twice what its limit admits.
     #[test]
