@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use isobar_net::scratch::Scratch;
 use isobar_net::splice::{Pipe, Pipes, SpliceError};
-use isobar_net::stream::Stream;
+use isobar_net::stream::{Passed, Stream};
 
 use crate::throttle::Way;
 
@@ -36,6 +36,11 @@ pub trait Side {
 
     /// The connection, where its bytes are what the peer means, so that the kernel can move them.
     fn plain(&mut self) -> Option<&mut Stream>;
+
+    /// The same, where nobody counts the bytes either.
+    fn bare(&mut self) -> Option<&mut Stream> {
+        None
+    }
 
     /// Ready, with the most that the kernel may move between a client and its [plain](Self::plain) connection, when it may.
     fn poll_turn(&mut self, _: &mut Context<'_>, _: Way) -> Poll<u64> {
@@ -69,6 +74,10 @@ impl Side for Stream {
 
     fn plain(&mut self) -> Option<&mut Stream> {
         (!self.is_secured()).then_some(self)
+    }
+
+    fn bare(&mut self) -> Option<&mut Stream> {
+        Some(self)
     }
 }
 
@@ -192,29 +201,30 @@ impl Relay {
         let mut moved = Moved::default();
         // Of a secured connection, what is read may have to be answered, which is the other direction's to write.
         let is_plain = client.plain().is_some() && server.plain().is_some();
-        let (mut ask_up, mut ask_down) = (true, true);
+        let (mut up, mut down) = (Turn::Moved, Turn::Moved);
         loop {
-            let up = ask_up && self.up.poll_turn(cx, tools, client, server).is_ready();
-            let down = ask_down && self.down.poll_turn(cx, tools, server, client).is_ready();
+            up = self.up.turn(up, cx, tools, (client, server));
+            down = self.down.turn(down, cx, tools, (server, client));
             // What broke takes nothing any more.
             self.up.end_with(&self.down);
             self.down.end_with(&self.up);
             if self.up.state == HalfState::Ended && self.down.state == HalfState::Ended {
                 return Relayed::Over;
             }
-            if !up && !down {
+            moved = Moved {
+                up: moved.up || up != Turn::Waits,
+                down: moved.down || down != Turn::Waits,
+            };
+            if up != Turn::Moved && down != Turn::Moved {
                 return if moved == Moved::default() {
                     Relayed::Still
                 } else {
                     Relayed::Moved(moved)
                 };
             }
-            moved = Moved {
-                up: moved.up || up,
-                down: moved.down || down,
-            };
-            // One that waits for its connections goes on waiting while the other moves.
-            (ask_up, ask_down) = (up || !is_plain, down || !is_plain);
+            if !is_plain {
+                (up, down) = (Turn::Moved, Turn::Moved);
+            }
         }
     }
 }
@@ -233,6 +243,17 @@ pub(crate) struct Half {
     /// Whether the destination still owed taking what it was written, when it was last asked.
     is_untaken: bool,
     bytes: u64,
+}
+
+/// What came of a direction's turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// It moved, or came nearer to its end, and may go on.
+    Moved,
+    /// It moved, and waits for more.
+    MovedAll,
+    /// It waits.
+    Waits,
 }
 
 /// Bytes that were read, and that the destination has not taken all of.
@@ -283,6 +304,36 @@ impl Half {
     /// Whether something is on its way that the destination has not taken.
     pub(crate) fn is_stuck(&self) -> bool {
         self.is_untaken || self.pending.is_some() || self.pipe.as_ref().is_some_and(|pipe| pipe.buffered() > 0)
+    }
+
+    /// Moves this direction on by one step, unless it waited when it was last asked; what it waits for wakes the task.
+    fn turn(
+        &mut self,
+        last: Turn,
+        cx: &mut Context<'_>,
+        tools: Tools<'_>,
+        (from, to): (&mut impl Side, &mut impl Side),
+    ) -> Turn {
+        if last != Turn::Moved {
+            return Turn::Waits;
+        }
+        let nothing_under_way = self.pending.is_none() && self.pipe.is_none() && self.state == HalfState::Open;
+        if nothing_under_way && let (Some(source), Some(destination)) = (from.bare(), to.bare()) {
+            let passed = source.pass_on(cx, destination);
+            self.is_untaken &= passed == Passed::NotSo;
+            match passed {
+                Passed::Bytes { count, is_all } => {
+                    self.bytes += count as u64;
+                    return if is_all { Turn::MovedAll } else { Turn::Moved };
+                }
+                Passed::Nothing => return Turn::Waits,
+                Passed::NotSo => {}
+            }
+        }
+        match self.poll_turn(cx, tools, from, to) {
+            Poll::Ready(()) => Turn::Moved,
+            Poll::Pending => Turn::Waits,
+        }
     }
 
     /// Moves this direction on by one step; ready: it moved, or came nearer to its end. A source that breaks has ended; where

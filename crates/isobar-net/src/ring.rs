@@ -17,7 +17,7 @@ use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 use std::task::Context;
 
-use self::slots::{Receive, Slots};
+use self::slots::{Receive, Rest, Slots};
 use crate::kernel::{Filled, Uring};
 
 pub(crate) use self::driver::install;
@@ -65,6 +65,22 @@ struct Inner {
     driver: Option<std::task::Waker>,
 }
 
+/// What came of passing on what a stream received.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Passed {
+    /// Bytes went.
+    Bytes {
+        /// So many.
+        count: usize,
+        /// Whether that was all; the task is woken when more comes.
+        is_all: bool,
+    },
+    /// Nothing has come; the task is woken when it does.
+    Nothing,
+    /// It has to be read and written.
+    NotSo,
+}
+
 /// A stream's part in the ring. Dropping it ends everything that goes on, before the socket is closed.
 pub(crate) struct Link {
     ring: Rc<Ring>,
@@ -85,17 +101,29 @@ impl Link {
 
     /// Has this task woken for what comes.
     pub(crate) fn note(&self, cx: &Context<'_>) {
-        let last = self.with(|inner| {
-            let slot = inner.slots.at(self.index);
-            let is_known = slot.waker.as_ref().is_some_and(|known| known.will_wake(cx.waker()));
-            if is_known {
-                None
-            } else {
-                slot.waker.replace(cx.waker().clone())
-            }
-        });
+        let last = self.with(|inner| inner.slots.at(self.index).note(cx.waker()));
         // Dropped when nothing is borrowed: it may be the last that holds its task.
         drop(last);
+    }
+
+    /// Leaves what has come with the ring for another stream's socket, if that is one small message and nothing waits to be sent on
+    /// either; if nothing has come, or nothing more, the task is woken when it does.
+    pub(crate) fn pass_on(&self, cx: &Context<'_>, to: (&Self, BorrowedFd<'_>)) -> Passed {
+        let (link, socket) = to;
+        if !Rc::ptr_eq(&self.ring, &link.ring) {
+            return Passed::NotSo;
+        }
+        let mut last = [None, None];
+        let passed = self.with(|inner| {
+            let passed = inner.pass_on(self.index, (link.index, socket));
+            if passed != Passed::NotSo {
+                last = [self.index, link.index].map(|index| inner.slots.at(index).note(cx.waker()));
+            }
+            passed
+        });
+        // As above.
+        drop(last);
+        passed
     }
 
     /// What there is to take.
@@ -237,6 +265,33 @@ impl Drop for Link {
 }
 
 impl Inner {
+    fn pass_on(&mut self, from: u32, (to, socket): (u32, BorrowedFd<'_>)) -> Passed {
+        let target = self.slots.at(to);
+        let takes = !target.sending && !target.bulky;
+        if target.rest.is_some() || self.slots.at(from).rest.is_some() {
+            return Passed::NotSo;
+        }
+        let source = self.slots.at(from);
+        match source.seen() {
+            Seen::Waiting => return Passed::Nothing,
+            Seen::Bytes if takes && source.has_one() => {}
+            _ => return Passed::NotSo,
+        }
+        let mut bytes = self.spare.pop().unwrap_or_default();
+        let Ok(count) = self.slots.lend(from, &mut self.uring, |came| {
+            bytes.extend_from_slice(came);
+            Ok::<_, std::convert::Infallible>(came.len())
+        });
+        match self.uring.send(to, socket, bytes) {
+            Ok(()) => self.slots.at(to).sending = true,
+            // Whoever polls next sends it.
+            Err(bytes) => self.slots.at(to).rest = Some(Box::new(Rest { bytes, sent: 0 })),
+        }
+        self.wake_driver();
+        let is_all = self.slots.at(from).seen() == Seen::Waiting && self.slots.at(to).rest.is_none();
+        Passed::Bytes { count, is_all }
+    }
+
     fn stop(&mut self, index: u32) {
         if self.slots.at(index).receive == Receive::On && self.uring.cancel_receive(index).is_ok() {
             self.slots.at(index).receive = Receive::Stopping;

@@ -26,6 +26,7 @@ use crate::ring::{Link, Seen};
 
 pub use self::agreed::Agreed;
 pub use self::greeting::HandshakeError;
+pub use crate::ring::Passed;
 
 /// What the reactor watches a stream for.
 const BOTH: Interest = Interest::READABLE.add(Interest::WRITABLE);

@@ -148,6 +148,19 @@ impl Slot {
         self.sending || self.rest.is_some()
     }
 
+    /// Whether all that waits to be taken is in one buffer.
+    pub(super) const fn has_one(&self) -> bool {
+        self.count == 1
+    }
+
+    /// Has a task woken: *returns* the waker that was known before.
+    pub(super) fn note(&mut self, waker: &Waker) -> Option<Waker> {
+        match &self.waker {
+            Some(known) if known.will_wake(waker) => None,
+            _ => self.waker.replace(waker.clone()),
+        }
+    }
+
     pub(super) fn seen(&self) -> Seen {
         match self.end {
             _ if self.count > 0 => Seen::Bytes,

@@ -12,7 +12,7 @@ use tokio::task::coop;
 use super::secured::Urgency;
 use super::{BOTH, Stream, uninterrupted};
 use crate::kernel::BUFFER_BYTES;
-use crate::ring::{Link, SMALL_BYTES, Seen, Taken};
+use crate::ring::{Link, Passed, SMALL_BYTES, Seen, Taken};
 
 /// Small reads in a row that bring a stream back to the ring.
 const SLIM_AFTER: u8 = 32;
@@ -45,6 +45,23 @@ impl Stream {
             }
         }
         self.poll_write(cx, message)
+    }
+
+    /// Passes on what came for this stream to another one, where that takes neither a read nor a write: it came by way of the ring, and
+    /// is left with it. If nothing more has come the task is woken when it does.
+    ///
+    /// *Cost*: bytes are copied once.
+    pub fn pass_on(&mut self, cx: &Context<'_>, to: &Self) -> Passed {
+        let (Some(link), Some(other)) = (&self.link, &to.link) else {
+            return Passed::NotSo;
+        };
+        if self.is_secured() || to.is_secured() {
+            return Passed::NotSo;
+        }
+        let passed = link.pass_on(cx, (other, to.socket.socket().as_fd()));
+        // As where it is read.
+        self.drained &= !matches!(passed, Passed::Bytes { .. });
+        passed
     }
 
     /// Whether something that was left with the ring has not been taken by the socket.
