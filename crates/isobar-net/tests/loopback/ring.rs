@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use isobar_net::runtime::{Io, WorkerRuntime, run, ways};
 use isobar_net::splice::Pipes;
-use isobar_net::stream::{Peeked, Stream};
+use isobar_net::stream::{Passed, Peeked, Stream};
 
 use crate::{accepted, in_worker, read, write_all};
 
@@ -293,6 +293,94 @@ fn a_broken_connection_is_noticed_behind_a_message_left_with_the_ring() {
         }
         assert!(!matches!(read(&mut stream, &mut [0; 8]).await, Ok(1..)));
         assert!(!stream.is_quiet() || !stream.is_silent());
+    });
+}
+
+/// Passes on what comes next.
+async fn pass_on(from: &mut Stream, to: &Stream) -> Passed {
+    poll_fn(|cx| match from.pass_on(cx, to) {
+        Passed::Nothing => Poll::Pending,
+        passed => Poll::Ready(passed),
+    })
+    .await
+}
+
+#[test]
+fn what_came_is_passed_on_in_one_step() {
+    with_ring(|| async {
+        let (mut from, mut sender) = accepted().await;
+        let (mut to, mut receiver) = accepted().await;
+        let passed = pass_on(&mut from, &to).await;
+        assert_eq!(passed, Passed::NotSo, "neither has to do with the ring");
+        for stream in [&mut from, &mut to] {
+            assert!(is_pending(read(stream, &mut [0; 8])));
+        }
+        for message in [&b"one"[..], b"and another", &[3; 2048]] {
+            sender.write_all(message).unwrap();
+            let (count, is_all) = (message.len(), true);
+            assert_eq!(pass_on(&mut from, &to).await, Passed::Bytes { count, is_all });
+            turns().await;
+            let mut arrived = vec![0; count];
+            receiver.read_exact(&mut arrived).unwrap();
+            assert_eq!(arrived, message);
+        }
+        // What is left with the ring for the one is not for the other to overtake.
+        write_soon(&mut to, b"first").await;
+        sender.write_all(b"second").unwrap();
+        while !from.has_event() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(pass_on(&mut from, &to).await, Passed::Bytes { count: 6, is_all: true });
+        turns().await;
+        let mut arrived = [0; 11];
+        receiver.read_exact(&mut arrived).unwrap();
+        assert_eq!(&arrived, b"firstsecond");
+        sender.shutdown(std::net::Shutdown::Write).unwrap();
+        assert_eq!(pass_on(&mut from, &to).await, Passed::NotSo, "an end has to be read");
+        assert_eq!(read(&mut from, &mut [0; 8]).await.unwrap(), 0);
+    });
+}
+
+#[test]
+fn what_is_passed_on_keeps_its_order_while_the_other_side_takes_nothing() {
+    const BYTES: usize = 16 * 1024 * 1024;
+    with_ring(|| async {
+        let (mut from, mut sender) = accepted().await;
+        let (mut to, mut receiver) = accepted().await;
+        for stream in [&mut from, &mut to] {
+            assert!(is_pending(read(stream, &mut [0; 8])));
+        }
+        let all = pattern(BYTES);
+        let sent = all.clone();
+        let sending = thread::spawn(move || sent.chunks(700).for_each(|message| sender.write_all(message).unwrap()));
+        let receiving = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(300));
+            let mut arrived = vec![0; BYTES];
+            receiver.read_exact(&mut arrived).unwrap();
+            arrived
+        });
+        let (mut moved, mut in_one_step) = (0, 0);
+        let mut buf = vec![0; 64 * 1024];
+        while moved < BYTES {
+            moved += match pass_on(&mut from, &to).await {
+                Passed::Bytes { count, .. } => {
+                    in_one_step += 1;
+                    count
+                }
+                _ => {
+                    let count = read(&mut from, &mut buf).await.unwrap();
+                    let mut rest = &buf[..count];
+                    while !rest.is_empty() {
+                        let written = poll_fn(|cx| to.poll_write_soon(cx, rest)).await.unwrap();
+                        rest = &rest[written..];
+                    }
+                    count
+                }
+            };
+        }
+        poll_fn(|cx| to.poll_settled(cx)).await.unwrap();
+        sending.join().unwrap();
+        assert!(receiving.join().unwrap() == all, "after {in_one_step} in one step");
     });
 }
 
