@@ -15,7 +15,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::rc::Rc;
-use std::task::Context;
+use std::task::{Context, Poll};
 
 use self::slots::{Receive, Rest, Slots};
 use crate::kernel::{Filled, Uring};
@@ -124,6 +124,21 @@ impl Link {
         // As above.
         drop(last);
         passed
+    }
+
+    /// Ready when there is something to take or to do, with whether that is something the socket did not take; otherwise the task is
+    /// woken when there is.
+    pub(crate) fn poll_stirs(&self, cx: &Context<'_>) -> Poll<bool> {
+        let (polled, last) = self.with(|inner| {
+            let slot = inner.slots.at(self.index);
+            match (slot.rest.is_some(), slot.seen()) {
+                (false, Seen::Waiting) => (Poll::Pending, slot.note(cx.waker())),
+                (has_rest, _) => (Poll::Ready(has_rest), None),
+            }
+        });
+        // As above.
+        drop(last);
+        polled
     }
 
     /// What there is to take.

@@ -154,9 +154,8 @@ impl Stream {
             return read;
         }
         if let Some(link) = &self.link {
-            if link.has_rest()
-                && let Poll::Ready(Err(error)) = self.poll_rest(cx)
-            {
+            let has_rest = ready!(link.poll_stirs(cx));
+            if has_rest && let Poll::Ready(Err(error)) = self.poll_rest(cx) {
                 return Poll::Ready(Err(error));
             }
             if let Some(read) = self.poll_received(cx, buf) {

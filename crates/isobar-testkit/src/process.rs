@@ -101,6 +101,15 @@ impl Process {
             .ok_or_else(|| io::ErrorKind::InvalidData.into())
     }
 
+    /// How much of that is in huge pages.
+    pub fn huge_bytes(&self) -> io::Result<u64> {
+        let rollup = fs::read_to_string(self.proc("smaps_rollup"))?;
+        let line = rollup.lines().find_map(|line| line.strip_prefix("AnonHugePages:"));
+        let kib = line.and_then(|l| l.split_whitespace().next()?.parse::<u64>().ok());
+        kib.map(|kib| kib * 1024)
+            .ok_or_else(|| io::ErrorKind::InvalidData.into())
+    }
+
     /// How many established connections to a local port each of its epoll instances watches, without those that watch none.
     ///
     /// Descriptors of one instance watch the same sockets and count once.

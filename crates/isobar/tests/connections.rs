@@ -215,3 +215,20 @@ fn early_hints_pass() {
     let answer = client.exchange("GET / HTTP/1.0\r\n\r\n").unwrap();
     assert_eq!((answer.interim.len(), answer.text().as_str()), (0, "ok"));
 }
+
+/// Each has some hundred bytes here and there: of a huge page it would use little, and occupy all.
+#[test]
+fn connections_occupy_small_pages() {
+    let origin = path_echo();
+    let isobar = before(&origin);
+    let clients: Vec<_> = (0..300)
+        .map(|number| {
+            let mut client = Client::connect(isobar.address()).unwrap();
+            let path = format!("/{number}");
+            assert_eq!(client.get(&path).unwrap().text(), path);
+            client
+        })
+        .collect();
+    assert_eq!(isobar.process().huge_bytes().unwrap(), 0);
+    drop(clients);
+}
