@@ -5,6 +5,7 @@ use std::task::Waker;
 use rustix::io::Errno;
 
 use crate::kernel::{BUFFERS, Filled, Uring};
+use crate::limits::descriptor_limit;
 
 /// Buffers that may wait for one stream. A stream that fills more at a time is bulky; until the kernel has heard that it is
 /// to stop, some 30 more may come.
@@ -17,6 +18,9 @@ const MAX_SLOTS: usize = 1 << 20;
 const NONE: u16 = u16::MAX;
 
 /// Every stream's part.
+///
+/// *Shape*: address space for as many slots as there can be descriptors, of which only those in use become memory. Otherwise all slots
+/// would move now and then while everybody waits, and leave as much memory behind as half of the streams need.
 pub(super) struct Slots {
     all: Vec<Slot>,
     free: Vec<u32>,
@@ -180,8 +184,9 @@ impl Slot {
 
 impl Slots {
     pub(super) fn new() -> Self {
+        let most = usize::try_from(descriptor_limit()).map_or(MAX_SLOTS, |most| most.min(MAX_SLOTS));
         Self {
-            all: Vec::new(),
+            all: Vec::with_capacity(most),
             free: Vec::new(),
             waiting: std::iter::repeat_with(Waiting::default)
                 .take(usize::from(BUFFERS))
