@@ -75,6 +75,15 @@ struct Entry<'a> {
     key: Key,
 }
 
+/// A limit that is asked: for whom, for how much, and when.
+#[derive(Clone, Copy)]
+struct Asking<'a, A> {
+    limit: &'a A,
+    key: Key,
+    cost: u64,
+    now: Moment,
+}
+
 /// What a table decided, to settle it by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Grant {
@@ -220,14 +229,14 @@ impl Table {
     /// Asks the limit of a key.
     pub fn ask<A: Algorithm<State = State>>(&self, limit: &A, key: Key, cost: u64, now: Moment) -> Grant {
         let held = self.hold(key);
+        let asking = Asking { limit, key, cost, now };
         if limit.as_log().is_some() {
             held.read_ahead(key.tag());
         }
         let place = known(&held, key, now).or_else(|| {
             // Who took everything while it had no entry does not begin anew because there is room again.
-            let is_spent =
-                self.sketch.remembers(now) && self.sketched(limit, key, cost, now) > limit.most_within(self.memory);
-            (!is_spent).then(|| self.begin(&held, limit, key, cost, now))?
+            let is_spent = self.sketch.remembers(now) && self.sketched(&asking) >= limit.most_within(self.memory);
+            (!is_spent).then(|| self.begin(&held, &asking))?
         });
         if let Some((place, note)) = place {
             let entry = Entry { place, note, key };
@@ -244,7 +253,7 @@ impl Table {
         drop(held);
         self.estimated.fetch_add(1, Ordering::Relaxed);
         Grant {
-            decision: self.judge(limit, key, cost, now),
+            decision: self.judge(&asking),
             key,
             basis: Basis::Sketch,
         }
@@ -257,7 +266,9 @@ impl Table {
     pub fn spend(&self, limit: &Bandwidth, key: Key, bytes: u64, now: Moment) -> Duration {
         let held = self.hold(key);
         let known = known(&held, key, now);
-        if let Some((place, note)) = known.or_else(|| self.begin(&held, limit, key, bytes, now)) {
+        let cost = bytes;
+        let asking = Asking { limit, key, cost, now };
+        if let Some((place, note)) = known.or_else(|| self.begin(&held, &asking)) {
             let mut state = place.state();
             let wait = limit.spend(&mut state, bytes, now);
             let mut next = Note::new(limit.fresh_from(&state), note.asked.saturating_add(bytes));
@@ -286,7 +297,10 @@ impl Table {
         let place = match known(&held, key, now) {
             // There is nothing left to give back.
             None if actual <= receipt.cost => return,
-            None => self.begin(&held, limit, key, more, now),
+            None => {
+                let cost = more;
+                self.begin(&held, &Asking { limit, key, cost, now })
+            }
             known => known,
         };
         match place {
@@ -323,56 +337,41 @@ impl Table {
     }
 
     /// An entry for a key that has none, or whose own is over; none: there is no room.
-    fn begin<'a, A: Algorithm>(
-        &self,
-        held: &'a Held<'_>,
-        limit: &A,
-        key: Key,
-        cost: u64,
-        now: Moment,
-    ) -> Option<(Place<'a>, Note)> {
-        let tag = key.tag();
+    fn begin<'a, A: Algorithm>(&self, held: &'a Held<'_>, asking: &Asking<'_, A>) -> Option<(Place<'a>, Note)> {
+        let (tag, now) = (asking.key.tag(), asking.now);
         let place = held
             .find(tag)
             .or_else(|| held.room(tag, now))
-            .or_else(|| self.displace(held, limit, key, cost, now))?;
+            .or_else(|| self.displace(held, asking))?;
         let unknown = Note::new(Moment::new(0), 0);
         place.write(tag, unknown, [0; 2]);
         Some((place, unknown))
     }
 
-    /// What a key took by the sketch, and this besides.
-    fn sketched<A: Algorithm>(&self, limit: &A, key: Key, cost: u64, now: Moment) -> u64 {
-        let estimate = self.sketch.estimate(key, now) << self.shift(limit);
-        estimate.saturating_add(cost)
+    /// What a key took by the sketch.
+    fn sketched<A: Algorithm>(&self, asking: &Asking<'_, A>) -> u64 {
+        self.sketch.estimate(asking.key, asking.now) << self.shift(asking.limit)
     }
 
     /// Takes the place of an entry on probation, for a newcomer that the sketch would let pass.
-    fn displace<'a, A: Algorithm>(
-        &self,
-        held: &'a Held<'_>,
-        limit: &A,
-        key: Key,
-        cost: u64,
-        now: Moment,
-    ) -> Option<Place<'a>> {
-        let (place, note) = held.least_on_probation(key.tag())?;
-        let asked = self.sketched(limit, key, cost, now);
-        if asked > limit.most_within(self.memory) || asked <= note.asked {
+    fn displace<'a, A: Algorithm>(&self, held: &'a Held<'_>, asking: &Asking<'_, A>) -> Option<Place<'a>> {
+        let (place, note) = held.least_on_probation(asking.key.tag())?;
+        let asked = self.sketched(asking).saturating_add(asking.cost);
+        if asked > asking.limit.most_within(self.memory) || asked <= note.asked {
             return None;
         }
-        let moved = self.grains(limit, note.asked);
-        self.sketch.add(Key::new(place.tag()), moved, now);
+        let moved = self.grains(asking.limit, note.asked);
+        self.sketch.add(Key::new(place.tag()), moved, asking.now);
         place.clear();
         self.displaced.fetch_add(1, Ordering::Relaxed);
         Some(place)
     }
 
     /// Decides by the sketch.
-    fn judge<A: Algorithm>(&self, limit: &A, key: Key, cost: u64, now: Moment) -> Decision {
-        let shift = self.shift(limit);
+    fn judge<A: Algorithm>(&self, asking: &Asking<'_, A>) -> Decision {
+        let &Asking { limit, key, cost, now } = asking;
         let most = limit.most_within(self.memory);
-        let taken = self.sketch.estimate(key, now) << shift;
+        let taken = self.sketched(asking);
         let left = Duration::from_nanos(self.sketch.left(now));
         let standing = |taken: u64| Standing {
             remaining: most.saturating_sub(taken).min(limit.quota().units),

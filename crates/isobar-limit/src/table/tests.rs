@@ -8,7 +8,7 @@ use isobar_balance::Chance;
 use proptest::prelude::*;
 
 use super::{Basis, Crowding, Key, Moment, Table, TableSettings, Verdict};
-use crate::{Algorithm, Concurrency, FixedWindow, Gcra, Limit, Log, Rate, SlidingLog, State};
+use crate::{Algorithm, Bandwidth, Concurrency, FixedWindow, Gcra, Grant, Limit, Log, Rate, SlidingLog, State};
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -368,14 +368,70 @@ proptest! {
     }
 }
 
+/// Keys that share both of their buckets, in a table of 32.
+fn rivals() -> impl Iterator<Item = Key> {
+    let in_both = |key: &Key| key.hash().is_multiple_of(32) && crate::key::scramble(key.hash()) % 32 <= 1;
+    keys(3).filter(in_both)
+}
+
+/// A table in which there is no room for the rivals that are still to come, and those that have it.
+fn crowded(limit: &Limit, rivals: &mut impl Iterator<Item = Key>) -> (Table, Vec<Grant>) {
+    let table = table(1);
+    let established = rivals.take(16).map(|key| {
+        table.ask(limit, key, 1, at(SECOND));
+        table.ask(limit, key, 1, at(SECOND))
+    });
+    let established = established.collect();
+    (table, established)
+}
+
+#[test]
+fn who_took_everything_by_the_sketch_begins_nothing_when_there_is_room() {
+    // Those that have room lose it when their requests end.
+    let limit = Limit::Concurrency(Concurrency::new(10));
+    let mut rivals = rivals();
+    let (table, established) = crowded(&limit, &mut rivals);
+    let (spent, modest) = (rivals.next().unwrap(), rivals.next().unwrap());
+    let ask = |key| {
+        let grant = table.ask(&limit, key, 1, at(SECOND));
+        (grant.basis(), grant.decision.verdict.passes())
+    };
+    assert!((0..10).all(|_| ask(spent) == (Basis::Sketch, true)));
+    assert_eq!(ask(modest), (Basis::Sketch, true));
+    for grant in &established[..2] {
+        for _ in 0..2 {
+            table.settle(&limit, grant, 0, at(SECOND));
+        }
+    }
+    assert_eq!(ask(modest), (Basis::Entry, true));
+    assert_eq!(ask(spent), (Basis::Sketch, false));
+    // All windows later it is forgotten.
+    let grant = table.ask(&limit, spent, 1, at(181 * SECOND));
+    assert_eq!((grant.basis(), grant.decision.verdict.passes()), (Basis::Entry, true));
+}
+
+#[test]
+fn what_costs_more_than_there_ever_is_passes_all_the_same_where_nothing_is_owed() {
+    let limit = Limit::Bandwidth(Bandwidth::new(Rate::per_second(1_000), 1_000, Duration::ZERO));
+    let mut rivals = rivals();
+    let (table, _) = crowded(&limit, &mut rivals);
+    // The sketch knows of somebody from now on.
+    let grant = table.ask(&limit, rivals.next().unwrap(), 1, at(SECOND));
+    assert_eq!(grant.basis(), Basis::Sketch);
+    let mut others = keys(4).filter(|key| !key.hash().is_multiple_of(32));
+    let grant = table.ask(&limit, others.next().unwrap(), 1_000_000, at(SECOND));
+    assert_eq!(
+        (grant.basis(), grant.decision.verdict),
+        (Basis::Entry, Verdict::Admitted)
+    );
+}
+
 /// Two keys that take each other's place again and again, where all others are established, are counted all the same.
 #[test]
 fn taking_turns_in_one_place_wins_nothing() {
     let table = table(1);
     let limit = per_minute();
-    // All of these share both of their buckets, of which there are 32.
-    let in_both = |key: &Key| key.hash().is_multiple_of(32) && crate::key::scramble(key.hash()) % 32 <= 1;
-    let mut rivals = keys(3).filter(in_both);
+    let mut rivals = rivals();
     for key in rivals.by_ref().take(15) {
         table.ask(&limit, key, 1, at(SECOND));
         table.ask(&limit, key, 1, at(SECOND));
