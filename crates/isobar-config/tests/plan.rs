@@ -216,7 +216,7 @@ fn an_upstream() {
     );
     assert_eq!(
         (web.keep_alive.max_idle, web.keep_alive.idle_timeout),
-        (64, seconds(30))
+        (1024, seconds(30))
     );
     assert_eq!((web.queue.max, web.queue.timeout), (1024, seconds(5)));
 }

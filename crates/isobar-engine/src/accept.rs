@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use isobar_net::limits::is_out_of_descriptors;
 use isobar_net::listen::Listener;
 use isobar_net::stream::Stream;
 use isobar_observe::WorkerStats;
@@ -107,6 +108,8 @@ impl Acceptor {
                     late += u32::from(closing);
                     self.place(stream, peer).await;
                 }
+                // What is idle towards servers can be had anew, a client that is turned away cannot.
+                Some(Err(error)) if is_out_of_descriptors(&error) && self.servers.http.make_room() => {}
                 Some(Err(_)) => {
                     let stats = self.stats.of(self.id);
                     stats.accept_errors.increment();
@@ -225,6 +228,7 @@ mod tests {
             });
             let worker = Rc::new(Worker::new(WorkerParts {
                 id: 0,
+                workers: 1,
                 seed: 1,
                 published: Arc::new(published),
             }));

@@ -235,7 +235,7 @@ struct Surroundings {
 
 /// A worker's life.
 async fn work(id: usize, published: Published, around: Surroundings, mut commands: mpsc::Receiver<Command>) {
-    let servers = servers(id, published, &around.around.background);
+    let servers = servers((id, around.mailboxes.len()), published, &around.around.background);
     servers.start();
     let mut acceptors: HashMap<BindingId, Taking> = HashMap::new();
     while let Some(command) = commands.recv().await {
@@ -268,10 +268,11 @@ async fn work(id: usize, published: Published, around: Surroundings, mut command
     servers.flush();
 }
 
-fn servers(id: usize, published: Published, background: &Arc<dyn Background>) -> Servers {
+fn servers((id, workers): (usize, usize), published: Published, background: &Arc<dyn Background>) -> Servers {
     let seed = seed(id);
     let http = Worker::new(WorkerParts {
         id,
+        workers,
         seed,
         published: published.http,
     });

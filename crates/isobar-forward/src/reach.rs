@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use isobar_l4::keepalive;
+use isobar_net::limits::is_shortage;
 use isobar_net::stream::Stream;
 use isobar_observe::Cause;
 use isobar_plan::ParentProxy;
@@ -241,19 +242,11 @@ async fn connect(
             client.report.error = Some(error.kind());
             Err(match error.kind() {
                 io::ErrorKind::TimedOut => Cause::ConnectTimeout,
-                _ if is_ours(&error) => Cause::OutOfResources,
+                _ if is_shortage(&error) => Cause::OutOfResources,
                 _ => client.report.explain(reason(&error), Cause::ConnectFailed),
             })
         }
     }
-}
-
-/// Whether a connection failed for lack of descriptors, local ports or memory.
-fn is_ours(error: &io::Error) -> bool {
-    use io::ErrorKind;
-    // EMFILE, ENFILE and ENOBUFS have no kind of their own.
-    matches!(error.kind(), ErrorKind::AddrNotAvailable | ErrorKind::OutOfMemory)
-        || matches!(error.raw_os_error(), Some(23 | 24 | 105))
 }
 
 fn reason(error: &io::Error) -> &'static str {

@@ -1,13 +1,13 @@
 //! What is one try at one server?
 
 use std::future::poll_fn;
-use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 
 use isobar_balance::Outcome;
+use isobar_net::limits::is_shortage;
 use isobar_net::stream::Stream;
 use isobar_observe::Cause;
 use isobar_upstream::{Permit, Place, Wanted, moment};
@@ -55,7 +55,7 @@ async fn one(ways: &Ways<'_>, client: &Client, address: SocketAddr, too_slow: Ca
     let mut connect = pin!(Stream::connect(address));
     poll_fn(|cx| {
         if let Poll::Ready(result) = connect.as_mut().poll(cx) {
-            return Poll::Ready(result.map_err(|error| match is_ours(&error) {
+            return Poll::Ready(result.map_err(|error| match is_shortage(&error) {
                 true => Cause::OutOfResources,
                 false => Cause::ConnectFailed,
             }));
@@ -90,12 +90,4 @@ async fn permit(ways: &Ways<'_>, client: &Client) -> Result<(Permit, Cause), Cau
         client.timer.poll_expired(cx).map(|()| Err(Cause::MaxConnections))
     })
     .await
-}
-
-/// Whether a connection failed for lack of descriptors, local ports or memory.
-pub(crate) fn is_ours(error: &io::Error) -> bool {
-    use io::ErrorKind;
-    // EMFILE, ENFILE and ENOBUFS have no kind of their own.
-    matches!(error.kind(), ErrorKind::AddrNotAvailable | ErrorKind::OutOfMemory)
-        || matches!(error.raw_os_error(), Some(23 | 24 | 105))
 }

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use isobar_l4::keepalive;
+use isobar_net::limits::is_shortage;
 use isobar_observe::{Cause, Fault};
 use isobar_plan::{HttpVersion, ServerAddress};
 use isobar_upstream::{Place, Server};
@@ -357,7 +358,7 @@ pub(crate) async fn connect(
 fn unconnected(error: ConnectError, too_slow: Cause) -> Unconnected {
     match error {
         ConnectError::TimedOut => too_slow.into(),
-        ConnectError::Refused(error) if is_ours(&error) => Cause::OutOfResources.into(),
+        ConnectError::Refused(error) if is_shortage(&error) => Cause::OutOfResources.into(),
         ConnectError::Refused(_) => Cause::ConnectFailed.into(),
         ConnectError::HandshakeTimedOut => Unconnected {
             cause: too_slow,
@@ -368,14 +369,6 @@ fn unconnected(error: ConnectError, too_slow: Cause) -> Unconnected {
             tls_error: Some(words),
         },
     }
-}
-
-/// Whether a connection failed for lack of descriptors, local ports or memory.
-fn is_ours(error: &std::io::Error) -> bool {
-    use std::io::ErrorKind;
-    // EMFILE, ENFILE and ENOBUFS have no kind of their own.
-    matches!(error.kind(), ErrorKind::AddrNotAvailable | ErrorKind::OutOfMemory)
-        || matches!(error.raw_os_error(), Some(23 | 24 | 105))
 }
 
 /// Passes the rest of the answer on, and gives the server back as soon as it has done its part.
@@ -450,7 +443,8 @@ fn give_back(ways: &Ways<'_>, place: &Place<Pool>, mut connection: Box<ServerCon
         if connection.stream.watch().is_err() {
             return connection.close();
         }
-        local_server.own.keep(connection, &view.settings().keep_alive, now);
+        let limits = (&view.settings().keep_alive, &ways.worker.allowance);
+        local_server.own.keep(connection, limits, now);
     } else {
         connection.close();
     }

@@ -1,7 +1,7 @@
 //! Which open connections to a server wait for the next request?
 //!
 //! One pool per worker and server, so that none is locked. The connection used last is taken first: the others age
-//! and are closed.
+//! and are closed. All pools of a worker together keep no more than its [`Allowance`].
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -29,6 +29,43 @@ pub(crate) struct Pool {
 struct Idle {
     connection: Box<ServerConnection>,
     since: Instant,
+    _kept: Kept,
+}
+
+/// How many connections all pools of a worker may keep together: descriptors are for those who come as well.
+#[derive(Debug, Clone)]
+pub(crate) struct Allowance(Rc<Counts>);
+
+#[derive(Debug)]
+struct Counts {
+    kept: Cell<usize>,
+    most: usize,
+}
+
+/// One that is kept, until it is dropped.
+#[derive(Debug)]
+struct Kept(Allowance);
+
+impl Allowance {
+    pub(crate) fn new(most: usize) -> Self {
+        let kept = Cell::new(0);
+        Self(Rc::new(Counts { kept, most }))
+    }
+
+    fn take(&self) -> Option<Kept> {
+        let Counts { kept, most } = &*self.0;
+        (kept.get() < *most).then(|| {
+            kept.set(kept.get() + 1);
+            Kept(self.clone())
+        })
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        let Counts { kept, .. } = &*self.0.0;
+        kept.set(kept.get() - 1);
+    }
 }
 
 impl Pool {
@@ -48,10 +85,22 @@ impl Pool {
     }
 
     /// Keeps a connection that finished an exchange cleanly, or closes it where there is no use for it.
-    pub(crate) fn keep(&self, connection: Box<ServerConnection>, limits: &KeepAlive, now: Instant) {
+    pub(crate) fn keep(
+        &self,
+        connection: Box<ServerConnection>,
+        (limits, allowance): (&KeepAlive, &Allowance),
+        since: Instant,
+    ) {
         let mut idle = self.idle.borrow_mut();
-        if idle.len() < limits.max_idle as usize && !self.retired.get() {
-            idle.push(Idle { connection, since: now });
+        if idle.len() < limits.max_idle as usize
+            && !self.retired.get()
+            && let Some(kept) = allowance.take()
+        {
+            idle.push(Idle {
+                connection,
+                since,
+                _kept: kept,
+            });
         } else {
             // What is dropped tells others that there is room, who must find the pool free.
             drop(idle);
@@ -111,5 +160,20 @@ impl Retire for Pool {
         self.retired.set(true);
         self.idle.take().into_iter().for_each(|idle| idle.connection.close());
         self.sharing.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_allowance_is_given_back_when_what_was_kept_is_dropped() {
+        let allowance = Allowance::new(2);
+        let (one, two) = (allowance.take(), allowance.take());
+        assert!(one.is_some() && two.is_some() && allowance.take().is_none());
+        drop(one);
+        assert!(allowance.take().is_some());
+        assert!(Allowance::new(0).take().is_none());
     }
 }

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::task::Poll;
 use std::time::Instant;
 
+use isobar_net::limits::is_out_of_descriptors;
 use isobar_net::stream::Stream;
 use isobar_net::wheel::Timer;
 use isobar_upstream::{Permit, Server};
@@ -54,7 +55,7 @@ impl ServerConnection {
     ) -> Result<Box<Self>, ConnectError> {
         let timer = worker.wheel.timer();
         timer.set(deadline);
-        let mut connect = std::pin::pin!(Stream::connect(address));
+        let mut connect = std::pin::pin!(connect(worker, address));
         let stream = poll_fn(|cx| {
             if let Poll::Ready(result) = connect.as_mut().poll(cx) {
                 return Poll::Ready(result.map_err(ConnectError::Refused));
@@ -106,6 +107,14 @@ impl ServerConnection {
     /// Whether the server has, as far as is known, neither closed it nor sent anything unasked.
     pub(crate) fn is_quiet(&self) -> bool {
         self.stream.is_quiet()
+    }
+}
+
+/// Connects; for want of a descriptor, by that of an idle connection.
+async fn connect(worker: &Worker, address: SocketAddr) -> io::Result<Stream> {
+    match Stream::connect(address).await {
+        Err(error) if is_out_of_descriptors(&error) && worker.make_room() => Stream::connect(address).await,
+        connected => connected,
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use isobar_balance::Chance;
 use isobar_l4::{Lines, Roster, Shared};
+use isobar_net::limits::descriptor_limit;
 use isobar_net::scratch::Scratch;
 use isobar_net::splice::Pipes;
 use isobar_net::wheel::Wheel;
@@ -17,7 +18,7 @@ use isobar_upstream::{Local, LocalServer, moment};
 use isobar_wire::Field;
 
 use crate::exchange::Exchange;
-use crate::pool::Pool;
+use crate::pool::{Allowance, Pool};
 use crate::{Published, Site, World};
 
 /// Idle exchanges kept for reuse: about as many as requests are under way at once on one worker.
@@ -28,6 +29,12 @@ const MIN_SPARE_EXCHANGES: usize = 64;
 
 /// Pipes kept for the next large body.
 const MAX_IDLE_PIPES: usize = 64;
+
+/// Idle connections to servers have at most this part of the descriptors that the process may have.
+const IDLE_PART: u64 = 4;
+
+/// How many idle connections are closed at a time when descriptors have run out.
+const MADE_ROOM: usize = 16;
 
 /// How often idle connections to servers are looked through and log lines handed over.
 const CHORES_INTERVAL: Duration = Duration::from_millis(250);
@@ -43,6 +50,8 @@ pub struct Worker {
     pub(crate) chance: RefCell<Chance>,
     pub(crate) roster: Roster,
     pub(crate) lines: Lines,
+    /// What its pools may keep together.
+    pub(crate) allowance: Allowance,
     /// Room for the fields of the response head that is being read.
     pub(crate) response_fields: RefCell<Vec<Field>>,
     published: Arc<Published>,
@@ -62,6 +71,8 @@ pub struct Worker {
 pub struct WorkerParts {
     /// Its index among the workers.
     pub id: usize,
+    /// How many there are.
+    pub workers: usize,
     /// The seed of its random choices.
     pub seed: u64,
     /// Where the newest world is found.
@@ -110,6 +121,7 @@ impl Worker {
     #[must_use]
     pub fn new(parts: WorkerParts) -> Self {
         let world = LocalWorld::new(parts.published.world(), &[]);
+        let idle = descriptor_limit() / IDLE_PART / parts.workers.max(1) as u64;
         Self {
             id: parts.id,
             wheel: Wheel::new(Instant::now()),
@@ -118,6 +130,7 @@ impl Worker {
             chance: RefCell::new(Chance::new(parts.seed)),
             roster: Roster::default(),
             lines: Lines::default(),
+            allowance: Allowance::new(usize::try_from(idle).unwrap_or(usize::MAX)),
             response_fields: RefCell::new(Vec::new()),
             published: parts.published,
             world: RefCell::new(Rc::new(world)),
@@ -212,6 +225,19 @@ impl Worker {
             self.flush_log(&world);
             self.give_back_spare();
         }
+    }
+
+    /// Closes some idle connections to servers, for their descriptors; false: there are none.
+    #[must_use]
+    pub fn make_room(&self) -> bool {
+        let world = self.world();
+        let mut left = MADE_ROOM;
+        for local in &world.upstreams {
+            for server in local.view().servers() {
+                left -= server.own.close_oldest(left);
+            }
+        }
+        left < MADE_ROOM
     }
 
     /// Closes idle connections of upstreams that need their places for others.

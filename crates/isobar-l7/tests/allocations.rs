@@ -351,6 +351,7 @@ fn count(io: Io, balance: Balance, sticky: Option<Sticky>) {
     let counted = run(WorkerRuntime { core: None, io }, || async move {
         let worker = Rc::new(Worker::new(WorkerParts {
             id: 0,
+            workers: 1,
             seed: 1,
             published,
         }));

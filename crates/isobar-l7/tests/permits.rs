@@ -191,6 +191,7 @@ fn check(io: Io, hedge: Option<Hedge>) {
     run(WorkerRuntime { core: None, io }, || async move {
         let worker = Rc::new(Worker::new(WorkerParts {
             id: 0,
+            workers: 1,
             seed: 1,
             published,
         }));

@@ -2,6 +2,7 @@
 
 use std::{fs, io};
 
+use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::kernel;
@@ -37,6 +38,20 @@ pub fn raise_descriptor_limit() -> io::Result<u64> {
 #[must_use]
 pub fn descriptor_limit() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+/// Whether a call failed because the process, or the machine, has as many descriptors as it may have.
+#[must_use]
+pub fn is_out_of_descriptors(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+    matches!(errno, Some(Errno::MFILE | Errno::NFILE))
+}
+
+/// Whether a call failed for want of something of this machine's: descriptors, ports or memory.
+#[must_use]
+pub fn is_shortage(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+    is_out_of_descriptors(error) || matches!(errno, Some(Errno::ADDRNOTAVAIL | Errno::NOMEM | Errno::NOBUFS))
 }
 
 /// Has memory come in small pages from now on, whatever the machine prefers, but for what [`prefer_large_pages`] is told of.

@@ -222,8 +222,8 @@ settings! {
 settings! {
     /// How connections to servers are kept for the next request.
     pub struct KeepAlive called "the keep-alive of an upstream" {
-        /// Idle connections a worker keeps per server; 0: none are kept.
-        max_idle: Whole<0, 65_535> = Whole::of(64),
+        /// Idle connections a worker keeps per server, and all together no more than a quarter of the descriptors; 0: none are kept.
+        max_idle: Whole<0, 65_535> = Whole::of(1024),
         /// How long a connection may be idle. Keep it below what servers allow, or they close it first.
         idle_timeout: Span = Span::seconds(30),
     }

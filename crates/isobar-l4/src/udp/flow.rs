@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use isobar_balance::{Otherwise, Outcome};
+use isobar_net::limits::is_shortage;
 use isobar_observe::{Cause, Picked};
 use isobar_upstream::{Ask, Home, Permit, Place, Refusal, Server, moment};
 use isobar_wire::proxy_protocol::{Endpoints, ProxyHeader, ProxyVersion, Tlvs, Transport};
@@ -15,7 +16,6 @@ use isobar_wire::udp::{ConnectionId, Flow};
 use super::due::Due;
 use super::sockets::{Held, Made, Sockets};
 use crate::Worker;
-use crate::connecting::is_ours;
 use crate::key;
 use crate::record::{self, Of, Report};
 use crate::worker::{Kept, LocalUdpSite};
@@ -220,7 +220,7 @@ impl Carried {
                     _permit: permit,
                 })
             }
-            Err(error) if is_ours(&error) => Err(Cause::OutOfResources),
+            Err(error) if is_shortage(&error) => Err(Cause::OutOfResources),
             Err(_) => {
                 self.unreachable((worker, now), &place);
                 Err(Cause::ConnectFailed)

@@ -9,10 +9,10 @@ use std::net::SocketAddr;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use isobar_net::limits::is_shortage;
 use isobar_net::udp::{Peer, Peers, ReadyPeers};
 
 use super::resting::Resting;
-use crate::connecting::is_ours;
 
 /// Flows that one socket carries at most, so that its port stays hard to guess for who would forge an answer (RFC 5452 section 9.2).
 const MAX_FLOWS: u32 = 64;
@@ -92,7 +92,7 @@ impl Sockets {
         }
         let anew = match self.anew(to, flow) {
             // What rests makes room.
-            Err(error) if is_ours(&error) && !self.resting.is_empty() => {
+            Err(error) if is_shortage(&error) && !self.resting.is_empty() => {
                 self.close_resting();
                 self.anew(to, flow)
             }
