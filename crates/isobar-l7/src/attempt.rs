@@ -443,6 +443,8 @@ fn give_back(ways: &Ways<'_>, place: &Place<Pool>, mut connection: Box<ServerCon
         if connection.stream.watch().is_err() {
             return connection.close();
         }
+        // Its next user would have to let go of this task, whose memory is far away by then.
+        connection.stream.forget();
         let limits = (&view.settings().keep_alive, &ways.worker.allowance);
         local_server.own.keep(connection, limits, now);
     } else {

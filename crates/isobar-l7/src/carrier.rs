@@ -250,6 +250,16 @@ impl Carrier {
         }
     }
 
+    /// Has nobody woken for what comes, until somebody waits for it again.
+    pub(crate) fn forget(&self) {
+        match self {
+            Self::Connection(stream) => stream.forget(),
+            Self::Accepted(_) | Self::Opened(_) | Self::Shared => {}
+            Self::Web(web) => web.carrier.forget(),
+            Self::Paced(paced) => paced.carrier.forget(),
+        }
+    }
+
     pub(crate) fn is_watched(&self) -> bool {
         match self {
             Self::Connection(stream) => stream.is_watched(),

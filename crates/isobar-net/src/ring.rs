@@ -8,6 +8,7 @@
 //! ([`Link::is_bulky`]) and go back to readiness. What the bytes mean is not known here.
 
 mod driver;
+mod outgoing;
 mod slots;
 
 use std::cell::RefCell;
@@ -21,6 +22,7 @@ use self::slots::{Receive, Rest, Slots};
 use crate::kernel::{Filled, Uring};
 
 pub(crate) use self::driver::install;
+pub(crate) use self::outgoing::Outgoing;
 pub(crate) use self::slots::{Seen, Taken};
 
 /// Larger messages are written at once: for them a call of their own is little, and the copy is much.
@@ -103,6 +105,18 @@ impl Link {
     pub(crate) fn note(&self, cx: &Context<'_>) {
         let last = self.with(|inner| inner.slots.at(self.index).note(cx.waker()));
         // Dropped when nothing is borrowed: it may be the last that holds its task.
+        drop(last);
+    }
+
+    /// Its task goes before others whose bytes came at the same time.
+    pub(crate) fn lead(&self) {
+        self.with(|inner| inner.slots.at(self.index).leads = true);
+    }
+
+    /// Has nobody woken for what comes.
+    pub(crate) fn forget(&self) {
+        let last = self.with(|inner| inner.slots.at(self.index).waker.take());
+        // As above.
         drop(last);
     }
 

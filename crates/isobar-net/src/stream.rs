@@ -134,7 +134,8 @@ impl Stream {
         stream.socket.watch_for(BOTH)?.writable().await?.retain_ready();
         sockopt::socket_error(stream.socket.socket())??;
         stream.link = Link::new();
-        if stream.link.is_some() {
+        if let Some(link) = &stream.link {
+            link.lead();
             // It was watched for the connection to be made. Nothing has come yet, and the ring will tell when it does.
             stream.socket.unwatch();
             stream.drained = true;

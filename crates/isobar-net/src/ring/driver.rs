@@ -77,6 +77,8 @@ impl Drop for Installed {
 
 impl Inner {
     /// Takes in what has come. Whether anything has.
+    ///
+    /// Tasks are woken when all of it has been looked at: until then their memory is on its way.
     pub(super) fn collect(&mut self) -> bool {
         let mut any = false;
         while let Some(completion) = self.uring.completion() {
@@ -94,6 +96,7 @@ impl Inner {
                 }
             }
         }
+        self.slots.wake_called();
         any
     }
 }

@@ -64,6 +64,13 @@ impl Stream {
         passed
     }
 
+    /// Has nobody woken for what comes by way of the ring, until somebody waits for it again.
+    pub fn forget(&self) {
+        if let Some(link) = &self.link {
+            link.forget();
+        }
+    }
+
     /// Whether something that was left with the ring has not been taken by the socket.
     #[must_use]
     pub fn owes(&self) -> bool {
