@@ -18,16 +18,18 @@ pub(crate) struct AddressText {
 impl AddressText {
     pub(crate) fn of(address: IpAddr) -> Self {
         let address = address.to_canonical();
-        let mut cursor = Cursor::new([0; MAX]);
-        let length = match write!(cursor, "{address}") {
-            Ok(()) => u8::try_from(cursor.position()).unwrap_or(0),
-            Err(_) => 0,
+        let mut bytes = [0; MAX];
+        let length = match address {
+            IpAddr::V4(address) => write_v4(address.octets(), &mut bytes),
+            IpAddr::V6(address) => {
+                let mut cursor = Cursor::new(bytes.as_mut_slice());
+                match write!(cursor, "{address}") {
+                    Ok(()) => u8::try_from(cursor.position()).unwrap_or(0),
+                    Err(_) => 0,
+                }
+            }
         };
-        Self {
-            address,
-            length,
-            bytes: cursor.into_inner(),
-        }
+        Self { address, length, bytes }
     }
 
     /// Appends the text.
@@ -38,6 +40,32 @@ impl AddressText {
             _ => drop(write!(output, "{}", self.address)),
         }
     }
+}
+
+/// Writes four numbers with points between them; how many bytes that are.
+///
+/// *Cost*: some 100 instructions, where the formatter of the standard library takes 900.
+fn write_v4(octets: [u8; 4], text: &mut [u8; MAX]) -> u8 {
+    let (mut places, mut length) = (text.iter_mut(), 0);
+    let mut push = |byte| {
+        if let Some(place) = places.next() {
+            *place = byte;
+            length += 1;
+        }
+    };
+    for (index, octet) in octets.into_iter().enumerate() {
+        if index > 0 {
+            push(b'.');
+        }
+        if octet >= 100 {
+            push(b'0' + octet / 100);
+        }
+        if octet >= 10 {
+            push(b'0' + octet / 10 % 10);
+        }
+        push(b'0' + octet % 10);
+    }
+    length
 }
 
 #[cfg(test)]
@@ -52,6 +80,10 @@ mod tests {
             assert_eq!(String::from_utf8(output).unwrap(), expected);
         };
         check("127.0.0.1", "127.0.0.1");
+        for octet in 0..=255_u8 {
+            let text = format!("{octet}.0.{octet}.10");
+            check(&text, &text);
+        }
         check("255.255.255.255", "255.255.255.255");
         check("::1", "::1");
         check("::ffff:192.168.100.100", "192.168.100.100");
