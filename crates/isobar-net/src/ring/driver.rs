@@ -19,6 +19,9 @@ use crate::kernel::Uring;
 /// in the processor's caches. More than this would have the first of them wait for long.
 const ROUNDS: usize = 16;
 
+/// With fewer outcomes the kernel had no more to do: what came since then may grow to a batch while tasks run.
+const MANY: usize = 16;
+
 /// The ring of this thread, from now until this is dropped.
 pub(crate) struct Installed {
     ring: Rc<Ring>,
@@ -56,8 +59,9 @@ impl Installed {
             let (mut any, mut refused) = (false, false);
             for _ in 0..ROUNDS {
                 refused = inner.uring.enter().is_err();
-                any |= inner.take_in();
-                if refused || !inner.uring.has_work() {
+                let count = inner.take_in();
+                any |= count > 0;
+                if refused || count < MANY || !inner.uring.has_work() {
                     break;
                 }
             }
@@ -94,13 +98,13 @@ impl Inner {
         self.slots.wake_called();
     }
 
-    /// Takes in what has come. Whether anything has.
+    /// Takes in what has come; how many outcomes that were.
     ///
     /// Who is to be woken is called, and their tasks' memory is on its way from then on.
-    fn take_in(&mut self) -> bool {
-        let mut any = false;
+    fn take_in(&mut self) -> usize {
+        let mut count = 0;
         while let Some(completion) = self.uring.completion() {
-            any = true;
+            count += 1;
             match completion {
                 Completion::Received { owner, outcome, more } => {
                     if self.slots.received(owner, outcome, more, &mut self.uring).is_too_much() {
@@ -114,6 +118,6 @@ impl Inner {
                 }
             }
         }
-        any
+        count
     }
 }
