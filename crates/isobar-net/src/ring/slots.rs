@@ -427,3 +427,47 @@ fn is_passing(code: i32) -> bool {
     let passing = [Errno::NOBUFS, Errno::CANCELED, Errno::AGAIN, Errno::INTR, Errno::NOMEM];
     passing.contains(&Errno::from_raw_os_error(code))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+    use std::task::Wake;
+
+    use super::*;
+
+    struct Named {
+        name: &'static str,
+        woken: Arc<Mutex<Vec<&'static str>>>,
+    }
+
+    impl Wake for Named {
+        fn wake(self: Arc<Self>) {
+            self.woken.lock().unwrap().push(self.name);
+        }
+    }
+
+    #[test]
+    fn answers_go_before_requests_and_nobody_is_woken_twice_for_the_same() {
+        let mut slots = Slots::new();
+        let woken = Arc::new(Mutex::new(Vec::new()));
+        let names = ["request", "answer", "later request", "later answer"];
+        let indices = names.map(|name| {
+            let index = slots.enter().unwrap();
+            let named = Named {
+                name,
+                woken: Arc::clone(&woken),
+            };
+            let slot = slots.at(index);
+            slot.note(&Arc::new(named).into());
+            slot.leads = name.ends_with("answer");
+            index
+        });
+        let nobody = slots.enter().unwrap();
+        indices.into_iter().chain([nobody]).for_each(|index| slots.call(index));
+        assert!(woken.lock().unwrap().is_empty(), "first all of it is looked at");
+        slots.wake_called();
+        slots.wake_called();
+        let expected = ["answer", "later answer", "request", "later request"];
+        assert_eq!(*woken.lock().unwrap(), expected);
+    }
+}
