@@ -47,7 +47,7 @@ struct Waiting {
     next: u16,
 }
 
-/// One stream's part. 64 bytes, a cache line of them: it is what a stream that waits costs.
+/// One stream's part: what a stream that waits costs.
 pub(super) struct Slot {
     /// Whom to wake.
     pub(super) waker: Option<Waker>,
@@ -73,6 +73,8 @@ pub(super) struct Slot {
     /// Whether the stream is gone: the slot is free once the kernel has let go of it.
     gone: bool,
 }
+
+const _: () = assert!(size_of::<Slot>() <= 48, "every stream has one");
 
 /// What is left of a message.
 #[derive(Debug)]
