@@ -100,11 +100,12 @@ fn serve(socket: &UdpSocket, shared: &Shared) {
             .get(&name)
             .cloned()
             .unwrap_or(Zone::NoSuchName);
+        // Whoever has an answer finds its question counted.
+        *shared.asked.lock().unwrap().entry(name).or_default() += 1;
+        shared.news.notify_one();
         if let Some(response) = respond(request, &zone) {
             socket.send_to(&response.to_vec().unwrap(), client).unwrap();
         }
-        *shared.asked.lock().unwrap().entry(name).or_default() += 1;
-        shared.news.notify_one();
     }
 }
 
