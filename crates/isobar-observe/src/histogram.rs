@@ -22,10 +22,30 @@ const BOUNDS_NANOS: [u64; BUCKETS - 1] = {
     nanos
 };
 
+/// How many bounds have fewer binary digits than a number of so many. None has as many as another one, so that one comparison is left.
+const BOUNDS_BELOW: [u8; u64::BITS as usize + 1] = {
+    let mut below = [0; u64::BITS as usize + 1];
+    let mut i = 0;
+    while i < BOUNDS_NANOS.len() {
+        let digits = u64::BITS - BOUNDS_NANOS[i].leading_zeros();
+        assert!(
+            i == 0 || BOUNDS_NANOS[i - 1].leading_zeros() > BOUNDS_NANOS[i].leading_zeros(),
+            "a bound has more binary digits than the one before"
+        );
+        let mut more = digits as usize + 1;
+        while more < below.len() {
+            below[more] += 1;
+            more += 1;
+        }
+        i += 1;
+    }
+    below
+};
+
 /// Durations counted in buckets, written by one thread and read by any.
 ///
 /// *Shape*: bucket `i` counts durations up to and including bound `i`; one more bucket counts the longer ones.
-/// *Cost*: 144 bytes; observing is sixteen comparisons without a branch and two plain stores.
+/// *Cost*: 144 bytes; observing is a look into a small table, a comparison and two plain stores.
 #[derive(Debug, Default)]
 pub struct Histogram {
     buckets: [Counter; BUCKETS],
@@ -42,9 +62,13 @@ impl Histogram {
     /// Counts one duration; only the owning thread may call it.
     #[inline]
     pub fn observe(&self, duration: Duration) {
-        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-        let bucket: usize = BOUNDS_NANOS.iter().map(|&bound| usize::from(nanos > bound)).sum();
-        // The sum of sixteen zeros and ones is never past the last bucket.
+        let whole = duration.as_secs().saturating_mul(1_000_000_000);
+        let nanos = whole.saturating_add(duration.subsec_nanos().into());
+        let digits = u64::BITS - nanos.leading_zeros();
+        let below = BOUNDS_BELOW.get(digits as usize).map_or(0, |&below| usize::from(below));
+        let is_above = BOUNDS_NANOS.get(below).is_some_and(|&bound| nanos > bound);
+        let bucket = below + usize::from(is_above);
+        // There is one more of them than bounds.
         if let Some(count) = self.buckets.get(bucket) {
             count.increment();
         }
@@ -124,11 +148,17 @@ mod tests {
             assert_eq!(hit, Some(bucket), "{nanos} ns");
         };
         check(0, 0);
-        check(500_000, 0);
-        check(500_001, 1);
-        check(1_000_000, 1);
-        check(60_000_000_000, 15);
-        check(60_000_000_001, 16);
+        for (bucket, bound) in BOUNDS_NANOS.into_iter().enumerate() {
+            check(bound - 1, bucket);
+            check(bound, bucket);
+            check(bound + 1, bucket + 1);
+        }
+        // Where the number of binary digits changes.
+        for power in (0..u64::BITS).map(|digits| 1 << digits) {
+            for nanos in [power - 1, power] {
+                check(nanos, BOUNDS_NANOS.iter().filter(|&&bound| nanos > bound).count());
+            }
+        }
         check(u64::MAX, 16);
     }
 
