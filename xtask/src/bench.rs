@@ -25,7 +25,7 @@ mod workload;
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ use self::report::{Machine, ProxyResult, Report, RowResult};
 use self::workload::{Measure, Row};
 use crate::Outcome;
 use crate::cargo::{cargo, metadata};
-use crate::{packages, python};
+use crate::{packages, python, release};
 
 /// What is measured, how long, and where it goes.
 #[derive(clap::Args)]
@@ -66,7 +66,7 @@ pub(crate) struct BenchOptions {
     /// Two rounds of one second each.
     #[arg(long, conflicts_with_all = ["rounds", "seconds"])]
     quick: bool,
-    /// Measures this program of Isobar, and builds none.
+    /// Measures this program of Isobar, and builds none; otherwise it is the one that `cargo xtask release` builds.
     #[arg(long, value_name = "FILE")]
     isobar: Option<PathBuf>,
     /// Writes every sample into this file.
@@ -87,15 +87,20 @@ pub(crate) struct FloorOptions {
 /// Builds everything for speed and measures; in an unoptimised build it hands over to the optimised one.
 pub(crate) fn run(options: &BenchOptions) -> Result<Outcome> {
     if cfg!(debug_assertions) {
-        return run_optimised(options.isobar.as_deref());
+        return run_optimised();
     }
     ensure!(
         std::thread::available_parallelism()?.get() >= 2,
         "two cores are needed, one of them for the proxy alone"
     );
-    if let Some(isobar) = &options.isobar {
-        ensure!(isobar.is_file(), "{} is not there", isobar.display());
-    }
+    let isobar = match &options.isobar {
+        Some(program) => program.clone(),
+        None => match release::guided()? {
+            Some(program) => program,
+            None => return Ok(Outcome::Failed),
+        },
+    };
+    ensure!(isobar.is_file(), "{} is not there", isobar.display());
     let rows: Vec<Row> = Row::value_variants()
         .iter()
         .copied()
@@ -115,12 +120,11 @@ pub(crate) fn run(options: &BenchOptions) -> Result<Outcome> {
     let (_grpc, grpc) = start_origin("bench-grpc-origin")?;
     let (_dns, dns) = start_origin("bench-dns-origin")?;
     let directory = tempfile::tempdir()?;
-    let built = std::env::current_exe()?.with_file_name("isobar");
     let bench = Bench {
         setting: Setting {
             origins: Origins { http1, grpc, dns },
             identity: Identity::create(directory.path())?,
-            isobar: options.isobar.clone().unwrap_or(built),
+            isobar,
         },
         rounds,
         time: Duration::from_secs_f64(seconds),
@@ -146,6 +150,15 @@ pub(crate) fn run(options: &BenchOptions) -> Result<Outcome> {
         report.write_page()?;
     }
     Ok(Outcome::Passed)
+}
+
+/// The names of the rows in which requests are served, as [`BenchOptions`] takes them.
+pub(crate) fn rows_under_load() -> String {
+    let rows = Row::value_variants().iter();
+    let names = rows
+        .filter(|row| row.workload().measure == Measure::Cpu)
+        .filter_map(|row| Some(row.to_possible_value()?.get_name().to_owned()));
+    names.collect::<Vec<_>>().join(",")
 }
 
 /// Serves until it is killed.
@@ -203,13 +216,10 @@ fn ourselves(chore: &str) -> Result<Command> {
     Ok(command)
 }
 
-fn run_optimised(isobar: Option<&Path>) -> Result<Outcome> {
+fn run_optimised() -> Result<Outcome> {
     println!("building for speed");
     let mut build = cargo();
     build.args(["build", "--release", "--locked", "--package", "xtask"]);
-    if isobar.is_none() {
-        build.args(["--package", "isobar"]);
-    }
     if !build.status().context("failed to start cargo")?.success() {
         return Ok(Outcome::Failed);
     }

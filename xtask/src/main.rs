@@ -12,7 +12,9 @@ mod bench;
 mod cargo;
 mod r#gen;
 mod packages;
+mod profile;
 mod python;
+mod release;
 mod test;
 mod tidy;
 
@@ -36,6 +38,10 @@ enum Command {
     Tidy(tidy::TidyOptions),
     /// Writes the reference pages and the JSON Schema from the code.
     Gen(r#gen::GenOptions),
+    /// Builds the program that serves in production: by a profile of what runs how often.
+    Release,
+    /// Takes that profile anew; needs llvm-profdata.
+    Profile,
     /// Measures CPU per request of Isobar, of a byte-forwarding floor, of HAProxy, nginx and Envoy.
     Bench(bench::BenchOptions),
     /// The server behind the measured proxies.
@@ -78,6 +84,8 @@ fn main() -> ExitCode {
         Command::Test(options) => test::run(&options),
         Command::Tidy(options) => tidy::run(&options),
         Command::Gen(options) => r#gen::run(&options),
+        Command::Release => release::run(),
+        Command::Profile => profile::run(),
         Command::Bench(options) => bench::run(&options),
         Command::BenchOrigin => bench::run_origin(),
         Command::BenchGrpcOrigin => bench::run_grpc_origin(),

@@ -1,0 +1,148 @@
+//! How is the program built that serves in production?
+//!
+//! As `cargo build --release` does, and by a profile: which of its code runs how often, and which hardly ever. The compiler puts
+//! together what runs together, so that a request takes a quarter fewer instructions. How the profile comes about is
+//! [`crate::profile`]'s.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::Outcome;
+use crate::cargo::{cargo, metadata, workspace_root};
+
+/// The profile, from the workspace's directory.
+pub(crate) const PROFILE: &str = "bench/isobar.profdata";
+
+/// Builds the program and says where it is.
+pub(crate) fn run() -> Result<Outcome> {
+    match guided()? {
+        Some(program) => {
+            println!("{}", program.display());
+            Ok(Outcome::Passed)
+        }
+        None => Ok(Outcome::Failed),
+    }
+}
+
+/// Builds the program by the profile; where it is, or none: cargo has said why not.
+pub(crate) fn guided() -> Result<Option<PathBuf>> {
+    let profile = workspace_root().join(PROFILE);
+    ensure!(profile.is_file(), "{} is not there", profile.display());
+    build("guided", &using(&profile))
+}
+
+/// What makes the compiler go by a profile.
+fn using(profile: &Path) -> Vec<String> {
+    vec![
+        format!("-Cprofile-use={}", profile.display()),
+        // The code goes on while a profile stays: what it does not know is built as it would be without one.
+        "-Cllvm-args=-no-pgo-warn-mismatch".to_owned(),
+        // Nor is code made small that the profile has not seen: who runs the program does other things with it than a benchmark.
+        "-Cllvm-args=-pgso=false".to_owned(),
+    ]
+}
+
+/// Builds the program for speed with more options of the compiler, into a directory of its own; none: cargo has said why not.
+pub(crate) fn build(directory: &str, options: &[String]) -> Result<Option<PathBuf>> {
+    let compiler = Compiler::ask()?;
+    let directory = metadata()?.target_directory.join(directory);
+    let mut given: Vec<_> = std::env::var("RUSTFLAGS").into_iter().collect();
+    given.extend_from_slice(options);
+    let status = cargo()
+        .args(["build", "--release", "--locked", "--package", "isobar"])
+        // With a target named, what only runs at build time is built without these options.
+        .args(["--target", &compiler.target])
+        .arg("--target-dir")
+        .arg(&directory)
+        // Words of their own, whatever a path has in it.
+        .env("CARGO_ENCODED_RUSTFLAGS", given.join("\u{1f}"))
+        .status()
+        .context("failed to start cargo")?;
+    Ok(status
+        .success()
+        .then(|| directory.join(compiler.target).join("release").join("isobar")))
+}
+
+/// The compiler that cargo calls in this workspace.
+pub(crate) struct Compiler {
+    /// What it builds for unless it is told.
+    pub(crate) target: String,
+    /// The major version of LLVM in it, whose tools read its profiles.
+    pub(crate) llvm: String,
+    /// Where its own files are.
+    pub(crate) root: PathBuf,
+}
+
+impl Compiler {
+    pub(crate) fn ask() -> Result<Self> {
+        let version = said(&["--version", "--verbose"])?;
+        let line = |name: &str| {
+            let found = version.lines().find_map(|line| line.strip_prefix(name));
+            found.with_context(|| format!("rustc does not say `{name}`"))
+        };
+        let llvm = line("LLVM version: ")?;
+        Ok(Self {
+            target: line("host: ")?.to_owned(),
+            llvm: llvm.split_once('.').map_or(llvm, |(major, _)| major).to_owned(),
+            root: said(&["--print", "sysroot"])?.into(),
+        })
+    }
+}
+
+fn said(arguments: &[&str]) -> Result<String> {
+    let output = rustc().args(arguments).output().context("failed to start rustc")?;
+    ensure!(
+        output.status.success(),
+        "rustc failed: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+fn rustc() -> Command {
+    let mut command = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
+    command.current_dir(workspace_root());
+    command
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::process::Stdio;
+
+    use super::*;
+
+    /// Whether the compiler takes a program with these options.
+    fn takes(options: &[String]) -> bool {
+        let directory = tempfile::tempdir().unwrap();
+        let mut compiler = rustc()
+            .args(["--crate-type", "lib", "--crate-name", "any", "-Copt-level=3", "-"])
+            .args(options)
+            .arg("--out-dir")
+            .arg(directory.path())
+            .stdin(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let program = b"pub fn double(number: u32) -> u32 { number << 1 }";
+        compiler.stdin.take().unwrap().write_all(program).unwrap();
+        compiler.wait().unwrap().success()
+    }
+
+    #[test]
+    fn the_compiler_reads_the_profile() {
+        assert!(takes(&using(&workspace_root().join(PROFILE))));
+        let other = workspace_root().join("Cargo.lock");
+        assert!(!takes(&using(&other)), "a file of another kind is refused");
+    }
+
+    #[test]
+    fn the_compiler_says_what_it_is() {
+        let compiler = Compiler::ask().unwrap();
+        assert!(compiler.llvm.parse::<u32>().is_ok(), "{}", compiler.llvm);
+        assert!(compiler.target.contains("linux"), "{}", compiler.target);
+        assert!(compiler.root.is_dir());
+    }
+}
