@@ -4,6 +4,8 @@
 //! together what runs together, so that a request takes a quarter fewer instructions. How the profile comes about is
 //! [`crate::profile`]'s.
 
+use std::collections::HashSet;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -30,7 +32,36 @@ pub(crate) fn run() -> Result<Outcome> {
 pub(crate) fn guided() -> Result<Option<PathBuf>> {
     let profile = workspace_root().join(PROFILE);
     ensure!(profile.is_file(), "{} is not there", profile.display());
-    build("guided", &using(&profile))
+    let program = build("guided", &using(&profile))?;
+    if let Some(program) = &program {
+        let known = known(&fs::read(&profile)?, &fs::read(program)?);
+        if known < WELL_KNOWN {
+            println!(
+                "\nof the functions in {PROFILE} only {:.0} % are in this program, which is built as if there was no profile of the rest: \
+                 `cargo xtask profile` takes it anew\n",
+                known * 100.0
+            );
+        }
+    }
+    Ok(program)
+}
+
+/// A program that has a smaller share of a profile's functions is another one than the profile was taken of. When it was new the share was
+/// 0.71: the rest are inlined wherever they are called.
+const WELL_KNOWN: f64 = 0.5;
+
+/// The share of a profile's functions that are in a program, from 0 to 1. A function has another name when a dependency of its crate has
+/// another version, and is not found then.
+fn known(profile: &[u8], program: &[u8]) -> f64 {
+    let (profile, program) = (name_hashes(profile), name_hashes(program));
+    profile.intersection(&program).count() as f64 / profile.len().max(1) as f64
+}
+
+/// The hashes in the names of functions: what is between `17h` and the `E` at the end.
+fn name_hashes(bytes: &[u8]) -> HashSet<&[u8]> {
+    let names = bytes.windows(20);
+    let hashes = names.filter_map(|name| name.strip_prefix(b"17h")?.strip_suffix(b"E"));
+    hashes.filter(|hash| hash.iter().all(u8::is_ascii_hexdigit)).collect()
 }
 
 /// What makes the compiler go by a profile.
@@ -48,7 +79,7 @@ fn using(profile: &Path) -> Vec<String> {
 pub(crate) fn build(directory: &str, options: &[String]) -> Result<Option<PathBuf>> {
     let compiler = Compiler::ask()?;
     let directory = metadata()?.target_directory.join(directory);
-    let mut given: Vec<_> = std::env::var("RUSTFLAGS").into_iter().collect();
+    let mut given = options_of_caller();
     given.extend_from_slice(options);
     let status = cargo()
         .args(["build", "--release", "--locked", "--package", "isobar"])
@@ -56,13 +87,27 @@ pub(crate) fn build(directory: &str, options: &[String]) -> Result<Option<PathBu
         .args(["--target", &compiler.target])
         .arg("--target-dir")
         .arg(&directory)
-        // Words of their own, whatever a path has in it.
-        .env("CARGO_ENCODED_RUSTFLAGS", given.join("\u{1f}"))
+        .env(ENCODED_OPTIONS, given.join(BETWEEN_OPTIONS))
         .status()
         .context("failed to start cargo")?;
     Ok(status
         .success()
         .then(|| directory.join(compiler.target).join("release").join("isobar")))
+}
+
+/// Where cargo finds options of the compiler, words of their own whatever a path has in it; it goes before `RUSTFLAGS`.
+const ENCODED_OPTIONS: &str = "CARGO_ENCODED_RUSTFLAGS";
+const BETWEEN_OPTIONS: &str = "\u{1f}";
+
+/// What whoever calls wants the compiler to be told.
+fn options_of_caller() -> Vec<String> {
+    let plain = || std::env::var("RUSTFLAGS").map(|flags| words(flags.split_ascii_whitespace()));
+    let encoded = std::env::var(ENCODED_OPTIONS).map(|flags| words(flags.split(BETWEEN_OPTIONS)));
+    encoded.or_else(|_| plain()).unwrap_or_default()
+}
+
+fn words<'a>(words: impl Iterator<Item = &'a str>) -> Vec<String> {
+    words.filter(|word| !word.is_empty()).map(str::to_owned).collect()
 }
 
 /// The compiler that cargo calls in this workspace.
@@ -139,6 +184,20 @@ mod tests {
         assert_eq!(compiler_says(&using(&workspace_root().join(PROFILE))), "");
         let other = compiler_says(&using(&workspace_root().join("Cargo.lock")));
         assert!(other.contains("invalid instrumentation profile"), "{other}");
+    }
+
+    #[test]
+    fn functions_are_known_by_the_hashes_of_their_names() {
+        let check = |profile: &str, program: &str, expected: f64| {
+            let known = known(profile.as_bytes(), program.as_bytes());
+            assert!((known - expected).abs() < 1e-9, "{profile}, {program}: {known}");
+        };
+        let (one, two) = ("_ZN1a1b17h0123456789abcdefE", "_ZN1a1c17hfedcba9876543210E");
+        check(&format!("{one}{two}"), &format!("\0{two}\0{one}\0"), 1.0);
+        check(&format!("{one}\0{two}"), &format!("{one}.llvm.7"), 0.5);
+        check(one, two, 0.0);
+        check("_ZN1a1b17h0123456789abcdegE", "", 0.0);
+        check("", one, 0.0);
     }
 
     #[test]
