@@ -38,7 +38,7 @@ enum Command {
     Tidy(tidy::TidyOptions),
     /// Writes the reference pages and the JSON Schema from the code.
     Gen(r#gen::GenOptions),
-    /// Builds the program that serves in production: by a profile of what runs how often.
+    /// Builds the program that serves in production, by a profile of what runs how often, and prints where it is.
     Release,
     /// Takes that profile anew; needs llvm-profdata.
     Profile,

@@ -36,7 +36,8 @@ pub(crate) fn guided() -> Result<Option<PathBuf>> {
     if let Some(program) = &program {
         let known = known(&fs::read(&profile)?, &fs::read(program)?);
         if known < WELL_KNOWN {
-            println!(
+            // Not on the standard output, where the path is alone for who calls this in a script.
+            eprintln!(
                 "\nof the functions in {PROFILE} only {:.0} % are in this program, which is built as if there was no profile of the rest: \
                  `cargo xtask profile` takes it anew\n",
                 known * 100.0
